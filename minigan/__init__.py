@@ -1,0 +1,36 @@
+"""minigan: deep learning that you can read.
+
+Layers with hand-written backward passes, on NumPy or CuPy, and the DCGANs made of them.
+Start reading at layers/linear.py; README.md has the whole path.
+"""
+
+from importlib import import_module
+
+from minigan.backends import get_backend
+from minigan.errors import (
+    ArrayTypeError, BackendError, ConfigError, DataError, GradientError, MiniganError, RunError, ShapeError, StateError,
+)  # fmt: skip
+from minigan.gradcheck import check_gradients
+from minigan.layers import (
+    BatchNorm, Conv2d, ConvTranspose2d, Dropout, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh,
+)  # fmt: skip
+from minigan.losses import bce_with_logits
+from minigan.optimizers import SGD, Adam, RMSprop
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adam", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d", "DataError",
+    "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
+    "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
+    "get_backend",
+]  # fmt: skip
+
+_SUBMODULES = {"data", "gan", "images", "initializers", "presets", "training"}
+
+
+def __getattr__(name):
+    # submodules that a network alone does not need are loaded at their first use: `import minigan` stays quick
+    if name in _SUBMODULES:
+        return import_module(f"minigan.{name}")
+    raise AttributeError(f"module 'minigan' has no attribute {name!r}")

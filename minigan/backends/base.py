@@ -1,0 +1,197 @@
+"""The backend: every primitive that the layers stand on, in plain array code.
+
+A backend owns an array module (`xp`: numpy, or cupy with the same names), one
+dtype for all that is trained, and the scratch memory. Layers write their
+formulas with `xp` and with the methods here. This class is complete and slow:
+it is the definition, and the oracle that a faster override is tested against.
+
+A method is here only if two backends need different code for it, or if its
+definition is an idea of its own (im2col and col2im).
+"""
+
+import numpy as np
+
+from minigan.errors import ArrayTypeError, ConfigError, ShapeError
+
+DTYPES = ("float32", "float64")
+
+
+class Workspace:
+    """Named memory that is allocated once and reused: nothing is allocated in a step.
+
+    A name's memory grows to the largest size asked for and never shrinks, so
+    that a smaller last batch is a leading view of the same memory.
+    """
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.memory = {}
+
+    def get(self, name, shape, dtype=None):
+        """-> array `shape` with whatever was last written to this name's memory."""
+        dtype = self.backend.dtype if dtype is None else np.dtype(dtype)
+        size = 1
+        for extent in shape:
+            size *= extent
+        flat = self.memory.get(name)
+        if flat is None or flat.size < size or flat.dtype != dtype:
+            flat = self.memory[name] = self.backend.empty((size,), dtype)
+        return flat[:size].reshape(shape)
+
+
+class Backend:
+    """Array module, dtype and primitives. Made by `minigan.get_backend`."""
+
+    name = "base"
+
+    def __init__(self, xp, dtype="float32"):
+        self.xp = xp
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            self.dtype = None
+        if self.dtype is None or self.dtype.name not in DTYPES:
+            raise ConfigError(f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.workspace = Workspace(self)
+        self.faster = {}  # definition of an operation -> this backend's own version of it
+
+    # -- arrays in and out ---------------------------------------------------
+
+    def asarray(self, values):
+        """values: host array, number or list -> array of this backend, of its dtype."""
+        return self.xp.asarray(values, dtype=self.dtype)
+
+    def to_host(self, array):
+        """-> numpy array; on a GPU this waits for it."""
+        return np.asarray(array)
+
+    def is_array(self, value):
+        """Is `value` an array of this backend?"""
+        return isinstance(value, self.xp.ndarray)
+
+    def empty(self, shape, dtype=None):
+        """-> array with undefined content."""
+        return self.xp.empty(shape, dtype=self.dtype if dtype is None else dtype)
+
+    def zeros(self, shape, dtype=None):
+        """-> array of zeros."""
+        return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype)
+
+    def scratch(self, name, shape, dtype=None):
+        """-> array from the workspace, for use until the operation that asked for it returns."""
+        return self.workspace.get(name, shape, dtype)
+
+    def guard(self, value, shape, who, what):
+        """The door: raises unless `value` is an array of this backend and dtype, (n, *shape).
+
+        who   the layer, for the message;  what  the argument's name
+        Raises ArrayTypeError, ShapeError, each with the cure.
+        """
+        if not self.is_array(value):
+            got = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+            raise ArrayTypeError(
+                f"{who}: got {got} as {what} on the {self.name} backend: call backend.asarray({what}) first"
+            )
+        if value.dtype != self.dtype:
+            raise ArrayTypeError(
+                f"{who}: expected {what} of dtype {self.dtype}, got {value.dtype}: call backend.asarray({what}) first"
+            )
+        wanted = "(" + ", ".join(["n", *map(str, shape)]) + ("" if shape else ",") + ")"
+        if tuple(value.shape[1:]) != tuple(shape) or value.ndim == 0:
+            hint = ""
+            if value.ndim == 4 and len(shape) == 3 and (*value.shape[2:], value.shape[1]) == tuple(shape):
+                hint = f": minigan is channels-last, call {what}.transpose(0, 2, 3, 1)"
+            elif value.ndim == 4 and len(shape) == 3 and value.shape[1] in (1, 3) and value.shape[3] not in (1, 3):
+                hint = f": this looks channels-first; minigan is channels-last, call {what}.transpose(0, 2, 3, 1)"
+            elif tuple(value.shape) == tuple(shape):
+                hint = f": the batch axis is missing, pass {what}[None]"
+            raise ShapeError(f"{who}: expected {what} {wanted}, got {tuple(value.shape)}{hint}")
+        if value.shape[0] == 0:
+            raise ShapeError(f"{who}: expected {what} {wanted} with n of at least 1, got an empty batch")
+
+    def fill_uniform(self, generator, out):
+        """out = numbers from U[0, 1), drawn by a host numpy.random.Generator.
+
+        From the host, so that every backend runs the same experiment.
+        """
+        out[...] = self.asarray(generator.random(out.shape, dtype=self.dtype))
+
+    def fill_normal(self, generator, out):
+        """out = numbers from N(0, 1), drawn as in fill_uniform."""
+        out[...] = self.asarray(generator.standard_normal(out.shape, dtype=self.dtype))
+
+    def implementation(self, definition):
+        """-> this backend's own version of an operation, or the definition itself.
+
+        A layer asks once, at setup: `self.forward_op = backend.implementation(conv2d_forward)`.
+        """
+        return self.faster.get(definition, definition)
+
+    # -- primitives ----------------------------------------------------------
+
+    def gemm(self, a, b, out, accumulate=False):
+        """out = a @ b, or out += a @ b with `accumulate`.
+
+        a    (m, k)   C-contiguous or the transpose of such an array
+        b    (k, n)   the same
+        out  (m, n)   C-contiguous
+        Raises ArrayTypeError: a silent copy, or a change of dtype, would hide here.
+        """
+        if not out.flags.c_contiguous or out.dtype != a.dtype or out.dtype != b.dtype:
+            raise ArrayTypeError(
+                f"gemm: expected a C-contiguous out of the operands' dtype {a.dtype}, "
+                f"got {out.dtype}, contiguous: {out.flags.c_contiguous}"
+            )
+        if accumulate:
+            product = self.scratch("gemm", out.shape)
+            self.xp.matmul(a, b, out=product)
+            self.xp.add(out, product, out=out)
+        else:
+            self.xp.matmul(a, b, out=out)
+
+    def im2col(self, x, cols, stride, padding):
+        """Copy the window of x under every output pixel into a row of its own.
+
+        x        (n, h, w, c)
+        cols     (n, h_out, w_out, k_h, k_w, c)   written; as a matrix, one window a row
+        stride   (s_h, s_w)
+        padding  ((top, bottom), (left, right))   pixels that are read as 0
+        cols[n, p, q, i, j] = x[n, p*s_h + i - top, q*s_w + j - left], or 0 outside of x.
+        """
+        if padding != ((0, 0), (0, 0)):
+            cols.fill(0)
+        for i, j, outs, ins in windows(x.shape, cols.shape, stride, padding):
+            cols[:, outs[0], outs[1], i, j] = x[:, ins[0], ins[1]]
+
+    def col2im(self, cols, x, stride, padding):
+        """The transpose of im2col, not its inverse: each pixel gets the sum of its copies.
+
+        Arguments as im2col; x is overwritten. <im2col(x), c> == <x, col2im(c)>.
+        """
+        x.fill(0)
+        for i, j, outs, ins in windows(x.shape, cols.shape, stride, padding):
+            x[:, ins[0], ins[1]] += cols[:, outs[0], outs[1], i, j]
+
+
+def windows(x_shape, cols_shape, stride, padding):
+    """For each kernel position (i, j): which outputs read a real pixel there, and which pixels.
+
+    -> yields i, j, (rows, columns) of the output, (rows, columns) of x, as slices
+    """
+    _, h, w, _ = x_shape
+    _, h_out, w_out, k_h, k_w, _ = cols_shape
+    for i in range(k_h):
+        rows_out, rows_in = inside(i - padding[0][0], stride[0], h_out, h)
+        for j in range(k_w):
+            columns_out, columns_in = inside(j - padding[1][0], stride[1], w_out, w)
+            yield i, j, (rows_out, columns_out), (rows_in, columns_in)
+
+
+def inside(offset, stride, size_out, size_in):
+    """Which p of 0..size_out-1 have 0 <= p*stride + offset < size_in -> slices of p and of the pixels."""
+    first = max(0, -(offset // stride))  # smallest p with p*stride + offset >= 0
+    last = min(size_out, (size_in - 1 - offset) // stride + 1)
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)

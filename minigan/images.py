@@ -1,0 +1,34 @@
+"""Grids of pictures, and PNG files of them."""
+
+import io
+
+import numpy as np
+
+from minigan.checkpoint import write_atomically
+from minigan.errors import ShapeError
+
+
+def grid(images, columns=None, border=2):
+    """images (n, h, w, 1 or 3) uint8 -> one picture (H, W, 1 or 3) uint8, row by row, black between.
+
+    columns  where not given, as near to a square as can be
+    """
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) == 0:
+        raise ShapeError(f"grid: expected images (n, h, w, 1 or 3), got {images.shape}")
+    n, h, w, c = images.shape
+    columns = columns or int(np.ceil(n**0.5))
+    rows = -(-n // columns)
+    picture = np.zeros((rows * (h + border) + border, columns * (w + border) + border, c), np.uint8)
+    for i, image in enumerate(images):
+        top, left = border + i // columns * (h + border), border + i % columns * (w + border)
+        picture[top : top + h, left : left + w] = image
+    return picture
+
+
+def save_png(path, picture):
+    """picture (h, w, 1 or 3) uint8 -> a PNG file. Raises RunError."""
+    from PIL import Image
+
+    memory = io.BytesIO()
+    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(memory, "PNG")
+    write_atomically(path, memory.getvalue())

@@ -1,0 +1,67 @@
+"""First values of the weights.
+
+Each function here returns an initializer, `initializer(rng, shape, fan_in, fan_out)
+-> host array (float64)`. The fans are passed by the layer, which alone knows
+which axes of its weight face the input.
+
+All draw from one host numpy.random.Generator in float64 and are cast later, so
+that every backend and dtype starts from the same weights.
+"""
+
+import numpy as np
+
+from minigan.errors import ConfigError
+
+
+def normal(std=0.02, mean=0.0):
+    """N(mean, std²). DCGAN's is N(0, 0.02²), and N(1, 0.02²) for BatchNorm's gain."""
+    if not std >= 0:
+        raise ConfigError(f"normal: std must be 0 or more, got {std}")
+
+    def initialize(rng, shape, fan_in, fan_out):
+        return rng.normal(mean, std, shape)
+
+    return initialize
+
+
+def glorot_uniform():
+    """U(-a, a) with a = √(6 / (fan_in + fan_out)): keeps variance both ways through a linear layer.
+
+    Source: Glorot & Bengio 2010. The default of Keras.
+    """
+
+    def initialize(rng, shape, fan_in, fan_out):
+        limit = (6.0 / (fan_in + fan_out)) ** 0.5
+        return rng.uniform(-limit, limit, shape)
+
+    return initialize
+
+
+def he():
+    """N(0, 2 / fan_in): keeps variance forward through a layer that is followed by ReLU.
+
+    Source: He et al. 2015, arXiv:1502.01852
+    """
+
+    def initialize(rng, shape, fan_in, fan_out):
+        return rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape)
+
+    return initialize
+
+
+def zeros():
+    """All 0. The default of biases."""
+
+    def initialize(rng, shape, fan_in, fan_out):
+        return np.zeros(shape)
+
+    return initialize
+
+
+def ones():
+    """All 1. The default of BatchNorm's gain."""
+
+    def initialize(rng, shape, fan_in, fan_out):
+        return np.ones(shape)
+
+    return initialize

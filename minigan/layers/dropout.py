@@ -1,0 +1,53 @@
+"""Dropout: in training each value is set to 0 with probability p, the others grow.
+
+    mask = 1/(1-p) with probability 1-p, else 0        drawn anew at every forward
+    y    = x·mask
+    dx   = dy·mask
+
+The factor 1/(1-p) keeps the expected value of y at x, so that sampling needs no
+correction: forward(train=False) is the identity.
+Source: Srivastava et al. 2014, in the "inverted" form
+"""
+
+from minigan.errors import ConfigError
+from minigan.layers.base import Layer
+
+
+class Dropout(Layer):
+    """Dropout(p): any shape; 0 <= p < 1 is the probability of a zero."""
+
+    def __init__(self, p):
+        if not 0 <= p < 1:
+            raise ConfigError(f"Dropout: p must be at least 0 and below 1, got {p!r}")
+        self.p = float(p)
+
+    def setup(self, in_shape, *, backend, rng, store):
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
+        store.generator(self, "generator")
+        return self.in_shape
+
+    def forward(self, x, train=True):
+        xp = self.backend.xp
+        y = self.memory.get("y", x.shape)
+        self.mask = self.memory.get("mask", x.shape) if train else None
+        if not train:
+            y[...] = x
+            return y
+        self.backend.fill_uniform(self.generator, self.mask)
+        xp.greater_equal(self.mask, self.p, out=self.mask)
+        xp.multiply(self.mask, 1.0 / (1.0 - self.p), out=self.mask)
+        xp.multiply(x, self.mask, out=y)
+        return y
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        if not need_dx:
+            return None
+        dx = self.memory.get("dx", dy.shape)
+        if self.mask is None:
+            dx[...] = dy
+        else:
+            self.backend.xp.multiply(dy, self.mask, out=dx)
+        return dx
+
+    def describe(self):
+        return f"Dropout {self.p:g}"

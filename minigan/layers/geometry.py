@@ -1,0 +1,100 @@
+"""Sizes of convolutions: kernel, stride and padding -> how large the output is.
+
+Along one axis, a convolution with kernel k, stride s and `before` + `after`
+pixels of padding makes of `size` pixels
+
+    (size + before + after - k) // s + 1
+
+windows. The forms that padding may be given in:
+    "valid"                       none
+    "same"                        TensorFlow's: the output is ⌈size / s⌉; an odd pixel goes after
+    p                             p on every side
+    ((top, bottom), (left, right))
+Source: Dumoulin & Visin 2016, arXiv:1603.07285
+"""
+
+from minigan.errors import ConfigError, ShapeError
+from minigan.layers.base import expect_size
+
+AXES = ("height", "width")
+
+
+def expect_pair(who, what, value, least=1):
+    """int or (vertical, horizontal) -> the pair; raises ConfigError."""
+    values = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        raise ConfigError(f"{who}: {what} must be a number or a pair (vertical, horizontal), got {value!r}")
+    return tuple(expect_size(who, what, v, least) for v in values)
+
+
+def expect_padding(who, padding, kernel):
+    """-> "valid", "same" or ((top, bottom), (left, right)) with whole numbers; raises ConfigError."""
+    if isinstance(padding, str):
+        if padding not in ("valid", "same"):
+            raise ConfigError(f'{who}: padding must be "valid", "same", a number or ((top, bottom), (left, right)), got {padding!r}')
+        return padding
+    if not isinstance(padding, (tuple, list)):
+        padding = ((padding, padding), (padding, padding))
+    if len(padding) != 2 or any(not isinstance(side, (tuple, list)) or len(side) != 2 for side in padding):
+        raise ConfigError(f"{who}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}")
+    padding = tuple(tuple(expect_size(who, "padding", v, least=0) for v in side) for side in padding)
+    for (before, after), k, axis in zip(padding, kernel, AXES, strict=True):
+        if max(before, after) >= k:
+            raise ConfigError(
+                f"{who}: padding {max(before, after)} must be smaller than the kernel, {k} in {axis}: "
+                "a window would see nothing but padding"
+            )
+    return padding
+
+
+def expect_image(who, in_shape):
+    """-> h, w, c; raises ShapeError unless in_shape is that of an image."""
+    if len(in_shape) != 3:
+        raise ShapeError(f"{who}: expected an image (h, w, c), got {tuple(in_shape)}: put Reshape((h, w, c)) before it")
+    return in_shape
+
+
+def conv_sizes(who, sizes, kernel, stride, padding):
+    """Convolution of an image (h, w) -> (h_out, w_out), ((top, bottom), (left, right)).
+
+    Raises ShapeError where not even one window fits.
+    """
+    outs, pads = [], []
+    for axis, (size, k, s) in enumerate(zip(sizes, kernel, stride, strict=True)):
+        if padding == "same":
+            total = max((-(-size // s) - 1) * s + k - size, 0)
+            before, after = total // 2, total - total // 2
+        else:
+            before, after = (0, 0) if padding == "valid" else padding[axis]
+        if size + before + after < k:
+            raise ShapeError(
+                f"{who}: kernel {k} does not fit {AXES[axis]} {size} with padding {before}+{after}: "
+                "take a smaller kernel or more padding"
+            )
+        outs.append((size + before + after - k) // s + 1)
+        pads.append((before, after))
+    return tuple(outs), tuple(pads)
+
+
+def conv_transpose_sizes(who, sizes, kernel, stride, padding, output_padding):
+    """Transposed convolution of an image (h, w) -> (h_out, w_out), padding of the convolution that it transposes.
+
+    Many sizes convolve to the same (h, w), when the stride does not divide them; the
+    transposed convolution takes the smallest, plus output_padding. "same" takes size * s.
+    Raises ShapeError where the result would be empty.
+    """
+    outs = []
+    for axis, (size, k, s) in enumerate(zip(sizes, kernel, stride, strict=True)):
+        if padding == "same":
+            out = size * s
+        else:
+            before, after = (0, 0) if padding == "valid" else padding[axis]
+            out = (size - 1) * s + k - before - after + output_padding[axis]
+        if out < 1:
+            raise ShapeError(
+                f"{who}: padding {before}+{after} leaves nothing of {AXES[axis]} {size}: "
+                f"(size - 1) * stride + kernel - padding is {out}; take less padding"
+            )
+        outs.append(out)
+    _, pads = conv_sizes(who, outs, kernel, stride, padding)
+    return tuple(outs), pads

@@ -1,0 +1,59 @@
+"""LeakyReLU: negative values are scaled down, not cut off, so that a gradient remains.
+
+    y  = x for x > 0,  slope·x otherwise
+    dx = dy for x > 0, slope·dy otherwise
+
+With 0 < slope the sign of y is that of x: the backward pass needs y alone.
+Source: Maas et al. 2013
+"""
+
+from minigan.errors import ConfigError
+from minigan.layers.base import Layer
+
+
+def leaky_relu_forward(x, slope, y, backend):
+    """x any shape -> y written. max(x, slope·x), since 0 <= slope < 1."""
+    backend.xp.multiply(x, slope, out=y)
+    backend.xp.maximum(x, y, out=y)
+
+
+def leaky_relu_backward(dy, y, slope, dx, backend):
+    """dy, y any shape -> dx written."""
+    xp = backend.xp
+    positive = backend.scratch("positive", y.shape, bool)
+    xp.greater(y, 0, out=positive)
+    xp.multiply(dy, slope, out=dx)
+    xp.copyto(dx, dy, where=positive)
+
+
+class LeakyReLU(Layer):
+    """LeakyReLU(slope): any shape. DCGAN's discriminator has slope 0.2.
+
+    slope  0 <= slope < 1. (Defaults differ: PyTorch 0.01, Keras 0.3. So there is none here.)
+    """
+
+    def __init__(self, slope):
+        if not 0 <= slope < 1:
+            raise ConfigError(f"LeakyReLU: slope must be at least 0 and below 1, got {slope!r}")
+        self.slope = float(slope)
+
+    def setup(self, in_shape, *, backend, rng, store):
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
+        self.forward_op = backend.implementation(leaky_relu_forward)
+        self.backward_op = backend.implementation(leaky_relu_backward)
+        return self.in_shape
+
+    def forward(self, x, train=True):
+        self.y = self.memory.get("y", x.shape)
+        self.forward_op(x, self.slope, self.y, self.backend)
+        return self.y
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        if not need_dx:
+            return None
+        dx = self.memory.get("dx", dy.shape)
+        self.backward_op(dy, self.y, self.slope, dx, self.backend)
+        return dx
+
+    def describe(self):
+        return f"{type(self).__name__} {self.slope:g}"

@@ -1,0 +1,49 @@
+"""Reshape and Flatten: the same numbers under another shape. Nothing is copied.
+
+    y[n] = x[n] read in C order under the new shape;  dx is dy under the old one
+"""
+
+from math import prod
+
+from minigan.errors import ConfigError, ShapeError
+from minigan.layers.base import Layer, expect_size
+
+
+class Reshape(Layer):
+    """Reshape((7, 7, 128)): any shape with as many numbers, without the batch axis."""
+
+    def __init__(self, shape):
+        if not isinstance(shape, (tuple, list)):
+            raise ConfigError(f"Reshape: expected a shape without the batch axis such as (7, 7, 128), got {shape!r}")
+        self.shape = tuple(expect_size("Reshape", "each extent", extent) for extent in shape)
+
+    def setup(self, in_shape, *, backend, rng, store):
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
+        if prod(self.in_shape) != prod(self.shape):
+            raise ShapeError(
+                f"{self.who}: {self.in_shape} has {prod(self.in_shape)} numbers, {self.shape} wants {prod(self.shape)}"
+            )
+        return self.shape
+
+    def forward(self, x, train=True):
+        return x.reshape(len(x), *self.shape)
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        return dy.reshape(len(dy), *self.in_shape) if need_dx else None
+
+    def describe(self):
+        return f"Reshape {self.shape}"
+
+
+class Flatten(Reshape):
+    """Flatten(): (n, h, w, c) -> (n, h·w·c)."""
+
+    def __init__(self):
+        pass
+
+    def setup(self, in_shape, *, backend, rng, store):
+        self.shape = (prod(in_shape),)
+        return super().setup(in_shape, backend=backend, rng=rng, store=store)
+
+    def describe(self):
+        return "Flatten"

@@ -1,0 +1,177 @@
+"""Sequential: layers one after the other, and the chain rule backwards through them.
+
+    y = f_k(... f_2(f_1(x)))        forward, first to last
+    dx = f_1'(f_2'(... f_k'(dy)))   backward, last to first
+
+A Sequential is a network: it owns the flat arrays of parameters and gradients, and
+its forward and backward are the door at which arrays are checked, once. Inside of
+another Sequential it is a layer as any other.
+"""
+
+from minigan.errors import ConfigError, ShapeError, StateError
+from minigan.layers.base import Layer
+from minigan.parameters import Store
+
+
+class Sequential(Layer):
+    """Sequential([layer, layer, ...], name="D")
+
+    After setup, as the outermost container:
+    params, grads, buffers   name ("0.W", "1.gain", ...) -> array view, writable in place
+    store                    with the flat arrays; see parameters.py
+    """
+
+    def __init__(self, layers, name="net"):
+        self.layers = list(layers)
+        self.name = name
+        self.store = None  # only the outermost container has one
+        self.backend = None  # until setup
+        if not self.layers:
+            raise ConfigError(f"{name}: a Sequential needs at least one layer")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise ConfigError(f"{name}: expected layers, got {layer!r}: derive it from minigan.Layer, and give an instance")
+        if len({id(layer) for layer in self.layers}) < len(self.layers):
+            raise ConfigError(f"{name}: the same layer instance stands twice: make one for each place")
+
+    def setup(self, in_shape, *, backend, rng, store=None):
+        """in_shape without the batch axis, (28, 28, 1) -> out_shape. Makes all parameters.
+
+        backend  from get_backend
+        rng      numpy.random.Generator, for the initial values
+        store    given by an outer container only
+        Raises ShapeError: a layer cannot take what the one before it gives.
+        """
+        outermost = store is None
+        if outermost:
+            in_shape = expect_shape(self.name, in_shape)
+            store = Store(backend, rng, self.name)
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
+        shape = self.in_shape
+        for i, layer in enumerate(self.layers):
+            with store.scope(str(i)):
+                before = len(store.declared)
+                shape = layer.setup(shape, backend=backend, rng=rng, store=store)
+                layer.has_parameters = len(store.declared) > before
+                layer.out_shape = shape
+        self.out_shape = shape
+        # backward without dx ends at the first layer that has something to learn
+        self.first_trained = next((i for i, layer in enumerate(self.layers) if layer.has_parameters), len(self.layers))
+        if outermost:
+            store.allocate()
+            self.store = store
+            self.x = None
+        return shape
+
+    @property
+    def params(self):
+        return self.ready().params
+
+    @property
+    def grads(self):
+        return self.ready().grads
+
+    @property
+    def buffers(self):
+        return self.ready().buffers
+
+    def zero_grads(self):
+        """Set every gradient to 0: backward adds, so call this before each update's first backward."""
+        self.ready().flat_grads.fill(0)
+
+    def ready(self):
+        """-> the store; raises StateError before setup."""
+        if self.store is None:
+            raise StateError(f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first")
+        return self.store
+
+    def forward(self, x, train=True, out=None):
+        """x (n, *in_shape) -> y (n, *out_shape).
+
+        train  True: BatchNorm takes the batch's statistics, Dropout draws; False: for sampling
+        out    where to write y; without it y is a new array. It is the caller's in either case
+        x must stay as it is until backward is done with.
+        Raises ArrayTypeError, ShapeError, StateError.
+        """
+        if self.store is None and self.backend is not None:  # inside of another container: the door was passed
+            return self.run_forward(x, train)
+        self.ready()
+        self.backend.guard(x, self.in_shape, self.first_who(), "x")
+        self.x = None  # a forward that fails leaves nothing to go back through
+        y = self.run_forward(x, train)
+        self.x, self.version = x, self.store.version
+        return self.hand_over(y, out)
+
+    def backward(self, dy, need_dx=True, need_dw=True, out=None):
+        """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None without need_dx.
+
+        need_dw  add into the gradients; without it they stay bit for bit as they are
+        out      where to write dx, as in forward
+        Raises StateError: no forward before it, or the parameters were updated since.
+        """
+        if self.store is None and self.backend is not None:
+            return self.run_backward(dy, need_dx, need_dw)
+        self.ready()
+        if self.x is None:
+            raise StateError(f"{self.name}: backward before forward: call forward(x) first")
+        if self.version != self.store.version:
+            raise StateError(
+                f"{self.name}: the parameters were updated since the last forward: call forward(x) again, "
+                "or this would be the gradient of a network that no longer exists"
+            )
+        self.backend.guard(dy, self.out_shape, self.name, "dy")
+        if len(dy) != len(self.x):
+            raise ShapeError(f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}")
+        dx = self.run_backward(dy, need_dx, need_dw)
+        return None if dx is None else self.hand_over(dx, out)
+
+    def run_forward(self, x, train):
+        for layer in self.layers:
+            x = layer.forward(x, train)
+        return x
+
+    def run_backward(self, dy, need_dx, need_dw):
+        if not need_dx and not need_dw:
+            return None
+        last = 0 if need_dx else self.first_trained
+        for i in range(len(self.layers) - 1, last - 1, -1):
+            dy = self.layers[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
+        return dy if need_dx else None
+
+    def hand_over(self, values, out):
+        """Copy out of the layers' memory, which the next call overwrites -> the caller's array."""
+        if out is None:
+            out = self.backend.empty(values.shape)
+        elif tuple(out.shape) != tuple(values.shape):
+            raise ShapeError(f"{self.name}: expected out of shape {tuple(values.shape)}, got {tuple(out.shape)}")
+        out[...] = values
+        return out
+
+    def first_who(self):
+        """-> the first layer with a name of its own, for the message about x."""
+        layer = self.layers[0]
+        return layer.first_who() if isinstance(layer, Sequential) else layer.who
+
+    def describe(self):
+        return f"Sequential of {len(self.layers)}"
+
+    def summary(self):
+        """-> table of layers, output shapes and numbers of parameters, as text."""
+        store = self.ready()
+        rows = [(f"{self.name}: input", str(self.in_shape), "")]
+        for i, layer in enumerate(self.layers):
+            size = sum(p.size for name, p in store.params.items() if name.split(".")[0] == str(i))
+            rows.append((f"{i} {layer.describe()}", str(layer.out_shape), f"{size:,}" if size else ""))
+        rows.append(("parameters", "", f"{sum(p.size for p in store.params.values()):,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
+
+
+def expect_shape(who, shape):
+    """-> shape as a tuple of whole numbers; raises ShapeError."""
+    if not isinstance(shape, (tuple, list)) or not shape:
+        raise ShapeError(f"{who}: expected a shape without the batch axis such as (28, 28, 1), got {shape!r}")
+    for extent in shape:
+        if isinstance(extent, bool) or not hasattr(extent, "__index__") or extent < 1:
+            raise ShapeError(f"{who}: expected a shape of whole numbers of at least 1, got {shape!r}")
+    return tuple(int(extent) for extent in shape)

@@ -1,0 +1,49 @@
+"""Sigmoid: squashes into (0, 1).
+
+    y  = 1 / (1 + e^-x) = (1 + tanh(x/2)) / 2        the second form cannot overflow
+    dx = dy·y·(1 - y)
+
+A discriminator here ends in logits, without this layer: the loss takes them as they
+are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py).
+"""
+
+from minigan.layers.base import Layer
+
+
+def sigmoid_forward(x, y, backend):
+    """x any shape -> y written."""
+    xp = backend.xp
+    xp.multiply(x, 0.5, out=y)
+    xp.tanh(y, out=y)
+    xp.add(y, 1.0, out=y)
+    xp.multiply(y, 0.5, out=y)
+
+
+def sigmoid_backward(dy, y, dx, backend):
+    """dy, y any shape -> dx written."""
+    xp = backend.xp
+    xp.subtract(1.0, y, out=dx)
+    xp.multiply(dx, y, out=dx)
+    xp.multiply(dx, dy, out=dx)
+
+
+class Sigmoid(Layer):
+    """Sigmoid(): any shape."""
+
+    def setup(self, in_shape, *, backend, rng, store):
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
+        self.forward_op = backend.implementation(sigmoid_forward)
+        self.backward_op = backend.implementation(sigmoid_backward)
+        return self.in_shape
+
+    def forward(self, x, train=True):
+        self.y = self.memory.get("y", x.shape)
+        self.forward_op(x, self.y, self.backend)
+        return self.y
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        if not need_dx:
+            return None
+        dx = self.memory.get("dx", dy.shape)
+        self.backward_op(dy, self.y, dx, self.backend)
+        return dx

@@ -1,0 +1,76 @@
+"""Binary cross-entropy on logits: what a discriminator is trained with.
+
+The discriminator gives a logit l for each image; p = sigmoid(l) is its probability
+that the image is real; the target t is 1 for real and 0 for fake, or softer: 0.9.
+
+    loss = -t·log p - (1 - t)·log(1 - p)
+
+Taken literally this is 0·log 0 as soon as p rounds to 0 or 1. With log p = l - softplus(l)
+and log(1 - p) = -softplus(l), where softplus(l) = log(1 + e^l), it becomes
+
+    loss = softplus(l) - t·l = max(l, 0) - t·l + log(1 + e^-|l|)
+
+which is exact for every l: the exponent is never positive. Its derivative is simple:
+
+    dloss/dl = sigmoid(l) - t
+
+The mean over the batch puts a 1/n before it, here and nowhere else.
+"""
+
+from minigan.errors import ArrayTypeError, ConfigError, ShapeError
+
+
+def bce_with_logits(logits, target, *, backend=None, out=None):
+    """Mean binary cross-entropy and its gradient.
+    logits   (n, 1), or any shape   n is the number of all logits
+    target   number in [0, 1], or array as logits: 1 real, 0 fake; 0.9 is one-sided smoothing
+    backend  of logits; found by the array's type where it is not given
+    out      where to write dlogits; without it a new array
+    -> mean loss (a scalar array of the backend), dlogits as logits, 1/n inside
+    Raises ConfigError for a target outside of [0, 1], ShapeError, ArrayTypeError.
+    """
+    backend = backend or backend_of(logits)
+    xp = backend.xp
+    if isinstance(target, (int, float)):
+        if not 0 <= target <= 1:
+            raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
+    elif not backend.is_array(target):
+        raise ArrayTypeError(f"bce_with_logits: expected target as a number or an array of logits' kind, got {type(target).__name__}")
+    elif tuple(target.shape) != tuple(logits.shape):
+        raise ShapeError(f"bce_with_logits: expected target of logits' shape {tuple(logits.shape)}, got {tuple(target.shape)}")
+    elif target.dtype != logits.dtype:
+        raise ArrayTypeError(f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first")
+    dlogits = xp.empty_like(logits) if out is None else out
+    exp = backend.scratch("bce exp", logits.shape)
+    loss = backend.scratch("bce loss", logits.shape)
+
+    xp.absolute(logits, out=exp)
+    xp.negative(exp, out=exp)
+    xp.exp(exp, out=exp)  # e^-|l|, in (0, 1]
+    xp.log1p(exp, out=loss)
+    xp.maximum(logits, 0, out=dlogits)  # dlogits serves as scratch until its own turn
+    xp.add(loss, dlogits, out=loss)
+    xp.multiply(logits, target, out=dlogits)
+    xp.subtract(loss, dlogits, out=loss)
+
+    # sigmoid(l) = 1/(1 + e^-l) for l >= 0, e^l/(1 + e^l) below: numerator e^min(l, 0)
+    xp.minimum(logits, 0, out=dlogits)
+    xp.exp(dlogits, out=dlogits)
+    xp.add(exp, 1, out=exp)
+    xp.divide(dlogits, exp, out=dlogits)
+    xp.subtract(dlogits, target, out=dlogits)
+    xp.multiply(dlogits, 1.0 / logits.size, out=dlogits)
+    return xp.mean(loss), dlogits
+
+
+def backend_of(array):
+    """-> a backend for an array that came without one; raises ArrayTypeError."""
+    from minigan.backends import get_backend
+
+    kind = type(array).__module__.split(".")[0]
+    if kind not in ("numpy", "cupy") or getattr(array, "dtype", None) not in ("float32", "float64"):
+        raise ArrayTypeError(
+            f"bce_with_logits: expected logits as a float32 or float64 array of NumPy or CuPy, got "
+            f"{type(array).__name__} {getattr(array, 'dtype', '')}: call backend.asarray(logits) first"
+        )
+    return get_backend(kind, dtype=array.dtype.name)

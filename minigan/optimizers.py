@@ -1,0 +1,198 @@
+"""Optimizers: how a gradient becomes a step. Each is one pass over a network's flat arrays.
+
+    opt = Adam(net, lr=2e-4, beta1=0.5)
+    net.zero_grads(); ... net.backward(dy) ...; opt.step()
+
+An optimizer reads the gradients and changes the parameters; it neither zeroes nor
+scales a gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², not
+decoupled weight decay).
+"""
+
+from minigan.errors import ConfigError, RunError
+
+
+class Optimizer:
+    """Base: one network, a learning rate that may be changed at any time, named moments."""
+
+    moments = ()  # names of the arrays that are kept from step to step, each as flat_params
+
+    def __init__(self, net, lr, l2):
+        who = type(self).__name__
+        if not (isinstance(lr, (int, float)) and 0 <= lr < float("inf")):
+            raise ConfigError(f"{who}: lr must be 0 or more, got {lr!r}")
+        if not (isinstance(l2, (int, float)) and 0 <= l2 < float("inf")):
+            raise ConfigError(f"{who}: l2 must be 0 or more, got {l2!r}")
+        self.net, self.lr, self.l2 = net, lr, l2
+        self.store = net.ready()
+        self.backend = self.store.backend
+        self.steps = 0
+        for name in self.moments:
+            setattr(self, name, self.backend.zeros(self.store.flat_params.shape))
+        self.update = self.backend.implementation(type(self).definition)
+
+    def step(self):
+        """Change the parameters by their gradients, once."""
+        self.steps += 1
+        p, g = self.store.flat_params, self.store.flat_grads
+        self.apply(p, g)
+        self.store.version += 1
+
+    def state(self):
+        """-> name -> array or int: all that must be saved besides the parameters."""
+        return {"steps": self.steps, **{name: getattr(self, name) for name in self.moments}}
+
+    def load_state(self, state):
+        """Take back what `state` gave; raises RunError where it is another network's or optimizer's."""
+        who = type(self).__name__
+        if set(state) != set(self.state()):
+            raise RunError(f"{who}: expected saved {sorted(self.state())}, got {sorted(state)}: of another optimizer")
+        for name in self.moments:
+            if tuple(state[name].shape) != tuple(getattr(self, name).shape):
+                raise RunError(f"{who}: expected {name} of {getattr(self, name).shape}, got {state[name].shape}: of another network")
+        for name in self.moments:
+            getattr(self, name)[...] = self.backend.asarray(state[name])
+        self.steps = int(state["steps"])
+
+
+def expect_rate(who, name, value):
+    """-> value; raises ConfigError unless 0 <= value < 1."""
+    if not (isinstance(value, (int, float)) and 0 <= value < 1):
+        raise ConfigError(f"{who}: {name} must be at least 0 and below 1, got {value!r}")
+    return value
+
+
+def with_l2(p, g, l2, backend):
+    """-> g + l2·p, in scratch; g itself where l2 is 0."""
+    if not l2:
+        return g
+    penalised = backend.scratch("optimizer l2", p.shape)
+    backend.xp.multiply(p, l2, out=penalised)
+    backend.xp.add(penalised, g, out=penalised)
+    return penalised
+
+
+def sgd_step(p, g, v, lr, momentum, nesterov, l2, backend):
+    """v = momentum·v + g;  p -= lr·v, or lr·(g + momentum·v) with Nesterov's look ahead.
+
+    p, g, v  (size,); v is None without momentum
+    Source: Sutskever et al. 2013, in PyTorch's form (the learning rate outside of v)
+    """
+    xp = backend.xp
+    g = with_l2(p, g, l2, backend)
+    change = backend.scratch("optimizer change", p.shape)
+    if v is None:
+        xp.multiply(g, lr, out=change)
+    else:
+        xp.multiply(v, momentum, out=v)
+        xp.add(v, g, out=v)
+        if nesterov:
+            xp.multiply(v, momentum, out=change)
+            xp.add(change, g, out=change)
+            xp.multiply(change, lr, out=change)
+        else:
+            xp.multiply(v, lr, out=change)
+    xp.subtract(p, change, out=p)
+
+
+class SGD(Optimizer):
+    """SGD(net, lr): gradient descent, with momentum and Nesterov's form of it as options."""
+
+    moments = ("v",)
+    definition = staticmethod(sgd_step)
+
+    def __init__(self, net, lr, *, momentum=0.0, nesterov=False, l2=0.0):
+        self.momentum, self.nesterov = expect_rate("SGD", "momentum", momentum), nesterov
+        if nesterov and not momentum:
+            raise ConfigError("SGD: nesterov looks ahead along the momentum: give a momentum above 0")
+        if not momentum:
+            self.moments = ()
+        super().__init__(net, lr, l2)
+
+    def apply(self, p, g):
+        v = self.v if self.momentum else None
+        self.update(p, g, v, self.lr, self.momentum, self.nesterov, self.l2, self.backend)
+
+
+def rmsprop_step(p, g, s, lr, rho, eps, l2, backend):
+    """s = rho·s + (1 - rho)·g²;  p -= lr·g / (√s + eps)
+
+    p, g, s  (size,)
+    Source: Tieleman & Hinton 2012; eps outside of the root, as PyTorch
+    """
+    xp = backend.xp
+    g = with_l2(p, g, l2, backend)
+    change = backend.scratch("optimizer change", p.shape)
+    xp.multiply(g, g, out=change)
+    xp.multiply(change, 1.0 - rho, out=change)
+    xp.multiply(s, rho, out=s)
+    xp.add(s, change, out=s)
+    xp.sqrt(s, out=change)
+    xp.add(change, eps, out=change)
+    xp.divide(g, change, out=change)
+    xp.multiply(change, lr, out=change)
+    xp.subtract(p, change, out=p)
+
+
+class RMSprop(Optimizer):
+    """RMSprop(net, lr): steps divided by the root of a running mean of g²."""
+
+    moments = ("s",)
+    definition = staticmethod(rmsprop_step)
+
+    def __init__(self, net, lr=2e-4, *, rho=0.9, eps=1e-8, l2=0.0):
+        self.rho, self.eps = expect_rate("RMSprop", "rho", rho), expect_rate("RMSprop", "eps", eps)
+        super().__init__(net, lr, l2)
+
+    def apply(self, p, g):
+        self.update(p, g, self.s, self.lr, self.rho, self.eps, self.l2, self.backend)
+
+
+def adam_step(p, g, m, v, lr, beta1, beta2, eps, correction1, correction2, l2, backend):
+    """m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g²;  p -= lr·(m/correction1) / (√(v/correction2) + eps)
+
+    p, g, m, v   (size,)
+    correction1  1 - β1ᵗ at step t: m starts at 0 and is too small by this factor
+    correction2  1 - β2ᵗ, the same for v
+    """
+    xp = backend.xp
+    g = with_l2(p, g, l2, backend)
+    change = backend.scratch("optimizer change", p.shape)
+    xp.multiply(g, 1.0 - beta1, out=change)
+    xp.multiply(m, beta1, out=m)
+    xp.add(m, change, out=m)
+    xp.multiply(g, g, out=change)
+    xp.multiply(change, 1.0 - beta2, out=change)
+    xp.multiply(v, beta2, out=v)
+    xp.add(v, change, out=v)
+    xp.multiply(v, 1.0 / correction2, out=change)
+    xp.sqrt(change, out=change)
+    xp.add(change, eps, out=change)
+    xp.divide(m, change, out=change)
+    xp.multiply(change, lr / correction1, out=change)
+    xp.subtract(p, change, out=p)
+
+
+class Adam(Optimizer):
+    """Adam(net, lr): momentum over a running scale, both corrected for their start at 0.
+
+    The paper publishes two places for its epsilon, and frameworks differ in which they took:
+    eps_hat=False   lr·m̂ / (√v̂ + eps): algorithm 1; PyTorch
+    eps_hat=True    lr·√(1-β2ᵗ)/(1-β1ᵗ) · m / (√v + eps): the faster form before section 2.1;
+                    TensorFlow and Keras. The same but for eps, which is divided by √(1-β2ᵗ)
+    Source: Kingma & Ba 2015, arXiv:1412.6980
+    """
+
+    moments = ("m", "v")
+    definition = staticmethod(adam_step)
+
+    def __init__(self, net, lr=2e-4, *, beta1=0.5, beta2=0.999, eps=1e-8, eps_hat=False, l2=0.0):
+        self.beta1, self.beta2 = expect_rate("Adam", "beta1", beta1), expect_rate("Adam", "beta2", beta2)
+        self.eps, self.eps_hat = expect_rate("Adam", "eps", eps), eps_hat
+        super().__init__(net, lr, l2)
+
+    def apply(self, p, g):
+        correction1, correction2 = 1.0 - self.beta1**self.steps, 1.0 - self.beta2**self.steps
+        eps = self.eps / correction2**0.5 if self.eps_hat else self.eps
+        self.update(
+            p, g, self.m, self.v, self.lr, self.beta1, self.beta2, eps, correction1, correction2, self.l2, self.backend
+        )

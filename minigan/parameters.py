@@ -1,0 +1,84 @@
+"""Where a network's numbers live: one flat array each for parameters and gradients.
+
+params   [ 0.W ............ | 0.b | 1.gain | 1.bias | ... ]
+grads    [ the same names at the same places                ]
+
+Layers declare what they need while the network is set up; when all is declared,
+the flat arrays are made once and every layer gets named views into them. So an
+optimizer is one pass over one array, zeroing is one fill, and a checkpoint or an
+all-reduce is one array. Names are kept in the order of declaration.
+
+Buffers (the running statistics of BatchNorm) are saved, but not trained: they
+have no gradient and stand in arrays of their own.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+ALIGNMENT = 64  # a view starts at a multiple of so many numbers: whole cache lines, and GPU loads in full width
+
+
+class Store:
+    """Parameters, gradients, buffers and generators of one network."""
+
+    def __init__(self, backend, rng, name):
+        self.backend = backend
+        self.rng = rng
+        self.name = name
+        self.params = {}  # full name ("0.W") -> view into flat_params
+        self.grads = {}
+        self.buffers = {}
+        self.generators = {}  # full name -> numpy.random.Generator, for layers that draw (Dropout)
+        self.version = 0  # counts the changes by optimizers, so that a stale backward is noticed
+        self.path = []
+        self.declared = []
+
+    @contextmanager
+    def scope(self, name):
+        """Names declared inside get `name.` in front."""
+        self.path.append(name)
+        yield
+        self.path.pop()
+
+    def full_name(self, name):
+        return ".".join([*self.path, name])
+
+    def parameter(self, layer, name, shape, initializer, fan_in=0, fan_out=0):
+        """Declare a trained array. When setup ends, `layer.<name>` and `layer.d<name>` are its views.
+
+        initializer  see initializers.py; called now, so that the order of drawing is that of the layers
+        fan_in       numbers that enter one output;  fan_out  outputs that one input reaches
+        """
+        values = initializer(self.rng, shape, fan_in, fan_out)
+        self.declared.append((layer, name, self.full_name(name), values))
+
+    def buffer(self, layer, name, shape, value):
+        """Declare an array that is saved but not trained; `layer.<name>` is it at once."""
+        array = self.backend.empty(shape)
+        array.fill(value)
+        self.buffers[self.full_name(name)] = array
+        setattr(layer, name, array)
+
+    def generator(self, layer, name):
+        """Declare a random generator; `layer.<name>` is it at once. Its state is saved with the network."""
+        generator = np.random.default_rng(self.rng.integers(0, 2**63, size=4))
+        self.generators[self.full_name(name)] = generator
+        setattr(layer, name, generator)
+
+    def allocate(self):
+        """Make the flat arrays and hand out the views. Called once, by the network."""
+        ends, total = [], 0
+        for _, _, _, values in self.declared:
+            start = -(-total // ALIGNMENT) * ALIGNMENT
+            total = start + values.size
+            ends.append((start, total))
+        self.flat_params = self.backend.zeros((total,))
+        self.flat_grads = self.backend.zeros((total,))
+        for (layer, name, full_name, values), (start, end) in zip(self.declared, ends, strict=True):
+            self.params[full_name] = self.flat_params[start:end].reshape(values.shape)
+            self.grads[full_name] = self.flat_grads[start:end].reshape(values.shape)
+            self.params[full_name][...] = self.backend.asarray(values)
+            setattr(layer, name, self.params[full_name])
+            setattr(layer, "d" + name, self.grads[full_name])
+        self.declared = []

@@ -1,0 +1,124 @@
+"""The folder that a run leaves behind.
+
+    runs/<time>-<name>/
+        config.json           all that is needed to repeat the run, with versions
+        metrics.csv           a row per step
+        samples/step-*.png    what G makes of the same fixed z
+        checkpoints/*.npz     everything, to go on bit for bit; the newest two
+        generator.npz         G alone, by parameter names, for sampling
+"""
+
+import csv
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+from minigan.checkpoint import load_arrays, pack, save_arrays, unpack, write_atomically
+from minigan.config import config_from_record, config_to_record
+from minigan.errors import MiniganError, RunError
+from minigan.images import grid, save_png
+
+KEEP = 2  # checkpoints that stay
+LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
+COLUMNS = ("step", "epoch", *LOSSES, "images_per_s")
+
+
+class Run:
+    def __init__(self, folder):
+        self.folder = Path(folder).expanduser()
+        self.config_file = self.folder / "config.json"
+        self.metrics_file = self.folder / "metrics.csv"
+        self.samples = self.folder / "samples"
+        self.checkpoints = self.folder / "checkpoints"
+        self.generator_file = self.folder / "generator.npz"
+
+    def expect_free(self):
+        """Raises RunError where something stands already: nothing is ever written over."""
+        try:
+            taken = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
+        except OSError as error:
+            raise RunError(f"cannot look into {self.folder}: {error.strerror}: choose another folder with --out") from error
+        if taken:
+            raise RunError(f"{self.folder} exists already: go on with --resume {self.folder}, or choose another with --out")
+
+    def create(self, config, about):
+        """Make the folder. about: JSON-able, kept beside the options. Raises RunError."""
+        self.expect_free()
+        try:
+            self.samples.mkdir(parents=True)
+            self.checkpoints.mkdir()
+        except OSError as error:
+            raise RunError(f"cannot make the folder {self.folder}: {error.strerror}: choose another with --out") from error
+        record = {"options": config_to_record(config), **about}
+        write_atomically(self.config_file, (json.dumps(record, indent=2) + "\n").encode())
+        write_atomically(self.metrics_file, (",".join(COLUMNS) + "\n").encode())
+
+    def load_config(self):
+        """-> Config. Raises RunError where this is not the folder of a run."""
+        try:
+            return config_from_record(json.loads(self.config_file.read_text("utf-8"))["options"])
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunError(f"{self.folder} is not the folder of a run: it has no config.json") from error
+        except OSError as error:
+            raise RunError(f"cannot read {self.config_file}: {error.strerror}") from error
+        except MiniganError as error:
+            raise RunError(f"{self.config_file} is damaged: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(f"{self.config_file} is damaged ({' '.join(str(error).split())})") from error
+
+    def save(self, game, batches, step):
+        """Write checkpoint and generator.npz, and let go of old checkpoints. Raises RunError."""
+        sections, record = game.state()
+        record |= {"step": step, "epoch": batches.epoch, "position": batches.position}
+        save_arrays(self.checkpoints / f"step-{step:08d}.npz", pack(sections, record))
+        save_arrays(self.generator_file, sections["G"])
+        for old in self.found_checkpoints()[:-KEEP]:
+            old.unlink(missing_ok=True)
+
+    def found_checkpoints(self):
+        return sorted(self.checkpoints.glob("step-*.npz"))
+
+    def load(self, game, batches):
+        """Put the newest checkpoint back -> its step. Raises RunError, before anything is changed on the disk."""
+        found = self.found_checkpoints()
+        if not found:
+            raise RunError(f"{self.folder} holds no checkpoint to go on from: start anew with another --out")
+        sections, record = unpack(load_arrays(found[-1]), found[-1])
+        try:
+            step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
+            batches.seek(epoch, position)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{found[-1]} is not a whole checkpoint of minigan ({error!r}): take an older one") from error
+        game.load(sections, record, found[-1])
+        self.forget_after(step)
+        return step
+
+    def forget_after(self, step):
+        """Drop what a stopped run logged after its last checkpoint: it will be done again."""
+        try:
+            rows = self.metrics_file.read_text("utf-8").splitlines()[1:]
+        except OSError as error:
+            raise RunError(f"cannot read {self.metrics_file}: {error.strerror}") from error
+        kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
+        write_atomically(self.metrics_file, ("\n".join([",".join(COLUMNS), *kept]) + "\n").encode())
+
+    @contextmanager
+    def metrics(self):
+        """-> function that appends rows, each a dict by COLUMNS. Raises RunError."""
+        try:
+            with open(self.metrics_file, "a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+
+                def append(rows):
+                    writer.writerows(rows)
+                    file.flush()
+
+                yield append
+        except MiniganError:
+            raise
+        except OSError as error:
+            raise RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space and --resume") from error
+
+    def save_samples(self, pictures, step):
+        """pictures (n, h, w, c) uint8 -> samples/step-*.png. Raises RunError."""
+        save_png(self.samples / f"step-{step:08d}.png", grid(pictures))
