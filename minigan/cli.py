@@ -78,7 +78,8 @@ def sample(arguments):
         if getattr(arguments, name) < least:
             raise ConfigError(f"--{name} must be at least {least}, got {getattr(arguments, name)}")
     run = Run(arguments.run)
-    game = Game(replace(run.load_config(), backend="numpy"))  # a picture more or less needs no GPU
+    config, _ = run.load_config()
+    game = Game(replace(config, backend="numpy"))  # a picture more or less needs no GPU
     load_network(game.G, load_arrays(run.generator_file), run.generator_file)
     pictures = game.sample(arguments.n, game.stream("sample", seed=arguments.seed))
     if out.suffix == ".png":

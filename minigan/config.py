@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -85,12 +85,8 @@ def resumed_config(saved, options):
     return replace(saved, sample_every=options.get("sample_every", saved.sample_every))
 
 
-def config_to_record(config):
-    return asdict(config)
-
-
 def config_from_record(record):
-    """What config_to_record gave -> Config. Raises ConfigError, also for fields too many or too few."""
+    """A Config as a dict, read from a file -> Config. Raises ConfigError, also for fields too many or too few."""
     names = {field.name for field in fields(Config)}
     if not isinstance(record, dict) or set(record) != names:
         raise ConfigError(f"expected the options {', '.join(sorted(names))}")

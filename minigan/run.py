@@ -11,10 +11,11 @@
 import csv
 import json
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack, write_atomically
-from minigan.config import config_from_record, config_to_record
+from minigan.config import config_from_record
 from minigan.errors import MiniganError, RunError
 from minigan.images import grid, save_png
 
@@ -49,21 +50,26 @@ class Run:
             self.checkpoints.mkdir()
         except OSError as error:
             raise RunError(f"cannot make the folder {self.folder}: {error.strerror}: choose another with --out") from error
-        record = {"options": config_to_record(config), **about}
-        write_atomically(self.config_file, (json.dumps(record, indent=2) + "\n").encode())
+        self.save_config(config, about)
         write_atomically(self.metrics_file, (",".join(COLUMNS) + "\n").encode())
 
+    def save_config(self, config, about):
+        """Write config.json: the options, and what else there is to know of the run."""
+        record = {"options": asdict(config), **about}
+        write_atomically(self.config_file, (json.dumps(record, indent=2) + "\n").encode())
+
     def load_config(self):
-        """-> Config. Raises RunError where this is not the folder of a run."""
+        """-> Config, what else the file says. Raises RunError where this is not the folder of a run."""
         try:
-            return config_from_record(json.loads(self.config_file.read_text("utf-8"))["options"])
+            about = json.loads(self.config_file.read_text("utf-8"))
+            return config_from_record(about.pop("options")), about
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(f"{self.folder} is not the folder of a run: it has no config.json") from error
         except OSError as error:
             raise RunError(f"cannot read {self.config_file}: {error.strerror}") from error
         except MiniganError as error:
             raise RunError(f"{self.config_file} is damaged: {error}") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"{self.config_file} is damaged ({' '.join(str(error).split())})") from error
 
     def save(self, game, batches, step):

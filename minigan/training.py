@@ -64,11 +64,15 @@ class Game:
         return z
 
     def round(self, batches):
-        """One update of each player -> dict of scalars; see gan.play_round."""
+        """One update of each player -> dict of scalars, still on the device; see gan.play_round."""
         return play_round(
             self.G, self.D, self.optimizer_g, self.optimizer_d,
             lambda: self.backend.asarray(batches.draw()), self.draw_z, self.preset.rules,
         )  # fmt: skip
+
+    def read(self, result):
+        """-> the losses of a round as numbers. On a GPU this waits for the round."""
+        return {name: float(self.backend.to_host(result[name])) for name in LOSSES}
 
     def sample(self, n, generator):
         """-> pictures of G (n, h, w, c) uint8 on the host, in sampling mode.
@@ -123,7 +127,8 @@ def train(options, *, data_dir=None, out=None, resume=None, dry_run=False, say=p
         if out is not None:
             raise ConfigError("--resume goes on in the run's own folder: leave --out away")
         run = Run(resume)
-        config = resumed_config(run.load_config(), options)
+        saved, about = run.load_config()
+        config = resumed_config(saved, options)
     else:
         config = new_config(options)
         run = Run(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset}")
@@ -136,7 +141,7 @@ def train(options, *, data_dir=None, out=None, resume=None, dry_run=False, say=p
     last_step = config.steps or config.epochs * batches.per_epoch
 
     if dry_run:
-        losses = {name: float(value) for name, value in game.round(batches).items()}
+        losses = game.read(game.round(batches))
         say(f"{game.G.summary()}\n\n{game.D.summary()}\n")
         say(f"one step on {dataset}: " + ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES))
         say(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
@@ -147,6 +152,7 @@ def train(options, *, data_dir=None, out=None, resume=None, dry_run=False, say=p
         if step >= last_step:
             say(f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs")
             return run
+        run.save_config(config, about)
     else:
         step = 0
         config = replace(config, dataset=dataset)  # what `auto` came to: a resumed run must not choose again
@@ -170,9 +176,7 @@ def loop(game, batches, run, step, last_step, sample_every, say):
             unread.append((step, batches.epoch + 1, result))
             at_sample = step % sample_every == 0 or step == last_step
             if step % READ_EVERY == 0 or at_sample or interrupted:
-                rows = [
-                    {"step": s, "epoch": epoch, **{name: float(result[name]) for name in LOSSES}} for s, epoch, result in unread
-                ]
+                rows = [{"step": at, "epoch": epoch, **game.read(result)} for at, epoch, result in unread]
                 rate = progress.update(rows[-1], images=sum(result["images"] for *_, result in unread), steps=len(rows))
                 log([{**row, "images_per_s": round(rate, 1)} for row in rows])
                 unread.clear()
