@@ -8,7 +8,8 @@ from importlib import import_module
 
 from minigan.backends import get_backend
 from minigan.errors import (
-    ArrayTypeError, BackendError, ConfigError, DataError, GradientError, MiniganError, RunError, ShapeError, StateError,
+    ArrayTypeError, BackendError, ConfigError, DataError, DataUnavailable, GradientError, MiniganError, RunError, ShapeError,
+    StateError,
 )  # fmt: skip
 from minigan.gradcheck import check_gradients
 from minigan.layers import (
@@ -21,7 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adam", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d", "DataError",
-    "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
+    "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
     "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
     "get_backend",
 ]  # fmt: skip

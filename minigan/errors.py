@@ -35,6 +35,14 @@ class DataError(MiniganError, OSError):
     """A data file is missing, damaged, or could not be downloaded."""
 
 
+class DataUnavailable(DataError):
+    """A data set is in none of the usual places and could not be downloaded.
+
+    The one DataError after which going on with another data set is right. Files
+    that are there but damaged, or a folder that was named and lacks them, are not this.
+    """
+
+
 class RunError(MiniganError, OSError):
     """A run folder or checkpoint cannot be written, read, or used for this."""
 

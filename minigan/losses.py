@@ -17,6 +17,8 @@ which is exact for every l: the exponent is never positive. Its derivative is si
 The mean over the batch puts a 1/n before it, here and nowhere else.
 """
 
+from numbers import Real
+
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
@@ -31,7 +33,8 @@ def bce_with_logits(logits, target, *, backend=None, out=None):
     """
     backend = backend or backend_of(logits)
     xp = backend.xp
-    if isinstance(target, (int, float)):
+    if isinstance(target, Real):
+        target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:
             raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
     elif not backend.is_array(target):

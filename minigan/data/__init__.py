@@ -1,13 +1,14 @@
 """Pictures -> uint8 arrays -> shuffled batches. Knows nothing of networks."""
 
 from minigan.data.batches import SMALLEST_BATCH, Batches, to_floats, to_pixels
-from minigan.data.mnist import DataUnavailable, load_mnist
+from minigan.data.mnist import load_mnist
 from minigan.data.strokes import strokes
+from minigan.errors import DataUnavailable
 
 DATASETS = ("auto", "mnist", "strokes")
 
 __all__ = [
-    "Batches", "DATASETS", "DataUnavailable", "SMALLEST_BATCH", "load_dataset", "load_mnist", "strokes", "to_floats", "to_pixels",
+    "Batches", "DATASETS", "SMALLEST_BATCH", "load_dataset", "load_mnist", "strokes", "to_floats", "to_pixels",
 ]  # fmt: skip
 
 

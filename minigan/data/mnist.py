@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.data.idx import read_idx
-from minigan.errors import ConfigError, DataError
+from minigan.errors import ConfigError, DataError, DataUnavailable
 
 
 class IdxFile(NamedTuple):
@@ -38,14 +38,6 @@ FILES = {  # split: (images, labels)
                      "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2")),
 }
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-
-
-class DataUnavailable(DataError):
-    """The data set is in none of the usual places and could not be downloaded.
-
-    The one DataError after which going on with another data set is right. Files
-    that are there but damaged, and a `data_dir` without them, are not this.
-    """
 
 
 def load_mnist(data_dir=None, *, split: str = "train", download: bool = True,
