@@ -50,10 +50,11 @@ def save_arrays(path, arrays):
 def load_arrays(path):
     """.npz -> name -> array. Raises RunError for anything that is not such a file; never unpickles."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
+        with open(path, "rb") as file:  # ours to close: NumPy leaves its own open where the content is damaged
+            content = np.load(file, allow_pickle=False)
+            if not hasattr(content, "files"):
                 raise RunError(f"{path} is one array, not an .npz of named arrays: it was not written by minigan")
-            return {name: file[name] for name in file.files}
+            return {name: content[name] for name in content.files}
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist: is this the folder of a run?") from error
     except OSError as error:

@@ -29,10 +29,14 @@ def bce_with_logits(logits, target, *, backend=None, out=None):
     backend  of logits; found by the array's type where it is not given
     out      where to write dlogits; without it a new array
     -> mean loss (a scalar array of the backend), dlogits as logits, 1/n inside
-    Raises ConfigError for a target outside of [0, 1], ShapeError, ArrayTypeError.
+    Raises ConfigError for a number outside of [0, 1] (an array is not looked through), ShapeError, ArrayTypeError.
     """
     backend = backend or backend_of(logits)
     xp = backend.xp
+    if logits.size == 0:
+        raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
+    if out is logits or out is target:
+        raise ConfigError("bce_with_logits: out must be an array of its own, got logits or target itself")
     if isinstance(target, Real):
         target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:

@@ -8,7 +8,9 @@ scales a gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², 
 decoupled weight decay).
 """
 
-from minigan.errors import ConfigError, RunError
+from numbers import Real
+
+from minigan.errors import ConfigError, RunError, StateError
 
 
 class Optimizer:
@@ -18,11 +20,11 @@ class Optimizer:
 
     def __init__(self, net, lr, l2):
         who = type(self).__name__
-        if not (isinstance(lr, (int, float)) and 0 <= lr < float("inf")):
+        if not (isinstance(lr, Real) and 0 <= lr < float("inf")):
             raise ConfigError(f"{who}: lr must be 0 or more, got {lr!r}")
-        if not (isinstance(l2, (int, float)) and 0 <= l2 < float("inf")):
+        if not (isinstance(l2, Real) and 0 <= l2 < float("inf")):
             raise ConfigError(f"{who}: l2 must be 0 or more, got {l2!r}")
-        self.net, self.lr, self.l2 = net, lr, l2
+        self.net, self.lr, self.l2 = net, float(lr), float(l2)  # a NumPy scalar would decide on the dtype of the step
         self.store = net.ready()
         self.backend = self.store.backend
         self.steps = 0
@@ -31,7 +33,9 @@ class Optimizer:
         self.update = self.backend.implementation(type(self).definition)
 
     def step(self):
-        """Change the parameters by their gradients, once."""
+        """Change the parameters by their gradients, once. Raises StateError after another setup of the network."""
+        if self.net.store is not self.store:
+            raise StateError(f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it")
         self.steps += 1
         p, g = self.store.flat_params, self.store.flat_grads
         self.apply(p, g)
@@ -56,9 +60,9 @@ class Optimizer:
 
 def expect_rate(who, name, value):
     """-> value; raises ConfigError unless 0 <= value < 1."""
-    if not (isinstance(value, (int, float)) and 0 <= value < 1):
+    if not (isinstance(value, Real) and 0 <= value < 1):
         raise ConfigError(f"{who}: {name} must be at least 0 and below 1, got {value!r}")
-    return value
+    return float(value)
 
 
 def with_l2(p, g, l2, backend):

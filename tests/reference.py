@@ -99,7 +99,7 @@ def meetings(x_shape, y_shape, W_shape, stride, pads):
 
 
 def bias_gradient(dy):
-    """dy (..., c) -> db (c,): the bias of a channel is added at every place, so it collects every dy of that channel."""
+    """dy (..., c) -> db (c,): the bias of a channel is added at every place, so db collects all dy of that channel."""
     db = np.zeros(dy.shape[-1])
     for place in np.ndindex(*dy.shape):
         db[place[-1]] += dy[place]

@@ -17,7 +17,8 @@ def network(layers, in_shape, dtype="float64", seed=0):
     net.setup(in_shape, backend=mg.get_backend("numpy", dtype=dtype), rng=np.random.default_rng(seed))
     rng = np.random.default_rng(seed + 1)
     for name in sorted(net.params):
-        net.params[name][...] = rng.uniform(0.5, 1.5, net.params[name].shape) * rng.choice([-1, 1], net.params[name].shape)
+        shape = net.params[name].shape
+        net.params[name][...] = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
     net.zero_grads()
     return net
 
@@ -136,7 +137,8 @@ def test_conv2d(case):
 def test_conv_transpose2d(case):
     image, kernel, stride, padding, extra, n, c_in, c_out, bias = case
     rng = np.random.default_rng(2)
-    layer = mg.ConvTranspose2d(c_out, kernel_size=kernel, stride=stride, padding=padding, output_padding=extra, bias=bias)
+    layer = mg.ConvTranspose2d(
+        c_out, kernel_size=kernel, stride=stride, padding=padding, output_padding=extra, bias=bias)
     net = network([layer], (*image, c_in))
     W, b = net.params["0.W"], net.params.get("0.b")
     assert W.shape == (*reference.pair(kernel), c_out, c_in) and (b is not None) == bias
@@ -547,7 +549,8 @@ def test_optimizers_keep_float32(make):
         net.forward(x)
         net.backward(dy, need_dx=False)
         optimizer.step()
-    assert {array.dtype.name for group in (net.params, net.grads, net.buffers) for array in group.values()} == {"float32"}
+    for group in (net.params, net.grads, net.buffers):
+        assert {array.dtype.name for array in group.values()} == {"float32"}
 
 
 def test_loss_keeps_float32():
@@ -596,6 +599,38 @@ def test_a_sequential_in_a_sequential_is_the_same_network(chain):
             assert_close(inner, outer, name)
 
 
+class Witness(mg.Layer):
+    """Passes everything through and writes down what was asked of it."""
+
+    def forward(self, x, train=True):
+        self.asked = []
+        return x
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        self.asked.append((need_dx, need_dw))
+        return dy if need_dx else None
+
+
+class WitnessWithWeight(Witness):
+    def setup(self, in_shape, *, backend, rng, store):
+        store.parameter(self, "W", (1,), lambda rng, shape, fan_in, fan_out: np.ones(shape))
+        return super().setup(in_shape, backend=backend, rng=rng, store=store)
+
+
+def test_nobody_computes_a_gradient_that_nobody_wants():
+    """Without need_dx the first layer with weights is not asked for dx, and those before it are not asked at all."""
+    layers = [Witness(), WitnessWithWeight(), Witness(), WitnessWithWeight()]
+    net, x = network(layers, (3,)), np.ones((2, 3))
+    for need_dx, need_dw, wanted in (
+            (True, True, [[(True, True)]] * 4),
+            (True, False, [[(True, False)]] * 4),
+            (False, True, [[], [(False, True)], [(True, True)], [(True, True)]]),
+            (False, False, [[], [], [], []])):
+        net.forward(x)
+        net.backward(x, need_dx=need_dx, need_dw=need_dw)
+        assert [layer.asked for layer in layers] == wanted
+
+
 # ---- what must be refused ---------------------------------------------------------------------------------------
 
 def set_up(layer, in_shape):
@@ -642,6 +677,21 @@ def test_backward_without_forward_is_refused(chain):
     _, dy = batch(build(), in_shape, 3, 80)
     with pytest.raises(mg.StateError):
         build().backward(dy)
+
+
+@pytest.mark.parametrize("make", [mg.Adam, lambda net: mg.SGD(net, 0.1), mg.RMSprop])
+def test_backward_through_weights_that_have_changed_is_refused(make):
+    """After the optimizer's step the old activations belong to no network; after a new forward all is well."""
+    net = network([mg.Linear(2)], (3,))
+    optimizer, x, dy = make(net), np.ones((4, 3)), np.ones((4, 2))
+    net.forward(x)
+    net.backward(dy)
+    optimizer.step()
+    for need_dw in (True, False):
+        with pytest.raises(mg.StateError):
+            net.backward(dy, need_dw=need_dw)
+    net.forward(x)
+    assert_close(net.backward(dy), dy @ net.params["0.W"].T, "dx")
 
 
 def test_wrong_shapes_are_refused(chain):

@@ -93,7 +93,8 @@ def conv_transpose_configurations():
         if extra and rng.integers(2):
             extra = min(extra)
         n, c_in, c_out = (int(v) for v in rng.integers(1, 6, 3))
-        _, out = reference.conv_transpose2d_geometry(image, reference.pair(kernel), reference.pair(stride), padding, extra)
+        _, out = reference.conv_transpose2d_geometry(
+            image, reference.pair(kernel), reference.pair(stride), padding, extra)
         if min(out) >= 1:
             found.append((len(found), image, kernel, stride, padding, extra, n, c_in, c_out, bool(rng.integers(4))))
     return found
@@ -174,29 +175,39 @@ def test_the_configurations_reach_the_corners():
     assert sum(extra not in (0, (0, 0)) for _, _, _, _, _, extra, *_ in transposed) >= 20
 
 
-def test_reference_loops_agree_with_torch():
+def compare_reference_convolution(forward, backward, torch_function, image, W, n, rng):
+    """forward(x, W, b), backward(dy, x, W) of reference.py against torch_function(x, W, b); W has 2 channels for x."""
+    c_in = 2
+    x, b = rng.standard_normal((n, *image, c_in)), rng.standard_normal(3)
+    torch_x, torch_W, torch_b = leaf(channels_first(x)), leaf(W.transpose(3, 2, 0, 1)), leaf(b)
+    torch_y = torch_function(torch_x, torch_W, torch_b)
+    y = forward(x, W, b)
+    dy = rng.standard_normal(y.shape)
+    torch_y.backward(torch.tensor(channels_first(dy)))
+    dx, dW, db = backward(dy, x, W)
+    assert_all_close({"y": (y, channels_last(torch_y)), "dx": (dx, channels_last(torch_x.grad)),
+                      "dW": (dW, torch_W.grad.numpy().transpose(2, 3, 1, 0)), "db": (db, torch_b.grad.numpy())}, 1e-12)
+
+
+def test_reference_convolutions_agree_with_torch():
     """reference.py itself, which the other tests lean on."""
     rng = np.random.default_rng(102)
     for _, image, kernel, stride, padding, n, _, _, _ in conv_configurations()[:40]:
-        x, W, b = rng.standard_normal((n, *image, 2)), rng.standard_normal((*reference.pair(kernel), 2, 3)), rng.standard_normal(3)
-        torch_x, torch_W, torch_b = leaf(channels_first(x)), leaf(W.transpose(3, 2, 0, 1)), leaf(b)
-        torch_y = torch_conv2d(torch_x, torch_W, torch_b, stride, padding)
-        y = reference.conv2d_forward(x, W, b, stride, padding)
-        dy = rng.standard_normal(y.shape)
-        torch_y.backward(torch.tensor(channels_first(dy)))
-        dx, dW, db = reference.conv2d_backward(dy, x, W, stride, padding)
-        assert_all_close({"y": (y, channels_last(torch_y)), "dx": (dx, channels_last(torch_x.grad)),
-                          "dW": (dW, torch_W.grad.numpy().transpose(2, 3, 1, 0)), "db": (db, torch_b.grad.numpy())}, 1e-12)
+        compare_reference_convolution(
+            lambda x, W, b: reference.conv2d_forward(x, W, b, stride, padding),
+            lambda dy, x, W: reference.conv2d_backward(dy, x, W, stride, padding),
+            lambda x, W, b: torch_conv2d(x, W, b, stride, padding),
+            image, rng.standard_normal((*reference.pair(kernel), 2, 3)), n, rng)
     for _, image, kernel, stride, padding, extra, n, _, _, _ in conv_transpose_configurations()[:40]:
-        x, W, b = rng.standard_normal((n, *image, 2)), rng.standard_normal((*reference.pair(kernel), 3, 2)), rng.standard_normal(3)
-        torch_x, torch_W, torch_b = leaf(channels_first(x)), leaf(W.transpose(3, 2, 0, 1)), leaf(b)
-        torch_y = torch_conv_transpose2d(torch_x, torch_W, torch_b, stride, padding, extra)
-        y = reference.conv_transpose2d_forward(x, W, b, stride, padding, extra)
-        dy = rng.standard_normal(y.shape)
-        torch_y.backward(torch.tensor(channels_first(dy)))
-        dx, dW, db = reference.conv_transpose2d_backward(dy, x, W, stride, padding, extra)
-        assert_all_close({"y": (y, channels_last(torch_y)), "dx": (dx, channels_last(torch_x.grad)),
-                          "dW": (dW, torch_W.grad.numpy().transpose(2, 3, 1, 0)), "db": (db, torch_b.grad.numpy())}, 1e-12)
+        compare_reference_convolution(
+            lambda x, W, b: reference.conv_transpose2d_forward(x, W, b, stride, padding, extra),
+            lambda dy, x, W: reference.conv_transpose2d_backward(dy, x, W, stride, padding, extra),
+            lambda x, W, b: torch_conv_transpose2d(x, W, b, stride, padding, extra),
+            image, rng.standard_normal((*reference.pair(kernel), 3, 2)), n, rng)
+
+
+def test_reference_batchnorm_agrees_with_torch():
+    rng = np.random.default_rng(112)
     x, dy = rng.standard_normal((2, 3, 4, 5, 2))
     gain, bias = rng.standard_normal((2, 2))
     torch_x, torch_gain, torch_bias = leaf(channels_first(x)), leaf(gain), leaf(bias)
@@ -242,7 +253,7 @@ def test_batchnorm(configuration):
         torch_x = leaf(channels_first(x))
         seen_var = var if unbiased or training else torch.tensor(wanted_var)
         old_var = var.numpy().copy()
-        torch_y = F.batch_norm(torch_x, mean, seen_var, torch_gain, torch_bias, training=training, momentum=rate, eps=eps)
+        torch_y = F.batch_norm(torch_x, mean, seen_var, torch_gain, torch_bias, training, rate, eps)
         batch_var = (var.numpy() - (1 - rate) * old_var) / rate       # PyTorch's is always unbiased
         if training:
             wanted_var = (1 - rate) * wanted_var + rate * batch_var * (1 if unbiased else (m - 1) / m)
@@ -277,7 +288,8 @@ def test_linear(index):
 
 
 @pytest.mark.parametrize("make, torch_function", [
-    (lambda: mg.LeakyReLU(0.2), lambda x: F.leaky_relu(x, 0.2)), (lambda: mg.LeakyReLU(0.01), lambda x: F.leaky_relu(x, 0.01)),
+    (lambda: mg.LeakyReLU(0.2), lambda x: F.leaky_relu(x, 0.2)),
+    (lambda: mg.LeakyReLU(0.01), lambda x: F.leaky_relu(x, 0.01)),
     (mg.ReLU, torch.relu), (mg.Tanh, torch.tanh), (mg.Sigmoid, torch.sigmoid)],
     ids=["leaky-0.2", "leaky-0.01", "relu", "tanh", "sigmoid"])
 @pytest.mark.parametrize("shape", [(5, 7), (2, 3, 4, 5)], ids=str)
@@ -291,7 +303,8 @@ def test_activation(make, torch_function, shape, scale):
     torch_y = torch_function(torch_x)
     torch_y.backward(torch.tensor(dy))
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        assert_all_close({"y": (net.forward(x), torch_y.detach().numpy()), "dx": (net.backward(dy), torch_x.grad.numpy())})
+        y, dx = net.forward(x), net.backward(dy)
+    assert_all_close({"y": (y, torch_y.detach().numpy()), "dx": (dx, torch_x.grad.numpy())})
 
 
 def test_sigmoid_far_out():
@@ -329,7 +342,8 @@ def test_bce_at_100_for_either_target():
         loss, dlogits = mg.bce_with_logits(np.array([[logit]]), target)
         assert float(loss) == pytest.approx(wanted, rel=1e-12)
         assert float(dlogits[0, 0]) == pytest.approx((1.0 if logit > 0 else 0.0) - target, rel=1e-12, abs=1e-40)
-    loss, dlogits = mg.bce_with_logits(np.array([[100.0], [-100.0]], dtype="float32"), np.array([[0.9], [1.0]], "float32"))
+    logits, target = np.array([[100.0], [-100.0]], "float32"), np.array([[0.9], [1.0]], "float32")
+    loss, dlogits = mg.bce_with_logits(logits, target)
     assert float(loss) == pytest.approx((10.0 + 100.0) / 2, rel=1e-6) and np.isfinite(dlogits).all()
 
 
@@ -381,12 +395,12 @@ def test_optimizer(name):
         ours.step()
         theirs.step()
         assert {p: g.tobytes() for p, g in net.grads.items()} == before
-        # what the optimizer did, not where it stands: compared as the distance travelled
-        moved = [p for p in net.params if np.any(net.params[p] != start[p]) or p != "0.b"]
-        assert_all_close({f"{p} after step {step + 1}": (net.params[p] - start[p], parameters[p].detach().numpy() - start[p])
-                          for p in moved}, tolerance=1e-9)
-        for p in net.params:
-            np.testing.assert_allclose(net.params[p], parameters[p].detach().numpy(), rtol=TOLERANCE, atol=1e-15)
+        for p, value in net.params.items():
+            wanted = parameters[p].detach().numpy()
+            np.testing.assert_allclose(value, wanted, rtol=TOLERANCE, atol=1e-15)
+            # and what the optimizer did, which is small beside where it stands: the distance travelled
+            np.testing.assert_allclose(value - start[p], wanted - start[p], rtol=1e-9, atol=1e-13)
+    assert all(np.any(net.params[p] != start[p]) for p in net.params if p != "0.b")
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])
@@ -446,8 +460,9 @@ def torch_weights(net):
 
 
 def torch_batchnorm(x, P, B, layer):
-    return F.batch_norm(x, B[f"{layer}.running_mean"], B[f"{layer}.running_var"], P[f"{layer}.gain"], P[f"{layer}.bias"],
-                        training=True, momentum=0.1, eps=1e-5)
+    mean, var, gain, bias = (group[f"{layer}.{name}"] for group, name in (
+        (B, "running_mean"), (B, "running_var"), (P, "gain"), (P, "bias")))
+    return F.batch_norm(x, mean, var, gain, bias, training=True, momentum=0.1, eps=1e-5)
 
 
 def oihw(W):

@@ -29,7 +29,7 @@ def leaky_relu_backward(dy, y, slope, dx, backend):
 class LeakyReLU(Layer):
     """LeakyReLU(slope): any shape. DCGAN's discriminator has slope 0.2.
 
-    slope  0 <= slope < 1. (Defaults differ: PyTorch 0.01, Keras 0.3. So there is none here.)
+    slope  0 <= slope < 1; ReLU() is the quicker form of 0. (Defaults differ: PyTorch 0.01, Keras 0.3. So there is none here.)
     """
 
     def __init__(self, slope):
@@ -56,4 +56,4 @@ class LeakyReLU(Layer):
         return dx
 
     def describe(self):
-        return f"{type(self).__name__} {self.slope:g}"
+        return f"LeakyReLU {self.slope:g}"

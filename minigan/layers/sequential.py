@@ -40,15 +40,21 @@ class Sequential(Layer):
         backend  from get_backend
         rng      numpy.random.Generator, for the initial values
         store    given by an outer container only
-        Raises ShapeError: a layer cannot take what the one before it gives.
+        Raises ShapeError: a layer cannot take what the one before it gives;
+        StateError: a layer is another network's already.
         """
         outermost = store is None
+        if not outermost and self.store is not None:
+            raise StateError(f"{self.name}: is set up as a network of its own: put new layers into {store.name}")
         if outermost:
             in_shape = expect_shape(self.name, in_shape)
             store = Store(backend, rng, self.name)
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         shape = self.in_shape
         for i, layer in enumerate(self.layers):
+            if getattr(layer, "container", self) is not self:
+                raise StateError(f"{self.name}: layer {i}, {layer.describe()}, is part of another network: make a new one")
+            layer.container = self
             with store.scope(str(i)):
                 before = len(store.declared)
                 shape = layer.setup(shape, backend=backend, rng=rng, store=store)
@@ -142,8 +148,10 @@ class Sequential(Layer):
         """Copy out of the layers' memory, which the next call overwrites -> the caller's array."""
         if out is None:
             out = self.backend.empty(values.shape)
-        elif tuple(out.shape) != tuple(values.shape):
-            raise ShapeError(f"{self.name}: expected out of shape {tuple(values.shape)}, got {tuple(out.shape)}")
+        elif tuple(out.shape) != tuple(values.shape) or out.dtype != values.dtype:
+            raise ShapeError(
+                f"{self.name}: expected out as {values.dtype} {tuple(values.shape)}, got {out.dtype} {tuple(out.shape)}"
+            )
         out[...] = values
         return out
 

@@ -1,7 +1,10 @@
 """Sigmoid: squashes into (0, 1).
 
-    y  = 1 / (1 + e^-x) = (1 + tanh(x/2)) / 2        the second form cannot overflow
+    y  = 1 / (1 + e^-x)
     dx = dy·y·(1 - y)
+
+e^-x overflows where x is far below 0, so there the fraction is expanded by e^x:
+    y = e^min(x, 0) / (1 + e^-|x|)        no exponent is ever positive
 
 A discriminator here ends in logits, without this layer: the loss takes them as they
 are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py).
@@ -13,10 +16,14 @@ from minigan.layers.base import Layer
 def sigmoid_forward(x, y, backend):
     """x any shape -> y written."""
     xp = backend.xp
-    xp.multiply(x, 0.5, out=y)
-    xp.tanh(y, out=y)
-    xp.add(y, 1.0, out=y)
-    xp.multiply(y, 0.5, out=y)
+    divisor = backend.scratch("sigmoid divisor", x.shape)
+    xp.absolute(x, out=divisor)
+    xp.negative(divisor, out=divisor)
+    xp.exp(divisor, out=divisor)
+    xp.add(divisor, 1.0, out=divisor)
+    xp.minimum(x, 0.0, out=y)
+    xp.exp(y, out=y)
+    xp.divide(y, divisor, out=y)
 
 
 def sigmoid_backward(dy, y, dx, backend):
