@@ -8,12 +8,32 @@ from importlib import import_module
 
 from minigan.backends import get_backend
 from minigan.errors import (
-    ArrayTypeError, BackendError, ConfigError, DataError, DataUnavailable, GradientError, MiniganError, RunError, ShapeError,
+    ArrayTypeError,
+    BackendError,
+    ConfigError,
+    DataError,
+    DataUnavailable,
+    GradientError,
+    MiniganError,
+    RunError,
+    ShapeError,
     StateError,
 )  # fmt: skip
 from minigan.gradcheck import check_gradients
 from minigan.layers import (
-    BatchNorm, Conv2d, ConvTranspose2d, Dropout, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
 )  # fmt: skip
 from minigan.losses import bce_with_logits
 from minigan.optimizers import SGD, Adam, RMSprop

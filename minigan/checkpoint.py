@@ -13,13 +13,15 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minigan.errors import RunError
+from minigan.layers import Sequential
 
 
-def write_atomically(path, content):
+def write_atomically(path: str | Path, content: bytes) -> None:
     """bytes -> file. Raises RunError, and leaves what was there, if it cannot be written."""
     path = Path(path)
     temporary = None
@@ -40,14 +42,14 @@ def write_atomically(path, content):
         raise RunError(f"cannot write {path}: {error.strerror or error}: free some space or choose another folder") from error
 
 
-def save_arrays(path, arrays):
+def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """name -> array, as an uncompressed .npz. The same arrays give the same bytes."""
     memory = io.BytesIO()
     np.savez(memory, **arrays)
     write_atomically(path, memory.getvalue())
 
 
-def load_arrays(path):
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """.npz -> name -> array. Raises RunError for anything that is not such a file; never unpickles."""
     try:
         with open(path, "rb") as file:  # ours to close: NumPy leaves its own open where the content is damaged
@@ -67,13 +69,13 @@ def load_arrays(path):
         raise RunError(f"{path} is damaged ({type(error).__name__}): take an older checkpoint") from error
 
 
-def network_state(net):
+def network_state(net: Sequential) -> dict[str, np.ndarray]:
     """-> name -> host array: parameters and buffers, by their names in the network."""
     to_host = net.backend.to_host
     return {name: to_host(array) for name, array in (*net.params.items(), *net.buffers.items())}
 
 
-def load_network(net, arrays, source):
+def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | Path) -> None:
     """Put parameters and buffers back. Raises RunError where names or shapes are another network's.
 
     Nothing is changed unless everything fits.
@@ -96,13 +98,15 @@ def load_network(net, arrays, source):
         target[...] = net.backend.asarray(arrays[name])
 
 
-def pack(sections, record):
+def pack(sections: dict[str, dict[str, np.ndarray]], record: dict[str, Any]) -> dict[str, np.ndarray]:
     """Sections of arrays and a JSON-able record -> flat name -> array, for save_arrays."""
     arrays = {f"{section}/{name}": array for section, content in sections.items() for name, array in content.items()}
     return arrays | {"json": np.frombuffer(json.dumps(record).encode(), np.uint8)}
 
 
-def unpack(arrays, source):
+def unpack(
+    arrays: dict[str, np.ndarray], source: str | Path
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
     """The reverse of pack -> sections, record. Raises RunError."""
     try:
         record = json.loads(arrays["json"].tobytes())

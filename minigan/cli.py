@@ -11,12 +11,15 @@ from minigan.errors import ConfigError, MiniganError
 
 
 class Parser(argparse.ArgumentParser):
+    """argparse, with a mistake in one line."""
+
     def error(self, message):
-        """One line, where argparse would print the whole usage before it."""
+        """Raises ConfigError, where argparse would print its usage and leave the program."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def build_parser():
+    """-> the parser of both commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample")
 
@@ -52,6 +55,7 @@ def build_parser():
 
 
 def train(arguments):
+    """The command `train`: what the user gave, handed to training.py."""
     from minigan.training import train
 
     options = vars(arguments)
@@ -61,6 +65,7 @@ def train(arguments):
 
 
 def sample(arguments):
+    """The command `sample`: pictures of a run's generator, as a grid or as an array."""
     import io
     from dataclasses import replace
 
@@ -91,7 +96,7 @@ def sample(arguments):
     print(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C, 143 after SIGTERM."""
     try:
         arguments = build_parser().parse_args(argv)

@@ -3,10 +3,11 @@
 import platform
 import sys
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from minigan.backends import BACKENDS
+from minigan.backends import BACKENDS, Backend
 from minigan.data import DATASETS, SMALLEST_BATCH
 from minigan.errors import ConfigError
 from minigan.presets import get_preset
@@ -56,12 +57,12 @@ class Config:
 MAY_CHANGE = ("epochs", "steps", "sample_every")  # on --resume; all else would be another run
 
 
-def flag(name):
+def flag(name: str) -> str:
     """Field of Config -> what the user typed."""
     return "--" + name.replace("_", "-")
 
 
-def new_config(options):
+def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
     preset = get_preset(options.get("preset", "mnist"))
     defaults = dict(preset=preset.name, dataset="auto", backend="numpy", seed=0, sample_every=200)
@@ -72,7 +73,7 @@ def new_config(options):
     return Config(**{**defaults, **options})
 
 
-def resumed_config(saved, options):
+def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
     """Config of a run, with what --resume may change. Raises ConfigError for what it may not."""
     for name, value in options.items():
         if name not in MAY_CHANGE and value != getattr(saved, name):
@@ -85,7 +86,7 @@ def resumed_config(saved, options):
     return replace(saved, sample_every=options.get("sample_every", saved.sample_every))
 
 
-def config_from_record(record):
+def config_from_record(record: Any) -> Config:
     """A Config as a dict, read from a file -> Config. Raises ConfigError, also for fields too many or too few."""
     names = {field.name for field in fields(Config)}
     if not isinstance(record, dict) or set(record) != names:
@@ -93,7 +94,7 @@ def config_from_record(record):
     return Config(**record)
 
 
-def versions(backend):
+def versions(backend: Backend) -> dict[str, str]:
     """-> what the numbers may depend on besides the options, for the record."""
     found = {
         "minigan": sys.modules["minigan"].__version__,

@@ -9,10 +9,15 @@ that is what Rules holds.
 Source: Goodfellow et al. 2014, arXiv:1406.2661; Radford et al. 2016, arXiv:1511.06434
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from minigan.backends import Array
 from minigan.errors import ConfigError
+from minigan.layers import Sequential
 from minigan.losses import bce_with_logits
+from minigan.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,9 @@ class Rules:
 
 
 def update_discriminator(
-    G, D, optimizer, x_real, z, *, real_target=1.0, fake_target=0.0, running_statistics=False
-):
+    G: Sequential, D: Sequential, optimizer: Optimizer, x_real: Array, z: Array, *,
+    real_target: float = 1.0, fake_target: float = 0.0, running_statistics: bool = False,
+) -> dict[str, Array]:  # fmt: skip
     """One step of D down the gradient of
 
         L_D = mean BCE(σ(D(x_real)), real_target) + mean BCE(σ(D(G(z))), fake_target)
@@ -66,7 +72,9 @@ def update_discriminator(
     return result
 
 
-def update_generator(G, D, optimizer, z, *, target=1.0):
+def update_generator(
+    G: Sequential, D: Sequential, optimizer: Optimizer, z: Array, *, target: float = 1.0
+) -> dict[str, Array]:
     """One step of G down the gradient of the non-saturating loss
 
         L_G = mean BCE(σ(D(G(z))), target)
@@ -87,7 +95,7 @@ def update_generator(G, D, optimizer, z, *, target=1.0):
     return {"loss_g": loss}
 
 
-def judge(D, x, target):
+def judge(D: Sequential, x: Array, target: float) -> tuple[Array, Array, Array]:
     """D's verdict on x -> mean loss against the target, dlogits, mean probability that x is real."""
     backend = D.backend
     xp = backend.xp
@@ -100,7 +108,10 @@ def judge(D, x, target):
     return loss, dlogits, 0.5 + 0.5 * xp.mean(probability)
 
 
-def play_round(G, D, optimizer_g, optimizer_d, draw_images, draw_z, rules):
+def play_round(
+    G: Sequential, D: Sequential, optimizer_g: Optimizer, optimizer_d: Optimizer,
+    draw_images: Callable[[], Array], draw_z: Callable[[int], Array], rules: Rules,
+) -> dict[str, Any]:  # fmt: skip
     """One round: rules.d_steps updates of D and one of G, in the order of the rules.
 
     draw_images()  -> next real batch (n, h, w, c)

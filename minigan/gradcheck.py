@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minigan.backends import Array
 from minigan.errors import ConfigError, GradientError
+from minigan.layers import Sequential
 
 STEPS = (1e-5, 1e-6, 1e-7)
 ELEMENTWISE = 32  # arrays of up to so many numbers are also checked number by number
@@ -33,19 +35,19 @@ class GradientReport:
     errors: dict = field(default_factory=dict)  # "x" or parameter name -> largest relative error
     places: dict = field(default_factory=dict)  # the same -> where: "random direction", or an index
 
-    def record(self, name, where, error):
+    def record(self, name: str, where: object, error: float) -> None:
         if not error <= self.errors.get(name, -1.0):  # NaN counts as an error, and as the largest
             self.errors[name], self.places[name] = error, where
 
     @property
-    def worst(self):
+    def worst(self) -> str:
         """-> name of the array with the largest error."""
         return max(self.errors, key=lambda name: np.nan_to_num(self.errors[name], nan=np.inf))
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return all(error <= self.rtol for error in self.errors.values())
 
-    def __str__(self):
+    def __str__(self) -> str:
         verdict = "gradients agree" if self else "gradients DISAGREE"
         lines = [f"{verdict}: worst is {self.worst}, relative error {self.errors[self.worst]:.1e} (limit {self.rtol:.0e})"]
         for name, error in self.errors.items():
@@ -54,7 +56,10 @@ class GradientReport:
         return "\n".join(lines)
 
 
-def check_gradients(net, x, dy=None, *, train=True, rtol=1e-6, directions=3, seed=0, raise_on_failure=True):
+def check_gradients(
+    net: Sequential, x: Array, dy: Array | None = None, *,
+    train: bool = True, rtol: float = 1e-6, directions: int = 3, seed: int = 0, raise_on_failure: bool = True,
+) -> GradientReport:  # fmt: skip
     """Compare a network's backward pass with central differences.
 
     net         Sequential, set up on a float64 backend; for a layer of your own: Sequential([MyLayer()])

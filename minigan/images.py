@@ -1,6 +1,7 @@
 """Grids of pictures, and PNG files of them."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from minigan.checkpoint import write_atomically
 from minigan.errors import ShapeError
 
 
-def grid(images, columns=None, border=2):
+def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.ndarray:
     """images (n, h, w, 1 or 3) uint8 -> one picture (H, W, 1 or 3) uint8, row by row, black between.
 
     columns  where not given, as near to a square as can be
@@ -25,7 +26,7 @@ def grid(images, columns=None, border=2):
     return picture
 
 
-def save_png(path, picture):
+def save_png(path: str | Path, picture: np.ndarray) -> None:
     """picture (h, w, 1 or 3) uint8 -> a PNG file. Raises RunError."""
     from PIL import Image
 

@@ -8,12 +8,16 @@ All draw from one host numpy.random.Generator in float64 and are cast later, so
 that every backend and dtype starts from the same weights.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minigan.errors import ConfigError
 
+Initializer = Callable[[np.random.Generator, tuple[int, ...], int, int], np.ndarray]
 
-def normal(std=0.02, mean=0.0):
+
+def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
     """N(mean, std²). DCGAN's is N(0, 0.02²), and N(1, 0.02²) for BatchNorm's gain."""
     if not std >= 0:
         raise ConfigError(f"normal: std must be 0 or more, got {std}")
@@ -24,7 +28,7 @@ def normal(std=0.02, mean=0.0):
     return initialize
 
 
-def glorot_uniform():
+def glorot_uniform() -> Initializer:
     """U(-a, a) with a = √(6 / (fan_in + fan_out)): keeps variance both ways through a linear layer.
 
     Source: Glorot & Bengio 2010. The default of Keras.
@@ -37,7 +41,7 @@ def glorot_uniform():
     return initialize
 
 
-def he():
+def he() -> Initializer:
     """N(0, 2 / fan_in): keeps variance forward through a layer that is followed by ReLU.
 
     Source: He et al. 2015, arXiv:1502.01852
@@ -49,7 +53,7 @@ def he():
     return initialize
 
 
-def zeros():
+def zeros() -> Initializer:
     """All 0. The default of biases."""
 
     def initialize(rng, shape, fan_in, fan_out):
@@ -58,7 +62,7 @@ def zeros():
     return initialize
 
 
-def ones():
+def ones() -> Initializer:
     """All 1. The default of BatchNorm's gain."""
 
     def initialize(rng, shape, fan_in, fan_out):

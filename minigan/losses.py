@@ -19,10 +19,13 @@ The mean over the batch puts a 1/n before it, here and nowhere else.
 
 from numbers import Real
 
+from minigan.backends import Array, Backend, get_backend
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
-def bce_with_logits(logits, target, *, backend=None, out=None):
+def bce_with_logits(
+    logits: Array, target: float | Array, *, backend: Backend | None = None, out: Array | None = None
+) -> tuple[Array, Array]:
     """Mean binary cross-entropy and its gradient.
     logits   (n, 1), or any shape   n is the number of all logits
     target   number in [0, 1], or array as logits: 1 real, 0 fake; 0.9 is one-sided smoothing
@@ -70,10 +73,8 @@ def bce_with_logits(logits, target, *, backend=None, out=None):
     return xp.mean(loss), dlogits
 
 
-def backend_of(array):
+def backend_of(array: Array) -> Backend:
     """-> a backend for an array that came without one; raises ArrayTypeError."""
-    from minigan.backends import get_backend
-
     kind = type(array).__module__.split(".")[0]
     if kind not in ("numpy", "cupy") or getattr(array, "dtype", None) not in ("float32", "float64"):
         raise ArrayTypeError(

@@ -9,16 +9,19 @@ decoupled weight decay).
 """
 
 from numbers import Real
+from typing import Any
 
+from minigan.backends import Array
 from minigan.errors import ConfigError, RunError, StateError
+from minigan.layers import Sequential
 
 
 class Optimizer:
     """Base: one network, a learning rate that may be changed at any time, named moments."""
 
-    moments = ()  # names of the arrays that are kept from step to step, each as flat_params
+    moments: tuple[str, ...] = ()  # names of the arrays that are kept from step to step, each as flat_params
 
-    def __init__(self, net, lr, l2):
+    def __init__(self, net: Sequential, lr: float, l2: float):
         who = type(self).__name__
         if not (isinstance(lr, Real) and 0 <= lr < float("inf")):
             raise ConfigError(f"{who}: lr must be 0 or more, got {lr!r}")
@@ -32,7 +35,7 @@ class Optimizer:
             setattr(self, name, self.backend.zeros(self.store.flat_params.shape))
         self.update = self.backend.implementation(type(self).definition)
 
-    def step(self):
+    def step(self) -> None:
         """Change the parameters by their gradients, once. Raises StateError after another setup of the network."""
         if self.net.store is not self.store:
             raise StateError(f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it")
@@ -41,11 +44,11 @@ class Optimizer:
         self.apply(p, g)
         self.store.version += 1
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """-> name -> array or int: all that must be saved besides the parameters."""
         return {"steps": self.steps, **{name: getattr(self, name) for name in self.moments}}
 
-    def load_state(self, state):
+    def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave; raises RunError where it is another network's or optimizer's."""
         who = type(self).__name__
         if set(state) != set(self.state()):
@@ -58,7 +61,7 @@ class Optimizer:
         self.steps = int(state["steps"])
 
 
-def expect_rate(who, name, value):
+def expect_rate(who: str, name: str, value: Any) -> float:
     """-> value; raises ConfigError unless 0 <= value < 1."""
     if not (isinstance(value, Real) and 0 <= value < 1):
         raise ConfigError(f"{who}: {name} must be at least 0 and below 1, got {value!r}")
@@ -104,7 +107,9 @@ class SGD(Optimizer):
     moments = ("v",)
     definition = staticmethod(sgd_step)
 
-    def __init__(self, net, lr, *, momentum=0.0, nesterov=False, l2=0.0):
+    def __init__(
+        self, net: Sequential, lr: float, *, momentum: float = 0.0, nesterov: bool = False, l2: float = 0.0
+    ):
         self.momentum, self.nesterov = expect_rate("SGD", "momentum", momentum), nesterov
         if nesterov and not momentum:
             raise ConfigError("SGD: nesterov looks ahead along the momentum: give a momentum above 0")
@@ -112,7 +117,7 @@ class SGD(Optimizer):
             self.moments = ()
         super().__init__(net, lr, l2)
 
-    def apply(self, p, g):
+    def apply(self, p: Array, g: Array) -> None:
         v = self.v if self.momentum else None
         self.update(p, g, v, self.lr, self.momentum, self.nesterov, self.l2, self.backend)
 
@@ -143,11 +148,11 @@ class RMSprop(Optimizer):
     moments = ("s",)
     definition = staticmethod(rmsprop_step)
 
-    def __init__(self, net, lr=2e-4, *, rho=0.9, eps=1e-8, l2=0.0):
+    def __init__(self, net: Sequential, lr: float = 2e-4, *, rho: float = 0.9, eps: float = 1e-8, l2: float = 0.0):
         self.rho, self.eps = expect_rate("RMSprop", "rho", rho), expect_rate("RMSprop", "eps", eps)
         super().__init__(net, lr, l2)
 
-    def apply(self, p, g):
+    def apply(self, p: Array, g: Array) -> None:
         self.update(p, g, self.s, self.lr, self.rho, self.eps, self.l2, self.backend)
 
 
@@ -189,12 +194,15 @@ class Adam(Optimizer):
     moments = ("m", "v")
     definition = staticmethod(adam_step)
 
-    def __init__(self, net, lr=2e-4, *, beta1=0.5, beta2=0.999, eps=1e-8, eps_hat=False, l2=0.0):
+    def __init__(
+        self, net: Sequential, lr: float = 2e-4, *, beta1: float = 0.5, beta2: float = 0.999, eps: float = 1e-8,
+        eps_hat: bool = False, l2: float = 0.0,
+    ):  # fmt: skip
         self.beta1, self.beta2 = expect_rate("Adam", "beta1", beta1), expect_rate("Adam", "beta2", beta2)
         self.eps, self.eps_hat = expect_rate("Adam", "eps", eps), eps_hat
         super().__init__(net, lr, l2)
 
-    def apply(self, p, g):
+    def apply(self, p: Array, g: Array) -> None:
         correction1, correction2 = 1.0 - self.beta1**self.steps, 1.0 - self.beta2**self.steps
         eps = self.eps / correction2**0.5 if self.eps_hat else self.eps
         self.update(

@@ -12,9 +12,14 @@ Buffers (the running statistics of BatchNorm) are saved, but not trained: they
 have no gradient and stand in arrays of their own.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+
+from minigan.backends import Array, Backend
+from minigan.initializers import Initializer
 
 ALIGNMENT = 64  # a view starts at a multiple of so many numbers: whole cache lines, and GPU loads in full width
 
@@ -22,29 +27,31 @@ ALIGNMENT = 64  # a view starts at a multiple of so many numbers: whole cache li
 class Store:
     """Parameters, gradients, buffers and generators of one network."""
 
-    def __init__(self, backend, rng, name):
+    def __init__(self, backend: Backend, rng: np.random.Generator, name: str):
         self.backend = backend
         self.rng = rng
         self.name = name
-        self.params = {}  # full name ("0.W") -> view into flat_params
-        self.grads = {}
-        self.buffers = {}
-        self.generators = {}  # full name -> numpy.random.Generator, for layers that draw (Dropout)
+        self.params: dict[str, Array] = {}  # full name ("0.W") -> view into flat_params
+        self.grads: dict[str, Array] = {}
+        self.buffers: dict[str, Array] = {}
+        self.generators: dict[str, np.random.Generator] = {}  # full name -> generator of a layer that draws (Dropout)
         self.version = 0  # counts the changes by optimizers, so that a stale backward is noticed
-        self.path = []
-        self.declared = []
+        self.path: list[str] = []
+        self.declared: list[tuple[Any, str, str, np.ndarray]] = []
 
     @contextmanager
-    def scope(self, name):
+    def scope(self, name: str) -> Iterator[None]:
         """Names declared inside get `name.` in front."""
         self.path.append(name)
         yield
         self.path.pop()
 
-    def full_name(self, name):
+    def full_name(self, name: str) -> str:
         return ".".join([*self.path, name])
 
-    def parameter(self, layer, name, shape, initializer, fan_in=0, fan_out=0):
+    def parameter(
+        self, layer: Any, name: str, shape: tuple[int, ...], initializer: Initializer, fan_in: int = 0, fan_out: int = 0
+    ) -> None:
         """Declare a trained array. When setup ends, `layer.<name>` and `layer.d<name>` are its views.
 
         initializer  see initializers.py; called now, so that the order of drawing is that of the layers
@@ -53,20 +60,20 @@ class Store:
         values = initializer(self.rng, shape, fan_in, fan_out)
         self.declared.append((layer, name, self.full_name(name), values))
 
-    def buffer(self, layer, name, shape, value):
+    def buffer(self, layer: Any, name: str, shape: tuple[int, ...], value: float) -> None:
         """Declare an array that is saved but not trained; `layer.<name>` is it at once."""
         array = self.backend.empty(shape)
         array.fill(value)
         self.buffers[self.full_name(name)] = array
         setattr(layer, name, array)
 
-    def generator(self, layer, name):
+    def generator(self, layer: Any, name: str) -> None:
         """Declare a random generator; `layer.<name>` is it at once. Its state is saved with the network."""
         generator = np.random.default_rng(self.rng.integers(0, 2**63, size=4))
         self.generators[self.full_name(name)] = generator
         setattr(layer, name, generator)
 
-    def allocate(self):
+    def allocate(self) -> None:
         """Make the flat arrays and hand out the views. Called once, by the network."""
         ends, total = [], 0
         for _, _, _, values in self.declared:

@@ -25,6 +25,8 @@ COLUMNS = ("step", "epoch", *LOSSES, "images_per_s")
 
 
 class Run:
+    """Run(folder): the names in a run's folder, and reading and writing them. Every failure is a RunError."""
+
     def __init__(self, folder):
         self.folder = Path(folder).expanduser()
         self.config_file = self.folder / "config.json"
@@ -123,7 +125,8 @@ class Run:
         except MiniganError:
             raise
         except OSError as error:
-            raise RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space and --resume") from error
+            trouble = f"cannot write {self.metrics_file}: {error.strerror or error}"
+            raise RunError(f"{trouble}: free some space and --resume") from error
 
     def save_samples(self, pictures, step):
         """pictures (n, h, w, c) uint8 -> samples/step-*.png. Raises RunError."""

@@ -7,17 +7,19 @@ depends on how often another was asked.
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
 from minigan.backends import get_backend
 from minigan.checkpoint import load_network, network_state
-from minigan.config import new_config, resumed_config, versions
+from minigan.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, load_dataset, to_pixels
 from minigan.errors import ConfigError, MiniganError, RunError
 from minigan.gan import play_round
@@ -34,7 +36,7 @@ READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading wait
 class Game:
     """Both nets, their optimizers and z: all that is learnt or drawn, but for the order of the data."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
         self.backend = get_backend(config.backend)
         h_w_c = self.preset.image_shape
@@ -114,7 +116,10 @@ class Game:
             raise RunError(f"{source} is not a whole checkpoint of minigan ({error!r}): take an older one") from error
 
 
-def train(options, *, data_dir=None, out=None, resume=None, dry_run=False, say=print):
+def train(
+    options: dict[str, Any], *, data_dir: str | None = None, out: str | Path | None = None, resume: str | Path | None = None,
+    dry_run: bool = False, say: Callable[[str], object] = print,
+) -> Run | None:  # fmt: skip
     """Train from the start, or go on in a run's folder. -> Run when it is done, None after a dry run.
 
     options   dict of Config's fields, those that the user gave
@@ -163,7 +168,9 @@ def train(options, *, data_dir=None, out=None, resume=None, dry_run=False, say=p
     return run
 
 
-def loop(game, batches, run, step, last_step, sample_every, say):
+def loop(
+    game: Game, batches: Batches, run: Run, step: int, last_step: int, sample_every: int, say: Callable[[str], object]
+) -> None:
     """Steps step+1 .. last_step. After SIGINT or SIGTERM: ends the step, saves, raises Interrupted."""
     unread = []  # (step, epoch, result) of steps whose losses are still on the device
     with interrupts() as interrupted, Progress(step, last_step, batches.per_epoch, say) as progress, run.metrics() as log:

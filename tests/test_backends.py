@@ -16,9 +16,13 @@ from tests.strict_cupy import StrictArray, make_module
 @pytest.mark.parametrize("backend", (NumpyBackend, CupyBackend))
 def test_overrides_have_the_signature_of_the_base(backend):
     """Names, arguments and defaults are the same; no backend has a public method of its own."""
+
+    def arguments(method):
+        return [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
+
     for name, method in inspect.getmembers(backend, inspect.isfunction):
         if not name.startswith("_"):
-            assert inspect.signature(method) == inspect.signature(getattr(Backend, name)), name
+            assert arguments(method) == arguments(getattr(Backend, name)), name
 
 
 GEOMETRIES = [  # x (h, w, c), kernel, stride, padding, output (h, w)

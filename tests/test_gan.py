@@ -145,3 +145,17 @@ def test_targets_reach_the_losses(monkeypatch):
 def test_rules_out_of_range(mistake):
     with pytest.raises(mg.ConfigError, match=f"^Rules: {next(iter(mistake))} .*got"):
         Rules(**mistake)
+
+
+def test_nothing_turns_into_float64():
+    """One stray float64 scalar would promote all that it meets."""
+    G, D, opt_g, opt_d = make_game(mg.get_backend("numpy", dtype="float32"))
+    x, z = draw(D.backend, 6, 8, 8, 1), draw(D.backend, 6, 5)
+    result = update_discriminator(G, D, opt_d, x, z) | update_generator(G, D, opt_g, z)
+    arrays = list(result.values())
+    for net, opt in ((G, opt_g), (D, opt_d)):
+        arrays += [*net.params.values(), *net.grads.values(), *net.buffers.values(), opt.m, opt.v]
+        for layer in net.layers:
+            arrays += layer.memory.memory.values()
+    arrays += D.backend.workspace.memory.values()
+    assert len(arrays) > 40 and {str(array.dtype) for array in arrays} == {"float32"}

@@ -1,14 +1,16 @@
 """Where the arithmetic runs: NumPy on the CPU or CuPy on an NVIDIA GPU, by one switch."""
 
-from minigan.backends.base import Backend, Workspace
+from typing import Any
+
+from minigan.backends.base import Array, Backend, Workspace
 from minigan.errors import ConfigError
 
 BACKENDS = ("numpy", "cupy")
 
-__all__ = ["BACKENDS", "Backend", "Workspace", "get_backend"]
+__all__ = ["Array", "BACKENDS", "Backend", "Workspace", "get_backend"]
 
 
-def get_backend(name="numpy", dtype="float32"):
+def get_backend(name: str = "numpy", dtype: Any = "float32") -> Backend:
     """-> a new backend instance; it is passed to `net.setup`, there is no global one.
 
     name   "numpy" or "cupy"

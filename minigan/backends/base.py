@@ -9,11 +9,17 @@ A method is here only if two backends need different code for it, or if its
 definition is an idea of its own (im2col and col2im).
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 DTYPES = ("float32", "float64")
+Pair = tuple[int, int]  # (vertical, horizontal)
+Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+Array = Any  # numpy.ndarray or cupy.ndarray: the one kind that the backend has
 
 
 class Workspace:
@@ -23,11 +29,11 @@ class Workspace:
     that a smaller last batch is a leading view of the same memory.
     """
 
-    def __init__(self, backend):
+    def __init__(self, backend: "Backend"):
         self.backend = backend
-        self.memory = {}
+        self.memory: dict[str, Array] = {}
 
-    def get(self, name, shape, dtype=None):
+    def get(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """-> array `shape` with whatever was last written to this name's memory."""
         dtype = self.backend.dtype if dtype is None else np.dtype(dtype)
         size = 1
@@ -44,7 +50,7 @@ class Backend:
 
     name = "base"
 
-    def __init__(self, xp, dtype="float32"):
+    def __init__(self, xp: Any, dtype: Any = "float32"):
         self.xp = xp
         try:
             self.dtype = np.dtype(dtype)
@@ -53,35 +59,35 @@ class Backend:
         if self.dtype is None or self.dtype.name not in DTYPES:
             raise ConfigError(f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         self.workspace = Workspace(self)
-        self.faster = {}  # definition of an operation -> this backend's own version of it
+        self.faster: dict[Callable, Callable] = {}  # definition of an operation -> this backend's own version of it
 
     # -- arrays in and out ---------------------------------------------------
 
-    def asarray(self, values):
+    def asarray(self, values: Any) -> Array:
         """values: host array, number or list -> array of this backend, of its dtype."""
         return self.xp.asarray(values, dtype=self.dtype)
 
-    def to_host(self, array):
+    def to_host(self, array: Array) -> np.ndarray:
         """-> numpy array; on a GPU this waits for it."""
         return np.asarray(array)
 
-    def is_array(self, value):
+    def is_array(self, value: Any) -> bool:
         """Is `value` an array of this backend?"""
         return isinstance(value, self.xp.ndarray)
 
-    def empty(self, shape, dtype=None):
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """-> array with undefined content."""
         return self.xp.empty(shape, dtype=self.dtype if dtype is None else dtype)
 
-    def zeros(self, shape, dtype=None):
+    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """-> array of zeros."""
         return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype)
 
-    def scratch(self, name, shape, dtype=None):
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """-> array from the workspace, for use until the operation that asked for it returns."""
         return self.workspace.get(name, shape, dtype)
 
-    def guard(self, value, shape, who, what):
+    def guard(self, value: Any, shape: tuple[int, ...], who: str, what: str) -> None:
         """The door: raises unless `value` is an array of this backend and dtype, (n, *shape).
 
         who   the layer, for the message;  what  the argument's name
@@ -109,18 +115,18 @@ class Backend:
         if value.shape[0] == 0:
             raise ShapeError(f"{who}: expected {what} {wanted} with n of at least 1, got an empty batch")
 
-    def fill_uniform(self, generator, out):
+    def fill_uniform(self, generator: np.random.Generator, out: Array) -> None:
         """out = numbers from U[0, 1), drawn by a host numpy.random.Generator.
 
         From the host, so that every backend runs the same experiment.
         """
         out[...] = self.asarray(generator.random(out.shape, dtype=self.dtype))
 
-    def fill_normal(self, generator, out):
+    def fill_normal(self, generator: np.random.Generator, out: Array) -> None:
         """out = numbers from N(0, 1), drawn as in fill_uniform."""
         out[...] = self.asarray(generator.standard_normal(out.shape, dtype=self.dtype))
 
-    def implementation(self, definition):
+    def implementation(self, definition: Callable) -> Callable:
         """-> this backend's own version of an operation, or the definition itself.
 
         A layer asks once, at setup: `self.forward_op = backend.implementation(conv2d_forward)`.
@@ -129,7 +135,7 @@ class Backend:
 
     # -- primitives ----------------------------------------------------------
 
-    def gemm(self, a, b, out, accumulate=False):
+    def gemm(self, a: Array, b: Array, out: Array, accumulate: bool = False) -> None:
         """out = a @ b, or out += a @ b with `accumulate`.
 
         a    (m, k)   C-contiguous or the transpose of such an array
@@ -149,7 +155,7 @@ class Backend:
         else:
             self.xp.matmul(a, b, out=out)
 
-    def im2col(self, x, cols, stride, padding):
+    def im2col(self, x: Array, cols: Array, stride: Pair, padding: Padding) -> None:
         """Copy the window of x under every output pixel into a row of its own.
 
         x        (n, h, w, c)
@@ -163,7 +169,7 @@ class Backend:
         for i, j, outs, ins in windows(x.shape, cols.shape, stride, padding):
             cols[:, outs[0], outs[1], i, j] = x[:, ins[0], ins[1]]
 
-    def col2im(self, cols, x, stride, padding):
+    def col2im(self, cols: Array, x: Array, stride: Pair, padding: Padding) -> None:
         """The transpose of im2col, not its inverse: each pixel gets the sum of its copies.
 
         Arguments as im2col; x is overwritten. <im2col(x), c> == <x, col2im(c)>.
@@ -173,7 +179,7 @@ class Backend:
             x[:, ins[0], ins[1]] += cols[:, outs[0], outs[1], i, j]
 
 
-def windows(x_shape, cols_shape, stride, padding):
+def windows(x_shape: tuple, cols_shape: tuple, stride: Pair, padding: Padding) -> Iterator[tuple]:
     """For each kernel position (i, j): which outputs read a real pixel there, and which pixels.
 
     -> yields i, j, (rows, columns) of the output, (rows, columns) of x, as slices
@@ -187,7 +193,7 @@ def windows(x_shape, cols_shape, stride, padding):
             yield i, j, (rows_out, columns_out), (rows_in, columns_in)
 
 
-def inside(offset, stride, size_out, size_in):
+def inside(offset: int, stride: int, size_out: int, size_in: int) -> tuple[slice, slice]:
     """Which p of 0..size_out-1 have 0 <= p*stride + offset < size_in -> slices of p and of the pixels."""
     first = max(0, -(offset // stride))  # smallest p with p*stride + offset >= 0
     last = min(size_out, (size_in - 1 - offset) // stride + 1)

@@ -4,16 +4,22 @@ CuPy speaks NumPy's names, so all that differs is how arrays come and go, and
 what is said when a GPU cannot be had.
 """
 
-from minigan.backends.base import Backend
+from typing import Any
+
+import numpy as np
+
+from minigan.backends.base import Array, Backend
 from minigan.errors import BackendError
 
 INSTALL = "install it with: pip install 'minigan[cuda13]' (or 'minigan[cuda12]', by the driver's CUDA version)"
 
 
 class CupyBackend(Backend):
+    """Backend on CuPy. Raises BackendError where there is no CuPy, no driver or no GPU."""
+
     name = "cupy"
 
-    def __init__(self, dtype="float32"):
+    def __init__(self, dtype: Any = "float32"):
         try:
             import cupy
         except ImportError as error:
@@ -30,9 +36,10 @@ class CupyBackend(Backend):
             raise BackendError("backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; or use --backend numpy")
         super().__init__(cupy, dtype)
 
-    def to_host(self, array):
+    def to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
 
 
-def one_line(message):
+def one_line(message: object) -> str:
+    """-> the message without line breaks."""
     return " ".join(str(message).split())

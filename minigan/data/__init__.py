@@ -1,5 +1,7 @@
 """Pictures -> uint8 arrays -> shuffled batches. Knows nothing of networks."""
 
+import numpy as np
+
 from minigan.data.batches import SMALLEST_BATCH, Batches, to_floats, to_pixels
 from minigan.data.mnist import load_mnist
 from minigan.data.strokes import strokes
@@ -12,7 +14,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load_dataset(name, data_dir=None):
+def load_dataset(name: str, data_dir: str | None = None) -> tuple[np.ndarray, str, str | None]:
     """-> images (n, 28, 28, 1) uint8, the name of the set that it is, and a note or None.
 
     name  "mnist", "strokes", or "auto": MNIST where it is found or can be downloaded, and

@@ -5,6 +5,8 @@ an epoch depends on the seed and the number of the epoch alone, so that the two 
 `epoch` and `position` are all that a checkpoint needs.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from minigan.errors import ConfigError, DataError
@@ -21,7 +23,7 @@ class Batches:
     seed        whole number, or a sequence of them
     """
 
-    def __init__(self, images, batch_size, seed=0):
+    def __init__(self, images: np.ndarray, batch_size: int, seed: int | Sequence[int] = 0):
         if not isinstance(batch_size, int) or batch_size < SMALLEST_BATCH:
             raise ConfigError(f"batch size must be a whole number of at least {SMALLEST_BATCH}, got {batch_size!r}: BatchNorm needs it")
         if len(images) < SMALLEST_BATCH:
@@ -35,7 +37,7 @@ class Batches:
         self.order = np.arange(len(images))
         self.seek(epoch=0, position=0)
 
-    def seek(self, epoch, position):
+    def seek(self, epoch: int, position: int) -> None:
         """Go to batch `position` (0 .. per_epoch) of an epoch, counted from 0."""
         if not (epoch >= 0 and 0 <= position <= self.per_epoch):
             raise ConfigError(f"there is no batch {position} in epoch {epoch}: an epoch has {self.per_epoch}")
@@ -43,7 +45,7 @@ class Batches:
         self.order.sort()  # back to 0, 1, 2, ...: the shuffle depends on nothing that was before
         np.random.default_rng([*self.seed, epoch]).shuffle(self.order)
 
-    def draw(self):
+    def draw(self) -> np.ndarray:
         """-> next batch (n, h, w, c) float32 in [-1, 1]. The same memory at every call."""
         if self.position == self.per_epoch:
             self.seek(self.epoch + 1, 0)
@@ -56,13 +58,13 @@ class Batches:
         return floats
 
 
-def to_floats(pixels, floats):
+def to_floats(pixels: np.ndarray, floats: np.ndarray) -> None:
     """uint8 0..255 -> float32 in [-1, 1], written; 0 and 255 become -1 and 1 exactly."""
     floats[...] = pixels
     np.divide(floats, 127.5, out=floats)
     np.subtract(floats, 1.0, out=floats)
 
 
-def to_pixels(floats):
+def to_pixels(floats: np.ndarray) -> np.ndarray:
     """float in [-1, 1] -> uint8 0..255, rounded; beyond the range is clipped."""
     return np.clip(np.rint((floats + 1.0) * 127.5), 0, 255).astype(np.uint8)

@@ -20,14 +20,21 @@ check the backward pass with `minigan.check_gradients`. layers/linear.py is a
 short example.
 """
 
-from minigan.backends import Workspace
+from typing import Any
+
+from numpy.random import Generator
+
+from minigan.backends import Array, Backend, Workspace
 from minigan.errors import ConfigError
+from minigan.parameters import Store
+
+Shape = tuple[int, ...]
 
 
 class Layer:
     """Base of all layers."""
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         """Check in_shape, declare parameters and buffers -> out_shape, without the batch axis.
 
         A layer's own setup calls this first: super().setup(in_shape, backend=backend, rng=rng, store=store)
@@ -44,28 +51,28 @@ class Layer:
         self.memory = Workspace(backend)
         return self.in_shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         """x (n, *in_shape) -> y (n, *out_shape). Keeps what backward needs; x is not changed."""
         raise NotImplementedError
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         """dy (n, *out_shape), the gradient of the mean loss -> dx (n, *in_shape), or None without need_dx.
 
         Adds into the gradients where need_dw; leaves them bit for bit alone where not.
         """
         raise NotImplementedError
 
-    def describe(self):
+    def describe(self) -> str:
         """-> the layer in a few words, for messages and tables: "Conv2d 64->128, k4 s2"."""
         return type(self).__name__
 
     @property
-    def who(self):
+    def who(self) -> str:
         """-> which layer this is, for the start of an error message."""
         return f"{self.path} ({self.describe()})"
 
 
-def expect_size(who, what, value, least=1):
+def expect_size(who: str, what: str, value: Any, least: int = 1) -> int:
     """-> value as int; raises ConfigError unless it is a whole number of at least `least`."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ConfigError(f"{who}: {what} must be a whole number of at least {least}, got {value!r}")

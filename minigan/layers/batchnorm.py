@@ -27,8 +27,8 @@ Source: Ioffe & Szegedy 2015, arXiv:1502.03167; the derivation is our own
 """
 
 from minigan.errors import ConfigError, ShapeError
-from minigan.initializers import ones, zeros
-from minigan.layers.base import Layer
+from minigan.initializers import Initializer, ones, zeros
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 def batchnorm_forward(x, gain, bias, y, x_hat, mean, var, inv_std, eps, backend):
@@ -128,8 +128,8 @@ class BatchNorm(Layer):
     """
 
     def __init__(
-        self, *, gain=True, bias=True, gain_initializer=None,
-        running_rate=0.1, eps=1e-5, unbiased=True, sampling="running",
+        self, *, gain: bool = True, bias: bool = True, gain_initializer: Initializer | None = None,
+        running_rate: float = 0.1, eps: float = 1e-5, unbiased: bool = True, sampling: str = "running",
     ):  # fmt: skip
         if not 0 < running_rate <= 1:
             raise ConfigError(f"BatchNorm: running_rate must be above 0 and at most 1, got {running_rate!r}")
@@ -141,7 +141,7 @@ class BatchNorm(Layer):
         self.gain_initializer = gain_initializer or ones()
         self.running_rate, self.eps, self.unbiased, self.sampling = float(running_rate), float(eps), unbiased, sampling
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if len(in_shape) not in (1, 3):
             raise ShapeError(f"{self.who}: expected vectors (c,) or images (h, w, c), got {tuple(in_shape)}")
@@ -158,7 +158,7 @@ class BatchNorm(Layer):
         self.backward_op = backend.implementation(batchnorm_backward)
         return self.in_shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         channels = x.shape[-1]
         own_statistics = train or self.sampling == "batch"
         if own_statistics and len(x) == 1:
@@ -192,7 +192,7 @@ class BatchNorm(Layer):
             xp.multiply(batch, self.running_rate, out=batch)
             xp.add(running, batch, out=running)
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         channels = dy.shape[-1]
         dx = self.memory.get("dx", dy.shape) if need_dx else None
         dgain, dbias = (self.dgain, self.dbias) if need_dw else (None, None)
@@ -202,5 +202,5 @@ class BatchNorm(Layer):
         )  # fmt: skip
         return dx
 
-    def describe(self):
+    def describe(self) -> str:
         return f"BatchNorm {self.in_shape[-1] if getattr(self, 'in_shape', ()) else '?'}"

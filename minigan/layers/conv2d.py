@@ -23,8 +23,9 @@ x (n, h, w, c_in)   W (k_h, k_w, c_in, c_out)   b (c_out,)   y (n, h_out, w_out,
 Source: Dumoulin & Visin 2016, arXiv:1603.07285; im2col: Chellapilla et al. 2006
 """
 
-from minigan.initializers import glorot_uniform, zeros
-from minigan.layers.base import Layer, expect_size
+from minigan.backends.base import Padding, Pair
+from minigan.initializers import Initializer, glorot_uniform, zeros
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
 from minigan.layers.geometry import conv_sizes, expect_image, expect_padding, expect_pair
 from minigan.layers.linear import add_column_sums
 
@@ -88,7 +89,10 @@ class Conv2d(Layer):
     initializer          of W; see initializers.py
     """
 
-    def __init__(self, channels, kernel_size, stride=1, padding="valid", *, bias=True, initializer=None):
+    def __init__(
+        self, channels: int, kernel_size: int | Pair, stride: int | Pair = 1, padding: str | int | Padding = "valid",
+        *, bias: bool = True, initializer: Initializer | None = None,
+    ):  # fmt: skip
         self.channels = expect_size("Conv2d", "channels", channels)
         self.kernel_size = expect_pair("Conv2d", "kernel_size", kernel_size)
         self.stride = expect_pair("Conv2d", "stride", stride)
@@ -96,7 +100,7 @@ class Conv2d(Layer):
         self.use_bias = bias
         self.initializer = initializer or glorot_uniform()
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         h, w, c_in = expect_image(self.who, in_shape)
         (h_out, w_out), self.pads = conv_sizes(self.who, (h, w), self.kernel_size, self.stride, self.padding)
@@ -113,19 +117,19 @@ class Conv2d(Layer):
         self.backward_op = backend.implementation(conv2d_backward)
         return self.out_shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         self.x = x
         y = self.memory.get("y", (len(x), *self.out_shape))
         self.forward_op(x, self.W, self.b, y, self.stride, self.pads, self.backend, self.memory)
         return y
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dx = self.memory.get("dx", self.x.shape) if need_dx else None
         dW, db = (self.dW, self.db) if need_dw else (None, None)
         self.backward_op(dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory)
         return dx
 
-    def describe(self):
+    def describe(self) -> str:
         return describe_convolution(self)
 
 

@@ -19,9 +19,10 @@ x (n, h, w, c_in)   W (k_h, k_w, c_out, c_in)   b (c_out,)   y (n, h_out, w_out,
 Source: Dumoulin & Visin 2016, arXiv:1603.07285, section 4
 """
 
+from minigan.backends.base import Padding, Pair
 from minigan.errors import ConfigError
-from minigan.initializers import glorot_uniform, zeros
-from minigan.layers.base import Layer, expect_size
+from minigan.initializers import Initializer, glorot_uniform, zeros
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
 from minigan.layers.conv2d import as_matrix, columns, describe_convolution
 from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_padding, expect_pair
 from minigan.layers.linear import add_column_sums
@@ -77,8 +78,9 @@ class ConvTranspose2d(Layer):
     """
 
     def __init__(
-        self, channels, kernel_size, stride=1, padding="valid", output_padding=0, *, bias=True, initializer=None
-    ):
+        self, channels: int, kernel_size: int | Pair, stride: int | Pair = 1, padding: str | int | Padding = "valid",
+        output_padding: int | Pair = 0, *, bias: bool = True, initializer: Initializer | None = None,
+    ):  # fmt: skip
         who = "ConvTranspose2d"
         self.channels = expect_size(who, "channels", channels)
         self.kernel_size = expect_pair(who, "kernel_size", kernel_size)
@@ -93,7 +95,7 @@ class ConvTranspose2d(Layer):
         self.use_bias = bias
         self.initializer = initializer or glorot_uniform()
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         h, w, c_in = expect_image(self.who, in_shape)
         (h_out, w_out), self.pads = conv_transpose_sizes(
@@ -112,17 +114,17 @@ class ConvTranspose2d(Layer):
         self.backward_op = backend.implementation(conv_transpose2d_backward)
         return self.out_shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         self.x = x
         y = self.memory.get("y", (len(x), *self.out_shape))
         self.forward_op(x, self.W, self.b, y, self.stride, self.pads, self.backend, self.memory)
         return y
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dx = self.memory.get("dx", self.x.shape) if need_dx else None
         dW, db = (self.dW, self.db) if need_dw else (None, None)
         self.backward_op(dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory)
         return dx
 
-    def describe(self):
+    def describe(self) -> str:
         return describe_convolution(self)

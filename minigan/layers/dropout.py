@@ -10,23 +10,23 @@ Source: Srivastava et al. 2014, in the "inverted" form
 """
 
 from minigan.errors import ConfigError
-from minigan.layers.base import Layer
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 class Dropout(Layer):
     """Dropout(p): any shape; 0 <= p < 1 is the probability of a zero."""
 
-    def __init__(self, p):
+    def __init__(self, p: float):
         if not 0 <= p < 1:
             raise ConfigError(f"Dropout: p must be at least 0 and below 1, got {p!r}")
         self.p = float(p)
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         store.generator(self, "generator")
         return self.in_shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         xp = self.backend.xp
         y = self.memory.get("y", x.shape)
         self.mask = self.memory.get("mask", x.shape) if train else None
@@ -39,7 +39,7 @@ class Dropout(Layer):
         xp.multiply(x, self.mask, out=y)
         return y
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         if not need_dx:
             return None
         dx = self.memory.get("dx", dy.shape)
@@ -49,5 +49,5 @@ class Dropout(Layer):
             self.backend.xp.multiply(dy, self.mask, out=dx)
         return dx
 
-    def describe(self):
+    def describe(self) -> str:
         return f"Dropout {self.p:g}"

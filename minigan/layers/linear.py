@@ -10,9 +10,9 @@ With L the mean loss and dy = dL/dy, the chain rule gives, entry by entry,
 x (n, in)    W (in, out)    b (out,)    y (n, out)
 """
 
-from minigan.initializers import glorot_uniform, zeros
-from minigan.layers.base import Layer, expect_size
 from minigan.errors import ShapeError
+from minigan.initializers import Initializer, glorot_uniform, zeros
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
 
 
 def linear_forward(x, W, b, y, backend):
@@ -46,12 +46,12 @@ class Linear(Layer):
     initializer       of W; see initializers.py
     """
 
-    def __init__(self, out, *, bias=True, initializer=None):
+    def __init__(self, out: int, *, bias: bool = True, initializer: Initializer | None = None):
         self.out = expect_size("Linear", "out", out)
         self.use_bias = bias
         self.initializer = initializer or glorot_uniform()
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if len(in_shape) != 1:
             raise ShapeError(f"{self.who}: expected vectors (in,), got {tuple(in_shape)}: put Flatten() before it")
@@ -64,18 +64,18 @@ class Linear(Layer):
         self.backward_op = backend.implementation(linear_backward)
         return (self.out,)
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         self.x = x
         y = self.memory.get("y", (len(x), self.out))
         self.forward_op(x, self.W, self.b, y, self.backend)
         return y
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dx = self.memory.get("dx", self.x.shape) if need_dx else None
         dW, db = (self.dW, self.db) if need_dw else (None, None)
         self.backward_op(dy, self.x, self.W, dW, db, dx, self.backend)
         return dx
 
-    def describe(self):
+    def describe(self) -> str:
         inputs = self.in_shape[0] if len(getattr(self, "in_shape", ())) == 1 else "?"
         return f"Linear {inputs}->{self.out}"

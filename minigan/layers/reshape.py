@@ -6,18 +6,18 @@
 from math import prod
 
 from minigan.errors import ConfigError, ShapeError
-from minigan.layers.base import Layer, expect_size
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
 
 
 class Reshape(Layer):
     """Reshape((7, 7, 128)): any shape with as many numbers, without the batch axis."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: Shape):
         if not isinstance(shape, (tuple, list)):
             raise ConfigError(f"Reshape: expected a shape without the batch axis such as (7, 7, 128), got {shape!r}")
         self.shape = tuple(expect_size("Reshape", "each extent", extent) for extent in shape)
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if prod(self.in_shape) != prod(self.shape):
             raise ShapeError(
@@ -25,13 +25,13 @@ class Reshape(Layer):
             )
         return self.shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         return x.reshape(len(x), *self.shape)
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         return dy.reshape(len(dy), *self.in_shape) if need_dx else None
 
-    def describe(self):
+    def describe(self) -> str:
         return f"Reshape {self.shape}"
 
 
@@ -41,9 +41,9 @@ class Flatten(Reshape):
     def __init__(self):
         pass
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         self.shape = (prod(in_shape),)
         return super().setup(in_shape, backend=backend, rng=rng, store=store)
 
-    def describe(self):
+    def describe(self) -> str:
         return "Flatten"

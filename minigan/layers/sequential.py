@@ -8,8 +8,10 @@ its forward and backward are the door at which arrays are checked, once. Inside 
 another Sequential it is a layer as any other.
 """
 
+from collections.abc import Iterable
+
 from minigan.errors import ConfigError, ShapeError, StateError
-from minigan.layers.base import Layer
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape
 from minigan.parameters import Store
 
 
@@ -21,7 +23,7 @@ class Sequential(Layer):
     store                    with the flat arrays; see parameters.py
     """
 
-    def __init__(self, layers, name="net"):
+    def __init__(self, layers: Iterable[Layer], name: str = "net"):
         self.layers = list(layers)
         self.name = name
         self.store = None  # only the outermost container has one
@@ -34,7 +36,7 @@ class Sequential(Layer):
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             raise ConfigError(f"{name}: the same layer instance stands twice: make one for each place")
 
-    def setup(self, in_shape, *, backend, rng, store=None):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store | None = None) -> Shape:
         """in_shape without the batch axis, (28, 28, 1) -> out_shape. Makes all parameters.
 
         backend  from get_backend
@@ -70,28 +72,28 @@ class Sequential(Layer):
         return shape
 
     @property
-    def params(self):
+    def params(self) -> dict[str, Array]:
         return self.ready().params
 
     @property
-    def grads(self):
+    def grads(self) -> dict[str, Array]:
         return self.ready().grads
 
     @property
-    def buffers(self):
+    def buffers(self) -> dict[str, Array]:
         return self.ready().buffers
 
-    def zero_grads(self):
+    def zero_grads(self) -> None:
         """Set every gradient to 0: backward adds, so call this before each update's first backward."""
         self.ready().flat_grads.fill(0)
 
-    def ready(self):
+    def ready(self) -> Store:
         """-> the store; raises StateError before setup."""
         if self.store is None:
             raise StateError(f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first")
         return self.store
 
-    def forward(self, x, train=True, out=None):
+    def forward(self, x: Array, train: bool = True, out: Array | None = None) -> Array:
         """x (n, *in_shape) -> y (n, *out_shape).
 
         train  True: BatchNorm takes the batch's statistics, Dropout draws; False: for sampling
@@ -108,7 +110,9 @@ class Sequential(Layer):
         self.x, self.version = x, self.store.version
         return self.hand_over(y, out)
 
-    def backward(self, dy, need_dx=True, need_dw=True, out=None):
+    def backward(
+        self, dy: Array, need_dx: bool = True, need_dw: bool = True, out: Array | None = None
+    ) -> Array | None:
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None without need_dx.
 
         need_dw  add into the gradients; without it they stay bit for bit as they are
@@ -160,10 +164,10 @@ class Sequential(Layer):
         layer = self.layers[0]
         return layer.first_who() if isinstance(layer, Sequential) else layer.who
 
-    def describe(self):
+    def describe(self) -> str:
         return f"Sequential of {len(self.layers)}"
 
-    def summary(self):
+    def summary(self) -> str:
         """-> table of layers, output shapes and numbers of parameters, as text."""
         store = self.ready()
         rows = [(f"{self.name}: input", str(self.in_shape), "")]

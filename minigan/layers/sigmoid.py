@@ -10,7 +10,7 @@ A discriminator here ends in logits, without this layer: the loss takes them as 
 are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py).
 """
 
-from minigan.layers.base import Layer
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 def sigmoid_forward(x, y, backend):
@@ -37,18 +37,18 @@ def sigmoid_backward(dy, y, dx, backend):
 class Sigmoid(Layer):
     """Sigmoid(): any shape."""
 
-    def setup(self, in_shape, *, backend, rng, store):
+    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         self.forward_op = backend.implementation(sigmoid_forward)
         self.backward_op = backend.implementation(sigmoid_backward)
         return self.in_shape
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         self.y = self.memory.get("y", x.shape)
         self.forward_op(x, self.y, self.backend)
         return self.y
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         if not need_dx:
             return None
         dx = self.memory.get("dx", dy.shape)

@@ -33,7 +33,7 @@ class Preset:
     rules: Rules = Rules()
 
 
-def get_preset(name):
+def get_preset(name: str) -> Preset:
     """-> Preset. Raises ConfigError with the names that there are."""
     if name not in MODULES:
         raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(MODULES)}")

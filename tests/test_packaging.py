@@ -1,0 +1,121 @@
+"""What a new user meets before the first line of code: import, metadata, the commands of the README."""
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minigan
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "minigan").rglob("*.py"))
+
+
+def seconds(code):
+    """-> least seconds of a few fresh processes, import of the interpreter's own things left out"""
+    timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
+    return min(float(subprocess.run([sys.executable, "-c", timed], capture_output=True, check=True).stdout) for _ in range(7))
+
+
+def test_import_is_quick():
+    assert seconds("import numpy, minigan") - seconds("import numpy") < 0.1
+
+
+def test_import_brings_nothing_that_a_network_does_not_need():
+    code = "import sys, minigan; print(*(name for name in ('cupy', 'PIL', 'tqdm', 'matplotlib', 'torch') if name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
+
+
+def test_run_time_packages_are_the_promised_ones():
+    allowed = {"minigan", "numpy", "PIL", "tqdm", "cupy", *sys.stdlib_module_names}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            assert {name.split(".")[0] for name in names} <= allowed, path
+
+
+def test_imports_only_go_down():
+    """The rooms of the house, lowest first: a file imports from its own room or one below."""
+    rooms = [
+        {"errors"}, {"backends"}, {"initializers", "parameters"}, {"layers"}, {"losses", "optimizers", "gradcheck"}, {"gan"},
+        {"presets"}, {"data"}, {"config"}, {"checkpoint"}, {"images"}, {"run"}, {"training"}, {"cli"}, {"__main__"},
+    ]  # fmt: skip
+    level = {name: i for i, room in enumerate(rooms) for name in room}
+    for path in SOURCES:
+        room = path.relative_to(ROOT / "minigan").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("minigan."):
+                below = node.module.split(".")[1]
+                assert level[below] <= level[room], f"{path} imports {node.module}"
+
+
+def test_only_backends_know_cupy_and_nothing_unpickles():
+    for path in SOURCES:
+        text = path.read_text("utf-8")
+        if "backends" not in path.parts:
+            assert not re.search(r"^\s*(import|from) cupy", text, re.MULTILINE), path
+        assert not re.search(r"allow_pickle=True|^\s*(import|from) (pickle|shelve|marshal|dill|joblib)", text, re.MULTILINE), path
+
+
+def test_metadata():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", minigan.__version__)
+    assert {"cuda12", "cuda13", "test", "bench"} <= set(setup["options.extras_require"])
+    assert setup["options"]["python_requires"] == ">=3.10"
+    required = {re.match(r"\w+", line).group() for line in setup["options"]["install_requires"].split("\n") if line}
+    assert required == {"numpy", "pillow", "tqdm"}
+    assert (ROOT / "minigan/py.typed").exists() and "MIT" in (ROOT / "LICENSE").read_text()
+
+
+def test_readme_and_ci_give_the_same_test_command():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    commands = re.findall(r"^.*-m pytest$", readme, re.MULTILINE)
+    assert len(commands) == 1
+    ci = (ROOT / ".ci/run").read_text("utf-8")
+    assert "grep -- '-m pytest$' README.md" in ci  # it takes the command from there, word by word
+
+
+def test_readme_shows_pictures_and_files_that_exist():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", readme) if "://" not in target]
+    assert any(target.endswith(".png") for target in targets)
+    for target in targets:
+        assert (ROOT / target.split("#")[0]).exists(), target
+
+
+def test_readme_code_runs(capsys):
+    """The API in 20 lines, as it stands there."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    assert "gradients agree" in capsys.readouterr().out
+
+
+def test_readme_names_every_file_of_the_layers():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for path in SOURCES:
+        name = str(path.relative_to(ROOT / "minigan"))
+        if path.name not in ("__init__.py", "__main__.py"):
+            assert name in readme or f"{path.parent.name}/" in readme and path.name in readme, f"README.md does not lead to {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_public_function_says_what_it_does(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    assert ast.get_docstring(tree) or not tree.body, path
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            if path.parent.name == "presets" and isinstance(node, ast.FunctionDef) and path.name != "__init__.py":
+                continue  # a preset is a table: its functions are their contents
+            assert ast.get_docstring(node), f"{path}: {node.name}"
