@@ -80,7 +80,36 @@ def as_matrix(cols, y):
     return cols.reshape(y.shape[0] * y.shape[1] * y.shape[2], -1)
 
 
-class Conv2d(Layer):
+class Convolution(Layer):
+    """What Conv2d and ConvTranspose2d share: they differ in their sizes and in the two operations."""
+
+    def forward(self, x: Array, train: bool = True) -> Array:
+        self.x = x
+        y = self.memory.get("y", (len(x), *self.out_shape))
+        self.forward_op(x, self.W, self.b, y, self.stride, self.pads, self.backend, self.memory)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
+        dx = self.memory.get("dx", self.x.shape) if need_dx else None
+        dW, db = (self.dW, self.db) if need_dw else (None, None)
+        self.backward_op(dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory)
+        return dx
+
+    def describe(self) -> str:
+        def short(pair):
+            return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+        in_shape = getattr(self, "in_shape", ())
+        c_in = in_shape[2] if len(in_shape) == 3 else "?"
+        padding = self.padding
+        if not isinstance(padding, str):
+            same_all_round = len({*padding[0], *padding[1]}) == 1
+            padding = f"p{padding[0][0]}" if same_all_round else f"p{padding}"
+        sizes = f"k{short(self.kernel_size)} s{short(self.stride)} {padding}"
+        return f"{type(self).__name__} {c_in}->{self.channels}, {sizes}"
+
+
+class Conv2d(Convolution):
     """Conv2d(channels, kernel_size): images (n, h, w, c_in) -> (n, h_out, w_out, channels).
 
     kernel_size, stride  a number, or (vertical, horizontal)
@@ -116,33 +145,3 @@ class Conv2d(Layer):
         self.forward_op = backend.implementation(conv2d_forward)
         self.backward_op = backend.implementation(conv2d_backward)
         return self.out_shape
-
-    def forward(self, x: Array, train: bool = True) -> Array:
-        self.x = x
-        y = self.memory.get("y", (len(x), *self.out_shape))
-        self.forward_op(x, self.W, self.b, y, self.stride, self.pads, self.backend, self.memory)
-        return y
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        dx = self.memory.get("dx", self.x.shape) if need_dx else None
-        dW, db = (self.dW, self.db) if need_dw else (None, None)
-        self.backward_op(dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory)
-        return dx
-
-    def describe(self) -> str:
-        return describe_convolution(self)
-
-
-def describe_convolution(layer):
-    """-> "Conv2d 64->128, k4 s2 same", for convolutions of both directions."""
-
-    def short(pair):
-        return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
-
-    in_shape = getattr(layer, "in_shape", ())
-    c_in = in_shape[2] if len(in_shape) == 3 else "?"
-    padding = layer.padding
-    if not isinstance(padding, str):
-        same_all_round = len({*padding[0], *padding[1]}) == 1
-        padding = f"p{padding[0][0]}" if same_all_round else f"p{padding}"
-    return f"{type(layer).__name__} {c_in}->{layer.channels}, k{short(layer.kernel_size)} s{short(layer.stride)} {padding}"

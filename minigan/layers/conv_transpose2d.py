@@ -22,8 +22,8 @@ Source: Dumoulin & Visin 2016, arXiv:1603.07285, section 4
 from minigan.backends.base import Padding, Pair
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer, glorot_uniform, zeros
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
-from minigan.layers.conv2d import as_matrix, columns, describe_convolution
+from minigan.layers.base import Backend, Generator, Shape, Store, expect_size
+from minigan.layers.conv2d import Convolution, as_matrix, columns
 from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_padding, expect_pair
 from minigan.layers.linear import add_column_sums
 
@@ -67,7 +67,7 @@ def conv_transpose2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, me
         backend.gemm(as_matrix(dcols, x), W.reshape(-1, c_in), out=dx.reshape(-1, c_in))
 
 
-class ConvTranspose2d(Layer):
+class ConvTranspose2d(Convolution):
     """ConvTranspose2d(channels, kernel_size): images (n, h, w, c_in) -> (n, h_out, w_out, channels).
 
     kernel_size, stride  a number, or (vertical, horizontal)
@@ -113,18 +113,3 @@ class ConvTranspose2d(Layer):
         self.forward_op = backend.implementation(conv_transpose2d_forward)
         self.backward_op = backend.implementation(conv_transpose2d_backward)
         return self.out_shape
-
-    def forward(self, x: Array, train: bool = True) -> Array:
-        self.x = x
-        y = self.memory.get("y", (len(x), *self.out_shape))
-        self.forward_op(x, self.W, self.b, y, self.stride, self.pads, self.backend, self.memory)
-        return y
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        dx = self.memory.get("dx", self.x.shape) if need_dx else None
-        dW, db = (self.dW, self.db) if need_dw else (None, None)
-        self.backward_op(dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory)
-        return dx
-
-    def describe(self) -> str:
-        return describe_convolution(self)

@@ -8,7 +8,7 @@ Source: Maas et al. 2013
 """
 
 from minigan.errors import ConfigError
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
+from minigan.layers.activation import Activation
 
 
 def leaky_relu_forward(x, slope, y, backend):
@@ -26,34 +26,20 @@ def leaky_relu_backward(dy, y, slope, dx, backend):
     xp.multiply(dx, dy, out=dx)
 
 
-class LeakyReLU(Layer):
+class LeakyReLU(Activation):
     """LeakyReLU(slope): any shape. DCGAN's discriminator has slope 0.2.
 
     slope  0 <= slope < 1; ReLU() is the quicker form of 0. (Defaults differ: PyTorch 0.01, Keras 0.3. So there is none here.)
     """
 
+    forward_definition = staticmethod(leaky_relu_forward)
+    backward_definition = staticmethod(leaky_relu_backward)
+
     def __init__(self, slope: float):
         if not 0 <= slope < 1:
             raise ConfigError(f"LeakyReLU: slope must be at least 0 and below 1, got {slope!r}")
         self.slope = float(slope)
-
-    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
-        super().setup(in_shape, backend=backend, rng=rng, store=store)
-        self.forward_op = backend.implementation(leaky_relu_forward)
-        self.backward_op = backend.implementation(leaky_relu_backward)
-        return self.in_shape
-
-    def forward(self, x: Array, train: bool = True) -> Array:
-        self.y = self.memory.get("y", x.shape)
-        self.forward_op(x, self.slope, self.y, self.backend)
-        return self.y
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        if not need_dx:
-            return None
-        dx = self.memory.get("dx", dy.shape)
-        self.backward_op(dy, self.y, self.slope, dx, self.backend)
-        return dx
+        self.constants = (self.slope,)
 
     def describe(self) -> str:
         return f"LeakyReLU {self.slope:g}"

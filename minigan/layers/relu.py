@@ -6,7 +6,7 @@
 Source: Nair & Hinton 2010
 """
 
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
+from minigan.layers.activation import Activation
 
 
 def relu_forward(x, y, backend):
@@ -21,23 +21,8 @@ def relu_backward(dy, y, dx, backend):
     xp.multiply(dx, dy, out=dx)
 
 
-class ReLU(Layer):
+class ReLU(Activation):
     """ReLU(): any shape."""
 
-    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
-        super().setup(in_shape, backend=backend, rng=rng, store=store)
-        self.forward_op = backend.implementation(relu_forward)
-        self.backward_op = backend.implementation(relu_backward)
-        return self.in_shape
-
-    def forward(self, x: Array, train: bool = True) -> Array:
-        self.y = self.memory.get("y", x.shape)
-        self.forward_op(x, self.y, self.backend)
-        return self.y
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        if not need_dx:
-            return None
-        dx = self.memory.get("dx", dy.shape)
-        self.backward_op(dy, self.y, dx, self.backend)
-        return dx
+    forward_definition = staticmethod(relu_forward)
+    backward_definition = staticmethod(relu_backward)

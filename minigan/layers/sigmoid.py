@@ -10,7 +10,7 @@ A discriminator here ends in logits, without this layer: the loss takes them as 
 are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py).
 """
 
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
+from minigan.layers.activation import Activation
 
 
 def sigmoid_forward(x, y, backend):
@@ -34,23 +34,8 @@ def sigmoid_backward(dy, y, dx, backend):
     xp.multiply(dx, dy, out=dx)
 
 
-class Sigmoid(Layer):
+class Sigmoid(Activation):
     """Sigmoid(): any shape."""
 
-    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
-        super().setup(in_shape, backend=backend, rng=rng, store=store)
-        self.forward_op = backend.implementation(sigmoid_forward)
-        self.backward_op = backend.implementation(sigmoid_backward)
-        return self.in_shape
-
-    def forward(self, x: Array, train: bool = True) -> Array:
-        self.y = self.memory.get("y", x.shape)
-        self.forward_op(x, self.y, self.backend)
-        return self.y
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        if not need_dx:
-            return None
-        dx = self.memory.get("dx", dy.shape)
-        self.backward_op(dy, self.y, dx, self.backend)
-        return dx
+    forward_definition = staticmethod(sigmoid_forward)
+    backward_definition = staticmethod(sigmoid_backward)

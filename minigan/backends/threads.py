@@ -1,0 +1,172 @@
+"""One Python thread for each CPU, which run pieces of one operation side by side.
+
+NumPy holds Python's lock only to set an operation up: while it multiplies, adds or
+copies an array, another thread may do the same. So an operation is cut into chunks of
+the batch, small enough for a core's own cache, and each thread works through its share
+of the chunks by itself: fill a column matrix, multiply it, add, all in cache. BLAS's own
+threads would meet at the end of every single product instead, so within `Team.run` it
+is held to one.
+
+Which thread takes which chunk is fixed by their numbers alone. So a sum over chunks has
+the same order, and a result the same bits, however busy the machine is.
+Shown by: benchmarks/step.py, with --threads 1 against the default
+"""
+
+import ctypes
+import os
+import threading
+from contextlib import contextmanager
+from queue import SimpleQueue
+
+
+class Blas:
+    """NumPy's BLAS, held to one thread while teams work and set back after the last of them."""
+
+    def __init__(self):
+        self.lock, self.users, self.before = threading.Lock(), 0, 0
+        self.get, self.set = find_openblas()
+
+    @contextmanager
+    def single_threaded(self):
+        if self.set is None:
+            yield
+            return
+        with self.lock:
+            if self.users == 0:
+                self.before = self.get()
+                self.set(1)
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if self.users == 0:
+                    self.set(self.before)
+
+
+def find_openblas():
+    """-> functions that get and set OpenBLAS's number of threads; None, None where NumPy uses another BLAS."""
+    try:
+        from numpy._core import _multiarray_umath as core
+
+        library = ctypes.CDLL(core.__file__)  # a name is looked up in what it was linked to as well
+    except (ImportError, OSError):
+        return None, None
+    for prefix in ("scipy_openblas", "openblas"):
+        for suffix in ("64_", "_64", ""):
+            get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
+            put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
+            if get is not None and put is not None:
+                get.argtypes, get.restype = [], ctypes.c_int
+                put.argtypes, put.restype = [ctypes.c_int], None
+                return get, put
+    return None, None
+
+
+def available_cpus():
+    """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        count = os.cpu_count() or 1
+    for quota_file, period_file in (
+        ("/sys/fs/cgroup/cpu.max", None),  # cgroup v2: "quota period", or "max period"
+        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),  # v1: -1 is no limit
+    ):
+        try:
+            with open(quota_file) as file:
+                words = file.read().split()
+            if period_file is not None:
+                with open(period_file) as file:
+                    words += file.read().split()
+            quota, period = int(words[0]), int(words[1])
+        except (OSError, ValueError, IndexError):
+            continue  # no such file, or no limit in it
+        if quota > 0 and period > 0:
+            count = min(count, max(1, quota // period))
+    return count
+
+
+class Team:
+    """`size` workers, of which the calling thread is number 0. Threads start at the first run."""
+
+    def __init__(self, size):
+        self.size = size
+        self.busy = threading.Lock()
+        self.process = None  # in which the threads live: a forked child has none of them
+        self.inboxes = []
+
+    def run(self, work, count):
+        """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
+
+        worker  0..size-1: whose scratch memory to use
+        Returns when all are done. An exception in any of them is raised here, the lowest worker's first.
+        """
+        with blas.single_threaded():
+            if self.size > 1 and count > 1 and self.busy.acquire(blocking=False):
+                try:
+                    self.run_side_by_side(work, count)
+                finally:
+                    self.busy.release()
+            else:  # alone; or within another run, or beside it: the same shares in turn
+                for worker in range(self.size):
+                    do_share(work, count, worker, self.size)
+
+    def run_side_by_side(self, work, count):
+        if self.process != os.getpid():
+            self.start()
+        outbox, waiting, errors = SimpleQueue(), 0, []
+        try:
+            for worker in range(1, self.size):
+                self.inboxes[worker - 1].put((work, count, worker, self.size, outbox))
+                waiting += 1
+            do_share(work, count, 0, self.size)
+        except BaseException as error:
+            errors.append((0, error))
+        while waiting:  # even after Ctrl-C: the others still write to the arrays
+            try:
+                worker, error = outbox.get()
+                waiting -= 1
+                if error is not None:
+                    errors.append((worker, error))
+            except KeyboardInterrupt as error:
+                errors.append((0, error))
+        if errors:
+            raise min(errors, key=lambda pair: pair[0])[1]
+
+    def start(self):
+        self.process = os.getpid()
+        self.inboxes = [SimpleQueue() for _ in range(1, self.size)]
+        for number, inbox in enumerate(self.inboxes, start=1):
+            threading.Thread(target=serve, args=(inbox,), name=f"minigan-{number}", daemon=True).start()
+
+
+def do_share(work, count, worker, size):
+    for i in range(worker * count // size, (worker + 1) * count // size):
+        work(i, worker)
+
+
+def serve(inbox):
+    """A worker's life: shares from the inbox, each answered by (number, None or exception)."""
+    while True:
+        work, count, worker, size, outbox = inbox.get()
+        try:
+            do_share(work, count, worker, size)
+            outbox.put((worker, None))
+        except BaseException as error:
+            outbox.put((worker, error))
+        del work, outbox  # while it waits it keeps nobody's arrays alive
+
+
+blas = Blas()
+teams = {}  # size -> Team, shared by all backends: threads are few and stay
+
+
+def get_team(size=None):
+    """-> the team of `size` workers, by default as many as there are CPUs.
+
+    One alone where BLAS cannot be held to one thread: then its threads do the work, within each product.
+    """
+    size = 1 if blas.set is None else size or available_cpus()
+    return teams.setdefault(size, Team(size))
