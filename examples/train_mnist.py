@@ -4,7 +4,10 @@ The same as `minigan train`.
 """
 
 import sys
+from pathlib import Path
 
-from minigan.cli import main
+sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+
+from minigan.cli import main  # noqa: E402
 
 sys.exit(main(["train", *sys.argv[1:]]))

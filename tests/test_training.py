@@ -228,3 +228,17 @@ def test_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
     for part in ("epoch", "12/12", "images/s", "loss D", "G ", "D(x)", "D(G(z))", "<"):  # "<": the time left
         assert part in captured.err
     assert "images/s" not in captured.out
+
+
+def test_moments_of_another_optimizer_or_network_are_refused():
+    import minigan as mg
+
+    def optimizer(out, make=mg.Adam):
+        net = mg.Sequential([mg.Linear(out)])
+        net.setup((3,), backend=mg.get_backend("numpy"), rng=np.random.default_rng(0))
+        return make(net)
+
+    with pytest.raises(mg.RunError, match="of another optimizer"):
+        optimizer(2).load_state(optimizer(2, mg.RMSprop).state())
+    with pytest.raises(mg.RunError, match=r"expected m of \(\d+,\), got \(\d+,\): of another network"):
+        optimizer(2).load_state(optimizer(200).state())

@@ -34,6 +34,8 @@ Shape = tuple[int, ...]
 class Layer:
     """Base of all layers."""
 
+    path = "?"  # where the layer stands, "D.0"; set by the container
+
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         """Check in_shape, declare parameters and buffers -> out_shape, without the batch axis.
 
@@ -47,7 +49,6 @@ class Layer:
         """
         self.backend = backend
         self.in_shape = tuple(in_shape)
-        self.path = f"{store.name}.{'.'.join(store.path)}"
         self.memory = Workspace(backend)
         return self.in_shape
 

@@ -58,6 +58,7 @@ class Sequential(Layer):
                 raise StateError(f"{self.name}: layer {i}, {layer.describe()}, is part of another network: make a new one")
             layer.container = self
             with store.scope(str(i)):
+                layer.path = ".".join([store.name, *store.path])
                 before = len(store.declared)
                 shape = layer.setup(shape, backend=backend, rng=rng, store=store)
                 layer.has_parameters = len(store.declared) > before
