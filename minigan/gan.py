@@ -57,8 +57,7 @@ def update_discriminator(
     z       (n, z_dim)
     -> dict of scalars: loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities)
     """
-    backend = D.backend
-    x_fake = G.forward(z, train=not running_statistics, out=backend.scratch("fake images", (len(z), *G.out_shape)))
+    x_fake = G.forward(z, train=not running_statistics)
     result = {}
     D.zero_grads()
     for x, target, loss_name, mean_name in (
@@ -85,10 +84,9 @@ def update_generator(
     z  (n, z_dim)
     -> dict of scalars: loss_g
     """
-    backend = G.backend
-    x_fake = G.forward(z, train=True, out=backend.scratch("fake images", (len(z), *G.out_shape)))
+    x_fake = G.forward(z, train=True)
     loss, dlogits, _ = judge(D, x_fake, target)
-    dx_fake = D.backward(dlogits, need_dw=False, out=backend.scratch("dx of fakes", x_fake.shape))
+    dx_fake = D.backward(dlogits, need_dw=False)
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)
     optimizer.step()
@@ -99,10 +97,9 @@ def judge(D: Sequential, x: Array, target: float) -> tuple[Array, Array, Array]:
     """D's verdict on x -> mean loss against the target, dlogits, mean probability that x is real."""
     backend = D.backend
     xp = backend.xp
-    shape = (len(x), *D.out_shape)
-    logits = D.forward(x, train=True, out=backend.scratch("logits", shape))
-    loss, dlogits = bce_with_logits(logits, target, backend=backend, out=backend.scratch("dlogits", shape))
-    probability = backend.scratch("probability", shape)  # σ(l) = (1 + tanh(l/2)) / 2
+    logits = D.forward(x, train=True)
+    loss, dlogits = bce_with_logits(logits, target, backend=backend)
+    probability = backend.scratch("probability", logits.shape)  # σ(l) = (1 + tanh(l/2)) / 2
     xp.multiply(logits, 0.5, out=probability)
     xp.tanh(probability, out=probability)
     return loss, dlogits, 0.5 + 0.5 * xp.mean(probability)

@@ -17,6 +17,7 @@ which is exact for every l: the exponent is never positive. Its derivative is si
 The mean over the batch puts a 1/n before it, here and nowhere else.
 """
 
+from functools import cache
 from numbers import Real
 
 from minigan.backends import Array, Backend, get_backend
@@ -24,22 +25,19 @@ from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
 def bce_with_logits(
-    logits: Array, target: float | Array, *, backend: Backend | None = None, out: Array | None = None
+    logits: Array, target: float | Array, *, backend: Backend | None = None
 ) -> tuple[Array, Array]:
     """Mean binary cross-entropy and its gradient.
     logits   (n, 1), or any shape   n is the number of all logits
     target   number in [0, 1], or array as logits: 1 real, 0 fake; 0.9 is one-sided smoothing
     backend  of logits; found by the array's type where it is not given
-    out      where to write dlogits; without it a new array
-    -> mean loss (a scalar array of the backend), dlogits as logits, 1/n inside
+    -> mean loss (a scalar of the backend), dlogits as logits, 1/n inside; the caller's own
     Raises ConfigError for a number outside of [0, 1] (an array is not looked through), ShapeError, ArrayTypeError.
     """
     backend = backend or backend_of(logits)
     xp = backend.xp
     if logits.size == 0:
         raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
-    if out is logits or out is target:
-        raise ConfigError("bce_with_logits: out must be an array of its own, got logits or target itself")
     if isinstance(target, Real):
         target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:
@@ -50,7 +48,7 @@ def bce_with_logits(
         raise ShapeError(f"bce_with_logits: expected target of logits' shape {tuple(logits.shape)}, got {tuple(target.shape)}")
     elif target.dtype != logits.dtype:
         raise ArrayTypeError(f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first")
-    dlogits = xp.empty_like(logits) if out is None else out
+    dlogits = backend.workspace.fresh("dlogits", logits.shape)
     exp = backend.scratch("bce exp", logits.shape)
     loss = backend.scratch("bce loss", logits.shape)
 
@@ -81,4 +79,10 @@ def backend_of(array: Array) -> Backend:
             f"bce_with_logits: expected logits as a float32 or float64 array of NumPy or CuPy, got "
             f"{type(array).__name__} {getattr(array, 'dtype', '')}: call backend.asarray(logits) first"
         )
-    return get_backend(kind, dtype=array.dtype.name)
+    return shared_backend(kind, array.dtype.name)
+
+
+@cache
+def shared_backend(name: str, dtype: str) -> Backend:
+    """-> one backend for all calls that bring none: it has nothing but scratch memory to share."""
+    return get_backend(name, dtype=dtype)

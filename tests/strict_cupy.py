@@ -12,13 +12,17 @@ import numpy as np
 
 
 class StrictArray:
-    __slots__ = ("held", "__weakref__")
+    __slots__ = ("base", "held")
     __module__ = "cupy"
     __array_ufunc__ = None  # a NumPy operand does not swallow this array, but gets NotImplemented
     __hash__ = None
 
-    def __init__(self, held):
+    def __init__(self, held, base=None):
         self.held = held
+        self.base = base  # as on the device, a view keeps the array alive whose memory it shows
+
+    def view(self, held):
+        return StrictArray(held, self if self.base is None else self.base)
 
     def __array__(self, *arguments, **options):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
@@ -33,22 +37,22 @@ class StrictArray:
     ndim = property(lambda self: self.held.ndim)
     size = property(lambda self: self.held.size)
     flags = property(lambda self: self.held.flags)
-    T = property(lambda self: StrictArray(self.held.T))
+    T = property(lambda self: self.view(self.held.T))
 
     def __len__(self):
         return len(self.held)
 
     def __getitem__(self, index):
-        return StrictArray(self.held[index])
+        return self.view(self.held[index])
 
     def __setitem__(self, index, value):
         self.held[index] = unwrap(value)
 
     def reshape(self, *shape):
-        return StrictArray(self.held.reshape(*shape))
+        return self.view(self.held.reshape(*shape))
 
     def transpose(self, *axes):
-        return StrictArray(self.held.transpose(*axes))
+        return self.view(self.held.transpose(*axes))
 
     def copy(self):
         return StrictArray(self.held.copy())

@@ -10,6 +10,8 @@ definition is an idea of its own (im2col and col2im).
 """
 
 from collections.abc import Callable, Iterator
+from math import prod
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -32,17 +34,36 @@ class Workspace:
     def __init__(self, backend: "Backend"):
         self.backend = backend
         self.memory: dict[str, Array] = {}
+        self.given: dict[str, list[Array]] = {}
 
     def get(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """-> array `shape` with whatever was last written to this name's memory."""
         dtype = self.backend.dtype if dtype is None else np.dtype(dtype)
-        size = 1
-        for extent in shape:
-            size *= extent
+        size = prod(shape)
         flat = self.memory.get(name)
         if flat is None or flat.size < size or flat.dtype != dtype:
             flat = self.memory[name] = self.backend.empty((size,), dtype)
         return flat[:size].reshape(shape)
+
+    def fresh(self, name: str, shape: tuple[int, ...]) -> Array:
+        """-> array `shape` that nobody else holds, to be given away.
+
+        The memory of an earlier one is taken again as soon as nobody holds it or a view of
+        it: views keep their owner alive, so its references tell. In a training loop two take
+        turns; whoever keeps results simply keeps them, and others are allocated.
+        """
+        size = prod(shape)
+        given = self.given.setdefault(name, [])
+        for i in range(len(given)):
+            if getrefcount(given[i]) == ALONE and given[i].size >= size:
+                return given[i][:size].reshape(shape)
+        flat = self.backend.empty((size,))
+        given[:] = [*given[-1:], flat]
+        return flat[:].reshape(shape)
+
+
+_list_of_one = [np.empty(1)]
+ALONE = getrefcount(_list_of_one[0])  # references to an array that only a list holds, while it is looked at
 
 
 class Backend:

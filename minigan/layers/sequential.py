@@ -64,8 +64,9 @@ class Sequential(Layer):
                 layer.has_parameters = len(store.declared) > before
                 layer.out_shape = shape
         self.out_shape = shape
-        # backward without dx ends at the first layer that has something to learn
-        self.first_trained = next((i for i, layer in enumerate(self.layers) if layer.has_parameters), len(self.layers))
+        self.steps = backend.implementation(plan)(self.layers, backend)
+        # backward without dx ends at the first step that has something to learn
+        self.first_trained = next((i for i, step in enumerate(self.steps) if step.has_parameters), len(self.steps))
         if outermost:
             store.allocate()
             self.store = store
@@ -94,12 +95,11 @@ class Sequential(Layer):
             raise StateError(f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first")
         return self.store
 
-    def forward(self, x: Array, train: bool = True, out: Array | None = None) -> Array:
-        """x (n, *in_shape) -> y (n, *out_shape).
+    def forward(self, x: Array, train: bool = True) -> Array:
+        """x (n, *in_shape) -> y (n, *out_shape), the caller's own: no later call changes it.
 
         train  True: BatchNorm takes the batch's statistics, Dropout draws; False: for sampling
-        out    where to write y; without it y is a new array. It is the caller's in either case
-        x must stay as it is until backward is done with.
+        x must stay as it is until backward is done with it.
         Raises ArrayTypeError, ShapeError, StateError.
         """
         if self.store is None and self.backend is not None:  # inside of another container: the door was passed
@@ -109,15 +109,12 @@ class Sequential(Layer):
         self.x = None  # a forward that fails leaves nothing to go back through
         y = self.run_forward(x, train)
         self.x, self.version = x, self.store.version
-        return self.hand_over(y, out)
+        return self.hand_over(y, "y")
 
-    def backward(
-        self, dy: Array, need_dx: bool = True, need_dw: bool = True, out: Array | None = None
-    ) -> Array | None:
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None without need_dx.
 
         need_dw  add into the gradients; without it they stay bit for bit as they are
-        out      where to write dx, as in forward
         Raises StateError: no forward before it, or the parameters were updated since.
         """
         if self.store is None and self.backend is not None:
@@ -134,31 +131,26 @@ class Sequential(Layer):
         if len(dy) != len(self.x):
             raise ShapeError(f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}")
         dx = self.run_backward(dy, need_dx, need_dw)
-        return None if dx is None else self.hand_over(dx, out)
+        return None if dx is None else self.hand_over(dx, "dx")
 
     def run_forward(self, x, train):
-        for layer in self.layers:
-            x = layer.forward(x, train)
+        for step in self.steps:
+            x = step.forward(x, train)
         return x
 
     def run_backward(self, dy, need_dx, need_dw):
         if not need_dx and not need_dw:
             return None
         last = 0 if need_dx else self.first_trained
-        for i in range(len(self.layers) - 1, last - 1, -1):
-            dy = self.layers[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
+        for i in range(len(self.steps) - 1, last - 1, -1):
+            dy = self.steps[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
         return dy if need_dx else None
 
-    def hand_over(self, values, out):
-        """Copy out of the layers' memory, which the next call overwrites -> the caller's array."""
-        if out is None:
-            out = self.backend.empty(values.shape)
-        elif tuple(out.shape) != tuple(values.shape) or out.dtype != values.dtype:
-            raise ShapeError(
-                f"{self.name}: expected out as {values.dtype} {tuple(values.shape)}, got {out.dtype} {tuple(out.shape)}"
-            )
-        out[...] = values
-        return out
+    def hand_over(self, values, name):
+        """Copy out of the layers' memory, which the next call overwrites -> array for the caller to keep."""
+        result = self.memory.fresh(name, values.shape)
+        result[...] = values
+        return result
 
     def first_who(self):
         """-> the first layer with a name of its own, for the message about x."""
@@ -178,6 +170,15 @@ class Sequential(Layer):
         rows.append(("parameters", "", f"{sum(p.size for p in store.params.values()):,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
+
+
+def plan(layers, backend):
+    """-> the steps that forward and backward go through: the layers, one by one.
+
+    A backend may put a step of its own in the place of several layers that stand together. It has
+    their forward, backward and has_parameters, and must give what they would, one after the other.
+    """
+    return list(layers)
 
 
 def expect_shape(who, shape):
