@@ -79,7 +79,8 @@ def update_generator(
         L_G = mean BCE(σ(D(G(z))), target)
 
     The gradient goes through D to G: D's forward is run with its present weights, and
-    its backward with need_dw=False, which leaves D's gradients bit for bit alone.
+    its backward with need_dw=False, which leaves D's gradients bit for bit alone. D is not
+    changed, but for its running statistics, as it is in training mode.
 
     z  (n, z_dim)
     -> dict of scalars: loss_g

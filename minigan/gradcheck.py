@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minigan.backends import Array
+from minigan.checks import expect_size
 from minigan.errors import ConfigError, GradientError
 from minigan.layers import Sequential
 
@@ -71,6 +72,9 @@ def check_gradients(
     Raises GradientError with that report where an error is above rtol, unless raise_on_failure is False;
     ConfigError on a float32 backend, whose rounding hides what is looked for.
     """
+    if not isinstance(net, Sequential):
+        raise ConfigError(f"check_gradients: expected a Sequential, got {type(net).__name__}: wrap a layer as Sequential([layer])")
+    expect_size("check_gradients", "directions", directions)
     store = net.ready()
     backend = store.backend
     if backend.dtype != np.float64:
@@ -79,56 +83,76 @@ def check_gradients(
         )
     rng = np.random.default_rng(seed)
     saved = Snapshot(store)
-    x = x.copy()
-    y = net.forward(x, train=train)
-    if dy is None:
-        dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
-    net.zero_grads()
-    net.backward(dy)
-    dx = net.backward(dy)  # once more: gradients must add up, and one that is set comes out at half its size
-    gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
-    arrays = {"x": x, **store.params}
+    try:
+        y = net.forward(x, train=train)
+        if dy is None:
+            dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
+        net.zero_grads()
+        net.backward(dy)
+        dx = net.backward(dy)  # once more: gradients must add up, and one that is set comes out at half its size
+        gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
+        report = GradientReport(rtol)
+        before = backend.to_host(store.flat_grads).copy()
+        net.backward(dy, need_dw=False)
+        if not np.array_equal(before, backend.to_host(store.flat_grads)):
+            report.record("need_dw=False", "the gradients, which it changed", np.inf)
 
-    def loss():
-        saved.restore_state()  # the same Dropout masks, the same running statistics at every call
-        return float(backend.to_host(backend.xp.sum(net.forward(x, train=train) * dy)))
+        # rounding of y alone makes differences of this size: relative errors are taken against no smaller number
+        product = backend.to_host(y * dy)
+        floor = 100 * np.finfo(np.float64).eps * float(np.sqrt(np.sum(product * product))) / (STEPS[0] * rtol)
+        arrays = {"x": x.copy(), **store.params}
 
-    # rounding of L alone makes differences of this size: relative errors are taken against no smaller number
-    rounding = 10 * np.finfo(np.float64).eps * float(backend.to_host(backend.xp.sum(abs(y * dy))))
-    floor = rounding / (STEPS[0] * rtol)
-    report = GradientReport(rtol)
+        def output():
+            saved.restore_state()  # the same Dropout masks, the same running statistics at every call
+            return net.forward(arrays["x"], train=train)
 
-    def compare(name, where, direction):
-        array, start = arrays[name], arrays[name].copy()
-        direction = backend.asarray(direction)
-        wanted = float(backend.to_host(backend.xp.sum(gradients[name] * direction)))
-        errors = []
-        for h in STEPS:
-            array[...] = start + h * direction
-            above = loss()
-            array[...] = start - h * direction
-            below = loss()
-            array[...] = start
-            found = (above - below) / (2 * h)
-            error = abs(found - wanted) / max(abs(found), abs(wanted), floor)
-            errors.append(error)
-            if error <= rtol:
-                break
-        report.record(name, where, min(errors))
-
-    for name, array in arrays.items():
-        for _ in range(directions):
-            direction = rng.standard_normal(tuple(array.shape))
-            compare(name, "a random direction", direction / np.linalg.norm(direction))
-        if array.size <= ELEMENTWISE:
-            for index in np.ndindex(*array.shape):
-                direction = np.zeros(tuple(array.shape))
-                direction[index] = 1.0
-                compare(name, list(index), direction)
-    saved.restore_all()
+        for name, array in arrays.items():
+            for where, direction in chosen_directions(array, directions, rng):
+                direction = backend.asarray(direction)
+                wanted = number(gradients[name] * direction, backend)
+                errors = [
+                    abs(found - wanted) / max(abs(found), abs(wanted), floor)
+                    for found in differences(array, direction, output, dy, backend)
+                ]
+                report.record(name, where, min(errors))
+    finally:
+        saved.restore_all()
+        net.x = None  # the activations are those of another x and other parameters by now
     if not report and raise_on_failure:
         raise GradientError(f"{net.name}: {report}")
     return report
+
+
+def chosen_directions(array, directions, rng):
+    """-> yields (where, direction as array): some at random, and for a small array each of its numbers."""
+    shape = tuple(array.shape)
+    for _ in range(directions):
+        direction = rng.standard_normal(shape)
+        yield "a random direction", direction / np.linalg.norm(direction)
+    if array.size <= ELEMENTWISE:
+        for index in np.ndindex(*shape):
+            direction = np.zeros(shape)
+            direction[index] = 1.0
+            yield list(index), direction
+
+
+def differences(array, direction, output, dy, backend):
+    """-> dL along the direction, by central differences, for each h. The array is left as it was."""
+    start, found = array.copy(), []
+    try:
+        for h in STEPS:
+            array[...] = start + h * direction
+            above = output()
+            array[...] = start - h * direction
+            found.append(number((above - output()) * dy, backend) / (2 * h))
+    finally:
+        array[...] = start
+    return found
+
+
+def number(products, backend):
+    """-> Σ of an array, on the host"""
+    return float(backend.to_host(backend.xp.sum(products)))
 
 
 class Snapshot:

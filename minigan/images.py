@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan.checkpoint import write_atomically
+from minigan.checks import expect_size
 from minigan.errors import ShapeError
 
 
@@ -14,10 +15,11 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
 
     columns  where not given, as near to a square as can be
     """
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) == 0:
-        raise ShapeError(f"grid: expected images (n, h, w, 1 or 3), got {images.shape}")
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) == 0 or images.dtype != np.uint8:
+        hint = ": floats in [-1, 1] become pixels by data.to_pixels" if images.dtype.kind == "f" else ""
+        raise ShapeError(f"grid: expected uint8 images (n, h, w, 1 or 3), got {images.dtype} {images.shape}{hint}")
     n, h, w, c = images.shape
-    columns = columns or int(np.ceil(n**0.5))
+    columns = int(np.ceil(n**0.5)) if columns is None else expect_size("grid", "columns", columns)
     rows = -(-n // columns)
     picture = np.zeros((rows * (h + border) + border, columns * (w + border) + border, c), np.uint8)
     for i, image in enumerate(images):

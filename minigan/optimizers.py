@@ -8,10 +8,10 @@ scales a gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², 
 decoupled weight decay).
 """
 
-from numbers import Real
 from typing import Any
 
 from minigan.backends import Array
+from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
 
@@ -23,11 +23,10 @@ class Optimizer:
 
     def __init__(self, net: Sequential, lr: float, l2: float):
         who = type(self).__name__
-        if not (isinstance(lr, Real) and 0 <= lr < float("inf")):
-            raise ConfigError(f"{who}: lr must be 0 or more, got {lr!r}")
-        if not (isinstance(l2, Real) and 0 <= l2 < float("inf")):
-            raise ConfigError(f"{who}: l2 must be 0 or more, got {l2!r}")
-        self.net, self.lr, self.l2 = net, float(lr), float(l2)  # a NumPy scalar would decide on the dtype of the step
+        if not isinstance(net, Sequential):
+            raise ConfigError(f"{who}: expected a network, a Sequential, got {type(net).__name__}")
+        self.net = net
+        self.lr, self.l2 = expect_number(who, "lr", lr, "[0, inf)"), expect_number(who, "l2", l2, "[0, inf)")
         self.store = net.ready()
         self.backend = self.store.backend
         self.steps = 0
@@ -59,13 +58,6 @@ class Optimizer:
         for name in self.moments:
             getattr(self, name)[...] = self.backend.asarray(state[name])
         self.steps = int(state["steps"])
-
-
-def expect_rate(who: str, name: str, value: Any) -> float:
-    """-> value; raises ConfigError unless 0 <= value < 1."""
-    if not (isinstance(value, Real) and 0 <= value < 1):
-        raise ConfigError(f"{who}: {name} must be at least 0 and below 1, got {value!r}")
-    return float(value)
 
 
 def with_l2(p, g, l2, backend):
@@ -110,7 +102,7 @@ class SGD(Optimizer):
     def __init__(
         self, net: Sequential, lr: float, *, momentum: float = 0.0, nesterov: bool = False, l2: float = 0.0
     ):
-        self.momentum, self.nesterov = expect_rate("SGD", "momentum", momentum), nesterov
+        self.momentum, self.nesterov = expect_number("SGD", "momentum", momentum, "[0, 1)"), nesterov
         if nesterov and not momentum:
             raise ConfigError("SGD: nesterov looks ahead along the momentum: give a momentum above 0")
         if not momentum:
@@ -149,7 +141,7 @@ class RMSprop(Optimizer):
     definition = staticmethod(rmsprop_step)
 
     def __init__(self, net: Sequential, lr: float = 2e-4, *, rho: float = 0.9, eps: float = 1e-8, l2: float = 0.0):
-        self.rho, self.eps = expect_rate("RMSprop", "rho", rho), expect_rate("RMSprop", "eps", eps)
+        self.rho, self.eps = expect_number("RMSprop", "rho", rho, "[0, 1)"), expect_number("RMSprop", "eps", eps, "(0, 1)")
         super().__init__(net, lr, l2)
 
     def apply(self, p: Array, g: Array) -> None:
@@ -198,8 +190,8 @@ class Adam(Optimizer):
         self, net: Sequential, lr: float = 2e-4, *, beta1: float = 0.5, beta2: float = 0.999, eps: float = 1e-8,
         eps_hat: bool = False, l2: float = 0.0,
     ):  # fmt: skip
-        self.beta1, self.beta2 = expect_rate("Adam", "beta1", beta1), expect_rate("Adam", "beta2", beta2)
-        self.eps, self.eps_hat = expect_rate("Adam", "eps", eps), eps_hat
+        self.beta1, self.beta2 = expect_number("Adam", "beta1", beta1, "[0, 1)"), expect_number("Adam", "beta2", beta2, "[0, 1)")
+        self.eps, self.eps_hat = expect_number("Adam", "eps", eps, "(0, 1)"), eps_hat
         super().__init__(net, lr, l2)
 
     def apply(self, p: Array, g: Array) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigan.backends import Array, Backend
+from minigan.errors import ConfigError
 from minigan.initializers import Initializer
 
 ALIGNMENT = 64  # a view starts at a multiple of so many numbers: whole cache lines, and GPU loads in full width
@@ -55,9 +56,18 @@ class Store:
         """Declare a trained array. When setup ends, `layer.<name>` and `layer.d<name>` are its views.
 
         initializer  see initializers.py; called now, so that the order of drawing is that of the layers
-        fan_in       numbers that enter one output;  fan_out  outputs that one input reaches
+        fan_in       numbers that enter one output;  fan_out  outputs that one input reaches. For convolutions
+                     counted as frameworks do, k_h·k_w·channels, whatever the stride
+        Raises ConfigError for an initializer that is none.
         """
-        values = initializer(self.rng, shape, fan_in, fan_out)
+        if not callable(initializer):
+            raise ConfigError(f"{self.full_name(name)}: expected an initializer such as initializers.he(), got {initializer!r}")
+        try:
+            values = initializer(self.rng, shape, fan_in, fan_out)
+        except TypeError as error:
+            raise ConfigError(f"{self.full_name(name)}: the initializer fails ({error}): was it called, as he()?") from error
+        if not isinstance(values, np.ndarray) or values.shape != tuple(shape):
+            raise ConfigError(f"{self.full_name(name)}: expected an array {tuple(shape)} from the initializer, got {values!r}")
         self.declared.append((layer, name, self.full_name(name), values))
 
     def buffer(self, layer: Any, name: str, shape: tuple[int, ...], value: float) -> None:

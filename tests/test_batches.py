@@ -39,11 +39,6 @@ def test_a_last_batch_of_one_is_left_out():
     assert [len(batch) for batch in drawn(batches, 4)] == [5, 5, 5, 5]
 
 
-def test_batch_larger_than_the_set():
-    batches = Batches(IMAGES, 128)
-    assert batches.per_epoch == 1 and len(batches.draw()) == 11
-
-
 def test_range_and_memory():
     pixels = np.arange(256, dtype=np.uint8)
     floats = np.empty(256, np.float32)
@@ -59,7 +54,9 @@ def test_range_and_memory():
 @pytest.mark.parametrize("make, error", (
     (lambda: Batches(IMAGES, 1), mg.ConfigError),
     (lambda: Batches(IMAGES, 2.0), mg.ConfigError),
-    (lambda: Batches(IMAGES[:1], 4), mg.DataError),
+    (lambda: Batches(IMAGES[:1], 4), mg.ConfigError),
+    (lambda: Batches(IMAGES, 12), mg.ConfigError),
+    (lambda: Batches(IMAGES.astype(float), 4), mg.DataError),
     (lambda: Batches(IMAGES, 4).seek(0, 4), mg.ConfigError),
     (lambda: Batches(IMAGES, 4).seek(-1, 0), mg.ConfigError),
 ))  # fmt: skip

@@ -62,6 +62,47 @@ def test_nan_is_a_mistake():
         mg.check_gradients(network(Nan()), np.ones((2, 5)))
 
 
+def test_a_layer_that_ignores_need_dw_is_caught():
+    class Eager(Scale):
+        def backward(self, dy, need_dx=True, need_dw=True):
+            return super().backward(dy, need_dx, need_dw=True)
+
+    with pytest.raises(mg.GradientError, match="worst is need_dw=False"):
+        mg.check_gradients(network(Eager()), np.random.default_rng(0).standard_normal((2, 5)))
+
+
+def test_a_small_error_in_a_large_network_is_seen():
+    class Off(mg.Layer):
+        def forward(self, x, train=True):
+            return 1.0 * x
+
+        def backward(self, dy, need_dx=True, need_dw=True):
+            return dy * 1.0001 if need_dx else None
+
+    for features in (10, 1_000_000):
+        net = network(Off(), in_shape=(features,))
+        assert not mg.check_gradients(net, np.random.default_rng(0).standard_normal((2, features)), raise_on_failure=False)
+
+
+def test_an_error_on_the_way_leaves_everything_as_it_was():
+    net = network(mg.Linear(2))
+    net.store.flat_grads.fill(3.0)
+    with pytest.raises(mg.ShapeError):
+        mg.check_gradients(net, np.ones((2, 5)), np.ones((2, 7)))
+    assert np.all(net.store.flat_grads == 3.0)
+    with pytest.raises(mg.StateError, match="backward before forward"):
+        net.backward(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("make, message", (
+    (lambda: mg.check_gradients(mg.Linear(3), np.ones((2, 5))), "wrap a layer as Sequential"),
+    (lambda: mg.check_gradients(network(Scale()), np.ones((2, 5)), directions=0), "directions must be a whole number of at least 1"),
+))  # fmt: skip
+def test_mistakes(make, message):
+    with pytest.raises(mg.ConfigError, match=message):
+        make()
+
+
 def test_everything_is_left_as_it_was():
     net = network(mg.Linear(6), mg.BatchNorm(), mg.Dropout(0.5), mg.LeakyReLU(0.2))
     net.store.flat_grads.fill(3.0)

@@ -150,21 +150,43 @@ MISTAKES = {
     "slope 1": (lambda: mg.LeakyReLU(1), mg.ConfigError, "LeakyReLU: slope must be at least 0 and below 1, got 1"),
     "Dropout of all": (lambda: mg.Dropout(1.0), mg.ConfigError, "Dropout: p must be at least 0 and below 1, got 1.0"),
     "running_rate": (lambda: mg.BatchNorm(running_rate=0), mg.ConfigError, "BatchNorm: running_rate must be above 0"),
-    "eps": (lambda: mg.BatchNorm(eps=0), mg.ConfigError, "BatchNorm: eps must be between 0 and 1, got 0"),
+    "eps": (lambda: mg.BatchNorm(eps=0), mg.ConfigError, "BatchNorm: eps must be above 0 and below 1, got 0"),
     "sampling": (lambda: mg.BatchNorm(sampling="eval"), mg.ConfigError, 'sampling must be "running" or "batch", got \'eval\''),
     "in_shape with a batch of None": (lambda: net(mg.Tanh(), in_shape=(None, 3)), mg.ShapeError, "whole numbers of at least 1"),
     "in_shape of a number": (lambda: net(mg.Tanh(), in_shape=3), mg.ShapeError, "expected a shape without the batch axis"),
     "no layers": (lambda: mg.Sequential([]), mg.ConfigError, "needs at least one layer"),
     "a class for a layer": (lambda: mg.Sequential([mg.Tanh]), mg.ConfigError, "expected layers, got <class"),
     "one layer twice": (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "the same layer instance stands twice"),
-    "learning rate": (lambda: mg.Adam(conv(), lr=-1), mg.ConfigError, "Adam: lr must be 0 or more, got -1"),
-    "learning rate NaN": (lambda: mg.SGD(conv(), lr=float("nan")), mg.ConfigError, "SGD: lr must be 0 or more, got nan"),
+    "learning rate": (lambda: mg.Adam(conv(), lr=-1), mg.ConfigError, "Adam: lr must be at least 0, got -1"),
+    "learning rate NaN": (lambda: mg.SGD(conv(), lr=float("nan")), mg.ConfigError, "SGD: lr must be at least 0, got nan"),
     "beta": (lambda: mg.Adam(conv(), beta1=1), mg.ConfigError, "Adam: beta1 must be at least 0 and below 1, got 1"),
-    "l2": (lambda: mg.RMSprop(conv(), l2=-1), mg.ConfigError, "RMSprop: l2 must be 0 or more, got -1"),
+    "l2": (lambda: mg.RMSprop(conv(), l2=-1), mg.ConfigError, "RMSprop: l2 must be at least 0, got -1"),
+    "eps of Adam": (lambda: mg.Adam(conv(), eps=0), mg.ConfigError, "Adam: eps must be above 0 and below 1, got 0"),
+    "parameters for a network": (lambda: mg.Adam(conv().params), mg.ConfigError, "Adam: expected a network, a Sequential, got dict"),
+    "layers without a list": (lambda: mg.Sequential(mg.Tanh()), mg.ConfigError, "net: expected a list of layers, got Tanh"),
+    "backend by name": (
+        lambda: mg.Sequential([mg.Tanh()]).setup((3,), backend="numpy", rng=np.random.default_rng(0)), mg.ConfigError,
+        "net: expected backend as from get_backend(\"numpy\"), got 'numpy'",
+    ),
+    "rng by seed": (
+        lambda: mg.Sequential([mg.Tanh()]).setup((3,), backend=mg.get_backend("numpy"), rng=0), mg.ConfigError,
+        "net: expected rng as from numpy.random.default_rng(seed), got 0",
+    ),
+    "initializer by name": (lambda: net(mg.Conv2d(2, 3, initializer="he")), mg.ConfigError, "0.W: expected an initializer"),
+    "initializer not called": (
+        lambda: net(mg.Conv2d(2, 3, initializer=mg.initializers.he)), mg.ConfigError, "was it called, as he()?",
+    ),
+    "slope as text": (lambda: mg.LeakyReLU("0.2"), mg.ConfigError, "got '0.2'"),
+    "a size beyond all memory": (lambda: mg.Conv2d(10**20, 3), mg.ConfigError, "channels must be a whole number of at least 1 and at most"),
+    "floats for a picture": (lambda: mg.images.grid(zeros(2, 3, 3, 1)), mg.ShapeError, "got float32 (2, 3, 3, 1): floats in [-1, 1] become pixels by data.to_pixels"),
+    "a grid of no columns": (
+        lambda: mg.images.grid(zeros(2, 3, 3, 1, dtype=np.uint8), columns=-1), mg.ConfigError, "grid: columns must be",
+    ),
+    "float pictures for batches": (lambda: mg.data.Batches(zeros(9, 3, 3, 1), 4), mg.DataError, "expected uint8 images, got float32"),
     "nesterov alone": (lambda: mg.SGD(conv(), 0.1, nesterov=True), mg.ConfigError, "give a momentum above 0"),
     "std": (lambda: mg.initializers.normal(-1), mg.ConfigError, "normal: std must be 0 or more, got -1"),
     "preset": (lambda: mg.presets.get_preset("mnits"), mg.ConfigError, "unknown preset 'mnits': choose one of mnist,"),
-    "grid": (lambda: mg.images.grid(zeros(2, 3, 3, 2)), mg.ShapeError, "grid: expected images (n, h, w, 1 or 3), got (2, 3, 3, 2)"),
+    "grid": (lambda: mg.images.grid(zeros(2, 3, 3, 2, dtype=np.uint8)), mg.ShapeError, "grid: expected uint8 images (n, h, w, 1 or 3), got uint8 (2, 3, 3, 2)"),
 }  # fmt: skip
 
 
@@ -174,6 +196,14 @@ def test_in_the_library(mistake):
     with pytest.raises(error) as caught:
         make()
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_failed_setup_leaves_no_network():
+    made = net(mg.Conv2d(4, 3), mg.Flatten(), mg.Linear(2), in_shape=(8, 8, 3))
+    with pytest.raises(mg.ShapeError):
+        made.setup((2, 2, 3), backend=mg.get_backend("numpy"), rng=np.random.default_rng(0))
+    with pytest.raises(mg.StateError, match="call setup"):
+        made.forward(zeros(3, 2, 2, 3))
 
 
 def test_a_mistake_leaves_the_network_usable():

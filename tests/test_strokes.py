@@ -186,14 +186,14 @@ def test_plans_are_whole():
 
 @pytest.mark.parametrize("n", [0, -1, 2.0, 2.5, "10", None, True, np.float32(3)])
 def test_bad_n(n):
-    with pytest.raises(ConfigError, match="strokes: expected n to be an integer >= 1, got ") as e:
+    with pytest.raises(ConfigError, match="strokes: n must be a whole number of at least 1, got ") as e:
         strokes(n)
     assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 1.0, "0", None, False])
 def test_bad_seed(seed):
-    with pytest.raises(ConfigError, match="strokes: expected seed to be an integer >= 0, got "):
+    with pytest.raises(ConfigError, match="strokes: seed must be a whole number of at least 0, got "):
         strokes(1, seed=seed)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minigan.checks import expect_size
 from minigan.errors import ConfigError, DataError
 
 SMALLEST_BATCH = 2  # images in a batch: BatchNorm has no statistics of one
@@ -24,12 +25,12 @@ class Batches:
     """
 
     def __init__(self, images: np.ndarray, batch_size: int, seed: int | Sequence[int] = 0):
-        if not isinstance(batch_size, int) or batch_size < SMALLEST_BATCH:
-            raise ConfigError(f"batch size must be a whole number of at least {SMALLEST_BATCH}, got {batch_size!r}: BatchNorm needs it")
-        if len(images) < SMALLEST_BATCH:
-            raise DataError(f"expected at least {SMALLEST_BATCH} images, got {len(images)}")
-        self.images, self.batch_size = images, min(batch_size, len(images))
-        self.seed = [seed] if isinstance(seed, int) else list(seed)
+        if images.dtype != np.uint8:
+            raise DataError(f"Batches: expected uint8 images, got {images.dtype}")
+        self.images, self.batch_size = images, expect_size("Batches", "batch_size", batch_size, least=SMALLEST_BATCH)
+        if len(images) < self.batch_size:
+            raise ConfigError(f"Batches: batch_size {self.batch_size} is larger than the whole set, {len(images)} images")
+        self.seed = list(seed) if isinstance(seed, Sequence) else [seed]
         full, rest = divmod(len(images), self.batch_size)
         self.per_epoch = full + (rest >= SMALLEST_BATCH)
         self.pixels = np.empty((self.batch_size, *images.shape[1:]), np.uint8)

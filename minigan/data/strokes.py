@@ -30,7 +30,7 @@ import functools
 
 import numpy as np
 
-from minigan.errors import ConfigError
+from minigan.checks import expect_size
 
 SIDE = 28         # pixels, of the picture
 BOX = 20          # pixels, of the box that the digit fits
@@ -117,8 +117,8 @@ def strokes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     Picture i depends on seed and i alone: strokes(1000) begins with strokes(100).
     Raises ConfigError where n or seed is no such integer.
     """
-    n = _integer("n", n, least=1)
-    seed = _integer("seed", seed, least=0)
+    n = expect_size("strokes", "n", n)
+    seed = expect_size("strokes", "seed", seed, least=0, most=2**63)
     images = np.zeros((n, SIDE, SIDE, 1), np.uint8)
     labels = np.empty(n, np.uint8)
     for start in range(0, n, BLOCK):
@@ -130,14 +130,6 @@ def strokes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         images[start:start + BLOCK, ..., 0] = pictures[:n - start]
         labels[start:start + BLOCK] = digits[:n - start]
     return images, labels
-
-
-def _integer(name, value, least):
-    """-> value as an int. Raises ConfigError unless it is an integer >= least."""
-    integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not integer or value < least:
-        raise ConfigError(f"strokes: expected {name} to be an integer >= {least}, got {value!r}")
-    return int(value)
 
 
 def _spline(points, t):

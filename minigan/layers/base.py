@@ -25,7 +25,6 @@ from typing import Any
 from numpy.random import Generator
 
 from minigan.backends import Array, Backend, Workspace
-from minigan.errors import ConfigError
 from minigan.parameters import Store
 
 Shape = tuple[int, ...]
@@ -34,7 +33,8 @@ Shape = tuple[int, ...]
 class Layer:
     """Base of all layers."""
 
-    path = "?"  # where the layer stands, "D.0"; set by the container
+    container = None  # the Sequential that the layer stands in, and where there: "D.0". Set by it
+    path = "?"
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         """Check in_shape, declare parameters and buffers -> out_shape, without the batch axis.
@@ -71,10 +71,3 @@ class Layer:
     def who(self) -> str:
         """-> which layer this is, for the start of an error message."""
         return f"{self.path} ({self.describe()})"
-
-
-def expect_size(who: str, what: str, value: Any, least: int = 1) -> int:
-    """-> value as int; raises ConfigError unless it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise ConfigError(f"{who}: {what} must be a whole number of at least {least}, got {value!r}")
-    return int(value)

@@ -15,8 +15,8 @@ x_i reaches L by three ways: x̂_i itself, the mean, and the variance. Since
     dx_i = gain/σ · (g_i - 1/m Σ g_j - x̂_i·1/m Σ g_j·x̂_j)
          = gain/σ · (g_i - dbias/m - x̂_i·dgain/m)
 
-So dx has mean 0 and no part along x̂: the two directions that normalising removed.
-(A check with g = 1 everywhere sees dx = 0 and passes with any formula: use random g.)
+So dx has mean 0 and, but for eps, no part along x̂: the two directions that normalising removed.
+(With g = 1 everywhere Σ g·x̂ is 0, and a check passes without the last term: use random g.)
 
 For sampling, running averages of mean and var stand in for the batch's own:
     running = (1 - running_rate)·running + running_rate·batch
@@ -26,6 +26,7 @@ x, y (n, c) or (n, h, w, c)    gain, bias, running_mean, running_var (c,)
 Source: Ioffe & Szegedy 2015, arXiv:1502.03167; the derivation is our own
 """
 
+from minigan.checks import expect_number
 from minigan.errors import ConfigError, ShapeError
 from minigan.initializers import Initializer, ones, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
@@ -131,15 +132,13 @@ class BatchNorm(Layer):
         self, *, gain: bool = True, bias: bool = True, gain_initializer: Initializer | None = None,
         running_rate: float = 0.1, eps: float = 1e-5, unbiased: bool = True, sampling: str = "running",
     ):  # fmt: skip
-        if not 0 < running_rate <= 1:
-            raise ConfigError(f"BatchNorm: running_rate must be above 0 and at most 1, got {running_rate!r}")
-        if not 0 < eps < 1:
-            raise ConfigError(f"BatchNorm: eps must be between 0 and 1, got {eps!r}")
+        self.running_rate = expect_number("BatchNorm", "running_rate", running_rate, "(0, 1]")
+        self.eps = expect_number("BatchNorm", "eps", eps, "(0, 1)")
         if sampling not in ("running", "batch"):
             raise ConfigError(f'BatchNorm: sampling must be "running" or "batch", got {sampling!r}')
         self.use_gain, self.use_bias = gain, bias
         self.gain_initializer = gain_initializer or ones()
-        self.running_rate, self.eps, self.unbiased, self.sampling = float(running_rate), float(eps), unbiased, sampling
+        self.unbiased, self.sampling = unbiased, sampling
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

@@ -24,8 +24,9 @@ Source: Dumoulin & Visin 2016, arXiv:1603.07285; im2col: Chellapilla et al. 2006
 """
 
 from minigan.backends.base import Padding, Pair
+from minigan.checks import expect_size
 from minigan.initializers import Initializer, glorot_uniform, zeros
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 from minigan.layers.geometry import conv_sizes, expect_image, expect_padding, expect_pair
 from minigan.layers.linear import add_column_sums
 

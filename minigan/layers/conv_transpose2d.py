@@ -20,9 +20,10 @@ Source: Dumoulin & Visin 2016, arXiv:1603.07285, section 4
 """
 
 from minigan.backends.base import Padding, Pair
+from minigan.checks import expect_size
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer, glorot_uniform, zeros
-from minigan.layers.base import Backend, Generator, Shape, Store, expect_size
+from minigan.layers.base import Backend, Generator, Shape, Store
 from minigan.layers.conv2d import Convolution, as_matrix, columns
 from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_padding, expect_pair
 from minigan.layers.linear import add_column_sums

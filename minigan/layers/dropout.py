@@ -9,7 +9,7 @@ correction: forward(train=False) is the identity.
 Source: Srivastava et al. 2014, in the "inverted" form
 """
 
-from minigan.errors import ConfigError
+from minigan.checks import expect_number
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
@@ -17,9 +17,7 @@ class Dropout(Layer):
     """Dropout(p): any shape; 0 <= p < 1 is the probability of a zero."""
 
     def __init__(self, p: float):
-        if not 0 <= p < 1:
-            raise ConfigError(f"Dropout: p must be at least 0 and below 1, got {p!r}")
-        self.p = float(p)
+        self.p = expect_number("Dropout", "p", p, "[0, 1)")
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

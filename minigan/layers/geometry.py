@@ -13,8 +13,8 @@ windows. The forms that padding may be given in:
 Source: Dumoulin & Visin 2016, arXiv:1603.07285
 """
 
+from minigan.checks import expect_size
 from minigan.errors import ConfigError, ShapeError
-from minigan.layers.base import expect_size
 
 AXES = ("height", "width")
 

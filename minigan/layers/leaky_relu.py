@@ -7,7 +7,7 @@ With 0 < slope the sign of y is that of x: the backward pass needs y alone.
 Source: Maas et al. 2013
 """
 
-from minigan.errors import ConfigError
+from minigan.checks import expect_number
 from minigan.layers.activation import Activation
 
 
@@ -36,9 +36,7 @@ class LeakyReLU(Activation):
     backward_definition = staticmethod(leaky_relu_backward)
 
     def __init__(self, slope: float):
-        if not 0 <= slope < 1:
-            raise ConfigError(f"LeakyReLU: slope must be at least 0 and below 1, got {slope!r}")
-        self.slope = float(slope)
+        self.slope = expect_number("LeakyReLU", "slope", slope, "[0, 1)")
         self.constants = (self.slope,)
 
     def describe(self) -> str:

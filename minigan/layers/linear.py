@@ -10,9 +10,10 @@ With L the mean loss and dy = dL/dy, the chain rule gives, entry by entry,
 x (n, in)    W (in, out)    b (out,)    y (n, out)
 """
 
+from minigan.checks import expect_size
 from minigan.errors import ShapeError
 from minigan.initializers import Initializer, glorot_uniform, zeros
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 def linear_forward(x, W, b, y, backend):

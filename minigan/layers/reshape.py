@@ -5,8 +5,9 @@
 
 from math import prod
 
+from minigan.checks import expect_size
 from minigan.errors import ConfigError, ShapeError
-from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store, expect_size
+from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 class Reshape(Layer):

@@ -24,10 +24,11 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Iterable[Layer], name: str = "net"):
+        if not isinstance(layers, Iterable):
+            raise ConfigError(f"{name}: expected a list of layers, got {type(layers).__name__}: Sequential([layer, layer, ...])")
         self.layers = list(layers)
         self.name = name
         self.store = None  # only the outermost container has one
-        self.backend = None  # until setup
         if not self.layers:
             raise ConfigError(f"{name}: a Sequential needs at least one layer")
         for layer in self.layers:
@@ -50,11 +51,14 @@ class Sequential(Layer):
             raise StateError(f"{self.name}: is set up as a network of its own: put new layers into {store.name}")
         if outermost:
             in_shape = expect_shape(self.name, in_shape)
+            expect_kind(self.name, "backend", backend, Backend, 'get_backend("numpy")')
+            expect_kind(self.name, "rng", rng, Generator, "numpy.random.default_rng(seed)")
+            self.store = None  # a setup that fails half way leaves no network
             store = Store(backend, rng, self.name)
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         shape = self.in_shape
         for i, layer in enumerate(self.layers):
-            if getattr(layer, "container", self) is not self:
+            if layer.container not in (None, self):
                 raise StateError(f"{self.name}: layer {i}, {layer.describe()}, is part of another network: make a new one")
             layer.container = self
             with store.scope(str(i)):
@@ -102,7 +106,7 @@ class Sequential(Layer):
         x must stay as it is until backward is done with it.
         Raises ArrayTypeError, ShapeError, StateError.
         """
-        if self.store is None and self.backend is not None:  # inside of another container: the door was passed
+        if self.container is not None:  # the door was passed
             return self.run_forward(x, train)
         self.ready()
         self.backend.guard(x, self.in_shape, self.first_who(), "x")
@@ -117,7 +121,7 @@ class Sequential(Layer):
         need_dw  add into the gradients; without it they stay bit for bit as they are
         Raises StateError: no forward before it, or the parameters were updated since.
         """
-        if self.store is None and self.backend is not None:
+        if self.container is not None:
             return self.run_backward(dy, need_dx, need_dw)
         self.ready()
         if self.x is None:
@@ -189,3 +193,9 @@ def expect_shape(who, shape):
         if isinstance(extent, bool) or not hasattr(extent, "__index__") or extent < 1:
             raise ShapeError(f"{who}: expected a shape of whole numbers of at least 1, got {shape!r}")
     return tuple(int(extent) for extent in shape)
+
+
+def expect_kind(who, what, value, kind, cure):
+    """Raises ConfigError unless value is of this kind."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{who}: expected {what} as from {cure}, got {value!r}")

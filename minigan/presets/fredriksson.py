@@ -3,7 +3,9 @@
 G  z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5, stride 2
 D  its mirror image, to one logit by a convolution of kernel 7
 Order G, then D on the same z. The published program never updated its running
-statistics (a missing control dependency), so sampling takes those of the batch.
+statistics (a missing control dependency), so sampling takes those of the batch. It
+shuffled once and kept the order in all epochs, and floored log p at 1e-12: here every
+epoch is shuffled, and the loss takes logits.
 Source: github.com/CarlFredriksson/dcgan_tensorflow, dcgan.py
 """
 
