@@ -20,6 +20,8 @@ import numpy as np
 from minigan.errors import RunError
 from minigan.layers import Sequential
 
+CURE = "delete it, and --resume takes the checkpoint before it"
+
 
 def write_atomically(path: str | Path, content: bytes) -> None:
     """bytes -> file. Raises RunError, and leaves what was there, if it cannot be written."""
@@ -36,9 +38,11 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too must leave no temporary file
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
         raise RunError(f"cannot write {path}: {error.strerror or error}: free some space or choose another folder") from error
 
 
@@ -64,9 +68,9 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
             raise
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, MemoryError) as error:
-        raise RunError(f"{path} is damaged or not an .npz file ({' '.join(str(error).split())}): take an older checkpoint") from error
+        raise RunError(f"{path} is damaged or not an .npz file ({' '.join(str(error).split())}): {CURE}") from error
     except Exception as error:  # zlib.error and the like: the zip module lets many kinds through
-        raise RunError(f"{path} is damaged ({type(error).__name__}): take an older checkpoint") from error
+        raise RunError(f"{path} is damaged ({type(error).__name__}): {CURE}") from error
 
 
 def network_state(net: Sequential) -> dict[str, np.ndarray]:

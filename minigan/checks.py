@@ -8,15 +8,18 @@ from minigan.errors import ConfigError
 LARGEST = 2**31 - 1  # of any extent: beyond it NumPy cannot even say how much memory is missing
 
 
-def expect_size(who: str, what: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
-    """-> value as int; raises ConfigError unless it is a whole number in least..most."""
+def expect_size(what: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
+    """-> value as int; raises ConfigError unless it is a whole number in least..most.
+
+    what  the argument, for the message: "Conv2d: stride"
+    """
     if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
         limit = f" and at most {most}" if hasattr(value, "__index__") and value > most else ""
-        raise ConfigError(f"{who}: {what} must be a whole number of at least {least}{limit}, got {value!r}")
+        raise ConfigError(f"{what} must be a whole number of at least {least}{limit}, got {value!r}")
     return int(value)
 
 
-def expect_number(who: str, what: str, value: Any, allowed: str) -> float:
+def expect_number(what: str, value: Any, allowed: str) -> float:
     """-> value as float; raises ConfigError unless it is a number in the interval, such as "[0, 1)".
 
     allowed  "[a, b]" with the ends, "(a, b)" without them, or one of each kind
@@ -24,7 +27,7 @@ def expect_number(who: str, what: str, value: Any, allowed: str) -> float:
     low, high = (float(end) for end in allowed[1:-1].split(","))
     above = isinstance(value, Real) and not isinstance(value, bool) and (value > low or value == low and allowed[0] == "[")
     if not (above and (value < high or value == high and allowed[-1] == "]")):
-        raise ConfigError(f"{who}: {what} must be {in_words(low, high, allowed)}, got {value!r}")
+        raise ConfigError(f"{what} must be {in_words(low, high, allowed)}, got {value!r}")
     return float(value)
 
 

@@ -4,9 +4,12 @@ A user's mistake ends in one line on stderr and exit code 2; Ctrl-C in 130.
 """
 
 import argparse
+import io
+import os
 import sys
 from pathlib import Path
 
+from minigan.checks import expect_size
 from minigan.errors import ConfigError, MiniganError
 
 
@@ -61,12 +64,19 @@ def train(arguments):
     options = vars(arguments)
     del options["command"]
     apart = {name: options.pop(name) for name in ("data_dir", "out", "resume", "dry_run")}
-    train(options, **apart, say=lambda line: print(line, flush=True))
+    train(options, **apart, say=say)
+
+
+def say(line):
+    """print, until nobody listens any more (`minigan train | head`): a run goes on without."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def sample(arguments):
     """The command `sample`: pictures of a run's generator, as a grid or as an array."""
-    import io
     from dataclasses import replace
 
     import numpy as np
@@ -76,12 +86,11 @@ def sample(arguments):
     from minigan.run import Run
     from minigan.training import Game
 
-    out = Path(arguments.out).expanduser()
+    out = Path(os.path.expanduser(arguments.out))
     if out.suffix not in (".png", ".npy"):
         raise ConfigError(f"--out must end in .png (a grid) or .npy (an array), got {arguments.out!r}")
-    for name, least in (("n", 1), ("seed", 0)):
-        if getattr(arguments, name) < least:
-            raise ConfigError(f"--{name} must be at least {least}, got {getattr(arguments, name)}")
+    expect_size("--n", arguments.n, most=10**9)
+    expect_size("--seed", arguments.seed, least=0, most=2**63)
     run = Run(arguments.run)
     config, _ = run.load_config()
     game = Game(replace(config, backend="numpy"))  # a picture more or less needs no GPU
@@ -93,25 +102,32 @@ def sample(arguments):
         memory = io.BytesIO()
         np.save(memory, pictures)
         write_atomically(out, memory.getvalue())
-    print(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
+    say(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
+
+
+def complain(what):
+    """One line on stderr."""
+    print(" ".join(f"minigan: error: {what}".split()), file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C, 143 after SIGTERM."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a folder's name does not stop a run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = build_parser().parse_args(argv)
         {"train": train, "sample": sample}[arguments.command](arguments)
     except MiniganError as error:
-        print(f"minigan: error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except MemoryError as error:
-        print(f"minigan: error: not enough memory ({error}): take a smaller --batch-size, --width or --n", file=sys.stderr)
+        complain(f"not enough memory ({error}): take a smaller --batch-size, --width or --n")
         return 2
-    except BrokenPipeError:  # `minigan ... | head`: nobody reads on, which is no mistake
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        complain(error)
+        return 1
     except KeyboardInterrupt as stop:
         if not hasattr(stop, "exit_code"):
-            print("minigan: stopped", file=sys.stderr)
+            complain("stopped")
         return getattr(stop, "exit_code", 130)
     return 0

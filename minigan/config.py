@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigan.backends import BACKENDS, Backend
+from minigan.checks import expect_number, expect_size
 from minigan.data import DATASETS, SMALLEST_BATCH
 from minigan.errors import ConfigError
 from minigan.presets import get_preset
@@ -37,23 +38,20 @@ class Config:
         for name, choices in (("dataset", DATASETS), ("backend", BACKENDS), ("z", ("normal", "uniform"))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{flag(name)} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        least = dict(width=1, z_dim=1, batch_size=SMALLEST_BATCH, seed=0, sample_every=1, epochs=1, steps=1)
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is None and name in ("epochs", "steps"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-                raise ConfigError(f"{flag(name)} must be a whole number of at least {smallest}, got {value!r}")
+        for name, (least, most) in SIZES.items():
+            if getattr(self, name) is not None or name not in ("epochs", "steps"):
+                expect_size(flag(name), getattr(self, name), least, most)
         for name in ("lr_g", "lr_d"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value <= 1:
-                raise ConfigError(f"{flag(name)} must be above 0 and at most 1, got {value!r}")
-        if not isinstance(self.beta1, (int, float)) or not 0 <= self.beta1 < 1:
-            raise ConfigError(f"--beta1 must be at least 0 and below 1, got {self.beta1!r}")
+            expect_number(flag(name), getattr(self, name), "(0, 1]")
+        expect_number(flag("beta1"), self.beta1, "[0, 1)")
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError("give the end of the run as --epochs or as --steps, one of the two")
 
 
+SIZES = {  # option: from, to. The upper ends are far beyond sense, and below what NumPy cannot express
+    "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20), "seed": (0, 2**63),
+    "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40),
+}  # fmt: skip
 MAY_CHANGE = ("epochs", "steps", "sample_every")  # on --resume; all else would be another run
 
 
@@ -70,12 +68,16 @@ def new_config(options: dict[str, Any]) -> Config:
         defaults[name] = getattr(preset, name)
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
+    if unknown := set(options) - {field.name for field in fields(Config)}:
+        raise ConfigError(f"unknown option {sorted(unknown)[0]!r}")
     return Config(**{**defaults, **options})
 
 
 def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
     """Config of a run, with what --resume may change. Raises ConfigError for what it may not."""
     for name, value in options.items():
+        if name == "dataset" and value == "auto":  # it chose when the run began
+            continue
         if name not in MAY_CHANGE and value != getattr(saved, name):
             raise ConfigError(
                 f"{flag(name)} {value} does not fit the run, which has {getattr(saved, name)}: "

@@ -74,7 +74,7 @@ def check_gradients(
     """
     if not isinstance(net, Sequential):
         raise ConfigError(f"check_gradients: expected a Sequential, got {type(net).__name__}: wrap a layer as Sequential([layer])")
-    expect_size("check_gradients", "directions", directions)
+    expect_size("check_gradients: directions", directions)
     store = net.ready()
     backend = store.backend
     if backend.dtype != np.float64:

@@ -19,7 +19,7 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
         hint = ": floats in [-1, 1] become pixels by data.to_pixels" if images.dtype.kind == "f" else ""
         raise ShapeError(f"grid: expected uint8 images (n, h, w, 1 or 3), got {images.dtype} {images.shape}{hint}")
     n, h, w, c = images.shape
-    columns = int(np.ceil(n**0.5)) if columns is None else expect_size("grid", "columns", columns)
+    columns = int(np.ceil(n**0.5)) if columns is None else expect_size("grid: columns", columns)
     rows = -(-n // columns)
     picture = np.zeros((rows * (h + border) + border, columns * (w + border) + border, c), np.uint8)
     for i, image in enumerate(images):

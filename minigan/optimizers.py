@@ -26,7 +26,7 @@ class Optimizer:
         if not isinstance(net, Sequential):
             raise ConfigError(f"{who}: expected a network, a Sequential, got {type(net).__name__}")
         self.net = net
-        self.lr, self.l2 = expect_number(who, "lr", lr, "[0, inf)"), expect_number(who, "l2", l2, "[0, inf)")
+        self.lr, self.l2 = expect_number(f"{who}: lr", lr, "[0, inf)"), expect_number(f"{who}: l2", l2, "[0, inf)")
         self.store = net.ready()
         self.backend = self.store.backend
         self.steps = 0
@@ -102,7 +102,7 @@ class SGD(Optimizer):
     def __init__(
         self, net: Sequential, lr: float, *, momentum: float = 0.0, nesterov: bool = False, l2: float = 0.0
     ):
-        self.momentum, self.nesterov = expect_number("SGD", "momentum", momentum, "[0, 1)"), nesterov
+        self.momentum, self.nesterov = expect_number("SGD: momentum", momentum, "[0, 1)"), nesterov
         if nesterov and not momentum:
             raise ConfigError("SGD: nesterov looks ahead along the momentum: give a momentum above 0")
         if not momentum:
@@ -141,7 +141,7 @@ class RMSprop(Optimizer):
     definition = staticmethod(rmsprop_step)
 
     def __init__(self, net: Sequential, lr: float = 2e-4, *, rho: float = 0.9, eps: float = 1e-8, l2: float = 0.0):
-        self.rho, self.eps = expect_number("RMSprop", "rho", rho, "[0, 1)"), expect_number("RMSprop", "eps", eps, "(0, 1)")
+        self.rho, self.eps = expect_number("RMSprop: rho", rho, "[0, 1)"), expect_number("RMSprop: eps", eps, "(0, 1)")
         super().__init__(net, lr, l2)
 
     def apply(self, p: Array, g: Array) -> None:
@@ -190,8 +190,8 @@ class Adam(Optimizer):
         self, net: Sequential, lr: float = 2e-4, *, beta1: float = 0.5, beta2: float = 0.999, eps: float = 1e-8,
         eps_hat: bool = False, l2: float = 0.0,
     ):  # fmt: skip
-        self.beta1, self.beta2 = expect_number("Adam", "beta1", beta1, "[0, 1)"), expect_number("Adam", "beta2", beta2, "[0, 1)")
-        self.eps, self.eps_hat = expect_number("Adam", "eps", eps, "(0, 1)"), eps_hat
+        self.beta1, self.beta2 = expect_number("Adam: beta1", beta1, "[0, 1)"), expect_number("Adam: beta2", beta2, "[0, 1)")
+        self.eps, self.eps_hat = expect_number("Adam: eps", eps, "(0, 1)"), eps_hat
         super().__init__(net, lr, l2)
 
     def apply(self, p: Array, g: Array) -> None:

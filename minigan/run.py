@@ -10,16 +10,19 @@
 
 import csv
 import json
-from contextlib import contextmanager
+import os
+import re
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from minigan.checkpoint import load_arrays, pack, save_arrays, unpack, write_atomically
+from minigan.checkpoint import CURE, load_arrays, pack, save_arrays, unpack, write_atomically
 from minigan.config import config_from_record
 from minigan.errors import MiniganError, RunError
 from minigan.images import grid, save_png
 
 KEEP = 2  # checkpoints that stay
+OWN = re.compile(r"step-(\d+)\.npz")
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
 COLUMNS = ("step", "epoch", *LOSSES, "images_per_s")
 
@@ -28,7 +31,7 @@ class Run:
     """Run(folder): the names in a run's folder, and reading and writing them. Every failure is a RunError."""
 
     def __init__(self, folder):
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
         self.samples = self.folder / "samples"
@@ -41,19 +44,37 @@ class Run:
             taken = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
         except OSError as error:
             raise RunError(f"cannot look into {self.folder}: {error.strerror}: choose another folder with --out") from error
+        if taken and self.config_file.exists() and not self.found_checkpoints():
+            raise RunError(f"{self.folder} holds a run that never began: delete it, or choose another folder with --out")
         if taken:
             raise RunError(f"{self.folder} exists already: go on with --resume {self.folder}, or choose another with --out")
 
-    def create(self, config, about):
-        """Make the folder. about: JSON-able, kept beside the options. Raises RunError."""
-        self.expect_free()
-        try:
-            self.samples.mkdir(parents=True)
-            self.checkpoints.mkdir()
-        except OSError as error:
-            raise RunError(f"cannot make the folder {self.folder}: {error.strerror}: choose another with --out") from error
-        self.save_config(config, about)
-        write_atomically(self.metrics_file, (",".join(COLUMNS) + "\n").encode())
+    def create(self, config, about, another_name=False):
+        """Make the folder -> Run, this one. Raises RunError.
+
+        about         JSON-able, kept beside the options
+        another_name  where the folder is taken, add -2, -3 ... to its name: two runs may begin in one second
+        """
+        run, number = self, 1
+        while True:
+            try:
+                run.folder.mkdir(parents=True, exist_ok=not another_name)
+                run.expect_free()
+                run.samples.mkdir()
+                run.checkpoints.mkdir()
+                break
+            except FileExistsError as error:
+                if not another_name:  # a file, or another run that began in this instant
+                    raise RunError(f"{run.folder} exists already: choose another with --out") from error
+                number += 1
+                run = Run(f"{self.folder}-{number}")
+            except RunError:
+                raise
+            except OSError as error:
+                raise RunError(f"cannot make the folder {run.folder}: {error.strerror}: choose another with --out") from error
+        run.save_config(config, about)
+        write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
+        return run
 
     def save_config(self, config, about):
         """Write config.json: the options, and what else there is to know of the run."""
@@ -84,19 +105,26 @@ class Run:
             old.unlink(missing_ok=True)
 
     def found_checkpoints(self):
-        return sorted(self.checkpoints.glob("step-*.npz"))
+        """-> paths of the run's own checkpoints, oldest first; a copy under another name is the user's."""
+        try:
+            names = [path for path in self.checkpoints.iterdir() if OWN.fullmatch(path.name)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"cannot look into {self.checkpoints}: {error.strerror}") from error
+        return sorted(names, key=lambda path: int(OWN.fullmatch(path.name)[1]))
 
     def load(self, game, batches):
         """Put the newest checkpoint back -> its step. Raises RunError, before anything is changed on the disk."""
         found = self.found_checkpoints()
         if not found:
-            raise RunError(f"{self.folder} holds no checkpoint to go on from: start anew with another --out")
+            raise RunError(f"{self.folder} holds no checkpoint to go on from: the run never began; start anew with --out")
         sections, record = unpack(load_arrays(found[-1]), found[-1])
         try:
             step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
             batches.seek(epoch, position)
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{found[-1]} is not a whole checkpoint of minigan ({error!r}): take an older one") from error
+            raise RunError(f"{found[-1]} is not a whole checkpoint of minigan ({error!r}): {CURE}") from error
         game.load(sections, record, found[-1])
         self.forget_after(step)
         return step
@@ -104,30 +132,42 @@ class Run:
     def forget_after(self, step):
         """Drop what a stopped run logged after its last checkpoint: it will be done again."""
         try:
-            rows = self.metrics_file.read_text("utf-8").splitlines()[1:]
+            rows = self.metrics_file.read_text("utf-8", errors="replace").splitlines()[1:]
+        except FileNotFoundError:
+            rows = []
         except OSError as error:
             raise RunError(f"cannot read {self.metrics_file}: {error.strerror}") from error
-        kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
+        kept = [row for row in rows if (number := row.split(",")[0]).isdecimal() and int(number) <= step]
         write_atomically(self.metrics_file, ("\n".join([",".join(COLUMNS), *kept]) + "\n").encode())
 
     @contextmanager
     def metrics(self):
         """-> function that appends rows, each a dict by COLUMNS. Raises RunError."""
+
+        def trouble(error):
+            return RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space and --resume")
+
         try:
-            with open(self.metrics_file, "a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-
-                def append(rows):
-                    writer.writerows(rows)
-                    file.flush()
-
-                yield append
-        except MiniganError:
-            raise
+            file = open(self.metrics_file, "a", newline="", encoding="utf-8")
         except OSError as error:
-            trouble = f"cannot write {self.metrics_file}: {error.strerror or error}"
-            raise RunError(f"{trouble}: free some space and --resume") from error
+            raise trouble(error) from error
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+
+        def append(rows):
+            try:
+                writer.writerows(rows)
+                file.flush()
+            except OSError as error:
+                raise trouble(error) from error
+
+        try:
+            yield append
+        finally:
+            with suppress(OSError):  # what could not be written is told by `append`
+                file.close()
 
     def save_samples(self, pictures, step):
         """pictures (n, h, w, c) uint8 -> samples/step-*.png. Raises RunError."""
+        with suppress(OSError):  # told by save_png
+            self.samples.mkdir(exist_ok=True)
         save_png(self.samples / f"step-{step:08d}.png", grid(pictures))

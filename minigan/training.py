@@ -4,21 +4,16 @@ The random numbers of a run come from its seed by separate streams, so that none
 depends on how often another was asked.
 """
 
-import signal
-import sys
-import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from minigan.backends import get_backend
-from minigan.checkpoint import load_network, network_state
+from minigan.checkpoint import CURE, load_network, network_state
 from minigan.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, load_dataset, to_pixels
 from minigan.errors import ConfigError, MiniganError, RunError
@@ -26,6 +21,7 @@ from minigan.gan import play_round
 from minigan.layers import Sequential
 from minigan.optimizers import Adam
 from minigan.presets import get_preset
+from minigan.progress import Interrupted, Progress, interrupts
 from minigan.run import LOSSES, Run
 
 STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5}  # random streams of a run
@@ -84,8 +80,10 @@ class Game:
         size = self.config.batch_size
         pictures = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
-            y = self.G.forward(self.draw_z(size, generator), train=False)
-            pictures[start : start + size] = to_pixels(self.backend.to_host(y))[: n - start]
+            y = self.backend.to_host(self.G.forward(self.draw_z(size, generator), train=False))
+            if not np.all(np.isfinite(y)):
+                raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
+            pictures[start : start + size] = to_pixels(y)[: n - start]
         return pictures
 
     def state(self):
@@ -113,7 +111,7 @@ class Game:
         except MiniganError:
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{source} is not a whole checkpoint of minigan ({error!r}): take an older one") from error
+            raise RunError(f"{source} is not a whole checkpoint of minigan ({error!r}): {CURE}") from error
 
 
 def train(
@@ -137,7 +135,8 @@ def train(
     else:
         config = new_config(options)
         run = Run(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset}")
-        run.expect_free()
+        if out is not None:
+            run.expect_free()
     game = Game(config)
     images, dataset, note = load_dataset(config.dataset, data_dir)
     if note:
@@ -157,11 +156,13 @@ def train(
         if step >= last_step:
             say(f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs")
             return run
+        about["resumed"] = [*about.get("resumed", []), {"step": step, "versions": versions(game.backend)}]
         run.save_config(config, about)
     else:
         step = 0
         config = replace(config, dataset=dataset)  # what `auto` came to: a resumed run must not choose again
-        run.create(config, {"note": note, "versions": versions(game.backend)})
+        about = {"note": note, "versions": versions(game.backend)}
+        run = run.create(config, about, another_name=out is None)
     say(f"{config.preset} on {dataset}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
     loop(game, batches, run, step, last_step, config.sample_every, say)
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
@@ -173,102 +174,29 @@ def loop(
 ) -> None:
     """Steps step+1 .. last_step. After SIGINT or SIGTERM: ends the step, saves, raises Interrupted."""
     unread = []  # (step, epoch, result) of steps whose losses are still on the device
-    with interrupts() as interrupted, Progress(step, last_step, batches.per_epoch, say) as progress, run.metrics() as log:
+    with interrupts() as interrupted, Progress(step, last_step, say) as progress, run.metrics() as log:
         if step == 0:
-            run.save_samples(game.sample(SAMPLES, game.stream("fixed z")), 0)
             run.save(game, batches, 0)
-        while step < last_step and not interrupted:
+            run.save_samples(game.sample(SAMPLES, game.stream("fixed z")), 0)
+        while step < last_step:
             result = game.round(batches)
             step += 1
             unread.append((step, batches.epoch + 1, result))
+            stop = bool(interrupted)  # asked once: a signal from here on ends the next step
             at_sample = step % sample_every == 0 or step == last_step
-            if step % READ_EVERY == 0 or at_sample or interrupted:
+            if step % READ_EVERY == 0 or at_sample or stop:
                 rows = [{"step": at, "epoch": epoch, **game.read(result)} for at, epoch, result in unread]
                 rate = progress.update(rows[-1], images=sum(result["images"] for *_, result in unread), steps=len(rows))
                 log([{**row, "images_per_s": round(rate, 1)} for row in rows])
                 unread.clear()
+            if at_sample or stop:
+                run.save(game, batches, step)
             if at_sample:
                 run.save_samples(game.sample(SAMPLES, game.stream("fixed z")), step)
-            if at_sample or interrupted:
-                run.save(game, batches, step)
+            if at_sample or stop:
                 progress.start_clock()
-    if interrupted:
+            if stop and step < last_step:
+                break
+    if step < last_step:
         say(f"stopped after step {step}, all is saved; go on with: --resume {run.folder}")
         raise Interrupted(interrupted[0])
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM came, and all was saved. exit_code is what a shell expects: 130 or 143."""
-
-    def __init__(self, number):
-        super().__init__(number)
-        self.exit_code = 128 + number
-
-
-@contextmanager
-def interrupts():
-    """-> list that gets the number of the first SIGINT or SIGTERM; a second one ends the program at once."""
-    caught = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # signals go to the main thread alone
-        return
-
-    def catch(number, frame):
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class Progress:
-    """A bar where stderr is a terminal, else a plain line every few seconds."""
-
-    SECONDS = 5.0  # between plain lines
-
-    def __init__(self, step, last_step, per_epoch, say):
-        self.first, self.step, self.last_step, self.per_epoch, self.say = step, step, last_step, per_epoch, say
-        self.seconds = 0.0  # spent in steps, without sampling and saving
-        self.bar = None
-
-    def __enter__(self):
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(initial=self.step, total=self.last_step, unit="step", dynamic_ncols=True)
-        self.start_clock()
-        self.line_due = self.clock
-        return self
-
-    def __exit__(self, *exception):
-        if self.bar is not None:
-            self.bar.close()
-
-    def start_clock(self):
-        self.clock = monotonic()
-
-    def update(self, row, images, steps):
-        """row: the last step's numbers; images, steps: since the last call -> images per second."""
-        spent = max(monotonic() - self.clock, 1e-9)
-        self.start_clock()
-        self.seconds += spent
-        self.step = row["step"]
-        rate = images / spent
-        text = (
-            f"{rate:.0f} images/s  loss D {row['loss_d_real'] + row['loss_d_fake']:.3f} G {row['loss_g']:.3f}"
-            f"  D(x) {row['d_x']:.2f} D(G(z)) {row['d_gz']:.2f}"
-        )
-        if self.bar is not None:
-            self.bar.set_description(f"epoch {row['epoch']}", refresh=False)
-            self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update(steps)
-        elif self.clock >= self.line_due or self.step == self.last_step:
-            self.line_due = self.clock + self.SECONDS
-            left = self.seconds / (self.step - self.first) * (self.last_step - self.step)
-            self.say(f"epoch {row['epoch']}  step {self.step}/{self.last_step}  {text}  {left // 60:.0f}:{left % 60:02.0f} left")
-        return rate

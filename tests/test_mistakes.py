@@ -260,6 +260,9 @@ def files(folder):
     (["--lr-g", "0"], "--lr-g must be above 0 and at most 1, got 0.0"),
     (["--lr-d", "nan"], "--lr-d must be above 0 and at most 1, got nan"),
     (["--beta1", "1"], "--beta1 must be at least 0 and below 1, got 1.0"),
+    (["--width", "1" + "0" * 20], "--width must be a whole number of at least 1 and at most 65536"),
+    (["--batch-size", "1" + "0" * 20], "--batch-size must be a whole number of at least 2 and at most"),
+    (["--batch-size", "41"], "batch_size 41 is larger than the whole set, 40 images"),
     (["--momentum", "1"], "unrecognized arguments: --momentum 1"),
     (["--resume", "runs/none"], "runs/none is not the folder of a run: it has no config.json"),
     (["--resume", "a", "--out", "b"], "--resume goes on in the run's own folder: leave --out away"),
@@ -276,8 +279,8 @@ def test_options(options, message, pictures, capsys, tmp_path, monkeypatch):
     (["sample"], "the following arguments are required"),
     (["sample", "nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),
     (["sample", "nowhere", "--out", "a.jpg"], "--out must end in .png (a grid) or .npy (an array), got 'a.jpg'"),
-    (["sample", "nowhere", "--out", "a.png", "--n", "0"], "--n must be at least 1, got 0"),
-    (["sample", "nowhere", "--out", "a.png", "--seed", "-1"], "--seed must be at least 0, got -1"),
+    (["sample", "nowhere", "--out", "a.png", "--n", "0"], "--n must be a whole number of at least 1, got 0"),
+    (["sample", "nowhere", "--out", "a.png", "--seed", "-1"], "--seed must be a whole number of at least 0, got -1"),
 ))  # fmt: skip
 def test_commands(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -288,7 +291,7 @@ def test_commands(arguments, message, capsys, tmp_path, monkeypatch):
 def test_cupy_without_cupy(pictures, capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cupy", None)
     line = refused(capsys, "train", *SMALL, "--backend", "cupy", "--out", tmp_path / "a")
-    assert "CuPy is not installed: install it with: pip install 'minigan[cuda13]'" in line
+    assert "CuPy is not installed: install it with: pip install cupy-cuda13x" in line
     assert not (tmp_path / "a").exists()
 
 
@@ -370,6 +373,7 @@ def test_damaged_config(content, run, capsys):
 def test_a_run_without_checkpoints(run, capsys):
     shutil.rmtree(run / "checkpoints")
     assert "holds no checkpoint to go on from" in refused(capsys, "train", "--resume", run, "--steps", 5)
+    assert "holds a run that never began: delete it" in refused(capsys, "train", *SMALL, "--out", run)
     (run / "generator.npz").unlink()
     assert "generator.npz does not exist" in refused(capsys, "sample", run, "--out", run.parent / "s.png")
 
@@ -382,6 +386,40 @@ def test_pickles_are_refused(run, capsys, tmp_path):
     np.savez(run / "generator.npz", **{"0.W": np.array([Evil()], dtype=object)})
     assert "damaged" in refused(capsys, "sample", run, "--out", run.parent / "s.png")
     assert not (tmp_path / "owned").exists()
+
+
+def test_strange_metrics_do_no_harm(run):
+    for content in (None, b"step\xff\n\xb2,1\n1,1,0,0,0,0,0,0\n9,9\n"):
+        (run / "metrics.csv").unlink()
+        if content:
+            (run / "metrics.csv").write_bytes(content)
+        steps = 5 if content is None else 7
+        assert main(["train", "--resume", str(run), "--steps", str(steps)]) == 0
+        assert (run / "metrics.csv").read_text().splitlines()[-1].startswith(f"{steps},")
+
+
+def test_only_its_own_checkpoints_are_taken(run):
+    """Copies that the user made under names of theirs are neither resumed from nor removed."""
+    own = run / "checkpoints/step-00000003.npz"
+    for name in ("step-best.npz", "step-00000009-mine.npz"):
+        shutil.copy(own, run / "checkpoints" / name)
+    assert main(["train", "--resume", str(run), "--steps", "5"]) == 0
+    assert main(["train", "--resume", str(run), "--steps", "6"]) == 0
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert names == {"step-best.npz", "step-00000009-mine.npz", "step-00000005.npz", "step-00000006.npz"}
+
+
+def test_missing_samples_folder_is_made_again(run):
+    shutil.rmtree(run / "samples")
+    assert main(["train", "--resume", str(run), "--steps", "5"]) == 0
+    assert (run / "samples/step-00000005.png").exists()
+
+
+def test_a_generator_that_went_astray(run, capsys):
+    arrays = load_arrays(run / "generator.npz")
+    arrays["0.W"][:] = np.nan
+    save_arrays(run / "generator.npz", arrays)
+    assert "the generator gives NaN: its training went astray" in refused(capsys, "sample", run, "--out", run.parent / "s.png")
 
 
 @pytest.mark.parametrize("number", (errno.ENOSPC, errno.EIO, errno.EROFS))

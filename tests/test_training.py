@@ -83,7 +83,9 @@ def test_going_on_gives_the_same_bytes(preset, tmp_path):
     assert (whole / "samples/step-00000020.png").read_bytes() == (parts / "samples/step-00000020.png").read_bytes()
     for a, b in zip(rows(whole), rows(parts), strict=True):
         assert {k: v for k, v in a.items() if k != "images_per_s"} == {k: v for k, v in b.items() if k != "images_per_s"}
-    assert json.loads((parts / "config.json").read_text()) == json.loads((whole / "config.json").read_text())
+    records = [json.loads((folder / "config.json").read_text()) for folder in (whole, parts)]
+    assert [entry["step"] for entry in records[1].pop("resumed")] == [3, 5, 12]
+    assert records[0] == records[1]
 
 
 def test_going_on_in_a_new_process(tmp_path):
@@ -242,3 +244,59 @@ def test_moments_of_another_optimizer_or_network_are_refused():
         optimizer(2).load_state(optimizer(2, mg.RMSprop).state())
     with pytest.raises(mg.RunError, match=r"expected m of \(\d+,\), got \(\d+,\): of another network"):
         optimizer(2).load_state(optimizer(200).state())
+
+
+def test_a_signal_at_the_worst_moment(tmp_path, capsys, monkeypatch):
+    """It comes when a step without saving is over: the next step ends the run, and what is said is true."""
+    update = minigan.training.Progress.update
+
+    def update_and_signal(self, row, images, steps):
+        if row["step"] == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, row, images, steps)
+
+    monkeypatch.setattr(minigan.training.Progress, "update", update_and_signal)
+    assert train("--steps", 15, "--out", tmp_path / "a") == 130
+    assert "stopped after step 11, all is saved" in capsys.readouterr().out
+    assert (tmp_path / "a/checkpoints/step-00000011.npz").exists()
+    assert [row["step"] for row in rows(tmp_path / "a")] == [str(step) for step in range(1, 12)]
+
+
+def test_a_signal_in_the_last_step_finds_a_finished_run(tmp_path, capsys, monkeypatch):
+    save = minigan.training.Run.save
+
+    def save_and_signal(self, game, batches, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        save(self, game, batches, step)
+
+    monkeypatch.setattr(minigan.training.Run, "save", save_and_signal)
+    assert train("--steps", 3, "--out", tmp_path / "a") == 0
+    assert "done" in capsys.readouterr().out
+
+
+def test_runs_of_one_second_get_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Still:
+        @staticmethod
+        def now():
+            return minigan_datetime(2026, 1, 2, 3, 4, 5)
+
+    from datetime import datetime as minigan_datetime
+
+    monkeypatch.setattr(minigan.training, "datetime", Still)
+    for _ in range(3):
+        assert train("--steps", 1) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "20260102-030405-mnist", "20260102-030405-mnist-2", "20260102-030405-mnist-3",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell with pipes")
+@pytest.mark.parametrize("into", ("| head -1", "> /dev/full"))
+def test_a_run_goes_on_when_nobody_listens(into, tmp_path):
+    command = f"{sys.executable} -m minigan train {' '.join(SMALL)} --dataset strokes --steps 12 --out {tmp_path / 'a'} {into}"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert result.returncode == 0 and result.stderr == ""
+    assert (tmp_path / "a/checkpoints/step-00000012.npz").exists()

@@ -11,7 +11,7 @@ import numpy as np
 from minigan.backends.base import Array, Backend
 from minigan.errors import BackendError
 
-INSTALL = "install it with: pip install 'minigan[cuda13]' (or 'minigan[cuda12]', by the driver's CUDA version)"
+INSTALL = "install it with: pip install cupy-cuda13x (or cupy-cuda12x, by the driver's CUDA version)"
 
 
 class CupyBackend(Backend):

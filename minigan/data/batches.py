@@ -27,7 +27,7 @@ class Batches:
     def __init__(self, images: np.ndarray, batch_size: int, seed: int | Sequence[int] = 0):
         if images.dtype != np.uint8:
             raise DataError(f"Batches: expected uint8 images, got {images.dtype}")
-        self.images, self.batch_size = images, expect_size("Batches", "batch_size", batch_size, least=SMALLEST_BATCH)
+        self.images, self.batch_size = images, expect_size("Batches: batch_size", batch_size, least=SMALLEST_BATCH)
         if len(images) < self.batch_size:
             raise ConfigError(f"Batches: batch_size {self.batch_size} is larger than the whole set, {len(images)} images")
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]

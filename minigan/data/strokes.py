@@ -117,8 +117,8 @@ def strokes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     Picture i depends on seed and i alone: strokes(1000) begins with strokes(100).
     Raises ConfigError where n or seed is no such integer.
     """
-    n = expect_size("strokes", "n", n)
-    seed = expect_size("strokes", "seed", seed, least=0, most=2**63)
+    n = expect_size("strokes: n", n)
+    seed = expect_size("strokes: seed", seed, least=0, most=2**63)
     images = np.zeros((n, SIDE, SIDE, 1), np.uint8)
     labels = np.empty(n, np.uint8)
     for start in range(0, n, BLOCK):

@@ -132,8 +132,8 @@ class BatchNorm(Layer):
         self, *, gain: bool = True, bias: bool = True, gain_initializer: Initializer | None = None,
         running_rate: float = 0.1, eps: float = 1e-5, unbiased: bool = True, sampling: str = "running",
     ):  # fmt: skip
-        self.running_rate = expect_number("BatchNorm", "running_rate", running_rate, "(0, 1]")
-        self.eps = expect_number("BatchNorm", "eps", eps, "(0, 1)")
+        self.running_rate = expect_number("BatchNorm: running_rate", running_rate, "(0, 1]")
+        self.eps = expect_number("BatchNorm: eps", eps, "(0, 1)")
         if sampling not in ("running", "batch"):
             raise ConfigError(f'BatchNorm: sampling must be "running" or "batch", got {sampling!r}')
         self.use_gain, self.use_bias = gain, bias

@@ -123,7 +123,7 @@ class Conv2d(Convolution):
         self, channels: int, kernel_size: int | Pair, stride: int | Pair = 1, padding: str | int | Padding = "valid",
         *, bias: bool = True, initializer: Initializer | None = None,
     ):  # fmt: skip
-        self.channels = expect_size("Conv2d", "channels", channels)
+        self.channels = expect_size("Conv2d: channels", channels)
         self.kernel_size = expect_pair("Conv2d", "kernel_size", kernel_size)
         self.stride = expect_pair("Conv2d", "stride", stride)
         self.padding = expect_padding("Conv2d", padding, self.kernel_size)

@@ -83,7 +83,7 @@ class ConvTranspose2d(Convolution):
         output_padding: int | Pair = 0, *, bias: bool = True, initializer: Initializer | None = None,
     ):  # fmt: skip
         who = "ConvTranspose2d"
-        self.channels = expect_size(who, "channels", channels)
+        self.channels = expect_size(f"{who}: channels", channels)
         self.kernel_size = expect_pair(who, "kernel_size", kernel_size)
         self.stride = expect_pair(who, "stride", stride)
         self.padding = expect_padding(who, padding, self.kernel_size)

@@ -17,7 +17,7 @@ class Dropout(Layer):
     """Dropout(p): any shape; 0 <= p < 1 is the probability of a zero."""
 
     def __init__(self, p: float):
-        self.p = expect_number("Dropout", "p", p, "[0, 1)")
+        self.p = expect_number("Dropout: p", p, "[0, 1)")
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

@@ -24,7 +24,7 @@ def expect_pair(who, what, value, least=1):
     values = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ConfigError(f"{who}: {what} must be a number or a pair (vertical, horizontal), got {value!r}")
-    return tuple(expect_size(who, what, v, least) for v in values)
+    return tuple(expect_size(f"{who}: {what}", v, least) for v in values)
 
 
 def expect_padding(who, padding, kernel):
@@ -37,7 +37,7 @@ def expect_padding(who, padding, kernel):
         padding = ((padding, padding), (padding, padding))
     if len(padding) != 2 or any(not isinstance(side, (tuple, list)) or len(side) != 2 for side in padding):
         raise ConfigError(f"{who}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}")
-    padding = tuple(tuple(expect_size(who, "padding", v, least=0) for v in side) for side in padding)
+    padding = tuple(tuple(expect_size(f"{who}: padding", v, least=0) for v in side) for side in padding)
     for (before, after), k, axis in zip(padding, kernel, AXES, strict=True):
         if max(before, after) >= k:
             raise ConfigError(

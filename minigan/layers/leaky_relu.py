@@ -36,7 +36,7 @@ class LeakyReLU(Activation):
     backward_definition = staticmethod(leaky_relu_backward)
 
     def __init__(self, slope: float):
-        self.slope = expect_number("LeakyReLU", "slope", slope, "[0, 1)")
+        self.slope = expect_number("LeakyReLU: slope", slope, "[0, 1)")
         self.constants = (self.slope,)
 
     def describe(self) -> str:

@@ -48,7 +48,7 @@ class Linear(Layer):
     """
 
     def __init__(self, out: int, *, bias: bool = True, initializer: Initializer | None = None):
-        self.out = expect_size("Linear", "out", out)
+        self.out = expect_size("Linear: out", out)
         self.use_bias = bias
         self.initializer = initializer or glorot_uniform()
 

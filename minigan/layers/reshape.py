@@ -16,7 +16,7 @@ class Reshape(Layer):
     def __init__(self, shape: Shape):
         if not isinstance(shape, (tuple, list)):
             raise ConfigError(f"Reshape: expected a shape without the batch axis such as (7, 7, 128), got {shape!r}")
-        self.shape = tuple(expect_size("Reshape", "each extent", extent) for extent in shape)
+        self.shape = tuple(expect_size("Reshape: each extent", extent) for extent in shape)
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

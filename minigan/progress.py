@@ -1,0 +1,85 @@
+"""What a user sees of a run that goes on, and how to stop it: lines or a bar, Ctrl-C."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM came, and all was saved. exit_code is what a shell expects: 130 or 143."""
+
+    def __init__(self, number):
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """-> list that gets the number of the first SIGINT or SIGTERM; a second one ends the program at once."""
+    caught = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # signals go to the main thread alone
+        return
+
+    def catch(number, frame):
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """A bar where stderr is a terminal, else a plain line every few seconds."""
+
+    SECONDS = 5.0  # between plain lines
+
+    def __init__(self, step: int, last_step: int, say: Callable[[str], object]):
+        self.first, self.step, self.last_step, self.say = step, step, last_step, say
+        self.seconds = 0.0  # spent in steps, without sampling and saving
+        self.bar = None
+
+    def __enter__(self):
+        if sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(initial=self.step, total=self.last_step, unit="step", dynamic_ncols=True)
+        self.start_clock()
+        self.line_due = self.clock
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.close()
+
+    def start_clock(self):
+        self.clock = monotonic()
+
+    def update(self, row, images, steps):
+        """row: the last step's numbers; images, steps: since the last call -> images per second."""
+        spent = max(monotonic() - self.clock, 1e-9)
+        self.start_clock()
+        self.seconds += spent
+        self.step = row["step"]
+        rate = images / spent
+        text = (
+            f"{rate:.0f} images/s  loss D {row['loss_d_real'] + row['loss_d_fake']:.3f} G {row['loss_g']:.3f}"
+            f"  D(x) {row['d_x']:.2f} D(G(z)) {row['d_gz']:.2f}"
+        )
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {row['epoch']}", refresh=False)
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update(steps)
+        elif self.clock >= self.line_due or self.step == self.last_step:
+            self.line_due = self.clock + self.SECONDS
+            left = round(self.seconds / (self.step - self.first) * (self.last_step - self.step))
+            self.say(f"epoch {row['epoch']}  step {self.step}/{self.last_step}  {text}  {left // 60}:{left % 60:02} left")
+        return rate
