@@ -30,7 +30,7 @@ class Rules:
     fake_target: float = 0.0  # what D should say of fakes
     generator_target: float = 1.0  # what G wants D to say of fakes
     running_statistics: bool = False  # D's fakes from G in sampling mode (Keras' `predict`), not training mode
-    same_z: bool = False  # the second player plays on the first one's z
+    same_z: bool = False  # one z for the whole round; G's output then serves both players, while G stays as it is
 
     def __post_init__(self):
         if self.first not in ("D", "G"):
@@ -43,36 +43,32 @@ class Rules:
 
 
 def update_discriminator(
-    G: Sequential, D: Sequential, optimizer: Optimizer, x_real: Array, z: Array, *,
-    real_target: float = 1.0, fake_target: float = 0.0, running_statistics: bool = False,
-) -> dict[str, Array]:  # fmt: skip
+    D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, *, real_target: float = 1.0, fake_target: float = 0.0
+) -> dict[str, Array]:
     """One step of D down the gradient of
 
-        L_D = mean BCE(σ(D(x_real)), real_target) + mean BCE(σ(D(G(z))), fake_target)
+        L_D = mean BCE(σ(D(x_real)), real_target) + mean BCE(σ(D(x_fake)), fake_target)
 
     Two batches, one after the other: BatchNorm takes the statistics of each on its own.
-    G is not changed, but for its running statistics where it is in training mode.
 
-    x_real  (n, h, w, c)   images in [-1, 1], of the nets' backend
-    z       (n, z_dim)
+    x_real  (n, h, w, c)   images in [-1, 1]
+    x_fake  (n, h, w, c)   G(z)
     -> dict of scalars: loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities)
     """
-    x_fake = G.forward(z, train=not running_statistics)
     result = {}
     D.zero_grads()
     for x, target, loss_name, mean_name in (
         (x_real, real_target, "loss_d_real", "d_x"),
         (x_fake, fake_target, "loss_d_fake", "d_gz"),
     ):
-        loss, dlogits, result[mean_name] = judge(D, x, target)
+        result[loss_name], dlogits, result[mean_name] = judge(D, x, target)
         D.backward(dlogits, need_dx=False)  # adds up over the two batches; nobody wants the image's gradient
-        result[loss_name] = loss
     optimizer.step()
     return result
 
 
 def update_generator(
-    G: Sequential, D: Sequential, optimizer: Optimizer, z: Array, *, target: float = 1.0
+    G: Sequential, D: Sequential, optimizer: Optimizer, x_fake: Array, *, target: float = 1.0
 ) -> dict[str, Array]:
     """One step of G down the gradient of the non-saturating loss
 
@@ -82,10 +78,9 @@ def update_generator(
     its backward with need_dw=False, which leaves D's gradients bit for bit alone. D is not
     changed, but for its running statistics, as it is in training mode.
 
-    z  (n, z_dim)
+    x_fake  (n, h, w, c)   G(z), from G's last forward, since which G has not changed
     -> dict of scalars: loss_g
     """
-    x_fake = G.forward(z, train=True)
     loss, dlogits, _ = judge(D, x_fake, target)
     dx_fake = D.backward(dlogits, need_dw=False)
     G.zero_grads()
@@ -118,22 +113,24 @@ def play_round(
     """
     players = ["D"] * rules.d_steps
     players = [*players, "G"] if rules.first == "D" else ["G", *players]
-    result, z = {}, None
-    x_real = draw_images()
-    images, x_real_is_new = len(x_real), True
-    for player in players:
-        if player == "D" and not x_real_is_new:
+    result, images = {}, 0
+    x_real = x_fake = z = None
+    for i, player in enumerate(players):
+        if i == 0 or player == players[i - 1] == "D":  # each update of D has real images of its own
             x_real = draw_images()
             images += len(x_real)
         if z is None or not rules.same_z or len(z) != len(x_real):
-            z = draw_z(len(x_real))
+            z, x_fake = draw_z(len(x_real)), None
         if player == "D":
-            x_real_is_new = False
-            result |= update_discriminator(
-                G, D, optimizer_d, x_real, z,
-                real_target=rules.real_target, fake_target=rules.fake_target,
-                running_statistics=rules.running_statistics,
-            )  # fmt: skip
+            if x_fake is None:
+                x_fake = G.forward(z, train=not rules.running_statistics)
+            targets = dict(real_target=rules.real_target, fake_target=rules.fake_target)
+            result |= update_discriminator(D, optimizer_d, x_real, x_fake, **targets)
+            if rules.running_statistics:
+                x_fake = None  # not what G learns from
         else:
-            result |= update_generator(G, D, optimizer_g, z, target=rules.generator_target)
+            if x_fake is None:
+                x_fake = G.forward(z)
+            result |= update_generator(G, D, optimizer_g, x_fake, target=rules.generator_target)
+            x_fake = None  # G is another one now
     return result | {"images": images}

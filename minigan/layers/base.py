@@ -20,8 +20,6 @@ check the backward pass with `minigan.check_gradients`. layers/linear.py is a
 short example.
 """
 
-from typing import Any
-
 from numpy.random import Generator
 
 from minigan.backends import Array, Backend, Workspace
