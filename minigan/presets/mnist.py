@@ -6,6 +6,7 @@ take 16 multiplications a pixel where kernels of 5 take 25.
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 
+from minigan.gan import Rules
 from minigan.initializers import normal
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
 from minigan.presets import Preset
@@ -54,5 +55,8 @@ PRESETS = {
         width=32,
         z_dim=64,
         epochs=5,
+        lr_g=2e-3,
+        lr_d=1e-3,
+        rules=Rules(same_z=True),
     )
 }

@@ -1,0 +1,56 @@
+"""The contenders: one training step each, of the same nets from the same weights.
+
+A contender is a class `Step` in a module here, made in a process of its own by worker.py:
+    Step(preset, batch, width, image, device, **variant)
+    losses(steps)  -> [[loss_d_real, loss_d_fake, loss_g], ...] of the first steps, on the z that all share
+    probes()       -> some pixels of the first images sampled from z that all share
+    run(times)     plays so many steps, z drawn in each, and waits for the device
+    sample(times)  draws so many batches of pictures, uint8 on the host
+    versions()     -> package -> version
+
+The step: z is drawn; D is updated on real images and on fakes, in separate passes (each its
+own BatchNorm statistics); D's forward is run again, as its weights changed, and G is updated
+by the non-saturating loss through D, whose weights get no gradient there. G does not change
+in between, so a contender may keep its forward. Adam 2e-4, 0.5, 0.999, 1e-8. No loss is read.
+"""
+
+from importlib import import_module
+
+from minigan.errors import MiniganError
+
+HERE = "benchmarks.contenders"
+CONTENDERS = {  # name -> module, arguments of its Step
+    "minigan": ("minigan_step", {}),
+    "torch": ("torch_step", {"channels_last": False}),
+    "torch-cl": ("torch_step", {"channels_last": True}),
+    "torch-compile": ("torch_step", {"channels_last": True, "compiled": True}),
+    "keras": ("keras_step", {}),
+    "jax": ("jax_step", {}),
+    "dezero": ("dezero_step", {}),
+}
+PEERS = tuple(name for name in CONTENDERS if name != "minigan")
+
+
+class Missing(MiniganError):
+    """A contender cannot be had here; the message says what is lacking."""
+
+
+class NoTwin(MiniganError):
+    """A layer has no counterpart in a contender's framework."""
+
+
+def need(package, install=None):
+    """-> the imported package. Raises Missing."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        top = package.split(".")[0]
+        if isinstance(error, ModuleNotFoundError) and error.name == top:
+            raise Missing(f"not installed: pip install {install or top}") from error
+        raise Missing(f"does not load: {error}") from error
+
+
+def target(name):
+    """-> "module:Step" and its own arguments, for worker.py."""
+    module, variant = CONTENDERS[name]
+    return f"{HERE}.{module}:Step", variant

@@ -1,0 +1,164 @@
+"""PyTorch: eager channels-first, eager channels_last, or compiled; the fastest counts.
+
+At its best: native padding (see plan.py), fused Adam, D frozen in G's update, G's forward
+run once for both updates, gradients set to None. On a GPU in full float32, as minigan there.
+"""
+
+import shutil
+from contextlib import contextmanager
+
+from benchmarks import nets
+from benchmarks.contenders import Missing, need
+from benchmarks.contenders.plan import affine, plan, same_on_both_sides, turn
+from benchmarks.machine import versions
+from minigan import get_backend
+
+torch = need("torch")
+nn, F = torch.nn, torch.nn.functional
+
+
+class ToImage(nn.Module):
+    """Vectors to images: laid out as the convolutions want them, so that nothing is copied."""
+
+    def __init__(self, shape, channels_last):
+        super().__init__()
+        (self.h, self.w, self.c), self.channels_last = shape, channels_last
+
+    def forward(self, x):
+        if self.channels_last:
+            return x.view(-1, self.h, self.w, self.c).permute(0, 3, 1, 2)
+        return x.view(-1, self.c, self.h, self.w)
+
+
+class ToVector(nn.Module):
+    """Images to vectors, likewise."""
+
+    def __init__(self, channels_last):
+        super().__init__()
+        self.channels_last = channels_last
+
+    def forward(self, x):
+        return (x.permute(0, 2, 3, 1) if self.channels_last else x).flatten(1)
+
+
+def module(op, channels_last):
+    """An operation of plan.py -> torch module with its weights."""
+    if op.kind == "linear":
+        return filled(nn.Linear(*op.W.shape, bias=op.b is not None), op.W.T, op.b)
+    if op.kind in ("conv", "conv_transpose"):
+        padding, extra = same_on_both_sides(op)
+        c_first, c_last = op.W.shape[2:]
+        options = dict(kernel_size=op.kernel, stride=op.stride, padding=padding, bias=op.b is not None)
+        if op.kind == "conv":
+            return filled(nn.Conv2d(c_first, c_last, **options), op.W.transpose(3, 2, 0, 1), op.b)
+        return filled(nn.ConvTranspose2d(c_last, c_first, output_padding=extra, **options), op.W.transpose(3, 2, 0, 1), op.b)
+    if op.kind == "norm":
+        kind = nn.BatchNorm2d if len(op.in_shape) == 3 else nn.BatchNorm1d
+        options = dict(eps=op.eps, momentum=op.rate, track_running_stats=op.sampling == "running", affine=affine(op))
+        return filled(kind(op.in_shape[-1], **options), op.gain, op.bias)
+    if op.kind == "reshape":
+        return ToImage(op.shape, channels_last)
+    if op.kind == "flatten":
+        return ToVector(channels_last)
+    if op.kind == "leaky_relu":
+        return nn.LeakyReLU(op.slope, inplace=True)
+    return {"relu": nn.ReLU(inplace=True), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid()}[op.kind]
+
+
+def filled(layer, weight, bias):
+    """-> the module with these arrays as its parameters."""
+    for parameter, values in ((layer.weight, weight), (layer.bias, bias)):
+        if values is not None:
+            parameter.data.copy_(torch.from_numpy(values.copy()))
+    return layer
+
+
+def twin(net, channels_last, device):
+    """A minigan net -> its twin in PyTorch."""
+    operations = plan(net, turned=True, channels_first=not channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return nn.Sequential(*(module(op, channels_last) for op in operations)).to(device).to(memory_format=layout)
+
+
+class Step:
+    def __init__(self, preset, batch, width, image, device, channels_last, compiled=False):
+        if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            raise Missing("no C++ compiler here, which torch.compile needs: install g++")
+        if device == "cuda":
+            if not torch.cuda.is_available():
+                raise Missing("this PyTorch sees no GPU")
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.conv.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "ieee"
+        self.device = device
+        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
+        self.G, self.D = (twin(net, channels_last, device) for net in (self.nets.G, self.nets.D))
+        self.nets.G = self.nets.D = None  # their memory is not PyTorch's
+        self.optimizer_g, self.optimizer_d = (
+            torch.optim.Adam(net.parameters(), nets.RATE, (nets.BETA1, 0.999), fused=True) for net in (self.G, self.D)
+        )
+        self.play_g, self.play_d = (torch.compile(self.G), torch.compile(self.D)) if compiled else (self.G, self.D)
+        images = torch.from_numpy(turn(self.nets.images())).permute(0, 3, 1, 2).to(device)
+        self.images = images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self.real, self.fake = torch.ones(batch, 1, device=device), torch.zeros(batch, 1, device=device)
+
+    def draw_z(self):
+        shape = (self.nets.batch, self.nets.z_dim)
+        if self.nets.z == "normal":
+            return torch.randn(shape, device=self.device)
+        return torch.rand(shape, device=self.device).mul_(2).sub_(1)
+
+    def play(self, z):
+        loss = F.binary_cross_entropy_with_logits
+        fakes = self.play_g(z)
+        self.optimizer_d.zero_grad(set_to_none=True)
+        loss_d_real = loss(self.play_d(self.images), self.real)
+        loss_d_real.backward()
+        loss_d_fake = loss(self.play_d(fakes.detach()), self.fake)
+        loss_d_fake.backward()
+        self.optimizer_d.step()
+        self.D.requires_grad_(False)
+        self.optimizer_g.zero_grad(set_to_none=True)
+        loss_g = loss(self.play_d(fakes), self.real)
+        loss_g.backward()
+        self.D.requires_grad_(True)
+        self.optimizer_g.step()
+        return loss_d_real.detach(), loss_d_fake.detach(), loss_g.detach()
+
+    def losses(self, steps):
+        return [[float(loss) for loss in self.play(self.tensor(z))] for z in self.nets.noise(steps)]
+
+    def tensor(self, z):
+        return torch.from_numpy(z).to(self.device)
+
+    def run(self, times):
+        for _ in range(times):
+            self.play(self.draw_z())
+        self.wait()
+
+    def pixels(self, z):
+        pictures = self.play_g(z).add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def probes(self):
+        with self.sampling():
+            return turn(self.pixels(self.tensor(self.nets.noise(1)[0]))).ravel()[:: nets.PROBE].tolist()
+
+    def sample(self, times):
+        with self.sampling():
+            for _ in range(times):
+                self.pixels(self.draw_z())
+
+    @contextmanager
+    def sampling(self):
+        """BatchNorm by its running statistics, unless the net samples by the batch's: then it tracks none."""
+        self.G.eval()
+        with torch.inference_mode():
+            yield
+        self.G.train()
+
+    def wait(self):
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def versions(self):
+        return versions("torch") | {"torch threads": torch.get_num_threads()}

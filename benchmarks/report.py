@@ -1,0 +1,103 @@
+"""The README's table of speed, written from result files: python benchmarks/report.py RESULT.json [...]
+
+Between <!-- performance:begin --> and <!-- performance:end --> in README.md; the rest stays as it is.
+"""
+
+import sys
+from pathlib import Path
+from statistics import median
+
+if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks import results
+from minigan.checkpoint import write_atomically
+from minigan.cli import Parser
+from minigan.errors import DataError, MiniganError
+
+BEGIN, END = "<!-- performance:begin -->", "<!-- performance:end -->"
+COLUMNS = {  # heading -> contenders, of which the fastest counts
+    "PyTorch": ("torch", "torch-cl", "torch-compile"),
+    "Keras/TF": ("keras",),
+    "JAX": ("jax",),
+    "DeZero": ("dezero",),
+}
+NETS = {
+    "fredriksson-mnist": "Fredriksson MNIST 28x28x1, k5",
+    "mnist": "minigan's own MNIST 28x28x1, k4",
+    "shibuya-32": "Shibuya SVHN/CelebA 32x32x3, k5",
+    "pytorch-64": "PyTorch example 64x64x3, k4",
+}
+
+
+def row(record):
+    """A record of step.py -> a row of the table."""
+    present = {each["name"]: each for each in record["contenders"] if "seconds" in each}
+    ours = present["minigan"]
+    what = "one step" if record["what"] == "step" else "sampling 10,000 images"
+    what += f": {NETS.get(record['preset'], record['preset'])}, width {record['width']}, batch {record['batch']}"
+    seconds = median(ours["seconds"])
+    cells = [what, f"{1000 * seconds:,.0f} ms", f"{ours['gflops']:.0f} ({ours['gflops'] / record['gemm_gflops']:.0%})"]
+    memory = f"{ours['peak_mib']:.0f}"
+    for heading, names in COLUMNS.items():
+        here = [present[name] for name in names if name in present]
+        if not here:
+            cells.append("-")
+            continue
+        fastest = min(here, key=lambda each: median(each["seconds"]))
+        cells.append(f"{median(results.ratios(record, fastest)):.2f}" + (f" ({fastest['name']})" if len(names) > 1 else ""))
+        if heading == "PyTorch":
+            memory += f" / {fastest['peak_mib']:.0f}"
+    return [*cells, f"{memory} MiB"]
+
+
+def table(records, paths):
+    """Records of step.py -> the text between the markers."""
+    headings = ["", "minigan", "GFLOP/s (of GEMM)", *COLUMNS, "peak memory, minigan / PyTorch"]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(row(record)) + " |" for record in records]
+    machines, versions = {}, {}
+    for record in records:
+        facts = record["machine"]
+        machines.setdefault(f"{facts['cpu']}, {facts['threads']} threads, {facts['blas']}", []).append(record["gemm_gflops"])
+        for each in record["contenders"]:
+            versions |= each.get("versions", {})
+    machines = [f"{name}, a bare GEMM at {min(rates):.0f} to {max(rates):.0f} GFLOP/s" for name, rates in machines.items()]
+    text = "Ratios: a contender's time over minigan's in the same run, median of rounds; above 1, minigan is faster."
+    used = ", ".join(f"{name} {value}" for name, value in versions.items() if " " not in name)
+    names = ", ".join(f"`{Path(path).name}`" for path in paths)
+    return "\n".join([*lines, "", text, f"Measured on {'; '.join(machines)}; {used}.", f"From {names} in `benchmarks/results/`."])
+
+
+def replace(document, text):
+    """-> the document with the text between its markers. Raises DataError where they lack."""
+    head, begin, rest = document.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise DataError(f"the document has no {BEGIN} ... {END} to write the table between")
+    return f"{head}{BEGIN}\n{text}\n{END}{tail}"
+
+
+def main(argv=None):
+    """-> exit code: 0; 2 for a mistake that the user can mend."""
+    parser = Parser(prog="report.py", description="Write the README's table of speed from result files.")
+    parser.add_argument("results", nargs="+", metavar="RESULT.json", help="made by step.py --json")
+    parser.add_argument("--readme", default=Path(__file__).resolve().parents[1] / "README.md", help="the document (default README.md)")
+    try:
+        options = parser.parse_args(argv)
+        records = [record for path in options.results for record in results.load(path) if record["what"] in ("step", "sample")]
+        if not records:
+            raise DataError("these files have no measurement of step.py")
+        try:
+            document = Path(options.readme).read_text(encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"cannot read {options.readme}: {error.strerror}") from error
+        write_atomically(Path(options.readme), replace(document, table(records, options.results)).encode())
+    except MiniganError as error:
+        print(f"report.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
