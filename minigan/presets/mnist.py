@@ -54,9 +54,9 @@ PRESETS = {
         discriminator=discriminator,
         width=32,
         z_dim=64,
-        epochs=5,
-        lr_g=2e-3,
-        lr_d=1e-3,
+        epochs=4,
+        lr_g=4e-3,
+        lr_d=2e-3,
         rules=Rules(same_z=True),
     )
 }
