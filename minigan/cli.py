@@ -45,6 +45,7 @@ def build_parser():
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
     train.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
     train.add_argument("--sample-every", type=int, **given, help="steps between sample grids and checkpoints (default 200)")
+    train.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
     train.add_argument("--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)")
     train.add_argument("--resume", metavar="DIR", help="go on in this run's folder, bit for bit")
     train.add_argument("--dry-run", action="store_true", help="one step, the layer tables, nothing written")
@@ -93,7 +94,7 @@ def sample(arguments):
     expect_size("--seed", arguments.seed, least=0, most=2**63)
     run = Run(arguments.run)
     config, _ = run.load_config()
-    game = Game(replace(config, backend="numpy"))  # a picture more or less needs no GPU
+    game = Game(replace(config, backend="numpy", threads=None))  # a picture more or less needs no GPU
     load_network(game.G, load_arrays(run.generator_file), run.generator_file)
     pictures = game.sample(arguments.n, game.stream("sample", seed=arguments.seed))
     if out.suffix == ".png":

@@ -32,6 +32,7 @@ class Config:
     sample_every: int  # steps between sample grids, each with a checkpoint
     epochs: int | None = None  # the end, one of the two. Totals: a resumed run goes on to the same end
     steps: int | None = None
+    threads: int | None = None  # of the NumPy backend; all CPUs that the process may use
 
     def __post_init__(self):
         get_preset(self.preset)
@@ -39,7 +40,7 @@ class Config:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{flag(name)} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, (least, most) in SIZES.items():
-            if getattr(self, name) is not None or name not in ("epochs", "steps"):
+            if getattr(self, name) is not None or name not in ("epochs", "steps", "threads"):
                 expect_size(flag(name), getattr(self, name), least, most)
         for name in ("lr_g", "lr_d"):
             expect_number(flag(name), getattr(self, name), "(0, 1]")
@@ -50,9 +51,9 @@ class Config:
 
 SIZES = {  # option: from, to. The upper ends are far beyond sense, and below what NumPy cannot express
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20), "seed": (0, 2**63),
-    "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40),
+    "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40), "threads": (1, 1024),
 }  # fmt: skip
-MAY_CHANGE = ("epochs", "steps", "sample_every")  # on --resume; all else would be another run
+MAY_CHANGE = ("epochs", "steps", "sample_every", "threads")  # on --resume; all else would be another run
 
 
 def flag(name: str) -> str:
@@ -85,7 +86,7 @@ def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
             )
     if "steps" in options or "epochs" in options:  # a new end replaces the old one
         saved = replace(saved, steps=options.get("steps"), epochs=options.get("epochs"))
-    return replace(saved, sample_every=options.get("sample_every", saved.sample_every))
+    return replace(saved, **{name: options[name] for name in ("sample_every", "threads") if name in options})
 
 
 def config_from_record(record: Any) -> Config:

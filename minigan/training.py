@@ -34,7 +34,7 @@ class Game:
 
     def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
-        self.backend = get_backend(config.backend)
+        self.backend = get_backend(config.backend, threads=config.threads)
         h_w_c = self.preset.image_shape
         self.G = Sequential(self.preset.generator(config.width, config.z_dim, h_w_c), name="G")
         self.D = Sequential(self.preset.discriminator(config.width, h_w_c), name="D")

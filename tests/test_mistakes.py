@@ -263,6 +263,7 @@ def files(folder):
     (["--width", "1" + "0" * 20], "--width must be a whole number of at least 1 and at most 65536"),
     (["--batch-size", "1" + "0" * 20], "--batch-size must be a whole number of at least 2 and at most"),
     (["--batch-size", "41"], "batch_size 41 is larger than the whole set, 40 images"),
+    (["--threads", "0"], "--threads must be a whole number of at least 1, got 0"),
     (["--momentum", "1"], "unrecognized arguments: --momentum 1"),
     (["--resume", "runs/none"], "runs/none is not the folder of a run: it has no config.json"),
     (["--resume", "a", "--out", "b"], "--resume goes on in the run's own folder: leave --out away"),

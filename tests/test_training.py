@@ -205,7 +205,7 @@ def test_on_the_cupy_backend(tmp_path, monkeypatch):
 
 def test_sampling(tmp_path, capsys):
     out = tmp_path / "a"
-    assert train("--steps", 3, "--out", out) == 0
+    assert train("--preset", "fredriksson-mnist", "--steps", 3, "--out", out) == 0
 
     def sample(n, name, *options):
         assert main(["sample", str(out), "--n", str(n), "--out", str(tmp_path / name), *options]) == 0

@@ -10,19 +10,23 @@ BACKENDS = ("numpy", "cupy")
 __all__ = ["Array", "BACKENDS", "Backend", "Workspace", "get_backend"]
 
 
-def get_backend(name: str = "numpy", dtype: Any = "float32") -> Backend:
+def get_backend(name: str = "numpy", dtype: Any = "float32", threads: int | None = None) -> Backend:
     """-> a new backend instance; it is passed to `net.setup`, there is no global one.
 
     name   "numpy" or "cupy"
     dtype  "float32" for training, "float64" for gradient checks
-    Raises ConfigError (unknown name or dtype), BackendError (no CuPy, no GPU).
+    threads  of the NumPy backend; by default the number of CPUs that this process may use. As many
+             threads give the same bits at every run, another number the same to rounding
+    Raises ConfigError (unknown name or dtype, threads that cannot be), BackendError (no CuPy, no GPU).
     """
     if name == "numpy":
         from minigan.backends.numpy_backend import NumpyBackend
 
-        return NumpyBackend(dtype)
+        return NumpyBackend(dtype, threads)
     if name == "cupy":
         from minigan.backends.cupy_backend import CupyBackend
 
+        if threads is not None:
+            raise ConfigError("threads are the NumPy backend's: leave them out with cupy")
         return CupyBackend(dtype)
     raise ConfigError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
