@@ -18,7 +18,8 @@ Shown by: benchmarks/layers.py
 
 import numpy as np
 
-CACHE = 2**20  # bytes that the arrays of one chunk may fill: half of a current core's second-level cache
+from minigan.backends.numpy_chunks import CACHE
+
 ROWS = 256  # of a matrix product, at least: below, BLAS loses to its own preparations
 
 
@@ -30,6 +31,13 @@ class Columns:
         (h, w, c_in), (k_h, k_w, _, c_out) = x_shape, W_shape
         (top, bottom), (left, right) = padding
         self.padded = (h + top + bottom, w + left + right, c_in)
+        # output pixels so far apart share no pixel of x; and room for whole rows and columns of such patches,
+        # or NumPy takes them for overlapping and adds by way of a copy
+        self.apart = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
+        self.folded = tuple(
+            max(size, -(-out // apart) * apart * s)
+            for size, out, apart, s in zip(self.padded, y_shape[:2], self.apart, stride)
+        )
         self.pixels, self.window = y_shape[0] * y_shape[1], k_h * k_w * c_in
         self.is_linear = self.pixels == 1 and self.padded == x_shape == (k_h, k_w, c_in)  # one window, the whole image
 
@@ -40,20 +48,18 @@ class Columns:
         cached = CACHE // (self.pixels * self.window * itemsize)
         return max(1, cached, -(-ROWS // self.pixels))
 
-    def prepare(self, W, memory, team):
+    def prepare(self, W, memory, backend, transposed):
         """W -> the operand that the three products take."""
         return W.reshape(self.window, -1)
 
-    def read_x(self, x, desk):
+    def read_x(self, x, desk, out):
         """-> columns of x, (n·h_out·w_out, k_h·k_w·c_in)"""
         if self.is_linear:
             return x.reshape(len(x), self.window)
         n, (h, w, _), (h_pad, w_pad, c_in) = len(x), self.x_shape, self.padded
         if self.padded != self.x_shape:
             (top, _), (left, _) = self.padding
-            padded = desk.get("padded", (n, *self.padded), x.dtype)
-            padded[:, :top] = padded[:, top + h :] = 0
-            padded[:, top : top + h, :left] = padded[:, top : top + h, left + w :] = 0
+            padded = desk.frame(f"padded by {self.padding}", (n, *self.padded), x.dtype)
             padded[:, top : top + h, left : left + w] = x
             x = padded
         (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
@@ -63,25 +69,22 @@ class Columns:
         np.copyto(cols, windows)
         return cols.reshape(n * self.pixels, self.window)
 
-    def read_y(self, y, desk):
-        """-> y as a matrix, (n·h_out·w_out, c_out)"""
-        return y.reshape(len(y) * self.pixels, -1)
-
     def forward(self, cols, W, y, desk):
         np.matmul(cols, W, out=y.reshape(len(cols), -1))
 
-    def transpose(self, rows, W, x, desk):
+    def transpose(self, y, W, x, desk):
+        rows = y.reshape(len(y) * self.pixels, -1)
         if self.is_linear:
             np.matmul(rows, W.T, out=x.reshape(len(x), self.window))
             return
-        n, (h, w, _), (h_pad, w_pad, c_in) = len(x), self.x_shape, self.padded
-        (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
+        n, (h, w, c_in), (k_h, k_w, _, _) = len(x), self.x_shape, self.W_shape
+        (h_out, w_out, _), (s_h, s_w) = self.y_shape, self.stride
         cols = desk.get("columns", (n, h_out, w_out, k_h, k_w * c_in), x.dtype)
         np.matmul(rows, W.T, out=cols.reshape(len(rows), self.window))
-        folded = x if self.padded == self.x_shape else desk.get("padded", (n, *self.padded), x.dtype)
+        folded = desk.get("folded", (n, *self.folded, c_in), x.dtype)
         folded.fill(0)
-        pixel, row, image = c_in, w_pad * c_in, h_pad * w_pad * c_in
-        apart_h, apart_w = -(-k_h // s_h), -(-k_w // s_w)  # output pixels so far apart share no pixel of x
+        pixel, row, image = c_in, self.folded[1] * c_in, self.folded[0] * self.folded[1] * c_in
+        apart_h, apart_w = self.apart
         for i in range(min(apart_h, h_out)):
             for j in range(min(apart_w, w_out)):
                 patches = cols[:, i::apart_h, j::apart_w].transpose(0, 1, 3, 2, 4)
@@ -90,13 +93,47 @@ class Columns:
                     (image, apart_h * s_h * row, row, apart_w * s_w * pixel, 1),
                 )  # fmt: skip
                 np.add(places, patches, out=places)
-        if folded is not x:
-            (top, _), (left, _) = self.padding
-            x[...] = folded[:, top : top + h, left : left + w]
+        (top, _), (left, _) = self.padding
+        x[...] = folded[:, top : top + h, left : left + w]
 
-    def gradient(self, cols, rows, out):
+    def gradient_part(self, cols, y, out, desk):
         """out (k_h·k_w·c_in, c_out) = this chunk's part of dW"""
-        np.matmul(cols.T, rows, out=out)
+        np.matmul(cols.T, y.reshape(len(cols), -1), out=out)
+
+    def gradient(self, backend, memory, n):
+        return Gradient(self, backend)
+
+
+class Gradient:
+    """dW of a batch: each worker adds up the parts of its own chunks, and at the end these sums are added."""
+
+    def __init__(self, kernel, backend):
+        self.kernel, self.backend = kernel, backend
+        self.sums = [None] * backend.team.size
+
+    def place(self, part):
+        """-> None: columns are not kept. To make them anew takes less time than to write and read them."""
+        return None
+
+    def kept(self, x, part, worker):
+        return self.kernel.read_x(x, self.backend.desks[worker], None)
+
+    def add(self, cols, y, part, worker):
+        desk, shape = self.backend.desks[worker], (self.kernel.window, y.shape[3])
+        if self.sums[worker] is None:
+            self.sums[worker] = desk.get("sum of dW", shape)
+            self.kernel.gradient_part(cols, y, self.sums[worker], desk)
+        else:
+            product = desk.get("part of dW", shape)
+            self.kernel.gradient_part(cols, y, product, desk)
+            np.add(self.sums[worker], product, out=self.sums[worker])
+
+    def finish(self, dW):
+        """dW += the sums"""
+        first, *others = [one.reshape(dW.shape) for one in self.sums if one is not None]
+        for one in others:
+            np.add(first, one, out=first)
+        np.add(dW, first, out=dW)
 
 
 def view(array, offset, shape, strides):

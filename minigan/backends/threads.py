@@ -18,6 +18,10 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 
+import numpy as np
+
+BUFFER = 1024  # numbers in the buffers that NumPy makes for operations on views; with its 8192 these are slower
+
 
 class Blas:
     """NumPy's BLAS, held to one thread while teams work and set back after the last of them."""
@@ -143,8 +147,13 @@ class Team:
 
 
 def do_share(work, count, worker, size):
-    for i in range(worker * count // size, (worker + 1) * count // size):
-        work(i, worker)
+    """work(i, worker) for the i of one worker's share."""
+    before = np.setbufsize(BUFFER)  # a setting of each thread's own
+    try:
+        for i in range(worker * count // size, (worker + 1) * count // size):
+            work(i, worker)
+    finally:
+        np.setbufsize(before)
 
 
 def serve(inbox):
