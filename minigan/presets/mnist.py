@@ -55,8 +55,8 @@ PRESETS = {
         width=32,
         z_dim=64,
         epochs=4,
-        lr_g=4e-3,
-        lr_d=2e-3,
+        lr_g=2e-3,
+        lr_d=1e-3,
         rules=Rules(same_z=True),
     )
 }
