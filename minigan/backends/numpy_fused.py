@@ -26,7 +26,7 @@ from minigan.backends.numpy_chunks import CACHE, add_sums, chunks, column_sums, 
 from minigan.backends.numpy_convolution import find_convolution
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
 
-PIECE = 2**16
+PIECE = 2**18  # numbers to take through a sequence of operations at a time, where chunks are larger
 ROLES = (
     ("core", (Conv2d, ConvTranspose2d, Linear)),
     ("norm", (BatchNorm,)),
