@@ -28,7 +28,7 @@ class Columns:
 
     def __init__(self, x_shape, W_shape, y_shape, stride, padding):
         self.x_shape, self.W_shape, self.y_shape, self.stride, self.padding = x_shape, W_shape, y_shape, stride, padding
-        (h, w, c_in), (k_h, k_w, _, c_out) = x_shape, W_shape
+        (h, w, c_in), (k_h, k_w, _, _) = x_shape, W_shape
         (top, bottom), (left, right) = padding
         self.padded = (h + top + bottom, w + left + right, c_in)
         # output pixels so far apart share no pixel of x; and room for whole rows and columns of such patches,
@@ -36,7 +36,7 @@ class Columns:
         self.apart = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
         self.folded = tuple(
             max(size, -(-out // apart) * apart * s)
-            for size, out, apart, s in zip(self.padded, y_shape[:2], self.apart, stride)
+            for size, out, apart, s in zip(self.padded[:2], y_shape[:2], self.apart, stride, strict=True)
         )
         self.pixels, self.window = y_shape[0] * y_shape[1], k_h * k_w * c_in
         self.is_linear = self.pixels == 1 and self.padded == x_shape == (k_h, k_w, c_in)  # one window, the whole image
@@ -75,7 +75,8 @@ class Columns:
     def transpose(self, y, W, x, desk):
         rows = y.reshape(len(y) * self.pixels, -1)
         if self.is_linear:
-            np.matmul(rows, W.T, out=x.reshape(len(x), self.window))
+            product = np.multiply if rows.shape[1] == 1 else np.matmul  # the same where c_out is 1, but BLAS is slow there
+            product(rows, W.T, out=x.reshape(len(x), self.window))
             return
         n, (h, w, c_in), (k_h, k_w, _, _) = len(x), self.x_shape, self.W_shape
         (h_out, w_out, _), (s_h, s_w) = self.y_shape, self.stride

@@ -11,9 +11,11 @@ it that belong to activation and BatchNorm); see numpy_fused.py.
 Shown by: benchmarks/layers.py
 """
 
+from math import prod
+
 import numpy as np
 
-from minigan.backends.numpy_chunks import add_sums, chunks, column_sums, contiguous, spread
+from minigan.backends.numpy_chunks import CACHE, add_sums, chunks, column_sums, contiguous, spread
 from minigan.backends.numpy_columns import Columns
 from minigan.backends.numpy_thin import Thin
 from minigan.backends.numpy_winograd import Winograd
@@ -30,17 +32,17 @@ class Convolution:
 
     def __init__(self, backend, x_shape, W_shape, y_shape, stride, padding, transposed):
         self.backend, self.in_shape, self.out_shape, self.W_shape = backend, x_shape, y_shape, W_shape
-        geometry = (y_shape, W_shape, x_shape, stride, padding) if transposed else (x_shape, W_shape, y_shape, stride, padding)
-        self.kernel, self.transposed = choose_kernel(geometry, backend), transposed
+        big, small = (y_shape, x_shape) if transposed else (x_shape, y_shape)
+        self.kernel, self.transposed = choose_kernel((big, W_shape, small, stride, padding), backend), transposed
 
     def parts(self, n):
         return chunks(n, self.kernel.images(self.backend.dtype.itemsize), self.backend.team.size)
 
-    def forward(self, x, W, b, y, memory, after=None):
+    def forward(self, x, W, b, y, memory, before=None, after=None):
         """As conv2d_forward and conv_transpose2d_forward.
 
-        after(part, y, desk, i)  is given each chunk of y as soon as it is ready, part being its place in the batch,
-                                 desk the thread's scratch memory, i the number of the chunk. y may then be None
+        before(part, desk)       is called before a chunk of x is read; part: its place in the batch, desk: scratch memory
+        after(part, y, desk, i)  is given each chunk of y as soon as it is ready, i its number. y may then be None
         """
         kernel, parts = self.kernel, self.parts(len(x))
         W = kernel.prepare(W, memory, self.backend, self.transposed)
@@ -49,6 +51,8 @@ class Convolution:
 
         def chunk(i, worker):
             part, desk = parts[i], self.backend.desks[worker]
+            if before is not None:
+                before(part, desk)
             y_part = desk.get("y", (part.stop - part.start, *self.out_shape)) if y is None else y[part]
             if self.transposed:
                 kernel.transpose(x[part], W, y_part, desk)
@@ -62,10 +66,11 @@ class Convolution:
 
         self.backend.team.run(chunk, len(parts))
 
-    def backward(self, dy, x, W, dW, db, dx, memory, before=None):
+    def backward(self, dy, x, W, dW, db, dx, memory, before=None, after=None):
         """As conv2d_backward and conv_transpose2d_backward.
 
-        before(part, desk, i)  gives dy of each chunk; without it, it is dy[part]
+        before(part, desk, i)     gives dy of each chunk; without it, it is dy[part]
+        after(part, dx, desk, i)  is given each chunk of dx as soon as it is ready
         """
         kernel, parts = self.kernel, self.parts(len(x))
         if dx is not None:
@@ -89,12 +94,47 @@ class Convolution:
                     gradient.add(gradient.kept(x[part], part, worker), dy_part, part, worker)
                 if dx is not None:
                     kernel.transpose(dy_part, W, dx[part], desk)
+            if after is not None:
+                after(part, dx[part], desk, i)
 
         self.backend.team.run(chunk, len(parts))
         if dW is not None:
             gradient.finish(dW)
         if db is not None:
             add_sums(sum_dy, db, memory)
+
+
+class Nothing:
+    """The core of a block that begins with BatchNorm or an activation: y is x."""
+
+    def __init__(self, backend, shape):
+        self.backend, self.in_shape, self.out_shape = backend, shape, shape
+
+    def parts(self, n):
+        images = CACHE // (4 * prod(self.in_shape) * self.backend.dtype.itemsize)
+        return chunks(n, max(1, images), self.backend.team.size)
+
+    def forward(self, x, W, b, y, memory, before=None, after=None):
+        parts, desks = self.parts(len(x)), self.backend.desks
+
+        def chunk(i, worker):
+            part, desk = parts[i], desks[worker]
+            if before is not None:
+                before(part, desk)
+            after(part, x[part], desk, i)
+
+        self.backend.team.run(chunk, len(parts))
+
+    def backward(self, dy, x, W, dW, db, dx, memory, before=None, after=None):
+        parts, desks = self.parts(len(x)), self.backend.desks
+
+        def chunk(i, worker):
+            part, desk = parts[i], desks[worker]
+            dx[part] = before(part, desk, i)
+            if after is not None:
+                after(part, dx[part], desk, i)
+
+        self.backend.team.run(chunk, len(parts))
 
 
 def choose_kernel(geometry, backend):

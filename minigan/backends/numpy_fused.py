@@ -10,20 +10,21 @@ a chunk that still lies in the core's cache:
                2  BatchNorm's dx of the chunk, and at once the convolution's backward pass of it
 
 Between 1 and 2 all chunks must have been seen, for BatchNorm's statistics are the batch's;
-without BatchNorm there is but one round. With c = σ·x̂ kept from the forward pass, the
-formula of layers/batchnorm.py reads
-
-    dx = A·g - B·c - C        A = gain/σ    B = A/(m·σ²)·Σ g·c    C = A/m·Σ g
+without BatchNorm there is but one round. Where blocks follow one another, round 2 of the forward
+pass is left to the next block, which does it just before it reads a chunk, and round 1 of the
+backward pass too, as soon as it has written a chunk.
 
 The chain of layers stays the definition of all this: see `plan` in layers/sequential.py.
 Shown by: benchmarks/step.py
 """
 
+from math import prod
+
 import numpy as np
 
 from minigan.backends.base import Workspace
-from minigan.backends.numpy_chunks import CACHE, add_sums, chunks, column_sums, contiguous, spread
-from minigan.backends.numpy_convolution import find_convolution
+from minigan.backends.numpy_chunks import add_sums, chunks, column_sums, contiguous, spread
+from minigan.backends.numpy_convolution import Nothing, find_convolution
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
 
 PIECE = 2**18  # numbers to take through a sequence of operations at a time, where chunks are larger
@@ -37,7 +38,7 @@ ROLES = (
 def fused_plan(layers, backend):
     """-> the layers, with a Block in the place of each run of [convolution or Linear] [BatchNorm] [activation].
 
-    Reshape and Flatten in the midst of a run only give the axes other names. A layer of a class
+    Reshape and Flatten before and between them only give the axes other names. A layer of a class
     derived from these stays alone: it may mean something else.
     """
     steps, i = [], 0
@@ -45,86 +46,74 @@ def fused_plan(layers, backend):
         run, end = {}, i
         for role, kinds in ROLES:
             j = end
-            while run and j < len(layers) and type(layers[j]) in (Reshape, Flatten):
+            while j < len(layers) and type(layers[j]) in (Reshape, Flatten):
                 j += 1
             if j < len(layers) and type(layers[j]) in kinds:
                 run[role], end = layers[j], j + 1
-        steps.append(Block(layers[i:end], backend, **run) if run else layers[i])
+        if run:
+            kind = NormBlock if "norm" in run else Block
+            steps.append(kind(layers[i:end], backend, **run))
+        else:
+            steps.append(layers[i])
         i = max(end, i + 1)
+    for step, following in zip(steps, steps[1:], strict=False):
+        if isinstance(step, Block) and isinstance(following, Block):
+            following.previous, step.is_followed = step, True
     return steps
 
 
 class Block:
-    """A run of layers as one step. Parameters and buffers are the layers' own."""
+    """[convolution or Linear] [activation]. Parameters and buffers are the layers' own.
+
+    The activations are their definitions, called on chunks.
+    """
 
     def __init__(self, layers, backend, core=None, norm=None, activation=None):
         self.core, self.norm, self.activation, self.backend = core, norm, activation, backend
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
         self.memory = Workspace(backend)
-        if core is None:
-            self.operation = Nothing(backend, self.in_shape)
-        elif isinstance(core, Linear):
-            c_in, c_out = core.in_shape[0], core.out
-            self.operation = find_convolution(backend, (1, 1, c_in), (1, 1, c_in, c_out), (1, 1, c_out))
-        else:
-            transposed = isinstance(core, ConvTranspose2d)
-            c_in, c_out = core.in_shape[2], core.channels
-            W_shape = (*core.kernel_size, c_out, c_in) if transposed else (*core.kernel_size, c_in, c_out)
-            self.operation = find_convolution(
-                backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads, transposed
-            )
-        if norm is not None:
-            self.channels = norm.in_shape[-1]
-            self.pixels = int(np.prod(norm.in_shape)) // self.channels
+        self.previous, self.is_followed = None, False  # by blocks; set by fused_plan
+        self.normalise_later = None  # (part, desk): what the following block must do before it reads a part of `out`
+        self.operation = find_operation(core, backend) if core is not None else Nothing(backend, (norm or activation).in_shape)
 
     def forward(self, x, train=True):
-        n, memory, norm = len(x), self.memory, self.norm
-        self.x = x = contiguous(x, "x", memory).reshape(n, *self.operation.in_shape)
-        self.out = memory.get("out", (n, *self.operation.out_shape))
-        W, _, b, _ = self.parameters(need_dw=False)
-        if norm is None:
-            in_place = self.activation is None and self.core is not None
-            self.operation.forward(x, W, b, self.out if in_place else None, memory, None if in_place else self.activate)
-            return self.out.reshape(n, *self.out_shape)
-
-        self.c = memory.get("c", self.out.shape)
-        self.frozen = not (train or norm.sampling == "batch")
-        if self.frozen:
-            self.set_scale(norm.running_mean, norm.running_var)
-            self.operation.forward(x, W, b, None, memory, self.normalise)
-            return self.out.reshape(n, *self.out_shape)
-        if n == 1:
-            norm.forward(self.backend.empty((1, *norm.in_shape)))  # raises: one sample has no statistics
-        y = self.c if self.core is not None else x
-        mean, var = self.statistics(x, W, b, y)
-        self.set_scale(mean, var)
-        parts, desks = self.operation.parts(n), self.backend.desks
-        self.backend.team.run(lambda i, worker: self.normalise(parts[i], y[parts[i]], desks[worker], i), len(parts))
-        if train:
-            norm.update_running(mean, var, m=n * self.pixels)
-        return self.out.reshape(n, *self.out_shape)
+        W, _, b, _ = self.start_forward(x)
+        if self.activation is None:
+            self.operation.forward(self.x, W, b, self.out, self.memory, self.before_forward)
+        else:
+            self.operation.forward(self.x, W, b, None, self.memory, self.before_forward, self.activate)
+        return self.out.reshape(len(x), *self.out_shape)
 
     def backward(self, dy, need_dx=True, need_dw=True):
-        n, memory, norm = len(self.x), self.memory, self.norm
-        dy = contiguous(dy, "dy", memory).reshape(self.out.shape)
-        dx = memory.get("dx", self.x.shape) if need_dx else None
+        dy = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
+
+        def before(part, desk, i):
+            return self.activation_backward(dy[part], part, desk.get("dy", dy[part].shape))
+
+        return self.operation_backward(dy, None if self.activation is None else before, need_dx, need_dw)
+
+    # -- parts of both, also for NormBlock ------------------------------------------------
+
+    def start_forward(self, x):
+        """Take x in, and make room for the output -> the parameters"""
+        n, previous = len(x), self.previous
+        self.x = contiguous(x, "x", self.memory).reshape(n, *self.operation.in_shape)
+        self.out = self.memory.get("out", (n, *self.operation.out_shape))
+        self.before_forward = None if previous is None else previous.normalise_later
+        return self.parameters(need_dw=False)
+
+    def operation_backward(self, dy, before, need_dx, need_dw):
+        """Backward pass of the core -> dx or None. The block before may take its sums from each chunk of dx at once."""
+        n, after, previous = len(self.x), None, self.previous
+        dx = self.memory.get("dx", self.x.shape) if need_dx else None
         W, dW, b, db = self.parameters(need_dw)
-        if norm is None:
-
-            def before(part, desk, i):
-                return self.activation_backward(dy[part], part, desk.get("dy", dy[part].shape))
-
-            if self.activation is None:
-                before = None
-        else:
-            dy = self.norm_sums(dy, need_dw)
-
-            def before(part, desk, i):
-                return self.norm_backward(dy[part], part, desk)
-
+        if need_dx and previous is not None and previous.norm is not None:
+            after = previous.prepare_to_measure(n, len(self.operation.parts(n)))
         if self.core is not None or need_dx:
-            self.operation.backward(dy, self.x, W, dW, db, dx, memory, before)
+            self.operation.backward(dy, self.x, W, dW, db, dx, self.memory, before, after)
+        if after is not None:
+            previous.measured = True
         return dx.reshape(n, *self.in_shape) if need_dx else None
 
     def parameters(self, need_dw):
@@ -135,27 +124,76 @@ class Block:
         W, dW = core.W.reshape(self.operation.W_shape), core.dW.reshape(self.operation.W_shape)
         return (W, dW, core.b, core.db) if need_dw else (W, None, core.b, None)
 
-    # -- the activation, of one chunk: its own definition ------------------------------
-
-    def activate(self, part, y, desk, i):
-        if self.activation is None:
-            self.out[part] = y
-        else:
-            self.activation.forward_op(y, *self.activation.constants, self.out[part], self.backend)
+    def activate(self, part, y, desk=None, i=None):
+        self.activation.forward_op(y, *self.activation.constants, self.out[part], self.backend)
 
     def activation_backward(self, dy, part, g):
         self.activation.backward_op(dy, self.out[part], *self.activation.constants, g, self.backend)
         return g
 
-    # -- BatchNorm, forward ------------------------------------------------------------
 
-    def statistics(self, x, W, b, y):
+class NormBlock(Block):
+    """[convolution or Linear] BatchNorm [activation]
+
+    With c = y - mean = σ·x̂ kept from the forward pass, the formula of layers/batchnorm.py reads
+
+        out = activation(A·c + bias)        A = gain/σ
+        dx  = A·g - B·c - C                 B = A/(m·σ²)·Σ g·c    C = A/m·Σ g    g = dy·activation'
+
+    A, B and C have one number a channel; they are spread out to rows as long as an image.
+    """
+
+    def __init__(self, layers, backend, core=None, norm=None, activation=None):
+        super().__init__(layers, backend, core, norm, activation)
+        self.channels = norm.in_shape[-1]
+        self.pixels = prod(norm.in_shape) // self.channels
+        self.measured = False  # has the following block gone through `measure` with all of dy?
+
+    def forward(self, x, train=True):
+        n, norm = len(x), self.norm
+        W, _, b, _ = self.start_forward(x)
+        self.c = self.memory.get("c", self.out.shape)
+        self.normalise_later = None
+        self.frozen = not (train or norm.sampling == "batch")
+        if self.frozen:
+            self.set_scale(norm.running_mean, norm.running_var)
+            self.operation.forward(self.x, W, b, None, self.memory, self.before_forward, self.normalise)
+            return self.out.reshape(n, *self.out_shape)
+        if n == 1:
+            norm.forward(self.backend.empty((1, *norm.in_shape)))  # raises: one sample has no statistics
+        y = self.c if self.core is not None else self.x
+        mean, var = self.statistics(W, b, y)
+        self.set_scale(mean, var)
+        if train:
+            norm.update_running(mean, var, m=n * self.pixels)
+        if self.is_followed:
+            self.normalise_later = lambda part, desk: self.normalise(part, y[part], desk)
+        else:
+            parts, desks = self.operation.parts(n), self.backend.desks
+            self.backend.team.run(lambda i, worker: self.normalise(parts[i], y[parts[i]], desks[worker]), len(parts))
+        return self.out.reshape(n, *self.out_shape)
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        dy = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
+        if not self.measured:
+            parts, desks = self.operation.parts(len(dy)), self.backend.desks
+            measure = self.prepare_to_measure(len(dy), len(parts))
+            self.backend.team.run(lambda i, worker: measure(parts[i], dy[parts[i]], desks[worker], i), len(parts))
+        self.measured = False
+        self.add_sums(need_dw)
+        g = dy if self.activation is None else self.g
+        return self.operation_backward(g, lambda part, desk, i: self.norm_backward(g[part], part, desk), need_dx, need_dw)
+
+    # -- forward ---------------------------------------------------------------------------
+
+    def statistics(self, W, b, y):
         """y = core(x), written; -> mean and biased variance of y's channels.
 
         Each chunk gives its mean and the squares about its own mean, so that nothing large is subtracted
         from something large; then  m·var = Σ chunk's squares + Σ m_chunk·(chunk's mean - mean)².
         """
-        parts, c, memory = self.operation.parts(len(x)), self.channels, self.memory
+        x, c, memory = self.x, self.channels, self.memory
+        parts = self.operation.parts(len(x))
         means, squares = memory.get("means", (len(parts), c)), memory.get("squares", (len(parts), c))
         shares = memory.get("shares", (len(parts),))
         for i, part in enumerate(parts):
@@ -175,7 +213,7 @@ class Block:
                 column_sums(centred.reshape(-1, c), sums[j], desk)
             np.sum(sums, axis=0, out=squares[i])
 
-        self.operation.forward(x, W, b, y, memory, measure)
+        self.operation.forward(x, W, b, y, memory, self.before_forward, measure)
         mean, var = memory.get("mean", (c,)), memory.get("var", (c,))
         np.matmul(shares, means, out=mean)
         np.subtract(means, mean, out=means)
@@ -197,7 +235,7 @@ class Block:
         self.A_row = spread(self.A, "A row", self.pixels, memory)
         self.bias_row = None if norm.bias is None else spread(norm.bias, "bias row", self.pixels, memory)
 
-    def normalise(self, part, y, desk, i):
+    def normalise(self, part, y, desk, i=None):
         """c = y - mean;  out = activation(A·c + bias)"""
         for piece in self.pieces(len(y)):
             here, y_piece = slice(part.start + piece.start, part.start + piece.stop), y[piece]
@@ -209,52 +247,56 @@ class Block:
             if self.bias_row is not None:
                 np.add(scaled, self.bias_row, out=scaled)
             if self.activation is not None:
-                self.activate(here, scaled.reshape(y_piece.shape), desk, i)
+                self.activate(here, scaled.reshape(y_piece.shape))
 
     def pieces(self, n):
         return chunks(n, max(1, PIECE // (self.pixels * self.channels)), 1)
 
-    # -- BatchNorm, backward -----------------------------------------------------------
+    # -- backward --------------------------------------------------------------------------
 
-    def norm_sums(self, dy, need_dw):
-        """-> g = dy·activation';  dgain and dbias are added to, B and C kept for norm_backward."""
-        parts, desks, c, memory, norm = self.operation.parts(len(dy)), self.backend.desks, self.channels, self.memory, self.norm
-        g = dy if self.activation is None else memory.get("g", dy.shape)
-        sums, sums_with_c = memory.get("sums of g", (len(parts), c)), memory.get("sums of g c", (len(parts), c))
+    def prepare_to_measure(self, n, count):
+        """-> measure(part, dy, desk, i), to be called with each of `count` chunks: g = dy·activation', and its sums"""
+        c, memory = self.channels, self.memory
+        self.sums, self.sums_with_c = memory.get("sums of g", (count, c)), memory.get("sums of g c", (count, c))
+        self.g = memory.get("g", (n, *self.operation.out_shape))
 
-        def measure(i, worker):
-            desk, few = desks[worker], self.pieces(parts[i].stop - parts[i].start)
+        def measure(whole, dy, desk, i):
+            dy = dy.reshape(len(dy), *self.operation.out_shape)
+            few = self.pieces(len(dy))
             of_pieces = desk.get("sums of pieces", (2, len(few), c))
             for j, piece in enumerate(few):
-                part = slice(parts[i].start + piece.start, parts[i].start + piece.stop)
+                part, g = slice(whole.start + piece.start, whole.start + piece.stop), dy[piece]
                 if self.activation is not None:
-                    self.activation_backward(dy[part], part, g[part])
-                rows = g[part].reshape(-1, c)
+                    g = self.activation_backward(g, part, self.g[part])
+                rows = g.reshape(-1, c)
                 column_sums(rows, of_pieces[0, j], desk)
                 product = desk.get("g c", rows.shape)
                 np.multiply(rows, self.c[part].reshape(rows.shape), out=product)
                 column_sums(product, of_pieces[1, j], desk)
-            np.sum(of_pieces[0], axis=0, out=sums[i])
-            np.sum(of_pieces[1], axis=0, out=sums_with_c[i])
+            np.sum(of_pieces[0], axis=0, out=self.sums[i])
+            np.sum(of_pieces[1], axis=0, out=self.sums_with_c[i])
 
-        self.backend.team.run(measure, len(parts))
+        return measure
+
+    def add_sums(self, need_dw):
+        """Add to dgain and dbias, and keep B and C for norm_backward."""
+        c, memory, norm = self.channels, self.memory, self.norm
         C, B, dgain = memory.get("C", (c,)), memory.get("B", (c,)), memory.get("sum of g x_hat", (c,))
-        np.sum(sums, axis=0, out=C)
-        np.sum(sums_with_c, axis=0, out=B)
+        np.sum(self.sums, axis=0, out=C)
+        np.sum(self.sums_with_c, axis=0, out=B)
         np.multiply(B, self.inv_std, out=dgain)
         if need_dw and norm.dgain is not None:
             np.add(norm.dgain, dgain, out=norm.dgain)
         if need_dw and norm.dbias is not None:
             np.add(norm.dbias, C, out=norm.dbias)
-        m = len(dy) * self.pixels
         for factor, with_what in ((C, self.A), (B, self.A), (B, self.inv_std), (B, self.inv_std)):
             np.multiply(factor, with_what, out=factor)
+        m = len(self.out) * self.pixels
         self.B_row = spread(np.multiply(B, 1.0 / m, out=B), "B row", self.pixels, memory)
         self.C_row = spread(np.multiply(C, 1.0 / m, out=C), "C row", self.pixels, memory)
-        return g
 
     def norm_backward(self, g, part, desk):
-        """-> dx of BatchNorm for one chunk, A·g - B·c - C, in scratch memory; A·g alone where the statistics were given."""
+        """-> dx of BatchNorm for one chunk, in scratch memory; A·g alone where the statistics were given"""
         rows = (len(g), self.pixels * self.channels)
         dx, g_rows, c_rows = desk.get("dy", rows), g.reshape(rows), self.c[part].reshape(rows)
         for piece in self.pieces(len(g)):
@@ -268,26 +310,12 @@ class Block:
         return dx.reshape(g.shape)
 
 
-class Nothing:
-    """The core of a block that begins with BatchNorm or an activation: y is x."""
-
-    W_shape = None
-
-    def __init__(self, backend, shape):
-        self.backend, self.in_shape, self.out_shape = backend, shape, shape
-
-    def parts(self, n):
-        images = CACHE // (4 * int(np.prod(self.in_shape)) * self.backend.dtype.itemsize)
-        return chunks(n, max(1, images), self.backend.team.size)
-
-    def forward(self, x, W, b, y, memory, after):
-        parts, desks = self.parts(len(x)), self.backend.desks
-        self.backend.team.run(lambda i, worker: after(parts[i], x[parts[i]], desks[worker], i), len(parts))
-
-    def backward(self, dy, x, W, dW, db, dx, memory, before):
-        parts, desks = self.parts(len(x)), self.backend.desks
-
-        def chunk(i, worker):
-            dx[parts[i]] = before(parts[i], desks[worker], i)
-
-        self.backend.team.run(chunk, len(parts))
+def find_operation(core, backend):
+    """-> the Convolution that a layer is; a Linear layer is one of images of one pixel"""
+    if isinstance(core, Linear):
+        c_in, c_out = core.in_shape[0], core.out
+        return find_convolution(backend, (1, 1, c_in), (1, 1, c_in, c_out), (1, 1, c_out))
+    transposed = isinstance(core, ConvTranspose2d)
+    channels = core.in_shape[2], core.channels
+    W_shape = (*core.kernel_size, *(channels[::-1] if transposed else channels))
+    return find_convolution(backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads, transposed)

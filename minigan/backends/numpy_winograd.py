@@ -45,7 +45,7 @@ class Winograd:
 
     def __init__(self, x_shape, W_shape, y_shape, stride, padding, dtype):
         self.W_shape, self.stride = W_shape, stride
-        (k_h, k_w, c_in, c_out), (s_h, s_w) = W_shape, stride
+        (k_h, k_w, c_in, _), (s_h, s_w) = W_shape, stride
         self.taps = taps = (-(-k_h // s_h), -(-k_w // s_w))  # of a phase's filter
         one_axis = [toom_cook(TILE, r) for r in taps]
         self.A, self.G, self.B = (np.kron(*pair).astype(dtype) for pair in zip(*one_axis, strict=True))
@@ -54,14 +54,15 @@ class Winograd:
         tops = [before for before, _ in padding]
         # along each axis, phases of x are counted from the first that a window reads; y's pixel 0 reads those from 0 on
         firsts = [top // s for top, s in zip(tops, stride, strict=True)]  # the first with a pixel of x in it
-        lasts = [(size - 1 + top) // s for size, top, s in zip(x_shape, tops, stride)]
+        lasts = [(size - 1 + top) // s for size, top, s in zip(x_shape[:2], tops, stride, strict=True)]
         self.x_for_y = Tiles(x_shape, stride, [-top for top in tops], y_shape[:2], taps)
         self.y_for_x = Tiles(
             y_shape, (1, 1), [first - r + 1 for first, r in zip(firsts, taps, strict=True)],
             [last - first + 1 for first, last in zip(firsts, lasts, strict=True)], taps,
         )  # fmt: skip
         self.y_out = Tiles(y_shape, (1, 1), (0, 0), y_shape[:2], (1, 1))
-        self.x_out = Tiles(x_shape, stride, [s * f - top for s, f, top in zip(stride, firsts, tops, strict=True)], self.y_for_x.extent, (1, 1))
+        corner = [s * first - top for s, first, top in zip(stride, firsts, tops, strict=True)]
+        self.x_out = Tiles(x_shape, stride, corner, self.y_for_x.extent, (1, 1))
 
     @property
     def tiles(self):
@@ -76,7 +77,8 @@ class Winograd:
         (k_h, k_w, c_in, c_out), (s_h, s_w), (r_h, r_w) = self.W_shape, self.stride, self.taps
         shape = (r_h, r_w, c_out, s_h, s_w, c_in) if transposed else (r_h, r_w, s_h, s_w, c_in, c_out)
         filters = memory.get("filters", shape)
-        filters.fill(0)
+        if k_h % s_h or k_w % s_w:  # some phases have a tap less than others
+            filters.fill(0)
         phases = filters[::-1, ::-1].transpose(0, 1, 3, 4, 5, 2) if transposed else filters
         for a in range(s_h):
             for b in range(s_w):
@@ -147,8 +149,9 @@ class WinogradGradient:
 
 
 def transform(matrix, columns, out, backend):
-    """out = matrix · columns, for few rows and very many columns: in blocks, on all threads"""
-    parts = chunks(columns.shape[1], BLOCK // (columns.itemsize * len(columns)), backend.team.size)
+    """out = matrix · columns, for few rows and very many columns: in blocks, on all threads where there are several"""
+    size = BLOCK // (columns.itemsize * len(columns))
+    parts = chunks(columns.shape[1], size, 1 if columns.shape[1] <= size else backend.team.size)
     backend.team.run(lambda i, _: np.matmul(matrix, columns[:, parts[i]], out=out[:, parts[i]]), len(parts))
 
 
@@ -168,7 +171,7 @@ class Tiles:
         self.size = tuple(TILE + r - 1 for r in taps)
         self.plane = tuple(s * (TILE * t + r - 1) for s, t, r in zip(phases, self.grid, taps, strict=True))
         self.inside = []  # along each axis: the part of the plane that is image, and which part of the image it is
-        for first, size, length in zip(self.first, shape, self.plane):
+        for first, size, length in zip(self.first, shape[:2], self.plane, strict=True):
             start, stop = max(0, -first), min(length, size - first)
             self.inside.append((slice(start, stop), slice(start + first, stop + first)))
         self.name = f"plane with {self.inside}"

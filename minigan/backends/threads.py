@@ -27,8 +27,16 @@ class Blas:
     """NumPy's BLAS, held to one thread while teams work and set back after the last of them."""
 
     def __init__(self):
-        self.lock, self.users, self.before = threading.Lock(), 0, 0
         self.get, self.set = find_openblas()
+        self.users, self.before = 0, None
+        self.forget()
+
+    def forget(self):
+        """Nobody uses it: at first, and in a forked child, even if the parent was at work."""
+        self.lock = threading.Lock()
+        if self.users:
+            self.set(self.before)
+        self.users = 0
 
     @contextmanager
     def single_threaded(self):
@@ -97,9 +105,11 @@ class Team:
 
     def __init__(self, size):
         self.size = size
-        self.busy = threading.Lock()
-        self.process = None  # in which the threads live: a forked child has none of them
-        self.inboxes = []
+        self.forget()
+
+    def forget(self):
+        """Take it that no thread is there: at first, and in a forked child, which has none of its parent's."""
+        self.busy, self.inboxes = threading.Lock(), []
 
     def run(self, work, count):
         """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
@@ -118,7 +128,7 @@ class Team:
                     do_share(work, count, worker, self.size)
 
     def run_side_by_side(self, work, count):
-        if self.process != os.getpid():
+        if not self.inboxes:
             self.start()
         outbox, waiting, errors = SimpleQueue(), 0, []
         try:
@@ -140,7 +150,6 @@ class Team:
             raise min(errors, key=lambda pair: pair[0])[1]
 
     def start(self):
-        self.process = os.getpid()
         self.inboxes = [SimpleQueue() for _ in range(1, self.size)]
         for number, inbox in enumerate(self.inboxes, start=1):
             threading.Thread(target=serve, args=(inbox,), name=f"minigan-{number}", daemon=True).start()
@@ -170,6 +179,16 @@ def serve(inbox):
 
 blas = Blas()
 teams = {}  # size -> Team, shared by all backends: threads are few and stay
+
+
+def after_fork():
+    """In a child process: none of the parent's threads is here."""
+    for one in (blas, *teams.values()):
+        one.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
+    os.register_at_fork(after_in_child=after_fork)
 
 
 def get_team(size=None):
