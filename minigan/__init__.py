@@ -21,6 +21,7 @@ from minigan.errors import (
 )  # fmt: skip
 from minigan.gradcheck import check_gradients
 from minigan.layers import (
+    AppendLabels,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
@@ -41,8 +42,8 @@ from minigan.optimizers import SGD, Adam, RMSprop
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adam", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d", "DataError",
-    "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
+    "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d",
+    "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
     "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
     "get_backend",
 ]  # fmt: skip

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 from minigan.checks import expect_size
+from minigan.config import EPOCH
+from minigan.data import DATASETS
 from minigan.errors import ConfigError, MiniganError
 
 
@@ -29,10 +31,18 @@ def build_parser():
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given = dict(default=argparse.SUPPRESS)
-    train.add_argument("--preset", **given, help="the system: nets and hyper-parameters (default mnist)")
+    train.add_argument("--preset", **given, help="the system: nets and hyper-parameters; `minigan presets` lists them (default mnist)")
     train.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
-    train.add_argument("--dataset", **given, help="auto, mnist or strokes; auto takes MNIST if it can be had (default)")
-    train.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's four files, plain or .gz")
+    train.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
+    train.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
+    train.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
+    train.add_argument("--image-size", metavar="HxW", **given, help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)")
+    train.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
+    train.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
+    train.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
+    train.add_argument("--flip", action="store_true", **given, help="mirror images at random")
+    train.add_argument("--shuffle", **given, help="new order every epoch, once, or never")
+    train.add_argument("--drop-last", action=argparse.BooleanOptionalAction, **given, help="leave out the smaller last batch of an epoch")
     end = train.add_mutually_exclusive_group()
     end.add_argument("--epochs", type=int, **given, help="end of the run; a total, also with --resume")
     end.add_argument("--steps", type=int, **given, help="the same in steps of one batch each")
@@ -44,7 +54,8 @@ def build_parser():
     train.add_argument("--lr-d", type=float, **given, help="learning rate of the discriminator")
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
     train.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
-    train.add_argument("--sample-every", type=int, **given, help="steps between sample grids and checkpoints (default 200)")
+    train.add_argument("--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)")
+    train.add_argument("--sample-every", metavar="N", type=steps_or_epoch, **given, help="steps between sample grids and checkpoints, or: epoch (default 200)")
     train.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
     train.add_argument("--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)")
     train.add_argument("--resume", metavar="DIR", help="go on in this run's folder, bit for bit")
@@ -55,7 +66,13 @@ def build_parser():
     sample.add_argument("--n", type=int, default=64, help="how many (default 64)")
     sample.add_argument("--out", required=True, metavar="FILE", help=".png: a grid; .npy: uint8 (n, h, w, c)")
     sample.add_argument("--seed", type=int, default=0, help="of z (default 0)")
+    sample.add_argument("--label", type=int, help="class of the pictures, of a conditional run (default: each in turn)")
     return parser
+
+
+def steps_or_epoch(text):
+    """Argument of --sample-every -> number of steps, or "epoch". """
+    return EPOCH if text == EPOCH else int(text)
 
 
 def train(arguments):
@@ -96,7 +113,7 @@ def sample(arguments):
     config, _ = run.load_config()
     game = Game(replace(config, backend="numpy", threads=None))  # a picture more or less needs no GPU
     load_network(game.G, load_arrays(run.generator_file), run.generator_file)
-    pictures = game.sample(arguments.n, game.stream("sample", seed=arguments.seed))
+    pictures = game.sample(arguments.n, game.stream("sample", seed=arguments.seed), arguments.label)
     if out.suffix == ".png":
         save_png(out, grid(pictures))
     else:

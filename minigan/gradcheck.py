@@ -58,7 +58,7 @@ class GradientReport:
 
 
 def check_gradients(
-    net: Sequential, x: Array, dy: Array | None = None, *,
+    net: Sequential, x: Array, dy: Array | None = None, *, labels: Array | None = None,
     train: bool = True, rtol: float = 1e-6, directions: int = 3, seed: int = 0, raise_on_failure: bool = True,
 ) -> GradientReport:  # fmt: skip
     """Compare a network's backward pass with central differences.
@@ -66,6 +66,7 @@ def check_gradients(
     net         Sequential, set up on a float64 backend; for a layer of your own: Sequential([MyLayer()])
     x           (n, *in_shape)    float64; for x-dependent kinks see the module's text
     dy          (n, *out_shape)   random from `seed` where not given: leave it so
+    labels      (n, classes)      of a conditional network; see layers/append_labels.py
     train       mode of the forward passes
     directions  random directions tried for x and for each parameter
     -> GradientReport; print it. Parameters, gradients, buffers and generators are left as they were.
@@ -84,7 +85,7 @@ def check_gradients(
     rng = np.random.default_rng(seed)
     saved = Snapshot(store)
     try:
-        y = net.forward(x, train=train)
+        y = net.forward(x, train=train, labels=labels)
         if dy is None:
             dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
         net.zero_grads()
@@ -104,7 +105,7 @@ def check_gradients(
 
         def output():
             saved.restore_state()  # the same Dropout masks, the same running statistics at every call
-            return net.forward(arrays["x"], train=train)
+            return net.forward(arrays["x"], train=train, labels=labels)
 
         for name, array in arrays.items():
             for where, direction in chosen_directions(array, directions, rng):

@@ -36,6 +36,8 @@ class Store:
         self.grads: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
         self.generators: dict[str, np.random.Generator] = {}  # full name -> generator of a layer that draws (Dropout)
+        self.classes = 0  # of the labels that a conditional network wants with every x; see layers/append_labels.py
+        self.labels: Array | None = None  # those of the last forward (n, classes)
         self.version = 0  # counts the changes by optimizers, so that a stale backward is noticed
         self.path: list[str] = []
         self.declared: list[tuple[Any, str, str, np.ndarray]] = []

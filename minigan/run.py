@@ -3,6 +3,7 @@
     runs/<time>-<name>/
         config.json           all that is needed to repeat the run, with versions
         metrics.csv           a row per step
+        real.png              some of the images that it learns from
         samples/step-*.png    what G makes of the same fixed z
         checkpoints/*.npz     everything, to go on bit for bit; the newest two
         generator.npz         G alone, by parameter names, for sampling
@@ -24,7 +25,8 @@ from minigan.images import grid, save_png
 KEEP = 2  # checkpoints that stay
 OWN = re.compile(r"step-(\d+)\.npz")
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
-COLUMNS = ("step", "epoch", *LOSSES, "images_per_s")
+MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")
+COLUMNS = ("step", "epoch", *MEASURED, "images_per_s")
 
 
 class Run:
@@ -34,6 +36,7 @@ class Run:
         self.folder = Path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
+        self.real_file = self.folder / "real.png"
         self.samples = self.folder / "samples"
         self.checkpoints = self.folder / "checkpoints"
         self.generator_file = self.folder / "generator.npz"
@@ -166,8 +169,12 @@ class Run:
             with suppress(OSError):  # what could not be written is told by `append`
                 file.close()
 
-    def save_samples(self, pictures, step):
-        """pictures (n, h, w, c) uint8 -> samples/step-*.png. Raises RunError."""
+    def save_samples(self, pictures, step, shape):
+        """pictures (n, h, w, c) uint8 -> samples/step-*.png, a grid of this shape (rows, columns). Raises RunError."""
         with suppress(OSError):  # told by save_png
             self.samples.mkdir(exist_ok=True)
-        save_png(self.samples / f"step-{step:08d}.png", grid(pictures))
+        save_png(self.samples / f"step-{step:08d}.png", grid(pictures, columns=shape[1]))
+
+    def save_real(self, pictures, shape):
+        """pictures (n, h, w, c) uint8 -> real.png, a grid as those of the samples. Raises RunError."""
+        save_png(self.real_file, grid(pictures, columns=shape[1]))

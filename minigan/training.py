@@ -7,25 +7,26 @@ depends on how often another was asked.
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minigan import optimizers
 from minigan.backends import get_backend
 from minigan.checkpoint import CURE, load_network, network_state
-from minigan.config import Config, new_config, resumed_config, versions
-from minigan.data import Batches, load_dataset, to_pixels
-from minigan.errors import ConfigError, MiniganError, RunError
+from minigan.config import EPOCH, Config, new_config, resumed_config, versions
+from minigan.data import Batches, Dataset, load_dataset, to_pixels
+from minigan.errors import ConfigError, DataError, MiniganError, RunError
 from minigan.gan import play_round
 from minigan.layers import Sequential
-from minigan.optimizers import Adam
-from minigan.presets import get_preset
+from minigan.presets import Preset, get_preset
 from minigan.progress import Interrupted, Progress, interrupts
-from minigan.run import LOSSES, Run
+from minigan.run import LOSSES, MEASURED, Run
 
-STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5}  # random streams of a run
-SAMPLES = 64  # pictures in a sample grid
+STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6}  # random streams of a run
+NO_LABELS = "--label is for a conditional run: {} knows no classes"
 READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for all steps before it
 
 
@@ -34,16 +35,26 @@ class Game:
 
     def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
+        self.rules = replace(self.preset.rules, joint=config.joint_update)
         self.backend = get_backend(config.backend, threads=config.threads)
-        h_w_c = self.preset.image_shape
+        h_w_c = config.image_shape
         self.G = Sequential(self.preset.generator(config.width, config.z_dim, h_w_c), name="G")
         self.D = Sequential(self.preset.discriminator(config.width, h_w_c), name="D")
         self.G.setup((config.z_dim,), backend=self.backend, rng=self.stream("G"))
         self.D.setup(h_w_c, backend=self.backend, rng=self.stream("D"))
-        self.optimizer_g = Adam(self.G, config.lr_g, beta1=config.beta1, **self.preset.adam)
-        self.optimizer_d = Adam(self.D, config.lr_d, beta1=config.beta1, **self.preset.adam)
-        self.players = {"G": (self.G, self.optimizer_g), "D": (self.D, self.optimizer_d)}
+        self.nets = {"G": self.G, "D": self.D}
+        self.rates = {"G": config.lr_g, "D": config.lr_d}
+        self.optimizers = {"G": self.make_optimizer(self.G, config.lr_g), "D": self.make_optimizer(self.D, config.lr_d)}
+        if config.joint_update:
+            self.rates["D joint"] = config.lr_g
+            self.optimizers["D joint"] = self.make_optimizer(self.D, config.lr_g)
         self.z_generator = self.stream("z")
+        self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
+
+    def make_optimizer(self, net, lr):
+        """-> the preset's optimizer for one net."""
+        adam = {} if self.config.beta1 is None else {"beta1": self.config.beta1}
+        return getattr(optimizers, self.preset.optimizer)(net, lr, **adam, **self.preset.settings)
 
     def stream(self, name, seed=None):
         """-> numpy.random.Generator of its own for each name."""
@@ -61,52 +72,80 @@ class Game:
             xp.subtract(z, 1.0, out=z)
         return z
 
+    def labels(self, numbers):
+        """Class numbers (n,) on the host -> one-hot labels (n, classes) on the device; None where the nets take none."""
+        return self.backend.asarray(self.one_hot[numbers]) if self.preset.classes else None
+
     def round(self, batches):
         """One update of each player -> dict of scalars, still on the device; see gan.play_round."""
-        return play_round(
-            self.G, self.D, self.optimizer_g, self.optimizer_d,
-            lambda: self.backend.asarray(batches.draw()), self.draw_z, self.preset.rules,
-        )  # fmt: skip
+        if self.preset.decay is not None:
+            self.set_rates(batches.epoch)
+
+        def draw_images():
+            images, numbers = batches.draw()
+            return self.backend.asarray(images), self.labels(numbers)
+
+        return play_round(self.G, self.D, self.optimizers, draw_images, self.draw_z, self.rules)
+
+    def set_rates(self, epoch):
+        """The learning rates of an epoch, counted from 0: constant, then in a line to 0."""
+        start, length = self.preset.decay
+        left = 1.0 - min(max(epoch - start, 0), length) / length
+        for name, optimizer in self.optimizers.items():
+            optimizer.lr = self.rates[name] * left
 
     def read(self, result):
-        """-> the losses of a round as numbers. On a GPU this waits for the round."""
-        return {name: float(self.backend.to_host(result[name])) for name in LOSSES}
+        """-> what a round measured, as numbers. On a GPU this waits for the round."""
+        return {name: float(self.backend.to_host(result[name])) for name in MEASURED}
 
-    def sample(self, n, generator):
+    def sample(self, n, generator, label=None):
         """-> pictures of G (n, h, w, c) uint8 on the host, in sampling mode.
 
+        label  class of all of them, where G is conditional; None: 0, 1, 2 ... in turn
         Drawn in whole batches, so that picture i is the same for every n.
         """
-        size = self.config.batch_size
+        size, classes = self.config.batch_size, self.preset.classes
+        if label is not None and not 0 <= label < classes:
+            raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}" if classes else NO_LABELS.format(self.config.preset))
         pictures = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
-            y = self.backend.to_host(self.G.forward(self.draw_z(size, generator), train=False))
+            numbers = np.arange(start, start + size) % max(classes, 1) if label is None else np.full(size, label)
+            z = self.draw_z(size, generator)
+            y = self.backend.to_host(self.G.forward(z, train=False, labels=self.labels(numbers)))
             if not np.all(np.isfinite(y)):
                 raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
-            pictures[start : start + size] = to_pixels(y)[: n - start]
+            pictures[start : start + size] = to_pixels(y, self.preset.black)[: n - start]
         return pictures
+
+    def sample_grid(self):
+        """-> the pictures of the run's sample grids: of the same z at every call."""
+        rows, columns = self.preset.grid
+        return self.sample(rows * columns, self.stream("fixed z"))
 
     def state(self):
         """-> sections of host arrays, JSON-able record; for checkpoint.pack."""
         sections, steps, generators = {}, {}, {"z": self.z_generator.bit_generator.state}
-        for name, (net, optimizer) in self.players.items():
-            moments = optimizer.state()
-            steps[name] = moments.pop("steps")
+        for name, net in self.nets.items():
             sections[name] = network_state(net)
-            sections[f"optimizer {name}"] = {moment: self.backend.to_host(array) for moment, array in moments.items()}
             for key, generator in net.store.generators.items():
                 generators[f"{name}.{key}"] = generator.bit_generator.state
+        for name, optimizer in self.optimizers.items():
+            moments = optimizer.state()
+            steps[name] = moments.pop("steps")
+            sections[f"optimizer {name}"] = {moment: self.backend.to_host(array) for moment, array in moments.items()}
         return sections, {"optimizer_steps": steps, "generators": generators}
 
     def load(self, sections, record, source):
         """Take back what state() gave. Raises RunError where it is another game's."""
         try:
             generators = record["generators"]
-            for name, (net, optimizer) in self.players.items():
+            for name, net in self.nets.items():
                 load_network(net, sections[name], source)
-                optimizer.load_state({**sections[f"optimizer {name}"], "steps": record["optimizer_steps"][name]})
                 for key, generator in net.store.generators.items():
                     generator.bit_generator.state = generators[f"{name}.{key}"]
+            for name, optimizer in self.optimizers.items():
+                moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
+                optimizer.load_state({**moments, "steps": record["optimizer_steps"][name]})
             self.z_generator.bit_generator.state = generators["z"]
         except MiniganError:
             raise
@@ -121,7 +160,7 @@ def train(
     """Train from the start, or go on in a run's folder. -> Run when it is done, None after a dry run.
 
     options   dict of Config's fields, those that the user gave
-    data_dir  folder with MNIST's files, or None for the usual places
+    data_dir  folder with the data set's files, or None for the usual places
     out       folder to make; resume: folder to go on in
     say       called with each line for the user
     Raises MiniganError; Interrupted after SIGINT or SIGTERM, when all is saved.
@@ -134,23 +173,32 @@ def train(
         config = resumed_config(saved, options)
     else:
         config = new_config(options)
-        run = Run(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset}")
+        run = Run(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}")
         if out is not None:
             run.expect_free()
     game = Game(config)
-    images, dataset, note = load_dataset(config.dataset, data_dir)
-    if note:
-        say(f"*** NOTE: {note} ***")
-    batches = Batches(images, config.batch_size, seed=[config.seed, STREAMS["data"]])
-    last_step = config.steps or config.epochs * batches.per_epoch
+    data = load_data(config, game.preset, data_dir, say)
+    if data.note:
+        say(f"*** NOTE: {data.note} ***")
+    batches = Batches(
+        data.images, config.batch_size, [config.seed, STREAMS["data"]], labels=data.labels if game.preset.classes else None,
+        shuffle=config.shuffle, drop_last=config.drop_last, flip=config.flip, low=game.preset.black,
+    )  # fmt: skip
+    epoch = batches.per_epoch / game.rules.batches  # steps in one
+    last_step = config.steps or ceil(config.epochs * epoch)
 
     if dry_run:
         losses = game.read(game.round(batches))
         say(f"{game.G.summary()}\n\n{game.D.summary()}\n")
-        say(f"one step on {dataset}: " + ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES))
+        say(f"one step on {data.name}: " + ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES))
         say(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
         return None
     if resume is not None:
+        if about.get("data") != data.fingerprint:
+            raise DataError(
+                f"the images are not those that the run began with ({about.get('data')} then, {data.fingerprint} now): "
+                "put them back as they were, or start another run with --out"
+            )
         step = run.load(game, batches)
         say(f"going on from step {step} of {run.folder}")
         if step >= last_step:
@@ -160,13 +208,42 @@ def train(
         run.save_config(config, about)
     else:
         step = 0
-        config = replace(config, dataset=dataset)  # what `auto` came to: a resumed run must not choose again
-        about = {"note": note, "versions": versions(game.backend)}
+        config = replace(config, dataset=data.name)  # what `auto` came to: a resumed run must not choose again
+        about = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
         run = run.create(config, about, another_name=out is None)
-    say(f"{config.preset} on {dataset}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
-    loop(game, batches, run, step, last_step, config.sample_every, say)
+        run.save_real(real_pictures(game, data), game.preset.grid)
+    say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
+    sample_every = max(1, round(epoch)) if config.sample_every == EPOCH else config.sample_every
+    loop(game, batches, run, step, last_step, sample_every, say)
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
     return run
+
+
+def load_data(config: Config, preset: Preset, data_dir: str | None, say: Callable[[str], object]) -> Dataset:
+    """-> the images that a run trains on, with labels where its nets want them. Raises ConfigError, DataError."""
+    name = config.dataset
+    if name == "auto" and preset.data != "mnist":  # MNIST has Strokes to stand in for it, where it cannot be had
+        name = preset.data
+    if name == "folder" and config.images is None:
+        raise ConfigError(f"preset {preset.name} trains on a folder of your pictures: give --images DIR, or a set as --dataset cifar10")
+    data = load_dataset(
+        name, data_dir, image_shape=config.image_shape, images=config.images, fit=config.fit, limit=config.limit, say=say
+    )
+    if preset.classes and (data.labels is None or len(data.classes) != preset.classes):
+        raise ConfigError(
+            f"preset {preset.name} learns {preset.classes} classes, and {data.name} has {len(data.classes)}: "
+            "take mnist, fashion-mnist, kmnist, or a folder with that many sub-folders"
+        )
+    return data
+
+
+def real_pictures(game: Game, data: Dataset) -> np.ndarray:
+    """-> as many real images as a sample grid has, in the same order of classes."""
+    rows, columns = game.preset.grid
+    rng, count, classes = game.stream("real"), rows * columns, game.preset.classes
+    if not classes:
+        return data.images[np.sort(rng.choice(len(data.images), min(count, len(data.images)), replace=False))]
+    return np.stack([data.images[rng.choice(np.flatnonzero(data.labels == i % classes))] for i in range(count)])
 
 
 def loop(
@@ -177,7 +254,7 @@ def loop(
     with interrupts() as interrupted, Progress(step, last_step, say) as progress, run.metrics() as log:
         if step == 0:
             run.save(game, batches, 0)
-            run.save_samples(game.sample(SAMPLES, game.stream("fixed z")), 0)
+            run.save_samples(game.sample_grid(), 0, game.preset.grid)
         while step < last_step:
             result = game.round(batches)
             step += 1
@@ -192,7 +269,7 @@ def loop(
             if at_sample or stop:
                 run.save(game, batches, step)
             if at_sample:
-                run.save_samples(game.sample(SAMPLES, game.stream("fixed z")), step)
+                run.save_samples(game.sample_grid(), step, game.preset.grid)
             if at_sample or stop:
                 progress.start_clock()
             if stop and step < last_step:

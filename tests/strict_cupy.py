@@ -138,7 +138,7 @@ def make_module(devices=1, error=None):
     )
     module.asnumpy = lambda array: array.held.copy()
     for name in (
-        "absolute", "add", "copyto", "divide", "exp", "greater", "greater_equal", "log1p", "matmul", "maximum", "mean",
+        "absolute", "add", "copyto", "divide", "dot", "exp", "greater", "greater_equal", "log1p", "matmul", "maximum", "mean",
         "minimum", "multiply", "negative", "sqrt", "subtract", "sum", "tanh",
     ):  # fmt: skip
         setattr(module, name, (lambda function: lambda *a, **o: call(function, *a, **o))(getattr(np, name)))

@@ -108,13 +108,13 @@ def test_training_goes_the_same_way(preset):
         rng = np.random.default_rng(0)
         G.setup((config.z_dim,), backend=backend, rng=rng)
         D.setup((28, 28, 1), backend=backend, rng=rng)
-        players = mg.Adam(G, 2e-4), mg.Adam(D, 2e-4)
+        optimizers = dict(G=mg.Adam(G, 2e-4), D=mg.Adam(D, 2e-4))
         images = rng.uniform(-1, 1, (32, 28, 28, 1)).astype(np.float32)
 
         def draw_z(n, config=config, rng=rng):
             return rng.standard_normal((n, config.z_dim), np.float32)
 
-        steps = [mg.gan.play_round(G, D, *players, lambda images=images: images, draw_z, system.rules) for _ in range(10)]
+        steps = [mg.gan.play_round(G, D, optimizers, lambda x=images: (x, None), draw_z, system.rules) for _ in range(10)]
         losses.append([[float(step[name]) for name in ("loss_d_real", "loss_d_fake", "loss_g")] for step in steps])
     plain, fast = np.array(losses)
     np.testing.assert_allclose(fast[0], plain[0], rtol=1e-4)

@@ -30,6 +30,8 @@ LAYERS = {
     "Tanh": (lambda: mg.Tanh(), (3, 4, 2)),
     "Sigmoid": (lambda: mg.Sigmoid(), (7,)),
     "Dropout": (lambda: mg.Dropout(0.4), (9,)),
+    "AppendLabels to vectors": (lambda: mg.AppendLabels(3), (4,)),
+    "AppendLabels to images": (lambda: mg.AppendLabels(2), (3, 2, 4)),
     "Flatten": (lambda: mg.Flatten(), (2, 3, 2)),
     "Reshape": (lambda: mg.Reshape((3, 2, 2)), (12,)),
     "Sequential": (lambda: mg.Sequential([mg.Linear(3), mg.Tanh()]), (4,)),
@@ -51,6 +53,12 @@ def draw(net, n, seed=1):
     return net.backend.asarray(np.sign(x) * (np.abs(x) + 0.01))
 
 
+def labels(net, n, seed=7):
+    """-> what a conditional network wants besides: one-hot, a class for each of n samples; None for all others"""
+    classes = net.store.classes
+    return net.backend.asarray(np.eye(classes)[np.random.default_rng(seed).integers(0, classes, n)]) if classes else None
+
+
 def draw_dy(net, n, seed=2):
     return net.backend.asarray(np.random.default_rng(seed).standard_normal((n, *net.out_shape)))
 
@@ -59,7 +67,7 @@ def draw_dy(net, n, seed=2):
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients(name, train, make_backend):
     net = network(name, make_backend())
-    report = mg.check_gradients(net, draw(net, 4), train=train)
+    report = mg.check_gradients(net, draw(net, 4), labels=labels(net, 4), train=train)
     assert report and max(report.errors.values()) < 1e-6
     assert set(report.errors) == {"x", *net.params}
 
@@ -70,7 +78,7 @@ def test_protocol(name, make_backend):
     net, host = network(name, backend), backend.to_host
     x, dy = draw(net, 3), draw_dy(net, 3)
     x_before, dy_before = host(x).copy(), host(dy).copy()
-    y = net.forward(x)
+    y = net.forward(x, labels=labels(net, 3))
     assert y.shape == (3, *net.out_shape)
     dx = net.backward(dy)
     assert dx.shape == x.shape
@@ -109,7 +117,8 @@ def test_smaller_batch_in_the_same_memory(name, make_backend):
         fresh = network(name, backend)
         x, dy = draw(fresh, n, seed=n), draw_dy(fresh, n, seed=n + 50)
         used.zero_grads()
-        np.testing.assert_array_equal(host(used.forward(x)), host(fresh.forward(x)))
+        told = labels(fresh, n)
+        np.testing.assert_array_equal(host(used.forward(x, labels=told)), host(fresh.forward(x, labels=told)))
         np.testing.assert_array_equal(host(used.backward(dy)), host(fresh.backward(dy)))
         for key in fresh.grads:
             np.testing.assert_array_equal(host(used.grads[key]), host(fresh.grads[key]))

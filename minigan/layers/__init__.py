@@ -1,5 +1,6 @@
 """The layers. One operation a file: derivation, shapes, forward, backward, class."""
 
+from minigan.layers.append_labels import AppendLabels
 from minigan.layers.base import Layer
 from minigan.layers.batchnorm import BatchNorm
 from minigan.layers.conv2d import Conv2d
@@ -14,6 +15,6 @@ from minigan.layers.sigmoid import Sigmoid
 from minigan.layers.tanh import Tanh
 
 __all__ = [
-    "BatchNorm", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten", "Layer", "LeakyReLU",
+    "AppendLabels", "BatchNorm", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten", "Layer", "LeakyReLU",
     "Linear", "ReLU", "Reshape", "Sequential", "Sigmoid", "Tanh",
 ]  # fmt: skip

@@ -99,18 +99,20 @@ class Sequential(Layer):
             raise StateError(f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first")
         return self.store
 
-    def forward(self, x: Array, train: bool = True) -> Array:
+    def forward(self, x: Array, train: bool = True, labels: Array | None = None) -> Array:
         """x (n, *in_shape) -> y (n, *out_shape), the caller's own: no later call changes it.
 
-        train  True: BatchNorm takes the batch's statistics, Dropout draws; False: for sampling
+        train   True: BatchNorm takes the batch's statistics, Dropout draws; False: for sampling
+        labels  (n, classes), one-hot: for a network with AppendLabels, and for no other
         x must stay as it is until backward is done with it.
-        Raises ArrayTypeError, ShapeError, StateError.
+        Raises ArrayTypeError, ShapeError, StateError, ConfigError.
         """
         if self.container is not None:  # the door was passed
             return self.run_forward(x, train)
-        self.ready()
+        store = self.ready()
         self.backend.guard(x, self.in_shape, self.first_who(), "x")
         self.x = None  # a forward that fails leaves nothing to go back through
+        store.labels = self.expect_labels(labels, len(x))
         y = self.run_forward(x, train)
         self.x, self.version = x, self.store.version
         return self.hand_over(y, "y")
@@ -136,6 +138,19 @@ class Sequential(Layer):
             raise ShapeError(f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}")
         dx = self.run_backward(dy, need_dx, need_dw)
         return None if dx is None else self.hand_over(dx, "dx")
+
+    def expect_labels(self, labels, n):
+        """-> labels; raises unless they are what the network wants, one row for each of n samples."""
+        classes = self.store.classes
+        if labels is None and classes:
+            raise ConfigError(f"{self.name}: expected labels (n, {classes}), got none: call forward(x, labels=one-hot array)")
+        if labels is not None:
+            if not classes:
+                raise ConfigError(f"{self.name}: got labels, but has no AppendLabels layer to take them: leave them out")
+            self.backend.guard(labels, (classes,), self.name, "labels")
+            if len(labels) != n:
+                raise ShapeError(f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}")
+        return labels
 
     def run_forward(self, x, train):
         for step in self.steps:
@@ -164,14 +179,22 @@ class Sequential(Layer):
     def describe(self) -> str:
         return f"Sequential of {len(self.layers)}"
 
-    def summary(self) -> str:
-        """-> table of layers, output shapes and numbers of parameters, as text."""
+    def count(self, layer: int | None = None) -> tuple[int, int]:
+        """-> numbers that are trained, and numbers that are kept besides (running statistics); of one layer, or of all."""
         store = self.ready()
+        return tuple(
+            sum(array.size for name, array in arrays.items() if layer is None or name.split(".")[0] == str(layer))
+            for arrays in (store.params, store.buffers)
+        )
+
+    def summary(self) -> str:
+        """-> table of layers, output shapes and parameters, running statistics counted in as Keras does; as text."""
         rows = [(f"{self.name}: input", str(self.in_shape), "")]
         for i, layer in enumerate(self.layers):
-            size = sum(p.size for name, p in store.params.items() if name.split(".")[0] == str(i))
+            size = sum(self.count(i))
             rows.append((f"{i} {layer.describe()}", str(layer.out_shape), f"{size:,}" if size else ""))
-        rows.append(("parameters", "", f"{sum(p.size for p in store.params.values()):,}"))
+        trained, kept = self.count()
+        rows.append(("parameters", f"{trained:,} trained, {kept:,} not", f"{trained + kept:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
 

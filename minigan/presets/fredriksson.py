@@ -1,21 +1,34 @@
-"""Fredriksson's DCGAN for MNIST: no dense layer, BatchNorm from D's first layer on.
+"""Fredriksson's two GANs for MNIST: a dense one as the baseline, and a DCGAN without any dense layer.
 
-G  z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5, stride 2
-D  its mirror image, to one logit by a convolution of kernel 7
-Order G, then D on the same z. The published program never updated its running
-statistics (a missing control dependency), so sampling takes those of the batch. It
-shuffled once and kept the order in all epochs, and floored log p at 1e-12: here every
-epoch is shuffled, and the loss takes logits.
-Source: github.com/CarlFredriksson/dcgan_tensorflow, dcgan.py
+fnn    100 -> 128 -> 784 and 784 -> 128 -> 1, ReLU
+mnist  G  z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5, stride 2
+       D  its mirror image, to one logit by a convolution of kernel 7; BatchNorm from its first layer on
+G first, then D on the same z. The images are shuffled once, the order stays for all epochs.
+
+The published program never updated its running statistics (a missing control dependency), so sampling
+takes those of the batch. It floors log p at log 1e-12, and so reports losses up to 27.6.
+Source: github.com/CarlFredriksson/dcgan_tensorflow, gan.py and dcgan.py
 """
 
+from math import log
+
 from minigan.gan import Rules
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Reshape, Tanh
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
 from minigan.presets import Preset
+from minigan.presets.frameworks import KERAS_ADAM, SAME
 
 
 def norm():
     return BatchNorm(running_rate=0.01, eps=1e-3, unbiased=False, sampling="batch")
+
+
+def fnn_generator(width, z_dim, image_shape):
+    h, w, c = image_shape
+    return [Linear(width), ReLU(), Linear(h * w * c), Tanh(), Reshape(image_shape)]
+
+
+def fnn_discriminator(width, image_shape):
+    return [Flatten(), Linear(width), ReLU(), Linear(1)]
 
 
 def generator(width, z_dim, image_shape):
@@ -25,10 +38,10 @@ def generator(width, z_dim, image_shape):
         ConvTranspose2d(2 * width, kernel_size=(h // 4, w // 4), bias=False),
         norm(),
         LeakyReLU(0.2),
-        ConvTranspose2d(width, kernel_size=5, stride=2, padding="same", bias=False),
+        ConvTranspose2d(width, **SAME, bias=False),
         norm(),
         LeakyReLU(0.2),
-        ConvTranspose2d(c, kernel_size=5, stride=2, padding="same"),
+        ConvTranspose2d(c, **SAME),
         Tanh(),
     ]
 
@@ -36,10 +49,10 @@ def generator(width, z_dim, image_shape):
 def discriminator(width, image_shape):
     h, w, _ = image_shape
     return [
-        Conv2d(width, kernel_size=5, stride=2, padding="same", bias=False),
+        Conv2d(width, **SAME, bias=False),
         norm(),
         LeakyReLU(0.2),
-        Conv2d(2 * width, kernel_size=5, stride=2, padding="same", bias=False),
+        Conv2d(2 * width, **SAME, bias=False),
         norm(),
         LeakyReLU(0.2),
         Conv2d(1, kernel_size=(h // 4, w // 4)),
@@ -47,17 +60,33 @@ def discriminator(width, image_shape):
     ]
 
 
+COMMON = dict(
+    source="Fredriksson, dcgan_tensorflow",
+    data="mnist",
+    image_shape=(28, 28, 1),
+    width=128,
+    z="uniform",
+    settings=KERAS_ADAM,
+    rules=Rules(first="G", same_z=True, loss_limit=-log(1e-12)),
+    shuffle="once",
+    grid=(10, 10),
+)
+
 PRESETS = {
+    "fredriksson-fnn": Preset(
+        name="fredriksson-fnn",
+        generator=fnn_generator,
+        discriminator=fnn_discriminator,
+        epochs=100,
+        counts=dict(G=(114_064, 0), D=(100_609, 0)),
+        **COMMON,
+    ),
     "fredriksson-mnist": Preset(
         name="fredriksson-mnist",
-        source="Fredriksson, dcgan_tensorflow",
-        image_shape=(28, 28, 1),
         generator=generator,
         discriminator=discriminator,
-        width=128,
-        z="uniform",
         epochs=20,
-        adam=dict(eps_hat=True),
-        rules=Rules(first="G", same_z=True),
-    )
+        counts=dict(G=(2_077_569, 768), D=(835_713, 768)),
+        **COMMON,
+    ),
 }

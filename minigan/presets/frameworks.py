@@ -1,0 +1,38 @@
+"""What each framework does where a published program says nothing: the constants that such a program inherits.
+
+                         Keras, TensorFlow 1                  PyTorch (and the DCGAN paper's program)
+BatchNorm running rate   0.01 ("momentum" 0.99)               0.1
+BatchNorm eps            1e-3                                 1e-5
+running variance         biased, 1/m                          unbiased, 1/(m-1)
+weights                  Glorot, uniform                      set by each program: N(0, 0.02²)
+Adam                     eps outside of the bias correction   inside
+reported loss            p clipped to [1e-7, 1 - 1e-7]        log p clipped at -100
+odd pixel of "same"      after                                -
+
+minigan trains on logits, where nothing has to be clipped. So that a run prints the number that the
+published one printed, the loss in the report is taken from logits clipped at the same place.
+"""
+
+from math import log
+
+from minigan.initializers import normal
+from minigan.layers import BatchNorm
+
+KERAS_ADAM = dict(eps=1e-8, eps_hat=True)  # Keras up to 2.1, tf.train
+TF_KERAS_ADAM = dict(eps=1e-7, eps_hat=True)  # tf.keras
+KERAS_LIMIT = log((1 - 1e-7) / 1e-7)  # logit of p = 1 - 1e-7: losses reach 16.118 and no more
+SAME = dict(kernel_size=5, stride=2, padding="same")  # the step of every Keras DCGAN, up and down
+
+
+def keras_norm(momentum=0.99):
+    """BatchNorm with Keras' constants; momentum is Keras', the weight of the past."""
+    return BatchNorm(running_rate=round(1 - momentum, 10), eps=1e-3, unbiased=False)
+
+
+TORCH_LIMIT = 100.0
+WEIGHTS = dict(bias=False, initializer=normal(0.02))  # the paper's; BatchNorm's bias follows, one of their own would do nothing
+
+
+def torch_norm():
+    """BatchNorm as in PyTorch's programs: gain from N(1, 0.02²)."""
+    return BatchNorm(gain_initializer=normal(0.02, mean=1.0))

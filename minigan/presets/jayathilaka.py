@@ -1,0 +1,56 @@
+"""Jayathilaka's dense GAN with BatchNorm for faces of 28x28, trained by three optimizers in comparison.
+
+G  100 -> 256 -> 512 -> 1024 -> 28x28x3, BatchNorm after each activation;  D  2352 -> 512 -> 256 -> 1
+The first 5,000 pictures of CelebA, their middle 108x108 pixels. D takes a step on 16 real images and another on
+16 fakes (from running statistics), G one on 32 new z: an iteration here is a step, and there were 5,000.
+
+The program's curve "Discriminator Loss - Fake" shows D's accuracy, and its pictures come out at 0.8 of their
+contrast: not so here. It shares one Adam, and so one count of steps for the bias correction, between both
+players; here each counts its own.
+Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
+"""
+
+from minigan.gan import Rules
+from minigan.layers import Flatten, LeakyReLU, Linear, Reshape, Tanh
+from minigan.presets import Preset
+from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, keras_norm
+
+
+def generator(width, z_dim, image_shape):
+    h, w, c = image_shape
+    layers = []
+    for multiple in (1, 2, 4):
+        layers += [Linear(multiple * width), LeakyReLU(0.2), keras_norm(momentum=0.8)]
+    return [*layers, Linear(h * w * c), Tanh(), Reshape(image_shape)]
+
+
+def discriminator(width, image_shape):
+    return [Flatten(), Linear(2 * width), LeakyReLU(0.2), Linear(width), LeakyReLU(0.2), Linear(1)]
+
+
+ADAM = dict(optimizer="Adam", lr_g=2e-4, lr_d=2e-4, beta1=0.5, settings=KERAS_ADAM)
+
+PRESETS = {
+    "jayathilaka-faces": Preset(
+        name="jayathilaka-faces",
+        source="Jayathilaka, GANwKeras",
+        data="celeba",
+        image_shape=(28, 28, 3),
+        generator=generator,
+        discriminator=discriminator,
+        width=256,
+        batch_size=16,
+        epochs=16,  # 5,008 iterations of 16 images
+        rules=Rules(apart=True, running_statistics=True, generator_batch=2, loss_limit=KERAS_LIMIT),
+        limit=5000,
+        fit="centre:108",
+        grid=(5, 5),
+        counts=dict(G=(3_097_136, 3_584), D=(1_336_321, 0)),
+        variants={
+            "adam": {},  # "yields the best looking results"
+            "rmsprop": dict(optimizer="RMSprop", lr_g=2e-4, lr_d=2e-4, beta1=None, settings=dict(rho=0.9, eps=1e-7)),
+            "sgd": dict(optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5)),
+        },
+        **ADAM,
+    )
+}

@@ -1,0 +1,51 @@
+"""The DCGAN example of PyTorch: 64x64 in colour, kernels of 4 from the first layer to the last.
+
+G  z -> 4x4 by a transposed convolution of kernel 4, then four times kernel 4, stride 2
+D  its mirror image, to one logit by a convolution of kernel 4
+D first; G then learns from the fakes that D has seen. BatchNorm with batch statistics when sampling
+too (the program never leaves training mode).
+Source: github.com/pytorch/examples, dcgan/main.py
+"""
+
+from minigan.gan import Rules
+from minigan.initializers import normal
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Tanh
+from minigan.presets import Preset
+from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS
+
+DOUBLE = HALVE = dict(kernel_size=4, stride=2, padding=1, **WEIGHTS)
+
+
+def norm():
+    return BatchNorm(gain_initializer=normal(0.02, mean=1.0), sampling="batch")
+
+
+def generator(width, z_dim, image_shape):
+    layers = [Reshape((1, 1, z_dim)), ConvTranspose2d(8 * width, kernel_size=4, **WEIGHTS), norm(), ReLU()]  # 4x4
+    for multiple in (4, 2, 1):  # 8x8, 16x16, 32x32
+        layers += [ConvTranspose2d(multiple * width, **DOUBLE), norm(), ReLU()]
+    return [*layers, ConvTranspose2d(image_shape[2], **DOUBLE), Tanh()]
+
+
+def discriminator(width, image_shape, last_stride=1):
+    layers = [Conv2d(width, **HALVE), LeakyReLU(0.2)]  # 32x32
+    for multiple in (2, 4, 8):  # 16x16, 8x8, 4x4
+        layers += [Conv2d(multiple * width, **HALVE), norm(), LeakyReLU(0.2)]
+    return [*layers, Conv2d(1, kernel_size=4, stride=last_stride, **WEIGHTS), Flatten()]
+
+
+PRESETS = {
+    "pytorch-64": Preset(
+        name="pytorch-64",
+        source="PyTorch examples, dcgan",
+        data="folder",
+        image_shape=(64, 64, 3),
+        generator=generator,
+        discriminator=discriminator,
+        width=64,
+        batch_size=64,
+        epochs=25,
+        rules=Rules(same_z=True, loss_limit=TORCH_LIMIT),
+        counts=dict(G=(3_576_704, 1_920), D=(2_765_568, 1_792)),
+    )
+}

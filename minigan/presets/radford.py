@@ -1,0 +1,105 @@
+"""The DCGAN paper's own programs: faces at 64x64, and the conditional net behind its MNIST table.
+
+64                 G  dense to 4x4x1024, then 512, 256, 128, image;  D  128, 256, 512, 1024, one logit
+mnist-conditional  one-hot labels behind z and behind every hidden vector, as planes behind every map;
+                   G ends in a sigmoid (pixels in [0, 1]); BatchNorm without gain and bias
+All convolutions k5 s2 without bias, padded as Theano does: 2 pixels before and, with one pixel to crop less, 1 after.
+BatchNorm with batch statistics when sampling too; an L2 penalty in the gradient of every parameter.
+
+A player a batch, in turn: G on one, D on the next. So an epoch is half as many updates of each as elsewhere. Adam's
+first decay itself decays by 1e-8 a step in the program: left out. It trained on 50,000 of MNIST's images, shuffled,
+with the last 10,000 of them for validation: here the first 50,000 of the file.
+Source: Radford et al. 2016, arXiv:1511.06434; github.com/Newmu/dcgan_code, faces/train_uncond_dcgan.py and
+mnist/train_cond_dcgan.py
+"""
+
+from minigan.gan import Rules
+from minigan.initializers import normal
+from minigan.layers import AppendLabels, BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.presets import Preset
+from minigan.presets.frameworks import WEIGHTS
+
+DIGITS = 10
+HALVE = dict(kernel_size=5, stride=2, padding=2, **WEIGHTS)
+DOUBLE = dict(kernel_size=5, stride=2, padding=2, output_padding=1, **WEIGHTS)
+NORM = dict(eps=1e-8, unbiased=False, sampling="batch")
+
+
+def norm():
+    return BatchNorm(gain_initializer=normal(0.02, mean=1.0), **NORM)
+
+
+def bare_norm():
+    return BatchNorm(gain=False, bias=False, **NORM)
+
+
+def generator(width, z_dim, image_shape):
+    h, w, c = image_shape
+    h, w = h // 16, w // 16
+    layers = [Linear(h * w * 8 * width, **WEIGHTS), norm(), ReLU(), Reshape((h, w, 8 * width))]
+    for multiple in (4, 2, 1):
+        layers += [ConvTranspose2d(multiple * width, **DOUBLE), norm(), ReLU()]
+    return [*layers, ConvTranspose2d(c, **DOUBLE), Tanh()]
+
+
+def discriminator(width, image_shape):
+    layers = [Conv2d(width, **HALVE), LeakyReLU(0.2)]
+    for multiple in (2, 4, 8):
+        layers += [Conv2d(multiple * width, **HALVE), norm(), LeakyReLU(0.2)]
+    return [*layers, Flatten(), Linear(1, **WEIGHTS)]
+
+
+def conditional_generator(width, z_dim, image_shape):
+    h, w, c = image_shape
+    h, w = h // 4, w // 4
+    return [
+        AppendLabels(DIGITS), Linear(16 * width, **WEIGHTS), bare_norm(), ReLU(),
+        AppendLabels(DIGITS), Linear(h * w * 2 * width, **WEIGHTS), bare_norm(), ReLU(), Reshape((h, w, 2 * width)),
+        AppendLabels(DIGITS), ConvTranspose2d(width, **DOUBLE), bare_norm(), ReLU(),
+        AppendLabels(DIGITS), ConvTranspose2d(c, **DOUBLE), Sigmoid(),
+    ]  # fmt: skip
+
+
+def conditional_discriminator(width, image_shape):
+    return [
+        AppendLabels(DIGITS), Conv2d(width, **HALVE), LeakyReLU(0.2),
+        AppendLabels(DIGITS), Conv2d(2 * width, **HALVE), bare_norm(), LeakyReLU(0.2),
+        Flatten(), AppendLabels(DIGITS), Linear(16 * width, **WEIGHTS), bare_norm(), LeakyReLU(0.2),
+        AppendLabels(DIGITS), Linear(1, **WEIGHTS),
+    ]  # fmt: skip
+
+
+COMMON = dict(source="Radford et al. 2016, dcgan_code", z="uniform", rules=Rules(first="G", own_batches=True))
+
+PRESETS = {
+    "radford-64": Preset(
+        name="radford-64",
+        data="folder",
+        image_shape=(64, 64, 3),
+        generator=generator,
+        discriminator=discriminator,
+        width=128,
+        epochs=25,
+        settings=dict(l2=1e-5),
+        grid=(14, 14),
+        counts=dict(G=(18_885_760, 34_560), D=(17_232_768, 3_584)),
+        **COMMON,
+    ),
+    "radford-mnist-conditional": Preset(
+        name="radford-mnist-conditional",
+        data="mnist",
+        image_shape=(28, 28, 1),
+        generator=conditional_generator,
+        discriminator=conditional_discriminator,
+        width=64,
+        epochs=200,
+        settings=dict(l2=2.5e-5),
+        decay=(100, 100),
+        classes=DIGITS,
+        black=0.0,
+        limit=50_000,
+        grid=(10, 10),
+        counts=dict(G=(6_820_538, 14_720), D=(6_688_202, 2_304)),
+        **COMMON,
+    ),
+}

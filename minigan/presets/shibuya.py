@@ -1,0 +1,148 @@
+"""Shibuya's four GANs in Keras: a dense one, and DCGANs for MNIST, SVHN and CelebA.
+
+fnn     100 -> 128 -> 784 and 784 -> 128 -> 1, LeakyReLU 0.01
+mnist   G  dense to 7x7x16, then two transposed convolutions;  D  two convolutions and a dense layer of 784
+svhn    G  dense to 4x4x512, 256, 128, image;                  D  64, 128, 256, one logit
+celeba  the nets of svhn, weights from N(0, 0.02²); the face cut out of the aligned picture
+All convolutions k5 s2 "same", with biases though BatchNorm follows.
+
+D's fakes come from `predict`, so from running statistics; D takes one step on the real batch and one on the
+fakes; G then learns on the same z. Real images are labelled 0.9. Data in the order of the file, never shuffled.
+
+The notebooks compile the stacked model before they freeze D, so that G's update also moves D, with G's
+learning rate, towards calling fakes real. That explains losses up to 15, and why D needs ten times G's
+rate. Here D is frozen, as its author meant; `--joint-update` brings the mistake back, to look at. The MNIST
+notebook shows every pixel above 0 as white; here pictures are shown as they are.
+Source: github.com/naokishibuya/deep-learning, gan_mnist, dcgan_mnist, dcgan_svhn and dcgan_celeba.ipynb
+"""
+
+from functools import partial
+
+from minigan.gan import Rules
+from minigan.initializers import glorot_uniform, normal
+from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, Reshape, Tanh
+from minigan.presets import Preset
+from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, SAME, keras_norm
+
+
+def fnn_generator(width, z_dim, image_shape):
+    h, w, c = image_shape
+    return [Linear(width), LeakyReLU(0.01), Linear(h * w * c), Tanh(), Reshape(image_shape)]
+
+
+def fnn_discriminator(width, image_shape):
+    return [Flatten(), Linear(width), LeakyReLU(0.01), Linear(1)]
+
+
+def mnist_generator(width, z_dim, image_shape, slope):
+    h, w, c = image_shape
+    return [
+        Linear(h // 4 * (w // 4) * (width // 2)), Reshape((h // 4, w // 4, width // 2)), keras_norm(), LeakyReLU(slope),
+        ConvTranspose2d(width, **SAME), keras_norm(), LeakyReLU(slope),
+        ConvTranspose2d(c, **SAME), Tanh(),
+    ]  # fmt: skip
+
+
+def mnist_discriminator(width, image_shape, slope):
+    h, w, _ = image_shape
+    return [
+        Conv2d(width, **SAME), LeakyReLU(slope),
+        Conv2d(width // 2, **SAME), keras_norm(), LeakyReLU(slope),
+        Flatten(), Linear(h // 4 * (w // 4) * (width // 2)), keras_norm(), LeakyReLU(slope),
+        Linear(1),
+    ]  # fmt: skip
+
+
+def generator(width, z_dim, image_shape, initializer):
+    (h, w, c), weights = image_shape, dict(initializer=initializer)
+    return [
+        Linear(h // 8 * (w // 8) * 4 * width, **weights), Reshape((h // 8, w // 8, 4 * width)), keras_norm(), LeakyReLU(0.2),
+        ConvTranspose2d(2 * width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
+        ConvTranspose2d(width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
+        ConvTranspose2d(c, **SAME, **weights), Tanh(),
+    ]  # fmt: skip
+
+
+def discriminator(width, image_shape, initializer):
+    weights = dict(initializer=initializer)
+    return [
+        Conv2d(width // 2, **SAME, **weights), LeakyReLU(0.2),
+        Conv2d(width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
+        Conv2d(2 * width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
+        Flatten(), Linear(1, **weights),
+    ]  # fmt: skip
+
+
+COMMON = dict(
+    settings=KERAS_ADAM,
+    rules=Rules(real_target=0.9, same_z=True, running_statistics=True, apart=True, loss_limit=KERAS_LIMIT),
+    shuffle="never",
+    drop_last=True,
+)
+MNIST = dict(data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON)
+COLOR = dict(image_shape=(32, 32, 3), width=128, lr_g=1e-4, lr_d=1e-3, grid=(8, 10), **COMMON)
+COLOR_COUNTS = dict(G=(4_935_171, 1_792), D=(1_034_113, 768))
+
+
+def nets(generator, discriminator, **arguments):
+    """-> both functions with these arguments given, as a preset's fields."""
+    return dict(generator=partial(generator, **arguments), discriminator=partial(discriminator, **arguments))
+
+
+PRESETS = {
+    "shibuya-fnn": Preset(
+        name="shibuya-fnn",
+        source="Shibuya, gan_mnist",
+        generator=fnn_generator,
+        discriminator=fnn_discriminator,
+        width=128,
+        batch_size=64,
+        grid=(4, 5),
+        counts=dict(G=(114_064, 0), D=(100_609, 0)),
+        **MNIST,
+    ),
+    "shibuya-mnist": Preset(
+        name="shibuya-mnist",
+        source="Shibuya, dcgan_mnist",
+        width=32,
+        grid=(4, 4),
+        counts=dict(G=(92_913, 96), D=(631_473, 1_600)),
+        variants={
+            "slope-0.01": {},
+            "slope-0.2": nets(mnist_generator, mnist_discriminator, slope=0.2),  # "losses oscillate more, images as good"
+        },
+        **nets(mnist_generator, mnist_discriminator, slope=0.01),
+        **MNIST,
+    ),
+    "shibuya-svhn": Preset(
+        name="shibuya-svhn",
+        source="Shibuya, dcgan_svhn",
+        data="svhn",
+        epochs=25,
+        counts=COLOR_COUNTS,
+        variants={
+            "T1": dict(lr_g=2e-4, lr_d=2e-4),  # "garbage images only", with the joint update
+            "T2": {},  # the best of the three
+            "T3": dict(beta1=0.9),  # worse than T2
+        },
+        **nets(generator, discriminator, initializer=glorot_uniform()),
+        **COLOR,
+    ),
+    "shibuya-celeba": Preset(
+        name="shibuya-celeba",
+        source="Shibuya, dcgan_celeba",
+        data="celeba",
+        epochs=3,
+        limit=201_599,  # 1,000 of the 202,599 were held out; which, was drawn at random
+        fit="box:14,34,144,184",  # 130x150 of the aligned 178x218, squashed: the program took a row's number for the column's end
+        counts=COLOR_COUNTS,
+        variants={
+            "T1": dict(lr_g=2e-4, lr_d=2e-4),  # no faces
+            "T2": {},  # the best of the four
+            "T3": dict(beta1=0.9),  # not clear
+            "T4": nets(generator, discriminator, initializer=normal(0.1)),  # garbage
+        },
+        **nets(generator, discriminator, initializer=normal(0.02)),
+        **COLOR,
+    ),
+}

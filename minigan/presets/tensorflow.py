@@ -1,0 +1,70 @@
+"""The DCGAN of TensorFlow's tutorial, and an article's version of it for CIFAR-10.
+
+mnist    G  dense to 7x7x256, then three transposed convolutions k5 of stride 1, 2, 2;  D  two convolutions k5 s2,
+         Dropout 0.3, no BatchNorm. LeakyReLU with Keras' default slope, 0.3.
+cifar10  a RECONSTRUCTION: the article gives z of 128, dense to 8x8x256, "several Deconv layers" to 32x32x3, and
+         the losses; kernels, optimizer, batch and epochs are taken from the tutorial that it was copied from.
+
+Both gradients of a step are taken before either player moves. (The tutorial draws 256 z also for the
+last batch of 96 images; here a batch of fakes is as large as the real one.)
+Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
+"""
+
+from minigan.gan import Rules
+from minigan.layers import Conv2d, ConvTranspose2d, Dropout, Flatten, LeakyReLU, Linear, Reshape, Tanh
+from minigan.presets import Preset
+from minigan.presets.frameworks import SAME, TF_KERAS_ADAM, keras_norm
+
+
+def generator(width, z_dim, image_shape):
+    h, w, c = image_shape
+    h, w = h // 4, w // 4
+    return [
+        Linear(h * w * 4 * width, bias=False), keras_norm(), LeakyReLU(0.3), Reshape((h, w, 4 * width)),
+        ConvTranspose2d(2 * width, kernel_size=5, padding="same", bias=False), keras_norm(), LeakyReLU(0.3),
+        ConvTranspose2d(width, **SAME, bias=False), keras_norm(), LeakyReLU(0.3),
+        ConvTranspose2d(c, **SAME, bias=False), Tanh(),
+    ]  # fmt: skip
+
+
+def discriminator(width, image_shape):
+    return [
+        Conv2d(width, **SAME), LeakyReLU(0.3), Dropout(0.3),
+        Conv2d(2 * width, **SAME), LeakyReLU(0.3), Dropout(0.3),
+        Flatten(), Linear(1),
+    ]  # fmt: skip
+
+
+COMMON = dict(
+    generator=generator,
+    discriminator=discriminator,
+    width=64,
+    batch_size=256,
+    epochs=50,
+    lr_g=1e-4,
+    lr_d=1e-4,
+    beta1=0.9,
+    settings=TF_KERAS_ADAM,
+    rules=Rules(first="both", same_z=True),
+    grid=(4, 4),
+)
+
+PRESETS = {
+    "tensorflow-mnist": Preset(
+        name="tensorflow-mnist",
+        source="TensorFlow tutorial, dcgan",
+        data="mnist",
+        image_shape=(28, 28, 1),
+        counts=dict(G=(2_305_472, 25_472), D=(212_865, 0)),
+        **COMMON,
+    ),
+    "tensorflow-cifar10": Preset(
+        name="tensorflow-cifar10",
+        source="article after TensorFlow's tutorial (reconstruction)",
+        data="cifar10",
+        image_shape=(32, 32, 3),
+        z_dim=128,
+        counts=dict(G=(3_159_104, 33_152), D=(217_985, 0)),
+        **COMMON,
+    ),
+}
