@@ -13,12 +13,13 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import machine, nets, results
-from benchmarks.flops import forward_flops
 from benchmarks.race import BenchmarkError, Team, summary
 from benchmarks.rungs import RUNGS, passes
 from minigan import get_backend
 from minigan.cli import Parser
+from minigan.costs import forward_flops
 from minigan.errors import ConfigError, MiniganError
+from minigan.presets import get_preset
 
 AGREE = 1e-4  # relative to the definition's largest value, in float32
 TURN = 0.15  # seconds
@@ -37,7 +38,7 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE", help="add the figures to a result file")
     options = parser.parse_args(argv)
     results.expect_common(options)
-    nets.get_system(options.preset)
+    nets.expect_known(options.preset)
     options.rungs = list(dict.fromkeys(["definition", *options.rungs.split(",")]))
     for name in options.rungs:
         if name not in RUNGS:
@@ -90,7 +91,7 @@ def measure(options, say):
                 rows.append({"layer": f"{net}.{index}", "describe": layer.describe(), "pass": which, "gflop": gflop,
                              "seconds": seconds, "errors": {name: off[which] for name, off in errors.items()}})  # fmt: skip
                 say(line(rows[-1]))
-    width = options.width or nets.get_system(options.preset).width
+    width = options.width or get_preset(options.preset).width
     return {
         "what": "layers", "preset": options.preset, "width": width, "batch": options.batch, "backend": options.backend,
         "rounds": options.rounds, "date": date.today().isoformat(), "machine": facts,

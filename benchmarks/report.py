@@ -25,7 +25,7 @@ COLUMNS = {  # heading -> contenders, of which the fastest counts
 NETS = {
     "fredriksson-mnist": "Fredriksson MNIST 28x28x1, k5",
     "mnist": "minigan's own MNIST 28x28x1, k4",
-    "shibuya-32": "Shibuya SVHN/CelebA 32x32x3, k5",
+    "shibuya-svhn": "Shibuya SVHN/CelebA 32x32x3, k5",
     "pytorch-64": "PyTorch example 64x64x3, k4",
 }
 

@@ -42,7 +42,7 @@ def parse(argv):
     parser.add_argument("--plot", metavar="FILE", help="draw them, as .png or .svg; wants matplotlib")
     options = parser.parse_args(argv)
     results.expect_common(options)
-    nets.get_system(options.preset)
+    nets.expect_known(options.preset)
     options.axes = list(dict.fromkeys(options.axes.split(",")))
     for axis in options.axes:
         if axis not in AXES:

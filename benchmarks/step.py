@@ -13,11 +13,12 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import contenders, gemm, machine, nets, results
-from benchmarks.flops import sampling_flops, step_flops
 from benchmarks.race import BenchmarkError, Team, summary
 from minigan import get_backend
 from minigan.cli import Parser
+from minigan.costs import net_flops, step_flops
 from minigan.errors import ConfigError, MiniganError
+from minigan.presets import get_preset
 
 STEPS = 3  # whose losses are compared before the clock starts
 AGREE = 1e-3  # relative, at the first step
@@ -44,7 +45,7 @@ def parse(argv):
             raise ConfigError(f"--against: unknown contender {name!r}: choose of {','.join(contenders.PEERS)}")
     if options.what not in ("step", "sample"):
         raise ConfigError(f"--what must be step or sample, got {options.what!r}")
-    nets.get_system(options.preset)
+    nets.expect_known(options.preset)
     results.expect_common(options)
     return options
 
@@ -82,9 +83,9 @@ def measure(options, say):
     common = dict(preset=options.preset, batch=options.batch, width=options.width, image=None, device=device)
     start = dict(threads=options.threads, environment=environment)
     if options.what == "step":
-        unit, method, flops = 1, "run", step_flops(host.G, host.D, options.batch)
+        unit, method, flops = 1, "run", step_flops(host.G, host.D, options.batch, nets.RULES)
     else:
-        unit, method, flops = IMAGES / options.batch, "sample", sampling_flops(host.G, IMAGES)
+        unit, method, flops = IMAGES / options.batch, "sample", IMAGES * net_flops(host.G)[0]
     del host
     facts = machine.facts(options.threads)
     with Team() as team:
@@ -112,7 +113,7 @@ def measure(options, say):
                 row["losses"] = losses[name]
             rows.append(row)
         rows += [{"name": name, "absent": why} for name, why in team.absent.items()]
-    width = options.width or nets.get_system(options.preset).width
+    width = options.width or get_preset(options.preset).width
     return {
         "what": options.what, "preset": options.preset, "width": width, "batch": options.batch,
         "backend": options.backend, "rounds": options.rounds, "date": date.today().isoformat(), "machine": facts,

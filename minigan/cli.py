@@ -1,4 +1,4 @@
-"""The command line: `minigan train`, `minigan sample`.
+"""The command line: `minigan train`, `minigan sample`, `minigan presets`.
 
 A user's mistake ends in one line on stderr and exit code 2; Ctrl-C in 130.
 """
@@ -26,17 +26,17 @@ class Parser(argparse.ArgumentParser):
 def build_parser():
     """-> the parser of both commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample|presets")
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given = dict(default=argparse.SUPPRESS)
-    train.add_argument("--preset", **given, help="the system: nets and hyper-parameters; `minigan presets` lists them (default mnist)")
+    train.add_argument("--preset", **given, help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)")
     train.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
     train.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
     train.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
     train.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
-    train.add_argument("--image-size", metavar="HxW", **given, help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)")
+    train.add_argument("--image-size", "--size", metavar="HxW", **given, help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)")
     train.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
     train.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
     train.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
@@ -67,11 +67,14 @@ def build_parser():
     sample.add_argument("--out", required=True, metavar="FILE", help=".png: a grid; .npy: uint8 (n, h, w, c)")
     sample.add_argument("--seed", type=int, default=0, help="of z (default 0)")
     sample.add_argument("--label", type=int, help="class of the pictures, of a conditional run (default: each in turn)")
+
+    presets = commands.add_parser("presets", help="list the systems that can be trained, or show one with its layers")
+    presets.add_argument("name", nargs="?", metavar="NAME", help="one of them")
     return parser
 
 
 def steps_or_epoch(text):
-    """Argument of --sample-every -> number of steps, or "epoch". """
+    """Argument of --sample-every -> number of steps, or the word itself."""
     return EPOCH if text == EPOCH else int(text)
 
 
@@ -123,6 +126,14 @@ def sample(arguments):
     say(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
 
 
+def presets(arguments):
+    """The command `presets`: the table of all, or one in detail."""
+    from minigan.catalogue import catalogue, details
+
+    for line in catalogue() if arguments.name is None else details(arguments.name):
+        say(line)
+
+
 def complain(what):
     """One line on stderr."""
     print(" ".join(f"minigan: error: {what}".split()), file=sys.stderr)
@@ -134,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = build_parser().parse_args(argv)
-        {"train": train, "sample": sample}[arguments.command](arguments)
+        {"train": train, "sample": sample, "presets": presets}[arguments.command](arguments)
     except MiniganError as error:
         complain(error)
         return 2

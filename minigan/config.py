@@ -95,6 +95,7 @@ SIZES = {  # option: from, to. The upper ends are far beyond sense, and below wh
     "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40), "threads": (1, 1024),
 }  # fmt: skip
 MAY_CHANGE = ("epochs", "steps", "sample_every", "threads", "images")  # on --resume; all else would be another run
+PRESET_FOR = {"folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32"}  # where none is named
 FROM_PRESET = ("width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "fit", "limit", "shuffle", "drop_last")
 
 
@@ -115,7 +116,8 @@ def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
     if unknown := set(options) - {field.name for field in fields(Config)}:
         raise ConfigError(f"unknown option {sorted(unknown)[0]!r}")
-    preset = get_preset(options.get("preset", "mnist"))
+    data = "folder" if options.get("images") is not None else options.get("dataset")
+    preset = get_preset(options.get("preset", PRESET_FOR.get(data, "mnist")))
     return Config(**{**preset_defaults(preset, options), **options, **normal_form(options)})
 
 

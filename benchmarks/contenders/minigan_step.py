@@ -6,16 +6,14 @@ from benchmarks import nets
 from benchmarks.machine import versions
 from minigan import Adam, get_backend
 from minigan.data import to_pixels
-from minigan.gan import Rules, play_round
-
-RULES = Rules(first="D", same_z=True)
+from minigan.gan import play_round
 
 
 class Step:
     def __init__(self, preset, batch, width, image, device):
         self.backend = get_backend("cupy" if device == "cuda" else "numpy")
         self.nets = nets.build(preset, batch, self.backend, width, image)
-        self.optimizers = [Adam(net, nets.RATE, beta1=nets.BETA1) for net in (self.nets.G, self.nets.D)]
+        self.optimizers = {net.name: Adam(net, nets.RATE, beta1=nets.BETA1) for net in (self.nets.G, self.nets.D)}
         self.images = self.backend.asarray(self.nets.images())
         self.generator = np.random.default_rng(0)
 
@@ -31,7 +29,7 @@ class Step:
         return z
 
     def play(self, draw_z):
-        return play_round(self.nets.G, self.nets.D, *self.optimizers, lambda: self.images, draw_z, RULES)
+        return play_round(self.nets.G, self.nets.D, self.optimizers, lambda: (self.images, None), draw_z, nets.RULES)
 
     def losses(self, steps):
         found = []

@@ -1,0 +1,13 @@
+"""Train a DCGAN on your own pictures: python examples/train_folder.py --images DIR [--size 64] [--help]
+
+The same as `minigan train --images DIR`, which takes the preset image64.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+
+from minigan.cli import main  # noqa: E402
+
+sys.exit(main(["train", "--dataset", "folder", *sys.argv[1:]]))
