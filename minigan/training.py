@@ -65,7 +65,7 @@ class Game:
         """One update of each player -> dict of scalars, still on the device; see gan.play_round."""
         return play_round(
             self.G, self.D, self.optimizer_g, self.optimizer_d,
-            lambda: self.backend.asarray(batches.draw()), self.draw_z, self.preset.rules,
+            lambda: self.backend.asarray(batches.draw()[0]), self.draw_z, self.preset.rules,
         )  # fmt: skip
 
     def read(self, result):
@@ -138,10 +138,11 @@ def train(
         if out is not None:
             run.expect_free()
     game = Game(config)
-    images, dataset, note = load_dataset(config.dataset, data_dir)
+    data = load_dataset(config.dataset, data_dir)
+    dataset, note = data.name, data.note
     if note:
         say(f"*** NOTE: {note} ***")
-    batches = Batches(images, config.batch_size, seed=[config.seed, STREAMS["data"]])
+    batches = Batches(data.images, config.batch_size, seed=[config.seed, STREAMS["data"]])
     last_step = config.steps or config.epochs * batches.per_epoch
 
     if dry_run:
