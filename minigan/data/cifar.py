@@ -53,7 +53,7 @@ def load_cifar10(data_dir=None, *, progress: bool = True) -> tuple[np.ndarray, n
             raise DataUnavailable(f"{vain}; {error}") from error
     count = RECORDS * len(FILES)
     images, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), np.empty(count, np.uint8)
-    parts = _from_folder(path) if path.is_dir() else _from_archive(path)
+    parts = _from_archive(path) if path.name == ARCHIVE.name else _from_folder(path)
     for name, content in parts:
         i = FILES.index(name)
         if len(content) != RECORDS * (1 + 3 * SIDE * SIDE):

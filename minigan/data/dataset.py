@@ -68,21 +68,21 @@ def load_dataset(name: str, data_dir=None, *, image_shape: tuple[int, int, int] 
     note = None
     if name == "auto":
         try:
-            name, (pictures, labels, classes) = "mnist", _load("mnist", data_dir)
+            name, (pictures, labels, classes) = "mnist", _load("mnist", data_dir, limit)
         except DataUnavailable as error:
-            name, (pictures, labels, classes) = "strokes", _load("strokes", None)
+            name, (pictures, labels, classes) = "strokes", _load("strokes", None, limit)
             note = f"training on Strokes, digits that minigan draws itself, NOT on MNIST: {error}"
     else:
-        pictures, labels, classes = _load(name, data_dir)
+        pictures, labels, classes = _load(name, data_dir, limit)
     pictures, labels = fit_arrays(pictures[:limit], shape, parsed), labels[:limit]
     pixels = hashlib.sha256(np.ascontiguousarray(pictures)).hexdigest()
     return Dataset(name, pictures, labels, classes, fingerprint(shape, pixels, labels), note)
 
 
-def _load(name, data_dir) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """-> images as the set has them, labels, classes."""
+def _load(name, data_dir, limit) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """-> images as the set has them, labels, classes. All of them, where it is no less work to have the first."""
     if name == "strokes":
-        return *strokes(STROKES), tuple("0123456789")
+        return *strokes(min(STROKES, limit or STROKES)), tuple("0123456789")
     if name == "cifar10":
         from minigan.data.cifar import CLASSES, load_cifar10
 

@@ -46,7 +46,7 @@ class Member(NamedTuple):
     flags: int
 
 
-LAYOUT = struct.Struct("<3QL2H")
+LAYOUT = struct.Struct(">3QL2H")  # big-endian: sorts by offset
 
 
 def members(file: BinaryIO, path) -> Iterator[tuple[str, Member]]:
