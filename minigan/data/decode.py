@@ -66,12 +66,12 @@ def decode(file: BinaryIO, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
             if not jpeg:
                 turn = upright(image)  # now: a PNG may have it behind its pixels
             plain = in_plain_mode(image, c)
-        if turn:
-            plain = plain.transpose(Image.Transpose[turn])
-        plain = resize(plain, fit, w, h)
-        if plain.mode == "RGBA":
-            plain = Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain)
-        return to_array(plain, c)
+            if turn:
+                plain = plain.transpose(Image.Transpose[turn])
+            plain = resize(plain, fit, w, h)
+            if plain.mode == "RGBA":
+                plain = Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain)
+            return to_array(plain, c)
     except (Unreadable, ShapeError) as error:
         reason = str(error)
     except UnidentifiedImageError:
@@ -104,8 +104,13 @@ def in_plain_mode(image: Image, c: int) -> Image:
         wide = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
         return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        return image.convert("RGBA")
+        return in_mode(image, "RGBA")
     if image.mode in ("1", "L"):
-        return image.convert("L")
-    image = image.convert("RGB")
+        return in_mode(image, "L")
+    image = in_mode(image, "RGB")
     return image.convert("L") if c == 1 else image
+
+
+def in_mode(image: Image, mode: str) -> Image:
+    """convert, without the copy that it makes where there is nothing to convert: a photograph has 36 MB and more."""
+    return image if image.mode == mode and "transparency" not in image.info else image.convert(mode)

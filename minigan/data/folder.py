@@ -6,7 +6,7 @@ pictures lie beside them, there are no labels. In a .zip, a folder that holds ev
 passed over first. Hidden files and folders do not count. Pictures come in the order of their
 names, folder by folder.
 
-The pictures are decoded once, into the cache (cache.py): the folder itself is only read.
+The pictures are decoded once, into the cache (cache.py, build.py): the folder itself is only read.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from minigan.data.cache import VERSION, prepare, summary
+from minigan.data.build import VERSION, summary
+from minigan.data.cache import prepare
 from minigan.data.dataset import Dataset, fingerprint
 from minigan.data.fit import Fit
 from minigan.data.listing import Archive, Tree

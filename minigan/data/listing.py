@@ -175,6 +175,8 @@ def write_listing(source, path: Path, limit: int | None) -> int:
         for record in itertools.islice(without_older_twins(in_order(source.records(), path.parent)), limit):
             write_record(file, record)
             count += 1
+        file.flush()
+        os.fsync(file.fileno())  # the journal, which is written next, relies on it
     os.replace(temporary, path)
     return count
 
@@ -219,6 +221,6 @@ def write_record(file, record: Record) -> None:
 
 def read_records(file) -> Iterator[Record]:
     """What write_record wrote."""
-    while head := file.read(LENGTHS.size):
+    while len(head := file.read(LENGTHS.size)) == LENGTHS.size:
         key_length, mark_length = LENGTHS.unpack(head)
         yield file.read(key_length), file.read(mark_length)
