@@ -30,7 +30,8 @@ from minigan.errors import ConfigError, DataError, MiniganError
 
 PRESETS = ("mnist", "shibuya-32")
 ROUNDS, SECONDS = 5, 2.0  # of steps with draws and without, in turns of so many seconds
-CHILD = "import json, sys; from benchmarks import data; print(json.dumps(getattr(data, sys.argv[1])(**json.loads(sys.argv[2]))))"
+CHILD = ("import json, sys; from benchmarks import data\n"
+         "print(json.dumps(getattr(data, sys.argv[1])(**json.loads(sys.argv[2]))))")
 
 
 def parse(argv):
@@ -98,7 +99,7 @@ def draw(images, preset, batch):
 def child(function, cache, **arguments):
     """-> what the function gives in a process of its own."""
     root = str(Path(__file__).resolve().parents[1])
-    environment = machine.clean_environment(PYTHONPATH=root, XDG_CACHE_HOME=str(cache), LOCALAPPDATA=str(cache), HOME=str(cache))
+    environment = machine.clean_environment(PYTHONPATH=root, **dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(cache)))
     command = [sys.executable, "-c", CHILD, function, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
     if done.returncode:

@@ -144,7 +144,10 @@ def test_exif(orientation):
     assert np.abs(decoded(content, (10, 15, 3), SQUASH).astype(int) - np.asarray(small)).max() < 12  # by way of draft
 
 
-@pytest.mark.parametrize("exif", (b"Exif\0\0nonsense", b"", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0"))
+@pytest.mark.parametrize("exif", (
+    b"Exif\0\0nonsense", b"", b"Exif\0\0II*\0\xff\xff\xff\xff",
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",  # orientation 99
+))  # fmt: skip
 def test_exif_that_means_nothing_turns_nothing(exif):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -263,7 +266,11 @@ def test_whatever_pillow_raises(monkeypatch):
 def test_in_threads():
     content, results = saved(smooth(300, 200), "JPEG"), []
     wanted = decoded(content, (32, 32, 3))
-    threads = [threading.Thread(target=lambda: results.append(all(np.array_equal(decoded(content, (32, 32, 3)), wanted) for _ in range(30)))) for _ in range(4)]
+
+    def work():
+        results.append(all(np.array_equal(decoded(content, (32, 32, 3)), wanted) for _ in range(30)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

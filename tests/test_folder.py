@@ -429,8 +429,9 @@ def worker(folder, cache, block=16):
             f"c.BLOCK = {block}\n"
             "data = load_dataset('folder', images=sys.argv[1], image_shape=(16, 16, 3), say=lambda line: print(line, flush=True))\n"
             "print('made', len(data.images), data.fingerprint, flush=True)")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), "LOCALAPPDATA": str(cache), "HOME": str(cache)}
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(cache))}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment, **pipes)
 
 
 def finish(process):
@@ -692,7 +693,8 @@ def test_a_zip_bomb_takes_no_memory(tmp_path):
             "for path in sys.argv[1:]: load_dataset('folder', images=path, image_shape=(4, 4, 3))\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    out = subprocess.run([sys.executable, "-c", code, tmp_path / "z.zip", tmp_path / "y.zip"], capture_output=True, text=True, env=environment, check=True).stdout
+    command = [sys.executable, "-c", code, tmp_path / "z.zip", tmp_path / "y.zip"]
+    out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
     assert "192 MiB large" in out and "not 1000 bytes, as declared" in out
     assert int(out.splitlines()[-1]) / (1024 if sys.platform.startswith("linux") else 2**20) < 150  # MiB
 

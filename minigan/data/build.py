@@ -70,15 +70,17 @@ class Build:
             self.expect_enough()
             classes = self.decode_the_rest()
             if self.done != self.files:
-                raise DataError(f"{self.listing}: ends after {self.done:,} names of {self.files:,}: is the disk in order? Start again")
+                raise DataError(f"{self.listing}: ends after {self.done:,} names of {self.files:,}: "
+                                "is the disk in order? Start again")
         except DataError:
             self.journal.unlink(missing_ok=True)  # next time every file is tried again: a disk may have been away
             raise
         with open(self.pixels_path, "r+b") as file:
             os.fsync(file.fileno())
+        labels = None if self.stock.depth is None else self.runs
         self.write_whole(self.index_path, json.dumps({
             "version": VERSION, "source": self.stock.fingerprint, "files": self.files, "count": self.rows, "classes": classes,
-            "labels": None if self.stock.depth is None else self.runs, "sha256": sha256_of(self.pixels_path), "skipped": self.skipped,
+            "labels": labels, "sha256": sha256_of(self.pixels_path), "skipped": self.skipped,
         }))
         for path in (self.journal, self.listing):
             path.unlink(missing_ok=True)

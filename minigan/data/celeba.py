@@ -16,7 +16,8 @@ from minigan.data.published import Published, expect_published
 from minigan.errors import DataError, DataUnavailable
 
 PAGE = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-ARCHIVE = Published("img_align_celeba.zip", 1443490838, "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74", PAGE)
+ARCHIVE = Published("img_align_celeba.zip", 1443490838,
+                    "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74", PAGE)
 FOLDER = "img_align_celeba"
 COUNT = 202_599
 BELOW = ("celeba", "CelebA", "")
@@ -38,7 +39,7 @@ def load_celeba(data_dir, shape: tuple[int, int, int], fit: Fit, limit: int | No
 
     def expect_all(count):
         if count != COUNT:
-            raise DataError(f"{path}: {count:,} pictures, CelebA has {COUNT:,}: for a part of it, or another, take the data set \"folder\"")
+            raise DataError(f"{path}: {count:,} pictures, CelebA has {COUNT:,}: for a part of it take the data set \"folder\"")
         if path.is_file():
             expect_published(path, ARCHIVE, cure=f"fetch it again from {PAGE}")
 

@@ -51,13 +51,13 @@ def load_cifar10(data_dir=None, *, progress: bool = True) -> tuple[np.ndarray, n
             path = download(ARCHIVE, cache_folder() / "cifar10", progress)
         except DataError as error:
             raise DataUnavailable(f"{vain}; {error}") from error
-    count = RECORDS * len(FILES)
+    count, size = RECORDS * len(FILES), RECORDS * (1 + 3 * SIDE * SIDE)
     images, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), np.empty(count, np.uint8)
     parts = _from_archive(path) if path.name == ARCHIVE.name else _from_folder(path)
     for name, content in parts:
         i = FILES.index(name)
-        if len(content) != RECORDS * (1 + 3 * SIDE * SIDE):
-            raise DataError(f"{path}: {name} is {len(content)} bytes long, expected {RECORDS * (1 + 3 * SIDE * SIDE)}: {_cure()}")
+        if len(content) != size:
+            raise DataError(f"{path}: {name} is {len(content)} bytes long, expected {size}: {_cure()}")
         records = np.frombuffer(content, np.uint8).reshape(RECORDS, -1)
         rows = slice(i * RECORDS, (i + 1) * RECORDS)
         labels[rows] = records[:, 0]

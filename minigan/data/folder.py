@@ -42,7 +42,8 @@ def load_folder(path, shape: tuple[int, int, int], fit: Fit, limit: int | None =
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     prepared = prepare(source, entry, shape, fit, limit, say, before)
     if prepared.skipped:
-        say(f"skipped {summary(prepared.skipped)} of {prepared.files:,} files that cannot be read; all of them in {entry / 'index.json'}")
+        say(f"skipped {summary(prepared.skipped)} of {prepared.files:,} files that cannot be read; "
+            f"all of them in {entry / 'index.json'}")
     return Dataset(name, prepared.images, prepared.labels, prepared.classes,
                    fingerprint(shape, prepared.sha256, prepared.labels), None)
 

@@ -67,7 +67,8 @@ SETS = {
     "fashion-mnist": IdxSet(
         "Fashion-MNIST", ("fashion-mnist", "fashion", "FashionMNIST/raw", ""),
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        0.2860, ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"), _files(
+        0.2860, ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        _files(
             (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
             (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
             (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
@@ -127,8 +128,9 @@ def _read(path, file, the_set, *, cure, name=None) -> np.ndarray:
     """One file as an array. Raises DataError unless it is the one that was published; see the top of this file."""
     name = name or path
     if file.packed is not None and _is_gzip(path):
-        wrong_set = f"put {the_set.title}'s own file there, {the_set.mirrors[0]}{file.name}.gz"
-        expect_published(path, Published(f"{file.name}.gz", *file.packed, the_set.mirrors[0]), name=name, cure=cure and wrong_set)
+        published = Published(f"{file.name}.gz", *file.packed, the_set.mirrors[0])
+        own = f"put {the_set.title}'s own file there, {published.url}"  # "delete it": it may be another set's, and whole
+        expect_published(path, published, name=name, cure=cure and own)
     array = read_idx(path, file.shape, sha256=file.sha256, name=name, cure=cure)
     if file.sha256 is None and len(file.shape) == 3 and abs(array.mean() / 255 - the_set.mean) > MEAN_OFF:
         raise DataError(f"{name}: its pixels are {array.mean() / 255:.3f} bright in the mean, {the_set.title}'s are "
