@@ -6,8 +6,9 @@ alone, so that the two numbers `epoch` and `position` are all that a checkpoint 
 
 While a batch is trained on, one background thread prepares the next, so that training does not
 wait for a disk. Pictures that are memory-mapped it reads from their file and not through the
-map: a disk that fails is then an error to catch, where a map would end the process.
-Reading in the order of the file was not measurably faster, cold or warm (benchmarks/data.py).
+map: a disk that fails is then an error to catch, where a map would end the process. The rows
+of a batch are read in its own order: in the file's they came no faster, neither from memory nor
+from an SSD. What training waits for a batch is measured by benchmarks/data.py.
 """
 
 from __future__ import annotations

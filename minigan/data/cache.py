@@ -5,15 +5,18 @@ A folder in the cache holds one set of pictures in one shape:
     pixels-*      count * h * w * c bytes: the readable pictures, in the order of their names
     index.json    which pictures these are, count, classes, labels, what was skipped, SHA-256 of the pixels.
                   Written last: without it the rest is work that was not finished
+    checked       length, times and number of the file of pixels when it was last compared with its SHA-256
     lock          locked by the process that works on the folder
 
 A finished file of pixels is never written again, only replaced: another process may be training on it.
-It is read and compared with its SHA-256 whenever it is opened, about 0.6 s for each GB.
+It is read and compared with its SHA-256 before it is first used and whenever anything has touched it since,
+which the system notes in a time (ctime) that a program cannot set: a look at that takes no time, a file that
+is not in memory half a minute a GB on a slow disk.
 """
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +86,7 @@ def _open(folder, stock, shape) -> Prepared:
         if (index["version"], index["source"]) != (VERSION, stock.fingerprint):
             raise _Stale("the pictures have changed since they were prepared")
         count, classes, runs = index["count"], index["classes"], index["labels"]
-        if not (path.stat().st_size == count * row > 0 and sha256_of(path) == index["sha256"]):
+        if not (path.stat().st_size == count * row > 0 and _is_whole(path, index["sha256"], folder / "checked")):
             raise _Stale("what was prepared of the pictures is damaged")
         labels = None if runs is None else _labels(runs, count, len(classes))
         images = np.memmap(path, np.uint8, "r", shape=(count, *shape))
@@ -93,6 +96,20 @@ def _open(folder, stock, shape) -> Prepared:
         raise _Stale("what was prepared of the pictures is gone" if (folder / "index.json").is_file() else "") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _Stale("what was prepared of the pictures is damaged") from error
+
+
+def _is_whole(path, sha256, checked) -> bool:
+    """Whether the file has this hash; it is read only if it may have changed since `checked` was written. Raises OSError."""
+    status = path.stat()
+    stamp = f"{sha256} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}\n".encode()
+    with suppress(OSError):
+        if checked.read_bytes() == stamp:
+            return True
+    if sha256_of(path) != sha256:
+        return False
+    with suppress(OSError):  # a cache that may only be read is read again each time
+        checked.write_bytes(stamp)
+    return True
 
 
 def _labels(runs, count, classes) -> np.ndarray:
