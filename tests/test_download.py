@@ -16,8 +16,9 @@ from tqdm import tqdm
 from minigan.data import download, mnist
 from minigan.data.download import fetch
 from minigan.data.idx import read_idx
-from minigan.data.mnist import DataUnavailable, cache_folder, load_mnist
-from minigan.errors import DataError
+from minigan.data.mnist import load_mnist
+from minigan.data.places import cache_folder
+from minigan.errors import DataError, DataUnavailable
 
 from tests.test_mnist import GOOD, GOOD_LABELS, HTML, SHAPE, SMALL, flipped, is_the_small_set, refusal, sha
 
@@ -409,11 +410,11 @@ def home(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("MINIGAN_DATA", str(tmp_path / "pictures"))
-    monkeypatch.setattr(mnist, "FILES", SMALL)
+    monkeypatch.setitem(mnist.SETS, "mnist", mnist.SETS["mnist"]._replace(files=SMALL))
 
 
 def use(monkeypatch, *mirrors):
-    monkeypatch.setattr(mnist, "MIRRORS", mirrors)
+    monkeypatch.setitem(mnist.SETS, "mnist", mnist.SETS["mnist"]._replace(mirrors=mirrors))
 
 
 def test_load_mnist_downloads_once_into_the_cache(home, mirror, monkeypatch):

@@ -16,6 +16,7 @@ import minigan.training
 from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli import main
 from minigan.data import load_dataset
+from tests.pictures import dataset
 
 
 # -- in the library -----------------------------------------------------------
@@ -224,7 +225,7 @@ def test_a_mistake_leaves_the_network_usable():
 @pytest.fixture
 def pictures(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), np.uint8)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: (images, "mnist", None))
+    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images))
 
 
 SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
@@ -245,7 +246,7 @@ def files(folder):
 
 @pytest.mark.parametrize("options, message", (
     (["--preset", "mnits"], "unknown preset 'mnits': choose one of mnist, fredriksson-mnist"),
-    (["--dataset", "cifar"], "--dataset must be one of auto, mnist, strokes, got 'cifar'"),
+    (["--dataset", "cifar"], "--dataset must be one of auto, mnist, fashion-mnist, kmnist, cifar10, svhn, celeba, folder, strokes, got 'cifar'"),
     (["--backend", "torch"], "--backend must be one of numpy, cupy, got 'torch'"),
     (["--z", "cauchy"], "--z must be one of normal, uniform, got 'cauchy'"),
     (["--batch-size", "1"], "--batch-size must be a whole number of at least 2, got 1"),
@@ -522,17 +523,17 @@ def test_one_flipped_bit_in_mnist(tmp_path, capsys):
 
 
 def test_auto_falls_back_only_where_mnist_cannot_be_had(monkeypatch):
-    monkeypatch.setattr("minigan.data.strokes", lambda n: (np.zeros((n, 28, 28, 1), np.uint8), None))
+    monkeypatch.setattr("minigan.data.dataset.strokes", lambda n: (np.zeros((n, 28, 28, 1), np.uint8), np.zeros(n, np.uint8)))
 
     def load(error):
-        def fail(data_dir):
+        def fail(name, data_dir):
             raise error
 
-        monkeypatch.setattr("minigan.data.load_mnist", fail)
+        monkeypatch.setattr("minigan.data.dataset.load_idx_set", fail)
 
     load(mg.DataUnavailable("no network"))
-    images, name, note = load_dataset("auto")
-    assert len(images) == 60_000 and name == "strokes" and "NOT on MNIST: no network" in note
+    data = load_dataset("auto")
+    assert len(data.images) == 60_000 and data.name == "strokes" and "NOT on MNIST: no network" in data.note
     with pytest.raises(mg.DataUnavailable):
         load_dataset("mnist")
     load(mg.DataError("x is damaged"))

@@ -14,8 +14,9 @@ import pytest
 
 from minigan.data import mnist
 from minigan.data.idx import read_idx
-from minigan.data.mnist import DataUnavailable, cache_folder, load_mnist
-from minigan.errors import ConfigError, DataError
+from minigan.data.mnist import load_mnist
+from minigan.data.places import cache_folder
+from minigan.errors import ConfigError, DataError, DataUnavailable
 
 REAL_DATA = os.environ.get("MINIGAN_DATA")  # before the fixtures hide it
 SHAPE = (5, 28, 28)
@@ -222,7 +223,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr("minigan.data.download.PAUSE", 0)
-    monkeypatch.setattr(mnist, "FILES", SMALL)
+    monkeypatch.setitem(mnist.SETS, "mnist", mnist.SETS["mnist"]._replace(files=SMALL))
     return home
 
 
@@ -309,7 +310,7 @@ def test_damaged_is_an_error_and_no_reason_to_go_on(home, tmp_path, monkeypatch,
         monkeypatch.setenv("MINIGAN_DATA", str(folder))
     message = refusal(load_mnist, folder if place == "argument" else None, kind=DataError)
     assert message.startswith(f"{folder / 'train-labels-idx1-ubyte'}: SHA-256 is ")
-    assert message.endswith(f"delete it and fetch {mnist.MIRRORS[0]}train-labels-idx1-ubyte.gz")
+    assert message.endswith(f"delete it and fetch {mnist.SETS['mnist'].mirrors[0]}train-labels-idx1-ubyte.gz")
 
 
 def test_folder_of_the_files_name(home):

@@ -15,6 +15,7 @@ from PIL import Image
 
 import minigan.training
 from minigan.cli import main
+from tests.pictures import dataset
 from tests.strict_cupy import make_module
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), np.uint8)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: (images, "mnist", None))
+    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images))
 
 
 def train(*options):
@@ -145,7 +146,7 @@ def test_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
 def test_strokes_in_place_of_mnist_cannot_be_missed(tmp_path, capsys, monkeypatch):
     images = np.zeros((40, 28, 28, 1), np.uint8)
     note = "training on Strokes, NOT on MNIST: no network"
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: (images, "strokes", note))
+    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images, "strokes", note))
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
     assert f"*** NOTE: {note} ***" in capsys.readouterr().out
     record = json.loads((tmp_path / "a/config.json").read_text())
@@ -171,7 +172,7 @@ def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkey
     assert [row["step"] for row in rows(tmp_path / "a")] == ["1", "2", "3"]
     monkeypatch.undo()
     images = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), np.uint8)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: (images, "mnist", None))
+    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images))
     assert main(["train", "--resume", str(tmp_path / "a")]) == 0
     assert train("--steps", 8, "--out", tmp_path / "b") == 0
     assert (tmp_path / "a/generator.npz").read_bytes() == (tmp_path / "b/generator.npz").read_bytes()

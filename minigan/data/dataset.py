@@ -1,0 +1,104 @@
+"""What a data set is, and how each is loaded by its name."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigan.checks import expect_size
+from minigan.data.fit import fit_arrays, parse_fit
+from minigan.data.mnist import SETS, load_idx_set
+from minigan.data.strokes import strokes
+from minigan.errors import ConfigError, DataUnavailable
+
+DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn", "celeba", "folder", "strokes")
+STROKES = 60_000  # pictures: as many as MNIST has
+IMAGES = {  # training pictures of the sets whose number is known
+    "mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "svhn": 73_257, "celeba": 202_599,
+    "strokes": STROKES,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures in memory or memory-mapped, all of one shape."""
+
+    name: str                  # "mnist", "folder", ...: never "auto"
+    images: np.ndarray         # (count, h, w, c) uint8
+    labels: np.ndarray | None  # (count,) integers from 0, or None
+    classes: tuple[str, ...]   # names of the labels, () without
+    fingerprint: str           # short hex text: the same pixels and labels give the same
+    note: str | None           # a line that the user must not miss, or None
+
+
+def load_dataset(name: str, data_dir=None, *, image_shape: tuple[int, int, int] = (28, 28, 1), images=None,
+                 fit: str = "crop", limit: int | None = None, say: Callable[[str], object] = print) -> Dataset:
+    """Load the training pictures of a set, in the shape that is asked for.
+
+    name         one of DATASETS. "auto": MNIST where it is found or can be downloaded, and else Strokes,
+                 with a note that says so; with images= it is "folder"
+    data_dir     folder with the set's files, or with a sub-folder of the set's name that has them; None:
+                 $MINIGAN_DATA, then the cache folder, then a download, where there is one
+    image_shape  (h, w, c), c 1 or 3
+    images       for "folder": the folder or .zip of pictures
+    fit          how pictures of another size or aspect come to it; see fit.py
+    limit        only the first so many pictures of the set
+    say          called with each line for the user
+    Raises DataError: damaged files, or none where data_dir says; DataUnavailable: found nowhere
+    and not to be had; ConfigError, ShapeError: arguments that do not fit.
+    """
+    if name not in DATASETS:
+        raise ConfigError(f"the data set must be one of {', '.join(DATASETS)}, got {name!r}")
+    if len(image_shape) != 3 or image_shape[2] not in (1, 3):
+        raise ConfigError(f"image_shape must be (h, w, 1 or 3), got {image_shape}")
+    shape = tuple(expect_size("image_shape: each number", size) for size in image_shape)
+    parsed = parse_fit(fit)
+    if limit is not None:
+        limit = expect_size("limit", limit)
+    if name == "auto" and images is not None:
+        name = "folder"
+    if (name == "folder") != (images is not None):
+        raise ConfigError('the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
+                          f"got {name!r} with {images!r}")
+    if name == "folder":
+        from minigan.data.folder import load_folder
+
+        return load_folder(images, shape, parsed, limit, say=say)
+    if name == "celeba":
+        from minigan.data.celeba import load_celeba
+
+        return load_celeba(data_dir, shape, parsed, limit, say)
+    note = None
+    if name == "auto":
+        try:
+            name, (pictures, labels, classes) = "mnist", _load("mnist", data_dir, limit)
+        except DataUnavailable as error:
+            name, (pictures, labels, classes) = "strokes", _load("strokes", None, limit)
+            note = f"training on Strokes, digits that minigan draws itself, NOT on MNIST: {error}"
+    else:
+        pictures, labels, classes = _load(name, data_dir, limit)
+    pictures, labels = fit_arrays(pictures[:limit], shape, parsed), labels[:limit]
+    pixels = hashlib.sha256(np.ascontiguousarray(pictures)).hexdigest()
+    return Dataset(name, pictures, labels, classes, fingerprint(shape, pixels, labels), note)
+
+
+def _load(name, data_dir, limit) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """-> images as the set has them, labels, classes. All of them, where it is no less work to have the first."""
+    if name == "strokes":
+        return *strokes(min(STROKES, limit or STROKES)), tuple("0123456789")
+    if name == "cifar10":
+        from minigan.data.cifar import CLASSES, load_cifar10
+
+        return *load_cifar10(data_dir), CLASSES
+    if name == "svhn":
+        from minigan.data.svhn import load_svhn
+
+        return *load_svhn(data_dir), tuple("0123456789")
+    return *load_idx_set(name, data_dir), SETS[name].classes
+
+
+def fingerprint(shape: tuple[int, int, int], pixels_sha256: str, labels: np.ndarray | None) -> str:
+    """-> 16 hex digits."""
+    numbers = b"" if labels is None else labels.astype("<i4").tobytes()
+    return hashlib.sha256(f"{shape} {pixels_sha256} ".encode() + numbers).hexdigest()[:16]

@@ -1,0 +1,278 @@
+"""Every kind of picture, with known pixels; every kind of damage, with a reason."""
+
+import io
+import struct
+import threading
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from minigan.data.decode import Unreadable, decode
+from minigan.data.fit import parse_fit
+
+CROP, SQUASH = parse_fit("crop"), parse_fit("squash")
+RGB = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+GREY = RGB[..., 0]
+
+
+def saved(picture, kind="PNG", **options):
+    file = io.BytesIO()
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def decoded(content, shape=(6, 5, 3), fit=CROP):
+    return decode(io.BytesIO(content), shape, fit)
+
+
+def luminance(rgb):
+    return np.asarray(Image.fromarray(rgb).convert("L"))[..., np.newaxis]
+
+
+def smooth(width, height):
+    """A picture that JPEG hardly changes."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, np.full_like(x, 99)], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ("PNG", "BMP"))
+def test_colour_and_grey_as_they_are(kind):
+    np.testing.assert_array_equal(decoded(saved(RGB, kind)), RGB)
+    np.testing.assert_array_equal(decoded(saved(RGB, kind), (6, 5, 1)), luminance(RGB))
+    np.testing.assert_array_equal(decoded(saved(GREY, kind), (6, 5, 1))[..., 0], GREY)
+    np.testing.assert_array_equal(decoded(saved(GREY, kind)), np.repeat(GREY[..., None], 3, axis=2))
+
+
+@pytest.mark.skipif(not features.check("webp"), reason="Pillow without WebP")
+def test_webp():
+    np.testing.assert_array_equal(decoded(saved(RGB, "WEBP", lossless=True)), RGB)
+    alpha = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+    alpha[2:4, :, 3] = 0
+    wanted = RGB.copy()
+    wanted[2:4] = 255
+    np.testing.assert_array_equal(decoded(saved(alpha, "WEBP", lossless=True, exact=True)), wanted)
+
+
+def test_jpeg_is_what_pillow_makes_of_it():
+    for picture in (smooth(50, 60), smooth(50, 60)[..., 0]):
+        content = saved(picture, "JPEG", quality=95)
+        theirs = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        np.testing.assert_array_equal(decoded(content, (60, 50, 3)), theirs)
+        assert np.abs(theirs.astype(int) - np.broadcast_to(picture.reshape(60, 50, -1), (60, 50, 3))).max() < 9
+
+
+def test_one_bit():
+    black_and_white = Image.fromarray(GREY).convert("1")
+    for kind in ("PNG", "BMP", "GIF"):
+        np.testing.assert_array_equal(decoded(saved(black_and_white, kind), (6, 5, 1))[..., 0], np.asarray(black_and_white) * np.uint8(255))
+
+
+def test_sixteen_bits():
+    wide = (GREY.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(decoded(saved(wide), (6, 5, 1))[..., 0], GREY)
+    np.testing.assert_array_equal(decoded(saved(wide))[..., 1], GREY)
+    levels = np.array([[0, 1, 128, 129, 257, 385, 386, 32768, 65535]], np.uint16)
+    np.testing.assert_array_equal(decoded(saved(levels), (1, 9, 1))[0, :, 0], np.rint(levels[0] / 257))
+
+
+def test_palettes():
+    palette = Image.fromarray(RGB).quantize(16)
+    wanted = np.asarray(palette.convert("RGB"))
+    for kind in ("PNG", "GIF", "BMP"):
+        np.testing.assert_array_equal(decoded(saved(palette, kind)), wanted)
+        np.testing.assert_array_equal(decoded(saved(palette, kind), (6, 5, 1)), luminance(wanted))
+    clear = int(palette.getpixel((1, 2)))
+    wanted = wanted.copy()
+    wanted[np.asarray(palette) == clear] = 255
+    for kind in ("PNG", "GIF"):
+        np.testing.assert_array_equal(decoded(saved(palette, kind, transparency=clear)), wanted)
+    half = bytes([128] * 256)  # an alpha for each colour of the palette
+    blended = decoded(saved(palette, "PNG", transparency=half)).astype(int)
+    assert np.abs(blended - (np.asarray(palette.convert("RGB")) * (128 / 255) + 255 * (127 / 255))).max() <= 1
+
+
+def test_transparency_lies_on_white():
+    alpha = np.array([[0, 255, 128, 51, 204]] * 6, np.uint8)
+    wanted = 255 + (RGB.astype(float) - 255) * (alpha / 255)[..., None]
+    made = decoded(saved(np.dstack([RGB, alpha])))
+    assert np.abs(made - wanted).max() <= 1
+    np.testing.assert_array_equal(made[:, 0], 255)
+    np.testing.assert_array_equal(made[:, 1], RGB[:, 1])
+    grey = decoded(saved(np.dstack([GREY, alpha])), (6, 5, 1))[..., 0]
+    assert np.abs(grey - (255 + (GREY.astype(float) - 255) * (alpha / 255))).max() <= 1
+    for picture, clear in ((RGB, tuple(map(int, RGB[1, 1]))), (GREY, int(GREY[1, 1]))):  # one colour stands for nothing
+        made = decoded(saved(picture, transparency=clear))
+        np.testing.assert_array_equal(made[1, 1], 255)
+        np.testing.assert_array_equal(made[0, 0], RGB[0, 0] if picture is RGB else [GREY[0, 0]] * 3)
+
+
+def test_transparent_pixels_lend_their_neighbours_no_colour():
+    """A red picture with green behind full transparency: half as large, it is red and white and no green."""
+    picture = np.zeros((8, 8, 4), np.uint8)
+    picture[..., 1] = 255
+    picture[::2] = [255, 0, 0, 255]
+    made = decoded(saved(picture), (4, 4, 3))
+    assert np.all(made[..., 0] >= 254) and np.abs(made[..., 1].astype(int) - made[..., 2]).max() <= 1
+
+
+def test_cmyk():
+    cmyk = Image.fromarray(smooth(50, 60)).convert("CMYK")
+    content = saved(cmyk, "JPEG", quality=95)
+    np.testing.assert_array_equal(decoded(content, (60, 50, 3)), np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+    assert np.abs(decoded(content, (60, 50, 3)).astype(int) - smooth(50, 60)).mean() < 4
+
+
+ORIENTED = {  # how the rows of the file become the rows that are seen
+    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: np.rot90,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+def test_exif(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wanted = ORIENTED[orientation](RGB)
+    np.testing.assert_array_equal(decoded(saved(RGB, exif=exif), wanted.shape), wanted)
+    content = saved(smooth(80, 120), "JPEG", quality=95, exif=exif)
+    wanted = ORIENTED[orientation](smooth(80, 120))
+    assert np.abs(decoded(content, wanted.shape).astype(int) - wanted).max() < 9
+    small = Image.fromarray(np.ascontiguousarray(wanted)).resize((15, 10), Image.Resampling.BILINEAR)
+    assert np.abs(decoded(content, (10, 15, 3), SQUASH).astype(int) - np.asarray(small)).max() < 12  # by way of draft
+
+
+@pytest.mark.parametrize("exif", (
+    b"Exif\0\0nonsense", b"", b"Exif\0\0II*\0\xff\xff\xff\xff",
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",  # orientation 99
+))  # fmt: skip
+def test_exif_that_means_nothing_turns_nothing(exif):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(decoded(saved(RGB, exif=exif)), RGB)
+
+
+def test_first_frame():
+    frames = [Image.fromarray(np.full((6, 5, 3), value, np.uint8)) for value in (10, 200, 90)]
+    for kind in ("GIF", "PNG", *(["WEBP"] if features.check("webp") else [])):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        content = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        np.testing.assert_array_equal(decoded(content), 10)
+
+
+def test_two_pictures_in_one_jpeg():
+    content = io.BytesIO()
+    Image.fromarray(smooth(50, 60)).save(content, "MPO", save_all=True, append_images=[Image.new("RGB", (50, 60))], quality=95)
+    assert np.abs(decoded(content.getvalue(), (60, 50, 3)).astype(int) - smooth(50, 60)).max() < 9
+
+
+def test_a_large_jpeg_is_decoded_at_twice_the_size_at_least(monkeypatch):
+    content = saved(smooth(800, 640), "JPEG", quality=95)
+    sizes = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda self, *args, **options: sizes.append(self.size) or resize(self, *args, **options))
+    for wanted, drafted in ((32, (80, 80)), (40, (80, 80)), (41, (160, 160)), (160, (320, 320)), (161, (640, 640)), (640, None)):
+        sizes.clear()
+        made = decoded(content, (wanted, wanted, 3))
+        assert sizes == ([drafted] if drafted else [])
+        exact = np.asarray(Image.fromarray(smooth(800, 640)[:, 80:720]).resize((wanted, wanted), Image.Resampling.BILINEAR))
+        assert np.abs(made.astype(int) - exact).max() < 12
+    sizes.clear()
+    decoded(content, (32, 32, 3), parse_fit("centre:400"))
+    assert sizes == [(400, 400)]  # these are pixels of the whole picture
+
+
+def test_any_size_comes_to_the_shape():
+    for size in ((1, 1), (1, 300), (300, 1), (5, 6), (31, 33), (400, 300)):
+        for kind in ("PNG", "JPEG"):
+            for c in (1, 3):
+                for fit in (CROP, SQUASH):
+                    assert decoded(saved(smooth(*size), kind), (7, 9, c), fit).shape == (7, 9, c)
+
+
+# -- damage -------------------------------------------------------------------------------------
+
+
+def reason(content, shape=(6, 5, 3), fit=CROP):
+    with pytest.raises(Unreadable) as caught:
+        decoded(content, shape, fit)
+    text = str(caught.value)
+    assert text and "\n" not in text and len(text) <= 200 and "0x" not in text
+    return text
+
+
+def bomb(width, height):
+    """A PNG that announces so many pixels and holds a few."""
+    def chunk(kind, content):
+        return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+
+
+def test_what_is_no_picture():
+    for content in (b"", b"not a picture", b"<svg/>", bytes(1000), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\x89PNG\r\n\x1a\n"):
+        assert "not a picture" in reason(content)
+    tiff = io.BytesIO()
+    Image.fromarray(RGB).save(tiff, "TIFF")
+    assert "not a picture" in reason(tiff.getvalue())  # Pillow could
+
+
+def test_cut_off():
+    for kind in ("JPEG", "PNG", "BMP"):
+        content = saved(smooth(90, 90), kind)
+        for share in (0.2, 0.5, 0.9):
+            reason(content[: int(len(content) * share)], (90, 90, 3))
+
+
+@pytest.mark.parametrize("size", ((9500, 9500), (20000, 20000), (2**31 - 1, 2**31 - 1)))
+def test_bombs(size):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert reason(bomb(*size)).startswith("decompression bomb")
+
+
+def test_too_small_for_the_box():
+    assert reason(saved(RGB), (4, 4, 3), parse_fit("centre:108")) == "a picture of 5x6 is too small for centre:108"
+
+
+@pytest.mark.parametrize("kind", ("JPEG", "PNG", "BMP", "GIF", "WEBP"))
+def test_no_flipped_byte_lets_anything_else_out(kind):
+    if kind == "WEBP" and not features.check("webp"):
+        pytest.skip("Pillow without WebP")
+    content = saved(smooth(20, 20), kind)
+    rng = np.random.default_rng(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(600):
+            damaged = bytearray(content)
+            for position in rng.integers(0, min(len(content), 200), rng.integers(1, 4)):
+                damaged[position] = rng.integers(0, 256)
+            try:
+                assert decoded(bytes(damaged), (5, 5, 3)).shape == (5, 5, 3)
+            except Unreadable as error:
+                assert "\n" not in str(error)
+
+
+def test_whatever_pillow_raises(monkeypatch):
+    for error in (SyntaxError("x"), struct.error("x"), MemoryError(), RecursionError(), AttributeError("x"), KeyError("x"), zlib.error("x")):
+        def fail(*_, error=error, **__):
+            raise error
+        monkeypatch.setattr(Image, "open", fail)
+        reason(saved(RGB))
+
+
+def test_in_threads():
+    content, results = saved(smooth(300, 200), "JPEG"), []
+    wanted = decoded(content, (32, 32, 3))
+
+    def work():
+        results.append(all(np.array_equal(decoded(content, (32, 32, 3)), wanted) for _ in range(30)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 4
