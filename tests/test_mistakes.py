@@ -16,7 +16,7 @@ import minigan.training
 from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli import main
 from minigan.data import load_dataset
-from tests.pictures import dataset
+from tests.pictures import noise
 
 
 # -- in the library -----------------------------------------------------------
@@ -224,8 +224,7 @@ def test_a_mistake_leaves_the_network_usable():
 
 @pytest.fixture
 def pictures(monkeypatch):
-    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), np.uint8)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images))
+    monkeypatch.setattr(minigan.training, "load_dataset", noise(40))
 
 
 SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
@@ -245,7 +244,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("options, message", (
-    (["--preset", "mnits"], "unknown preset 'mnits': choose one of mnist, fredriksson-mnist"),
+    (["--preset", "mnits"], "unknown preset 'mnits': choose one of mnist, color32"),
     (["--dataset", "cifar"], "--dataset must be one of auto, mnist, fashion-mnist, kmnist, cifar10, svhn, celeba, folder, strokes, got 'cifar'"),
     (["--backend", "torch"], "--backend must be one of numpy, cupy, got 'torch'"),
     (["--z", "cauchy"], "--z must be one of normal, uniform, got 'cauchy'"),
@@ -276,7 +275,7 @@ def test_options(options, message, pictures, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, message", (
-    ([], "the following arguments are required: train|sample"),
+    ([], "the following arguments are required: train|sample|presets"),
     (["trian"], "invalid choice: 'trian'"),
     (["sample"], "the following arguments are required"),
     (["sample", "nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),

@@ -336,3 +336,21 @@ def test_winograd_allocates_nothing_once_warm(always_winograd):
     finally:
         tracemalloc.stop()
     assert peak < results + 200_000 < results + x.nbytes / 4
+
+
+@pytest.mark.parametrize("make", (lambda: mg.LeakyReLU(0.2), mg.ReLU, mg.Sigmoid, mg.Tanh))
+def test_activations_share_no_memory(make, monkeypatch):
+    """Threads run them side by side: scratch memory of the backend would be one for all, and a race."""
+    backend, layer = NumpyBackend("float32"), make()
+    net = mg.Sequential([layer])
+    net.setup((5,), backend=backend, rng=np.random.default_rng(0))
+
+    def refuse(*arguments):
+        raise AssertionError("scratch memory in an activation")
+
+    monkeypatch.setattr(backend, "scratch", refuse)
+    x = np.linspace(-2, 2, 15, dtype=np.float32).reshape(3, 5)
+    y, dx = np.empty_like(x), np.empty_like(x)
+    layer.forward_op(x, *layer.constants, y, backend)
+    layer.backward_op(x, y, *layer.constants, dx, backend)
+    assert np.all(np.isfinite(y)) and np.all(np.isfinite(dx))

@@ -15,7 +15,7 @@ from PIL import Image
 
 import minigan.training
 from minigan.cli import main
-from tests.pictures import dataset
+from tests.pictures import dataset, noise
 from tests.strict_cupy import make_module
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +24,7 @@ SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
-    images = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), np.uint8)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images))
+    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
 
 
 def train(*options):
@@ -69,7 +68,13 @@ def test_fixed_z(tmp_path):
     assert np.abs(pictures[1] - pictures[2]).mean() < np.abs(pictures[1] - pictures[1][::-1]).mean() / 4
 
 
-@pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist"))
+PRESETS = (  # every rule, optimizer and kind of layer is in one of them
+    "mnist", "fredriksson-mnist", "shibuya-mnist", "tensorflow-mnist", "radford-mnist-conditional", "jayathilaka-faces:sgd",
+    "jayathilaka-faces:rmsprop",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 def test_going_on_gives_the_same_bytes(preset, tmp_path):
     """Across the end of an epoch, with stops at, before and behind sample steps."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -146,7 +151,7 @@ def test_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
 def test_strokes_in_place_of_mnist_cannot_be_missed(tmp_path, capsys, monkeypatch):
     images = np.zeros((40, 28, 28, 1), np.uint8)
     note = "training on Strokes, NOT on MNIST: no network"
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images, "strokes", note))
+    monkeypatch.setattr(minigan.training, "load_dataset", lambda *names, **options: dataset(images, "strokes", note))
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
     assert f"*** NOTE: {note} ***" in capsys.readouterr().out
     record = json.loads((tmp_path / "a/config.json").read_text())
@@ -171,8 +176,7 @@ def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkey
     assert f"stopped after step 3, all is saved; go on with: --resume {tmp_path / 'a'}" in capsys.readouterr().out
     assert [row["step"] for row in rows(tmp_path / "a")] == ["1", "2", "3"]
     monkeypatch.undo()
-    images = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), np.uint8)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir: dataset(images))
+    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
     assert main(["train", "--resume", str(tmp_path / "a")]) == 0
     assert train("--steps", 8, "--out", tmp_path / "b") == 0
     assert (tmp_path / "a/generator.npz").read_bytes() == (tmp_path / "b/generator.npz").read_bytes()

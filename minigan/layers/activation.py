@@ -2,7 +2,8 @@
 
     y = f(x)        dx = dy·f'(x), with f'(x) written in y
 
-so that x need not be kept. Each activation's file has its f, its f' in y, and both as functions.
+so that x need not be kept. Each activation's file has its f, its f' in y, and both as functions. They use no
+memory but that of their arguments: a backend may run them on several parts of a batch at the same time.
 """
 
 from collections.abc import Callable

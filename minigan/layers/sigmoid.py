@@ -3,8 +3,8 @@
     y  = 1 / (1 + e^-x)
     dx = dy·y·(1 - y)
 
-e^-x overflows where x is far below 0, so there the fraction is expanded by e^x:
-    y = e^min(x, 0) / (1 + e^-|x|)        no exponent is ever positive
+e^-x overflows where x is far below 0, so there the exponent stops at the largest that the dtype
+can hold: y is then the smallest number that it has, near enough to 0, and no warning is given.
 
 A discriminator here ends in logits, without this layer: the loss takes them as they
 are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py).
@@ -12,18 +12,17 @@ are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py
 
 from minigan.layers.activation import Activation
 
+LARGEST_EXPONENT = {"float32": 88.0, "float64": 709.0}
+
 
 def sigmoid_forward(x, y, backend):
     """x any shape -> y written."""
     xp = backend.xp
-    divisor = backend.scratch("sigmoid divisor", x.shape)
-    xp.absolute(x, out=divisor)
-    xp.negative(divisor, out=divisor)
-    xp.exp(divisor, out=divisor)
-    xp.add(divisor, 1.0, out=divisor)
-    xp.minimum(x, 0.0, out=y)
+    xp.negative(x, out=y)
+    xp.minimum(y, LARGEST_EXPONENT[y.dtype.name], out=y)
     xp.exp(y, out=y)
-    xp.divide(y, divisor, out=y)
+    xp.add(y, 1.0, out=y)
+    xp.divide(1.0, y, out=y)
 
 
 def sigmoid_backward(dy, y, dx, backend):
