@@ -26,12 +26,12 @@ def peak_of_rounds(game, batches, rounds):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist"))
+@pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist", "shibuya-mnist", "tensorflow-mnist", "radford-mnist-conditional"))
 def test_a_training_step_allocates_nothing(preset):
     """Over the end of an epoch too, with its smaller last batch."""
     images = np.random.default_rng(0).integers(0, 256, (300, 28, 28, 1), np.uint8)
     game = Game(new_config(dict(preset=preset, width=8, batch_size=128)))
-    batches = Batches(images, 128)
+    batches = Batches(images, 128, labels=np.arange(300) % 10, low=game.preset.black)
     for _ in range(batches.per_epoch + 1):
         game.round(batches)
     assert peak_of_rounds(game, batches, 2 * batches.per_epoch) < ITERATORS

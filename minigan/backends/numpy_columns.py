@@ -31,11 +31,11 @@ class Columns:
         (h, w, c_in), (k_h, k_w, _, _) = x_shape, W_shape
         (top, bottom), (left, right) = padding
         self.padded = (h + top + bottom, w + left + right, c_in)
-        # output pixels so far apart share no pixel of x; and room for whole rows and columns of such patches,
+        # output pixels so far apart share no pixel of x; and room for whole patches, a multiple of their distance,
         # or NumPy takes them for overlapping and adds by way of a copy
         self.apart = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
         self.folded = tuple(
-            max(size, -(-out // apart) * apart * s)
+            -(-max(size, -(-out // apart) * apart * s) // (apart * s)) * apart * s
             for size, out, apart, s in zip(self.padded[:2], y_shape[:2], self.apart, stride, strict=True)
         )
         self.pixels, self.window = y_shape[0] * y_shape[1], k_h * k_w * c_in
