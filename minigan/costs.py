@@ -55,13 +55,14 @@ def step_flops(G: Sequential, D: Sequential, batch: int, rules: Rules) -> int:
     return batch * (rules.d_steps * of_discriminator + fakes + rules.generator_batch * of_generator)
 
 
-# -- estimates, fitted to what every preset took on two cores of a server: most within a third ----------
+# -- estimates, fitted to what the presets took on two cores of a server: all of them within a third -------
 
 INTERPRETER = 36 * 2**20  # bytes of a process before the first net
-STATES = 5.0  # arrays as large as the parameters: themselves, gradients, two moments, transformed filters
-HELD = 2.1  # Winograd's transforms and shared scratch, beside what the layers hold
-SHARE = 0.5  # of the GEMM rate that a step's operations reach
-PASSES = 4.0  # over what the layers hold
+STATES = 6.5  # arrays as large as the parameters: themselves, gradients, two moments, transformed filters
+HELD = 2.4  # times what the layers hold: Winograd's transforms and shared scratch come to it
+PRODUCTS = 0.65  # of the time that one large matrix product of as many operations takes: Winograd saves some
+PASSES = 25.0  # over memory, of the parameters and of what the layers hold
+OVERHEAD = 0.002  # s of a step, whatever its size
 
 
 @dataclass
@@ -114,4 +115,4 @@ def step_bytes(G: Sequential, D: Sequential, batch: int) -> float:
 def step_seconds(G: Sequential, D: Sequential, batch: int, rules: Rules, machine: Machine) -> float:
     """-> time of a round of the game on this machine's CPU, about."""
     passed = 4 * PASSES * (sum(G.count()) + sum(D.count()) + batch * (held_numbers(G) + held_numbers(D)))
-    return step_flops(G, D, batch, rules) / (SHARE * machine.flops) + passed / machine.bytes
+    return PRODUCTS * step_flops(G, D, batch, rules) / machine.flops + passed / machine.bytes + OVERHEAD
