@@ -1,36 +1,51 @@
 """Files that are whole or not there, and the state of a run as arrays.
 
 A file is written under another name in the same folder, flushed to the disk, and then
-renamed: at every instant the name shows the old file or the new one, never a part.
+renamed, and the folder is flushed too: at every instant, and also when the power fails, the
+name shows the old file or the new one, never a part.
 
 A checkpoint is one .npz without pickle: arrays by name, and everything else (step
-counts, generator states, position in the data) as one JSON text in the array "json".
+counts, generator states, position in the data) as one JSON text in the array "json". The archive's
+comment holds the SHA-256 of the content.
+
+A file may come from a stranger, or from a failing disk. So it is read here and not by numpy.load: a member
+must be stored as it is and declare no more than the file's own length holds, and an array must be of
+plain numbers and exactly as large as its header says.
 """
 
-import io
+import ast
+import hashlib
 import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from minigan.errors import RunError
 from minigan.layers import Sequential
 
-CURE = "delete it, and --resume takes the checkpoint before it"
+HASH = b"sha256:"  # before the hash in the archive's comment
+DTYPES = ("<f4", "<f8", "|u1")  # of the arrays that are written here
+LONGEST_HEADER = 10_000  # bytes of the text before an array
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """bytes -> file. Raises RunError, and leaves what was there, if it cannot be written."""
+def write_atomically(path: str | Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """bytes, or a function that writes into an open file -> file. Raises RunError, and leaves what was there, if it cannot be."""
     path = Path(path)
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False) as file:
+        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False) as file:
             temporary = file.name
-            file.write(content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if os.name == "posix":  # NamedTemporaryFile is for the owner alone; this is a file like any other
@@ -38,39 +53,90 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
+        flush_folder(path.parent)
     except BaseException as error:  # Ctrl-C too must leave no temporary file
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
         if not isinstance(error, OSError):
             raise
         raise RunError(f"cannot write {path}: {error.strerror or error}: free some space or choose another folder") from error
 
 
+def flush_folder(folder: Path) -> None:
+    """The new name of a file to the disk too. Where folders cannot be opened (Windows), the system does it by itself."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """name -> array, as an uncompressed .npz. The same arrays give the same bytes."""
-    memory = io.BytesIO()
-    np.savez(memory, **arrays)
-    write_atomically(path, memory.getvalue())
+
+    def write(file):
+        np.savez(file, **arrays)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.comment = HASH + content_hash(archive).encode()
+
+    write_atomically(path, write)
+
+
+def content_hash(archive: zipfile.ZipFile) -> str:
+    """-> hex digest of all members, names and contents."""
+    digest = hashlib.sha256()
+    for member in archive.infolist():
+        digest.update(f"{member.filename} {member.file_size} ".encode())
+        with archive.open(member) as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """.npz -> name -> array. Raises RunError for anything that is not such a file; never unpickles."""
+    """.npz -> name -> array, read only. Raises RunError for anything that save_arrays did not write, whole."""
     try:
-        with open(path, "rb") as file:  # ours to close: NumPy leaves its own open where the content is damaged
-            content = np.load(file, allow_pickle=False)
-            if not hasattr(content, "files"):
-                raise RunError(f"{path} is one array, not an .npz of named arrays: it was not written by minigan")
-            return {name: content[name] for name in content.files}
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            length, members = os.fstat(file.fileno()).st_size, archive.infolist()
+            names = [member.filename for member in members]
+            if len(set(names)) < len(names):
+                raise ValueError("two members of one name")
+            if sum(member.compress_size for member in members) > length:
+                raise ValueError("members longer than the file")
+            for member in members:
+                if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size or member.flag_bits & 1:
+                    raise ValueError(f"{member.filename[:80]!r} is compressed or encrypted")
+            if archive.comment.startswith(HASH) and archive.comment != HASH + content_hash(archive).encode():
+                raise ValueError("its content is not what its hash stands for")
+            return {member.filename.removesuffix(".npy"): read_array(archive.read(member)) for member in members}
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist: is this the folder of a run?") from error
     except OSError as error:
-        if isinstance(error, RunError):
-            raise
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, MemoryError) as error:
-        raise RunError(f"{path} is damaged or not an .npz file ({' '.join(str(error).split())}): {CURE}") from error
-    except Exception as error:  # zlib.error and the like: the zip module lets many kinds through
-        raise RunError(f"{path} is damaged ({type(error).__name__}): {CURE}") from error
+    except Exception as error:  # zipfile lets many kinds through
+        raise RunError(f"{path} is damaged, or not written by minigan ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def read_array(content: bytes) -> np.ndarray:
+    """One .npy file -> array, read only. Raises ValueError and the like unless it is of plain numbers and as long as it says.
+
+    magic \x93NUMPY, version 1 0, length of the header (2 bytes), header: the text of a Python dict, then the numbers
+    Source: numpy.lib.format
+    """
+    if content[:8] != b"\x93NUMPY\x01\x00":
+        raise ValueError("not an array")
+    start = 10 + int.from_bytes(content[8:10], "little")
+    if start > LONGEST_HEADER:
+        raise ValueError("the header of an array is too long")
+    header = ast.literal_eval(content[10:start].decode("latin1").strip())
+    if header.keys() != {"descr", "fortran_order", "shape"} or header["descr"] not in DTYPES or header["fortran_order"] is not False:
+        raise ValueError("an array of another kind")
+    dtype, shape = np.dtype(header["descr"]), header["shape"]
+    if not all(type(extent) is int and extent >= 0 for extent in shape) or prod(shape) * dtype.itemsize != len(content) - start:
+        raise ValueError("an array that is not as large as its header says")
+    return np.frombuffer(memoryview(content)[start:], dtype).reshape(shape)
 
 
 def network_state(net: Sequential) -> dict[str, np.ndarray]:
@@ -114,7 +180,7 @@ def unpack(
     """The reverse of pack -> sections, record. Raises RunError."""
     try:
         record = json.loads(arrays["json"].tobytes())
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise RunError(f"{source} holds no record of a run: it is not a checkpoint of minigan") from error
     sections = {}
     for name, array in arrays.items():

@@ -7,9 +7,12 @@
         samples/step-*.png    what G makes of the same fixed z
         checkpoints/*.npz     everything, to go on bit for bit; the newest two
         generator.npz         G alone, by parameter names, for sampling
+        lock                  locked by the process that trains here; it means nothing by being there
 """
 
 import csv
+import errno
+import io
 import json
 import os
 import re
@@ -17,16 +20,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from minigan.checkpoint import CURE, load_arrays, pack, save_arrays, unpack, write_atomically
+from minigan.checkpoint import load_arrays, pack, save_arrays, unpack, write_atomically
 from minigan.config import config_from_record
 from minigan.errors import MiniganError, RunError
 from minigan.images import grid, save_png
+from minigan.locks import try_lock, unlock
 
 KEEP = 2  # checkpoints that stay
 OWN = re.compile(r"step-(\d+)\.npz")
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
 MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")
-COLUMNS = ("step", "epoch", *MEASURED, "images_per_s")
+COLUMNS = ("step", "epoch", *MEASURED, "images_per_s", "sample_spread", "top_class")
 
 
 class Run:
@@ -47,8 +51,6 @@ class Run:
             taken = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
         except OSError as error:
             raise RunError(f"cannot look into {self.folder}: {error.strerror}: choose another folder with --out") from error
-        if taken and self.config_file.exists() and not self.found_checkpoints():
-            raise RunError(f"{self.folder} holds a run that never began: delete it, or choose another folder with --out")
         if taken:
             raise RunError(f"{self.folder} exists already: go on with --resume {self.folder}, or choose another with --out")
 
@@ -63,6 +65,7 @@ class Run:
             try:
                 run.folder.mkdir(parents=True, exist_ok=not another_name)
                 run.expect_free()
+                run.save_config(config, about)  # first: from here on a killed run can be gone on with
                 run.samples.mkdir()
                 run.checkpoints.mkdir()
                 break
@@ -75,9 +78,23 @@ class Run:
                 raise
             except OSError as error:
                 raise RunError(f"cannot make the folder {run.folder}: {error.strerror}: choose another with --out") from error
-        run.save_config(config, about)
         write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
         return run
+
+    @contextmanager
+    def locked(self):
+        """While this process trains here. Raises RunError where another one does."""
+        try:
+            file = open(self.folder / "lock", "ab")
+        except OSError as error:
+            raise RunError(f"cannot write into {self.folder}: {error.strerror}") from error
+        with file:
+            if not try_lock(file):
+                raise RunError(f"another process is training in {self.folder}: wait for it, or start another run with --out")
+            try:
+                yield
+            finally:
+                unlock(file)
 
     def save_config(self, config, about):
         """Write config.json: the options, and what else there is to know of the run."""
@@ -102,10 +119,27 @@ class Run:
         """Write checkpoint and generator.npz, and let go of old checkpoints. Raises RunError."""
         sections, record = game.state()
         record |= {"step": step, "epoch": batches.epoch, "position": batches.position}
-        save_arrays(self.checkpoints / f"step-{step:08d}.npz", pack(sections, record))
+        with suppress(OSError):  # told by save_arrays
+            self.checkpoints.mkdir(exist_ok=True)
         save_arrays(self.generator_file, sections["G"])
+        save_arrays(self.checkpoints / f"step-{step:08d}.npz", pack(sections, record))  # last: with it the step is done
         for old in self.found_checkpoints()[:-KEEP]:
-            old.unlink(missing_ok=True)
+            with suppress(OSError):  # one too many does no harm
+                old.unlink(missing_ok=True)
+
+    def keep_newest(self):
+        """Put a copy of the newest checkpoint aside, where `save` does not let go of it -> its path. Raises RunError."""
+        found = self.found_checkpoints()
+        if not found:
+            return None
+        kept = found[-1].with_name(f"kept-{found[-1].name}")
+        try:
+            write_atomically(kept, found[-1].read_bytes())
+        except OSError as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(f"cannot read {found[-1]}: {error.strerror or error}") from error
+        return kept
 
     def found_checkpoints(self):
         """-> paths of the run's own checkpoints, oldest first; a copy under another name is the user's."""
@@ -117,23 +151,40 @@ class Run:
             raise RunError(f"cannot look into {self.checkpoints}: {error.strerror}") from error
         return sorted(names, key=lambda path: int(OWN.fullmatch(path.name)[1]))
 
-    def load(self, game, batches):
-        """Put the newest checkpoint back -> its step. Raises RunError, before anything is changed on the disk."""
+    def load(self, game, batches, say):
+        """Put the newest checkpoint that is whole back -> its step; 0 where the run was stopped before it wrote any.
+
+        say  told which ones are passed over, and why
+        Raises RunError where none can be used. Nothing is changed on the disk.
+        """
         found = self.found_checkpoints()
-        if not found:
-            raise RunError(f"{self.folder} holds no checkpoint to go on from: the run never began; start anew with --out")
-        sections, record = unpack(load_arrays(found[-1]), found[-1])
+        for path in reversed(found):
+            try:
+                sections, record = unpack(load_arrays(path), path)
+                return self.restore(game, batches, sections, record, path)
+            except RunError as error:
+                trouble = error
+                say(f"passing over a checkpoint: {error}")
+        if found:
+            raise RunError(f"no checkpoint in {self.checkpoints} can be used ({trouble}): start another run with --out")
+        return 0
+
+    def restore(self, game, batches, sections, record, path):
+        """What a checkpoint holds into the game and its batches -> its step. Raises RunError."""
         try:
             step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
             batches.seek(epoch, position)
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{found[-1]} is not a whole checkpoint of minigan ({error!r}): {CURE}") from error
-        game.load(sections, record, found[-1])
-        self.forget_after(step)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunError(f"{path} is not a whole checkpoint of minigan ({error!r})") from error
+        game.load(sections, record, path)
         return step
 
     def forget_after(self, step):
-        """Drop what a stopped run logged after its last checkpoint: it will be done again."""
+        """Drop what a stopped run logged after its last checkpoint: it will be done again. And writes that were cut off."""
+        for folder in (self.folder, self.samples, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                with suppress(OSError):
+                    path.unlink()
         try:
             rows = self.metrics_file.read_text("utf-8", errors="replace").splitlines()[1:]
         except FileNotFoundError:
@@ -145,29 +196,38 @@ class Run:
 
     @contextmanager
     def metrics(self):
-        """-> function that appends rows, each a dict by COLUMNS. Raises RunError."""
+        """-> function append(rows, sync=False), rows each a dict by COLUMNS; sync: to the disk, whatever happens to the machine.
+
+        Raises RunError where they cannot be written; they are kept then, and written with the next ones.
+        """
 
         def trouble(error):
-            return RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space and --resume")
+            return RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space")
 
         try:
-            file = open(self.metrics_file, "a", newline="", encoding="utf-8")
+            file = open(self.metrics_file, "ab", buffering=0)
         except OSError as error:
             raise trouble(error) from error
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        waiting = []
 
-        def append(rows):
+        def append(rows, sync=False):
+            text = io.StringIO()
+            csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n").writerows(rows)
+            waiting.append(text.getvalue().encode())
             try:
-                writer.writerows(rows)
-                file.flush()
+                good = os.fstat(file.fileno()).st_size
+                content = b"".join(waiting)
+                if file.write(content) != len(content):  # a disk that is full takes a part
+                    file.truncate(good)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                waiting.clear()
+                if sync:
+                    os.fsync(file.fileno())
             except OSError as error:
                 raise trouble(error) from error
 
-        try:
+        with file:
             yield append
-        finally:
-            with suppress(OSError):  # what could not be written is told by `append`
-                file.close()
 
     def save_samples(self, pictures, step, shape):
         """pictures (n, h, w, c) uint8 -> samples/step-*.png, a grid of this shape (rows, columns). Raises RunError."""

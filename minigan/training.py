@@ -5,17 +5,20 @@ depends on how often another was asked.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minigan import optimizers
+from minigan.alarms import Alarms
+from minigan.astray import find_astray
 from minigan.backends import get_backend
-from minigan.checkpoint import CURE, load_network, network_state
+from minigan.checkpoint import load_network, network_state
 from minigan.config import EPOCH, Config, new_config, resumed_config, versions
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
 from minigan.errors import ConfigError, DataError, MiniganError, RunError
@@ -149,8 +152,8 @@ class Game:
             self.z_generator.bit_generator.state = generators["z"]
         except MiniganError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{source} is not a whole checkpoint of minigan ({error!r}): {CURE}") from error
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise RunError(f"{source} is not a whole checkpoint of minigan ({error!r})") from error
 
 
 def train(
@@ -193,30 +196,41 @@ def train(
         say(f"one step on {data.name}: " + ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES))
         say(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
         return None
-    if resume is not None:
-        if about.get("data") != data.fingerprint:
-            raise DataError(
-                f"the images are not those that the run began with ({about.get('data')} then, {data.fingerprint} now): "
-                "put them back as they were, or start another run with --out"
-            )
-        step = run.load(game, batches)
-        say(f"going on from step {step} of {run.folder}")
-        if step >= last_step:
-            say(f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs")
-            return run
-        about["resumed"] = [*about.get("resumed", []), {"step": step, "versions": versions(game.backend)}]
-        run.save_config(config, about)
-    else:
-        step = 0
+    if resume is None:
         config = replace(config, dataset=data.name)  # what `auto` came to: a resumed run must not choose again
         about = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
         run = run.create(config, about, another_name=out is None)
-        run.save_real(real_pictures(game, data), game.preset.grid)
-    say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
-    sample_every = max(1, round(epoch)) if config.sample_every == EPOCH else config.sample_every
-    loop(game, batches, run, step, last_step, sample_every, say)
+    with run.locked():
+        step = 0 if resume is None else go_on(run, config, about, game, batches, data, last_step, say)
+        if step == 0:
+            run.save_real(real_pictures(game, data), game.preset.grid)
+        if step >= last_step:
+            say(f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs")
+            return run
+        say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
+        sample_every = max(1, round(epoch)) if config.sample_every == EPOCH else config.sample_every
+        loop(game, batches, run, step, last_step, sample_every, Alarms(data), say)
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
     return run
+
+
+def go_on(
+    run: Run, config: Config, about: dict[str, Any], game: Game, batches: Batches, data: Dataset, last_step: int,
+    say: Callable[[str], object],
+) -> int:  # fmt: skip
+    """Take a run up again where it stopped -> the step that it stands at. Raises RunError, DataError."""
+    if about.get("data") != data.fingerprint:
+        raise DataError(
+            f"the images are not those that the run began with ({about.get('data')} then, {data.fingerprint} now): "
+            "put them back as they were, or start another run with --out"
+        )
+    step = run.load(game, batches, say)
+    say(f"going on from step {step} of {run.folder}")
+    if step < last_step:
+        run.forget_after(step)
+        about["resumed"] = [*about.get("resumed", []), {"step": step, "versions": versions(game.backend)}]
+        run.save_config(config, about)
+    return step
 
 
 def load_data(config: Config, preset: Preset, data_dir: str | None, say: Callable[[str], object]) -> Dataset:
@@ -229,9 +243,10 @@ def load_data(config: Config, preset: Preset, data_dir: str | None, say: Callabl
     data = load_dataset(
         name, data_dir, image_shape=config.image_shape, images=config.images, fit=config.fit, limit=config.limit, say=say
     )
-    if preset.classes and (data.labels is None or len(data.classes) != preset.classes):
+    classes = 0 if data.labels is None else len(np.unique(data.labels))
+    if preset.classes and (classes != preset.classes or len(data.classes) != preset.classes):
         raise ConfigError(
-            f"preset {preset.name} learns {preset.classes} classes, and {data.name} has {len(data.classes)}: "
+            f"preset {preset.name} learns {preset.classes} classes, and the images of {data.name} are of {classes}: "
             "take mnist, fashion-mnist, kmnist, or a folder with that many sub-folders"
         )
     return data
@@ -247,14 +262,33 @@ def real_pictures(game: Game, data: Dataset) -> np.ndarray:
 
 
 def loop(
-    game: Game, batches: Batches, run: Run, step: int, last_step: int, sample_every: int, say: Callable[[str], object]
-) -> None:
-    """Steps step+1 .. last_step. After SIGINT or SIGTERM: ends the step, saves, raises Interrupted."""
+    game: Game, batches: Batches, run: Run, step: int, last_step: int, sample_every: int, alarms: Alarms,
+    say: Callable[[str], object],
+) -> None:  # fmt: skip
+    """Steps step+1 .. last_step. After SIGINT or SIGTERM: ends the step, saves, raises Interrupted.
+
+    A disk that fails does not end it: one line says so, and what could not be written is tried again.
+    Raises RunError at the first loss or gradient that is not a finite number, or where the end cannot be saved.
+    """
     unread = []  # (step, epoch, result) of steps whose losses are still on the device
-    with interrupts() as interrupted, Progress(step, last_step, say) as progress, run.metrics() as log:
+    unsaved = unlogged = None  # why the last checkpoint, and the last rows of the metrics, could not be written
+    saved = step  # the step of the last one that was
+
+    def attempt(write, *arguments):
+        """-> None, or the RunError of what could not be written, which has been said."""
+        try:
+            write(*arguments)
+        except RunError as error:
+            say(f"WARNING: step {step}: {error}; training goes on, and tries again")
+            return error
+
+    with (
+        interrupts() as interrupted, Progress(step, last_step, say) as progress, run.metrics() as log,
+        np.errstate(all="ignore"),  # numbers that go wrong are looked for here, and told in words
+    ):  # fmt: skip
         if step == 0:
-            run.save(game, batches, 0)
             run.save_samples(game.sample_grid(), 0, game.preset.grid)
+            run.save(game, batches, 0)
         while step < last_step:
             result = game.round(batches)
             step += 1
@@ -264,16 +298,43 @@ def loop(
             if step % READ_EVERY == 0 or at_sample or stop:
                 rows = [{"step": at, "epoch": epoch, **game.read(result)} for at, epoch, result in unread]
                 rate = progress.update(rows[-1], images=sum(result["images"] for *_, result in unread), steps=len(rows))
-                log([{**row, "images_per_s": round(rate, 1)} for row in rows])
+                rows = [{**row, "images_per_s": round(rate, 1)} for row in rows]
                 unread.clear()
-            if at_sample or stop:
-                run.save(game, batches, step)
-            if at_sample:
-                run.save_samples(game.sample_grid(), step, game.preset.grid)
-            if at_sample or stop:
-                progress.start_clock()
+                expect_finite(rows, game, batches, run, log)
+                pictures = game.sample_grid() if at_sample else None
+                for line in alarms.look(rows, pictures):
+                    say(f"WARNING: step {step}: {line}")
+                    attempt(run.keep_newest)
+                unlogged = attempt(log, rows, at_sample or stop)
+                if at_sample:
+                    attempt(run.save_samples, pictures, step, game.preset.grid)
+                if at_sample or stop or unsaved:  # last: what a kill leaves undone before it is done again
+                    unsaved = attempt(run.save, game, batches, step)
+                    saved = saved if unsaved else step
+                if at_sample or stop:
+                    progress.start_clock()
             if stop and step < last_step:
                 break
     if step < last_step:
-        say(f"stopped after step {step}, all is saved; go on with: --resume {run.folder}")
+        end = "all is saved; go on" if not unsaved else f"but it could not be saved; go on from step {saved}"
+        say(f"stopped after step {step}, {end} with: --resume {run.folder}")
         raise Interrupted(interrupted[0])
+    if unsaved:
+        raise RunError(f"{unsaved}; the last good checkpoint is of step {saved}: then go on with --resume {run.folder}")
+    if unlogged:
+        raise RunError(f"{unlogged}; the checkpoint of step {step} is written")
+
+
+def expect_finite(rows: list[dict[str, Any]], game: Game, batches: Batches, run: Run, log: Callable[..., None]) -> None:
+    """Raises RunError where a loss or gradient is NaN or infinite: at which step, and in which layer first."""
+    for i, row in enumerate(rows):
+        astray = [name for name in MEASURED if not isfinite(row[name])]
+        if astray:
+            with suppress(RunError):  # the greater trouble is told
+                log(rows[: i + 1], True)
+            start = run.load(game, batches, say=lambda line: None)
+            where = find_astray(game, batches, row["step"] - start)
+            raise RunError(
+                f"step {row['step']}: {astray[0]} is {row[astray[0]]}{where}. The checkpoint of step {start} is kept, but going on "
+                "from it comes to the same: start another run with a smaller --lr-d and --lr-g, or another --seed"
+            )

@@ -376,8 +376,8 @@ def test_a_read_only_cache(prepared, tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", path)
         return original(path, mode, *args, **options)
 
-    for module in ("locks", "build"):  # chmod does not stop root
-        monkeypatch.setattr(f"minigan.data.{module}.open", deny, raising=False)
+    for module in ("locks", "data.build"):  # chmod does not stop root
+        monkeypatch.setattr(f"minigan.{module}.open", deny, raising=False)
     if prepared:
         assert colours(load(folder)) == [0]  # made ready by somebody who may write: it serves
     else:

@@ -354,3 +354,14 @@ def test_activations_share_no_memory(make, monkeypatch):
     layer.forward_op(x, *layer.constants, y, backend)
     layer.backward_op(x, y, *layer.constants, dx, backend)
     assert np.all(np.isfinite(y)) and np.all(np.isfinite(dx))
+
+
+def test_threads_handle_floating_point_errors_as_their_caller():
+    def divide(i, worker):
+        np.divide(np.ones(3), np.zeros(3))
+
+    team = threads.Team(2)
+    with np.errstate(divide="ignore"):
+        team.run(divide, 4)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        team.run(divide, 4)

@@ -69,7 +69,7 @@ class Block:
     """
 
     def __init__(self, layers, backend, core=None, norm=None, activation=None):
-        self.core, self.norm, self.activation, self.backend = core, norm, activation, backend
+        self.layers, self.core, self.norm, self.activation, self.backend = layers, core, norm, activation, backend
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
         self.memory = Workspace(backend)

@@ -130,10 +130,10 @@ class Team:
     def run_side_by_side(self, work, count):
         if not self.inboxes:
             self.start()
-        outbox, waiting, errors = SimpleQueue(), 0, []
+        outbox, waiting, errors, handling = SimpleQueue(), 0, [], np.geterr()
         try:
             for worker in range(1, self.size):
-                self.inboxes[worker - 1].put((work, count, worker, self.size, outbox))
+                self.inboxes[worker - 1].put((work, count, worker, self.size, outbox, handling))
                 waiting += 1
             do_share(work, count, 0, self.size)
         except BaseException as error:
@@ -168,9 +168,10 @@ def do_share(work, count, worker, size):
 def serve(inbox):
     """A worker's life: shares from the inbox, each answered by (number, None or exception)."""
     while True:
-        work, count, worker, size, outbox = inbox.get()
+        work, count, worker, size, outbox, handling = inbox.get()
         try:
-            do_share(work, count, worker, size)
+            with np.errstate(**handling):  # what the caller wants done about NaN: a setting of each thread's own, too
+                do_share(work, count, worker, size)
             outbox.put((worker, None))
         except BaseException as error:
             outbox.put((worker, error))

@@ -25,7 +25,7 @@ import numpy as np
 from minigan.data.build import VERSION, Build, pixels_path
 from minigan.data.fit import Fit
 from minigan.data.listing import take_stock
-from minigan.data.locks import locked
+from minigan.locks import locked
 from minigan.data.published import sha256_of
 from minigan.errors import DataError
 
