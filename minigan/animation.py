@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from minigan.checkpoint import write_atomically
+from minigan.checks import expect_number
 from minigan.errors import ConfigError
+from minigan.history import History
 
 ENDINGS = {".gif": "GIF", ".webp": "WEBP"}
 SECONDS = 8.0  # from the first grid to the last
@@ -23,36 +25,35 @@ GREYS = 4  # the last two bits of a grey are noise: without them a GIF is smalle
 PALETTE_PIXELS = 2**15  # looked at for the common palette
 
 
-def save_animation(
-    path: str | Path, samples: list[tuple[int, np.ndarray]], real: np.ndarray | None = None, seconds: float = SECONDS
-) -> tuple[int, float]:  # fmt: skip
-    """Sample grids -> a GIF or WebP, by the ending of path -> bytes of the file, seconds that it plays.
+def save_animation(path: str | Path, history: History, seconds: float = SECONDS) -> str:
+    """Sample grids, the real ones beside them where there are -> a GIF or WebP, by the ending of path.
 
-    samples  (step, picture (h, w, 1 or 3) uint8) in order, pictures of one shape
-    real     a grid of real pictures, shown beside; or None
     seconds  from the first grid to the last, which stays for two more
-    Raises ConfigError, RunError.
+    -> what was written, in words. Raises ConfigError, RunError.
     """
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
+    kind = ENDINGS.get(path.suffix.lower())
+    if kind is None:
         raise ConfigError(f"an animation's name must end in {' or '.join(ENDINGS)}, got {path.name!r}")
+    expect_number("seconds", seconds, "(0, 3600]")
+    samples = history.samples
     each = max(seconds / max(len(samples) - 1, 1), SHORTEST)
     durations = [1000 * each] * (len(samples) - 1) + [1000 * LAST]
     durations = np.diff(np.round(np.cumsum([0, *durations]), -1)).astype(int).tolist()  # a GIF counts in 10 ms
-    images = frames(samples, real)
+    images = frames([(step, picture) for step, _, picture in samples], history.real)
     options: dict[str, Any] = dict(save_all=True, duration=durations, loop=0)
-    if ENDINGS[path.suffix.lower()] == "GIF":
+    if kind == "GIF":
         images = with_palette(images)
     else:
         options |= dict(quality=80, method=0)
     memory = io.BytesIO()
-    images[0].save(memory, ENDINGS[path.suffix.lower()], append_images=images[1:], **options)
+    images[0].save(memory, kind, append_images=images[1:], **options)
     write_atomically(path, memory.getvalue())
-    return len(memory.getvalue()), sum(durations) / 1000
+    return f"{path}: {len(samples)} grids, {sum(durations) / 1000:.1f} s, {len(memory.getvalue()) / 2**20:.1f} MiB"
 
 
-def frames(samples, real=None):
-    """-> one PIL image a grid, "L" or "RGB": its step written above it, the real pictures beside."""
+def frames(samples, real):
+    """(step, picture) of each grid, real grid or None -> one PIL image a grid, "L" or "RGB": its step written above it, the real pictures beside."""
     from PIL import Image, ImageDraw, ImageFont
 
     h, w, _ = samples[0][1].shape
