@@ -46,8 +46,8 @@ def draw_comparison(histories: list[History]) -> bytes:
     down = -(-len(histories) // across)
     side = min(10 / across, 3.6)
     with drawing() as figure:
-        made = figure(10, 3.4 + down * (side + 0.4))
-        above, below = made.subfigures(2, height_ratios=(3.4, down * (side + 0.4)))
+        made = figure(10, 3.4 + down * (side + 0.75))
+        above, below = made.subfigures(2, height_ratios=(3.4, down * (side + 0.75)))
         panels = above.subplots(1, 3)
         for columns, color in zip(metrics, COLORS, strict=False):
             steps, window = columns["step"], window_of(len(columns["step"]))

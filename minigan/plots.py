@@ -102,12 +102,12 @@ def draw_losses(history: History) -> bytes:
         made.supxlabel(f"step   ({thick})", fontsize=9)
 
         curves(axes[0], "Losses", steps, window, {
-            "D on real": (columns["loss_d_real"], BLUE), "D on generated": (columns["loss_d_fake"], SKY), "G": (columns["loss_g"], RED),
+            "D on real": (columns["loss_d_real"], BLUE), "D on generated": (columns["loss_d_fake"], GREEN), "G": (columns["loss_g"], RED),
         })  # fmt: skip
         axes[0].set_ylim(*limits(columns["loss_d_real"], columns["loss_d_fake"], columns["loss_g"], window=window))
 
         curves(axes[1], "What D thinks", steps, window, {
-            "D(x), real": (columns["d_x"], BLUE), "D(G(z)), generated": (columns["d_gz"], SKY),
+            "D(x), real": (columns["d_x"], BLUE), "D(G(z)), generated": (columns["d_gz"], GREEN),
         })  # fmt: skip
         axes[1].set_ylim(0, 1)
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
