@@ -20,7 +20,7 @@ ENDINGS = {".gif": "GIF", ".webp": "WEBP"}
 SECONDS = 8.0  # from the first grid to the last
 LAST = 2.0  # seconds that the last grid stays
 SHORTEST = 0.02  # seconds of a frame: what is shorter, browsers play slower, at ten frames a second
-WIDTHS = (200, 640)  # pixels: smaller grids are enlarged, larger ones reduced
+SIDES = (200, 640)  # pixels: smaller grids are enlarged, larger ones reduced
 GREYS = 4  # the last two bits of a grey are noise: without them a GIF is smaller by a third
 PALETTE_PIXELS = 2**15  # looked at for the common palette
 
@@ -57,7 +57,7 @@ def frames(samples, real):
     from PIL import Image, ImageDraw, ImageFont
 
     h, w, _ = samples[0][1].shape
-    factor = -(-WIDTHS[0] // w) if w < WIDTHS[0] else min(1, WIDTHS[1] / max(h, w))
+    factor = -(-SIDES[0] // max(h, w)) if max(h, w) < SIDES[0] else min(1, SIDES[1] / max(h, w))
     size = (max(1, round(w * factor)), max(1, round(h * factor)))
     grey = all(picture.shape[2] == 1 for picture in (samples[0][1], *([] if real is None else [real])))
 
