@@ -53,7 +53,11 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
 
 
 def frames(samples, real):
-    """(step, picture) of each grid, real grid or None -> one PIL image a grid, "L" or "RGB": its step written above it, the real pictures beside."""
+    """-> one PIL image a grid, "L" or "RGB": its step written above it, the real pictures beside.
+
+    samples  (step, picture) of each grid
+    real     picture of the grid of real ones, or None
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     h, w, _ = samples[0][1].shape

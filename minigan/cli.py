@@ -63,9 +63,9 @@ def build_parser():
         ("report", "report.html", "a page that shows a run: samples, curves, nets, options"),
     ):
         command = commands.add_parser(name, help=what)
-        place = "RUN/" if name != "compare" else ""
-        command.add_argument("run", metavar="RUN", nargs="+" if name == "compare" else None, help="folder of a run, finished or not")
-        command.add_argument("--out", metavar="FILE", help=f"where to write (default {place}{file})")
+        several = name == "compare"
+        command.add_argument("run", metavar="RUN", nargs="+" if several else None, help="folder of a run, finished or not")
+        command.add_argument("--out", metavar="FILE", help=f"where to write (default {'' if several else 'RUN/'}{file})")
         if name == "animate":
             command.add_argument("--seconds", type=float, default=8.0, help="from the first grid to the last (default 8)")
     return parser

@@ -98,7 +98,8 @@ class History:
         shape = whole[-1][2].shape if whole else None
         left_out += [f"{path} is {picture.shape}, the last {shape}" for _, path, picture in whole if picture.shape != shape]
         if left_out:
-            self.say(f"left out {len(left_out)} sample grid{'s' * (len(left_out) > 1)}: {left_out[0]}{'; ...' * (len(left_out) > 1)}")
+            several = len(left_out) > 1
+            self.say(f"left out {len(left_out)} sample grid{'s' * several}: {left_out[0]}{'; ...' * several}")
         if not whole:
             raise RunError(f"none of the sample grids in {self.run.samples} can be read")
         return [entry for entry in whole if entry[2].shape == shape]

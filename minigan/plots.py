@@ -22,9 +22,11 @@ from minigan.history import History
 BLUE, RED, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
 INK, FAINT = "#333333", "#d9d9d9"
 STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "legend.frameon": False, "text.parse_math": False, "agg.path.chunksize": 10_000,
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": "#999999",
+    "text.parse_math": False,  # a $ in a name is a $
+    "agg.path.chunksize": 10_000,  # a long run's line is too much for Agg at once
 }  # fmt: skip
 MOST_EPOCHS = 12  # marked one by one
 
@@ -90,8 +92,10 @@ def draw_losses(history: History) -> bytes:
     """
     columns = history.metrics
     steps, window = columns["step"], window_of(len(columns["step"]))
-    norms = {name: np.where(columns[name] > 0, columns[name], np.nan) for name in ("grad_norm_d", "grad_norm_g") if name in columns}
-    norms = {name: values for name, values in norms.items() if np.isfinite(values).any()}
+    norms = {}
+    for player, column, color in (("D", "grad_norm_d", BLUE), ("G", "grad_norm_g", RED)):
+        if (columns.get(column, np.zeros(1)) > 0).any():
+            norms[player] = (np.where(columns[column] > 0, columns[column], np.nan), color)  # 0 has no logarithm
     with drawing() as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -102,7 +106,9 @@ def draw_losses(history: History) -> bytes:
         made.supxlabel(f"step   ({thick})", fontsize=9)
 
         curves(axes[0], "Losses", steps, window, {
-            "D on real": (columns["loss_d_real"], BLUE), "D on generated": (columns["loss_d_fake"], GREEN), "G": (columns["loss_g"], RED),
+            "D on real": (columns["loss_d_real"], BLUE),
+            "D on generated": (columns["loss_d_fake"], GREEN),
+            "G": (columns["loss_g"], RED),
         })  # fmt: skip
         axes[0].set_ylim(*limits(columns["loss_d_real"], columns["loss_d_fake"], columns["loss_g"], window=window))
 
@@ -113,12 +119,11 @@ def draw_losses(history: History) -> bytes:
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
 
         if norms:
-            names = {"grad_norm_d": ("D", BLUE), "grad_norm_g": ("G", RED)}
             axes[2].set_yscale("log")
             axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes[2].yaxis.set_major_formatter("{x:g}")
             axes[2].yaxis.set_minor_formatter(NullFormatter())
-            curves(axes[2], "Gradient norms", steps, window, {names[k][0]: (v, names[k][1]) for k, v in norms.items()}, log=True)
+            curves(axes[2], "Gradient norms", steps, window, norms, log=True)
         mark_epochs(axes, steps, columns["epoch"])
         return png(made)
 
@@ -131,7 +136,7 @@ def curves(axes, title, steps, window, lines, log=False):
     for name, (values, color) in lines.items():
         mean = np.exp(smooth(np.log(values), window)) if log else smooth(values, window)
         axes.plot(steps, mean, color=color, linewidth=1.8, label=name, marker="." if len(steps) == 1 else "")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), borderaxespad=0.2, handlelength=1.4, columnspacing=1.4)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), borderaxespad=0.2, handlelength=1.4)
     axes.margins(x=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -141,7 +146,9 @@ def limits(*lines, window):
     """-> ends of an axis that show 0, all running means, and all but the rarest peaks of the steps."""
     shown = [0.0]
     for values in lines:
-        shown += [*smooth(values, window), *np.percentile(values[np.isfinite(values)], (1, 99))] if np.isfinite(values).any() else []
+        there = values[np.isfinite(values)]
+        if len(there):
+            shown += [*smooth(values, window), *np.percentile(there, (1, 99))]
     low, high = np.nanmin(shown), np.nanmax(shown)
     return 1.08 * low, 1.08 * high or 1.0
 
@@ -156,6 +163,7 @@ def mark_epochs(axes, steps, epochs):
             each.axvline(steps[start], color=FAINT, linewidth=0.8, zorder=0)
     for number, start in zip(numbers[1:], starts[1:], strict=True):
         axes[-1].annotate(
-            f" epoch {number:.0f}" if number == numbers[1] else f" {number:.0f}", (steps[start], 0), xycoords=("data", "axes fraction"),
-            xytext=(0, 2), textcoords="offset points", fontsize=7, color="#777777",
+            f"epoch {number:.0f}" if number == numbers[1] else f"{number:.0f}",
+            (steps[start], 0), xycoords=("data", "axes fraction"), xytext=(3, 2), textcoords="offset points",
+            fontsize=7, color="#777777",
         )  # fmt: skip

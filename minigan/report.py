@@ -152,7 +152,7 @@ def rate(metrics):
     y = 98 - 96 * points[:, 1] / most
     line = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip([*x, 1000], [*y, y[-1]], strict=True))
     return (
-        f'<svg class="rate" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="images per second over the steps">'
+        '<svg class="rate" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="images per second">'
         f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5" vector-effect="non-scaling-stroke"/></svg>'
         f'<p class="soft">From 0 to {most:,.0f}, over all steps; without the time of sampling and saving.</p>'
     )
@@ -174,4 +174,5 @@ def versions_of(about):
 
 def rows(pairs):
     """(name, value) -> rows of a table."""
-    return "".join(f"<tr><th>{escape(str(name))}</th><td>{'–' if value is None else escape(str(value))}</td></tr>" for name, value in pairs)
+    shown = ((escape(str(name)), "–" if value is None else escape(str(value))) for name, value in pairs)
+    return "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)

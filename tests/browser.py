@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 
 FLAGS = (
@@ -29,7 +30,8 @@ class Browser:
         driver, browser = programs()
         self.process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
-            port = next(match[1] for line in self.process.stdout if (match := re.search(r"started successfully on port (\d+)", line)))
+            started = re.compile(r"started successfully on port (\d+)")
+            port = next(match[1] for line in self.process.stdout if (match := started.search(line)))
             self.address = f"http://127.0.0.1:{port}/session"
             arguments = [*FLAGS, f"--user-data-dir={self.profile}", "--window-size={},{}".format(*self.size)]
             wanted = {
