@@ -1,4 +1,4 @@
-"""The command line: `minigan train`, `minigan sample`, `minigan presets`.
+"""The command line: `minigan train`, `sample` and `presets`, and what shows a run: `animate`, `plot`, `compare`, `report`.
 
 A user's mistake ends in one line on stderr and exit code 2; Ctrl-C in 130.
 """
@@ -24,9 +24,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser():
-    """-> the parser of both commands."""
+    """-> the parser of all commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample|presets")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample|presets|animate|plot|compare|report")
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
@@ -70,6 +70,19 @@ def build_parser():
 
     presets = commands.add_parser("presets", help="list the systems that can be trained, or show one with its layers")
     presets.add_argument("name", nargs="?", metavar="NAME", help="one of them")
+
+    for name, file, what in (
+        ("animate", "progress.gif", "the sample grids of a run, one after the other, as .gif or .webp"),
+        ("plot", "losses.png", "the curves of a run; needs matplotlib"),
+        ("compare", "compare.png", "curves and last samples of 2 to 8 runs; needs matplotlib"),
+        ("report", "report.html", "a page that shows a run: samples, curves, nets, options"),
+    ):
+        command = commands.add_parser(name, help=what)
+        several = name == "compare"
+        command.add_argument("run", metavar="RUN", nargs="+" if several else None, help="folder of a run, finished or not")
+        command.add_argument("--out", metavar="FILE", help=f"where to write (default {'' if several else 'RUN/'}{file})")
+        if name == "animate":
+            command.add_argument("--seconds", type=float, default=8.0, help="from the first grid to the last (default 8)")
     return parser
 
 
@@ -134,6 +147,65 @@ def presets(arguments):
         say(line)
 
 
+def animate(arguments):
+    """The command `animate`."""
+    from minigan.animation import save_animation
+
+    history = open_run(arguments.run)
+    say(save_animation(place(arguments, history, "progress.gif", (".gif", ".webp")), history, arguments.seconds))
+
+
+def plot(arguments):
+    """The command `plot`."""
+    from minigan.checkpoint import write_atomically
+    from minigan.plots import draw_losses
+
+    history = open_run(arguments.run)
+    out = place(arguments, history, "losses.png", (".png",))
+    write_atomically(out, draw_losses(history))
+    say(f"curves of {len(history.metrics['step'])} steps in {out}")
+
+
+def compare(arguments):
+    """The command `compare`."""
+    from minigan.checkpoint import write_atomically
+    from minigan.comparison import draw_comparison
+
+    out = place(arguments, None, "compare.png", (".png",))
+    write_atomically(out, draw_comparison([open_run(run) for run in arguments.run]))
+    say(f"{len(arguments.run)} runs in {out}")
+
+
+def report(arguments):
+    """The command `report`: it makes the nets once more, for their tables."""
+    from dataclasses import replace
+
+    from minigan.report import save_report
+    from minigan.training import Game
+
+    history = open_run(arguments.run)
+    out = place(arguments, history, "report.html", (".html",))
+    config, _ = history.record
+    game = Game(replace(config, backend="numpy", threads=None))
+    say(save_report(out, history, tables=(game.G.summary(), game.D.summary())))
+
+
+def open_run(folder):
+    """-> History of a run's folder, which says what it leaves out."""
+    from minigan.history import History
+    from minigan.run import Run
+
+    return History(Run(folder), say)
+
+
+def place(arguments, history, name, endings):
+    """-> where to write: --out, or this name in the run's folder. Raises ConfigError for another ending."""
+    out = Path(os.path.expanduser(arguments.out or (history.run.folder / name if history else name)))
+    if out.suffix.lower() not in endings:
+        raise ConfigError(f"--out must end in {' or '.join(endings)}, got {arguments.out!r}")
+    return out
+
+
 def complain(what):
     """One line on stderr."""
     print(" ".join(f"minigan: error: {what}".split()), file=sys.stderr)
@@ -145,7 +217,11 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = build_parser().parse_args(argv)
-        {"train": train, "sample": sample, "presets": presets}[arguments.command](arguments)
+        commands = {
+            "train": train, "sample": sample, "presets": presets,
+            "animate": animate, "plot": plot, "compare": compare, "report": report,
+        }  # fmt: skip
+        commands[arguments.command](arguments)
     except MiniganError as error:
         complain(error)
         return 2

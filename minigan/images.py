@@ -1,13 +1,14 @@
 """Grids of pictures, and PNG files of them."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from minigan.checkpoint import write_atomically
 from minigan.checks import expect_size
-from minigan.errors import ShapeError
+from minigan.errors import RunError, ShapeError
 
 
 def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.ndarray:
@@ -35,3 +36,19 @@ def save_png(path: str | Path, picture: np.ndarray) -> None:
     memory = io.BytesIO()
     Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(memory, "PNG")
     write_atomically(path, memory.getvalue())
+
+
+def load_png(path: str | Path) -> np.ndarray:
+    """A PNG file, grey or colour -> picture (h, w, 1 or 3) uint8. Raises RunError for whatever cannot be read whole."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # a small file that says it is enormous
+            with Image.open(path, formats=["PNG"]) as image:
+                picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    except OSError as error:  # a damaged file too
+        raise RunError(f"cannot read {path}: {error.strerror or 'it is damaged, or not a PNG file'}") from error
+    except (ValueError, SyntaxError, MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RunError(f"cannot read {path}: it is damaged, or far too large") from error
+    return picture.reshape(*picture.shape[:2], -1)

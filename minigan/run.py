@@ -7,6 +7,7 @@
         samples/step-*.png    what G makes of the same fixed z
         checkpoints/*.npz     everything, to go on bit for bit; the newest two
         generator.npz         G alone, by parameter names, for sampling
+        progress.gif, losses.png, report.html    made when the run ends; see report.py
         lock                  locked by the process that trains here; it means nothing by being there
 """
 
@@ -40,7 +41,7 @@ class Run:
         self.folder = Path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
-        self.real_file = self.folder / "real.png"
+        self.real_file, self.report_file = self.folder / "real.png", self.folder / "report.html"
         self.samples = self.folder / "samples"
         self.checkpoints = self.folder / "checkpoints"
         self.generator_file = self.folder / "generator.npz"

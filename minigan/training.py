@@ -26,6 +26,7 @@ from minigan.gan import play_round
 from minigan.layers import Sequential
 from minigan.presets import Preset, get_preset
 from minigan.progress import Interrupted, Progress, interrupts
+from minigan.report import finish
 from minigan.run import LOSSES, MEASURED, Run
 
 STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6}  # random streams of a run
@@ -206,10 +207,13 @@ def train(
             run.save_real(real_pictures(game, data), game.preset.grid)
         if step >= last_step:
             say(f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs")
+            if not run.report_file.exists():  # stopped in its last second
+                finish(run, say, tables=(game.G.summary(), game.D.summary()))
             return run
         say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
         sample_every = max(1, round(epoch)) if config.sample_every == EPOCH else config.sample_every
         loop(game, batches, run, step, last_step, sample_every, Alarms(data), say)
+        finish(run, say, tables=(game.G.summary(), game.D.summary()))
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
     return run
 

@@ -225,6 +225,7 @@ def test_a_mistake_leaves_the_network_usable():
 @pytest.fixture
 def pictures(monkeypatch):
     monkeypatch.setattr(minigan.training, "load_dataset", noise(40))
+    monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)
 
 
 SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
@@ -275,7 +276,7 @@ def test_options(options, message, pictures, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, message", (
-    ([], "the following arguments are required: train|sample|presets"),
+    ([], "the following arguments are required: train|sample|presets|animate|plot|compare|report"),
     (["trian"], "invalid choice: 'trian'"),
     (["sample"], "the following arguments are required"),
     (["sample", "nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),
@@ -451,7 +452,7 @@ def test_full_disk(number, run, capsys, monkeypatch):
     original = minigan.training.Run.save
     monkeypatch.setattr(minigan.training.Run, "save", save)
     line = refused(capsys, "train", "--resume", run, "--steps", 5)
-    assert f"cannot write {run / 'checkpoints/step-00000005.npz'}: {os.strerror(number)}" in line
+    assert f"cannot write {run / 'generator.npz'}: {os.strerror(number)}" in line and "the last good checkpoint is of step 3" in line
     after = files(run)
     assert all(after[path] == content for path, content in before.items())
     assert not [path for path in after if path.name.endswith(".tmp")]

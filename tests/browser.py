@@ -1,0 +1,93 @@
+"""Chromium without a window, spoken to over WebDriver, which is JSON over HTTP: https://www.w3.org/TR/webdriver2/"""
+
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+KEYS = {"left": "\ue012", "right": "\ue014", "home": "\ue011", "end": "\ue010", "space": " "}
+
+
+def programs():
+    """-> paths of chromedriver and of the browser, None for what is not installed."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return shutil.which("chromedriver"), browser
+
+
+class Browser:
+    """with Browser(profile folder) as browser: a window of its own, gone at the end."""
+
+    def __init__(self, profile, size=(1200, 900)):
+        self.profile, self.size = profile, size
+
+    def __enter__(self):
+        driver, browser = programs()
+        self.process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            started = re.compile(r"started successfully on port (\d+)")
+            port = next(match[1] for line in self.process.stdout if (match := started.search(line)))
+            self.address = f"http://127.0.0.1:{port}/session"
+            arguments = [*FLAGS, f"--user-data-dir={self.profile}", "--window-size={},{}".format(*self.size)]
+            wanted = {
+                "goog:chromeOptions": {"binary": browser, "args": arguments},
+                "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+            }
+            self.address += "/" + self.call("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        try:
+            self.call("", method="DELETE")
+        finally:
+            self.stop()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def call(self, path, content=None, method="POST"):
+        """One WebDriver command -> its value. Raises AssertionError with the browser's own words."""
+        body = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"}, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # straight to this machine
+        try:
+            with opener.open(request, timeout=60) as reply:
+                return json.load(reply)["value"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(json.load(error)["value"]["message"]) from None
+
+    def open(self, path):
+        self.call("/url", {"url": path.as_uri()})
+
+    def run(self, script):
+        """JavaScript -> what it returns."""
+        return self.call("/execute/sync", {"script": script, "args": []})
+
+    def press(self, *keys):
+        strokes = [{"type": kind, "value": KEYS[key]} for key in keys for kind in ("keyDown", "keyUp")]
+        self.call("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
+
+    def click(self, selector):
+        found = self.call("/element", {"using": "css selector", "value": selector})
+        self.call(f"/element/{next(iter(found.values()))}/click", {})
+
+    def console(self):
+        """-> what the page, or the browser about it, has complained of since the last call."""
+        return [entry["message"] for entry in self.call("/se/log", {"type": "browser"})]
+
+    def requests(self):
+        """-> addresses asked for since the last call, but for data: that stands in the page, and the browser's own start page."""
+        events = [json.loads(entry["message"])["message"] for entry in self.call("/se/log", {"type": "performance"})]
+        asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [address for address in asked if not address.startswith(("data:", "chrome:"))]

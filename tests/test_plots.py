@@ -1,0 +1,138 @@
+"""Plots: what must be in them, and what no run may do to them. How they look, one has to look at."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minigan.cli import main
+from minigan.comparison import differences, draw_comparison
+from minigan.config import new_config
+from minigan.history import History
+from minigan.plots import draw_losses, limits, smooth
+from tests.made_run import COLUMNS, make_run
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """-> list that gets every Figure that is made."""
+    from matplotlib import figure
+
+    made = []
+    init = figure.Figure.__init__
+
+    def remember(self, *arguments, **options):
+        init(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(figure.Figure, "__init__", remember)
+    return made
+
+
+def size(png):
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()
+        return image.size
+
+
+def test_smooth():
+    values = np.array([1, 2, 6, np.nan, 4, np.inf, 0])
+    np.testing.assert_allclose(smooth(values, 3), [1.5, 3, 4, 5, 4, 2, 0])
+    np.testing.assert_array_equal(smooth(values[:3], 1), values[:3])
+    assert np.isnan(smooth(np.full(3, np.nan), 3)).all()
+
+
+def test_a_rare_peak_does_not_flatten_the_rest():
+    values = np.ones(1000)
+    values[500] = 1000
+    low, high = limits(values, np.full(1000, np.nan), window=33)
+    assert low == 0 and 1 < high < 50
+    assert limits(np.full(3, np.nan), window=1) == (0, 1)
+    assert limits(np.linspace(-5, 0, 50), window=1)[0] < -4.9
+
+
+@pytest.mark.parametrize("norms", (False, True))
+def test_losses_show_what_was_logged(norms, tmp_path, drawn):
+    history = History(make_run(tmp_path / "a", steps=300, norms=norms, dataset="strokes"))
+    assert size(draw_losses(history))[0] == 1280
+    (figure,) = drawn
+    assert figure.get_suptitle() == "Preset mnist, trained on strokes"
+    assert [axes.get_title("left") for axes in figure.axes] == ["Losses", "What D thinks", *["Gradient norms"] * norms]
+    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert legends[:2] == [["D on real", "D on generated", "G"], ["D(x), real", "D(G(z)), generated"]]
+    losses = figure.axes[0].lines
+    np.testing.assert_array_equal(losses[2].get_ydata(), history.metrics["loss_g"])  # thin: as logged
+    np.testing.assert_allclose(losses[5].get_ydata(), smooth(history.metrics["loss_g"], 11))
+    assert any(line.get_ydata() == [0.5, 0.5] for line in figure.axes[1].lines if len(line.get_ydata()) == 2)
+    assert "mean over 11 steps" in figure.get_supxlabel()
+    assert not norms or figure.axes[2].get_yscale() == "log"
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path):
+    run = make_run(tmp_path / "a")
+    assert draw_losses(History(run)) == draw_losses(History(run))
+
+
+def test_nothing_global_is_touched(tmp_path):
+    before = dict(matplotlib.rcParams)
+    sys.modules.pop("matplotlib.pyplot", None)
+    draw_losses(History(make_run(tmp_path / "a")))
+    assert dict(matplotlib.rcParams) == before and "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "rows",
+    (
+        ["1,1,.1,.2,.3,.4,.5,0,0,900"],
+        ["1,1,nan,nan,nan,nan,nan,nan,nan,nan", "2,1,nan,nan,nan,nan,nan,nan,nan,nan"],
+        ["1,1,1e300,-1e300,inf,5,-5,-1,1e-300,0", "900000000000000,4e9,1,1,1,1,1,1e14,1,1"],
+        [f"{i},{i},-3,{i * 1e12},.3,.4,.5,{10.0 ** -i},{10.0 ** (i % 14)},900" for i in range(1, 90)],
+    ),
+)
+def test_numbers_that_no_training_gives(rows, tmp_path):
+    run = make_run(tmp_path / "a", norms=True)
+    header = COLUMNS.replace("images", "grad_norm_d,grad_norm_g,images")
+    run.metrics_file.write_text("\n".join([header, *rows]))
+    other = make_run(tmp_path / "b")
+    size(draw_losses(History(run)))
+    size(draw_comparison([History(run), History(other)]))
+
+
+def test_differences():
+    def labels(*options):
+        return [label.replace("\u00a0", " ") for label in differences([new_config(each) for each in options])]
+
+    assert labels({"seed": 1}, {"seed": 2}) == ["seed 1", "seed 2"]
+    assert labels({"lr_g": 0.1, "seed": 1}, {"lr_g": 0.2, "seed": 1}) == ["lr_g 0.1", "lr_g 0.2"]
+    assert labels({"steps": 5}, {"epochs": 7, "sample_every": 3}) == ["", ""]
+    assert labels({"dataset": "mnist"}, {"dataset": "strokes"}) == ["mnist", "strokes"]
+
+
+def test_comparison_of_unlike_runs(tmp_path, drawn):
+    runs = [
+        make_run(tmp_path / "a", steps=50), make_run(tmp_path / "b", steps=1, norms=True, grids=(0,), shape=(9, 20, 3), seed=1),
+        make_run(tmp_path / "$c_{$", steps=9, seed=1), make_run(tmp_path / "d\u4e2d", width=8),
+    ]  # fmt: skip
+    size(draw_comparison([History(run) for run in runs]))
+    grids = [axes for axes in drawn[0].axes if axes.images]
+    labels = [axes.get_title("left").replace("\n", " ").replace("\u00a0", " ") for axes in grids]
+    assert labels[1:3] == ["b: width 32, seed 1", "$c_{$: width 32, seed 1"] and labels[3].endswith("width 8, seed 0")
+    assert [axes.get_xlabel() for axes in grids] == ["step 20", "step 0", "step 20", "step 20"]
+
+
+def test_eight_runs_have_eight_colours(tmp_path, drawn):
+    runs = [make_run(tmp_path / str(i), seed=i) for i in range(8)]
+    size(draw_comparison([History(run) for run in runs]))
+    assert len({line.get_color() for line in drawn[0].axes[0].lines}) == 8
+
+
+def test_commands(tmp_path, capsys, monkeypatch):
+    a, b = (make_run(tmp_path / name, seed=seed).folder for seed, name in enumerate("ab"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", str(a)]) == 0 and main(["compare", str(a), str(b)]) == 0
+    assert size((a / "losses.png").read_bytes())[0] == 1280 and size((tmp_path / "compare.png").read_bytes())
+    assert capsys.readouterr().out == f"curves of 20 steps in {a / 'losses.png'}\n2 runs in compare.png\n"
