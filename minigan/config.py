@@ -49,6 +49,8 @@ class Config:
 
     def __post_init__(self):
         preset = get_preset(self.preset)
+        if not isinstance(self.images, (str, type(None))):
+            raise ConfigError(f"--images must be a path, got {self.images!r}")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{flag(name)} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -94,6 +96,7 @@ SIZES = {  # option: from, to. The upper ends are far beyond sense, and below wh
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20), "seed": (0, 2**63), "limit": (1, 2**40),
     "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40), "threads": (1, 1024),
 }  # fmt: skip
+TEXTS = ("preset", "dataset", "images", "image_size", "fit")
 MAY_CHANGE = ("epochs", "steps", "sample_every", "threads", "images")  # on --resume; all else would be another run
 PRESET_FOR = {"folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32"}  # where none is named
 FROM_PRESET = ("width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "fit", "limit", "shuffle", "drop_last")
@@ -116,6 +119,9 @@ def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
     if unknown := set(options) - {field.name for field in fields(Config)}:
         raise ConfigError(f"unknown option {sorted(unknown)[0]!r}")
+    for name in TEXTS:
+        if not isinstance(options.get(name, ""), str) and options[name] is not None:
+            raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
     data = "folder" if options.get("images") is not None else options.get("dataset")
     preset = get_preset(options.get("preset", PRESET_FOR.get(data, "mnist")))
     return Config(**{**preset_defaults(preset, options), **options, **normal_form(options)})

@@ -1,4 +1,4 @@
-"""Backends as fixtures: one test body runs on every backend that this machine can offer."""
+"""Backends as fixtures: one test body runs on every backend that this machine can offer. And how long the long tests are."""
 
 import sys
 
@@ -8,6 +8,18 @@ import minigan as mg
 from tests.strict_cupy import make_module
 
 BACKENDS = ("numpy", "strict", "cupy")
+LONG = {  # of the tests marked `long`, which run by: pytest -m long
+    "kills": (300, "processes killed by SIGKILL"),
+    "mutants": (100_000, "damaged files"),
+    "examples": (20_000, "stacks of layers drawn at random"),
+    "run-steps": (20_000, "steps of the run whose memory is watched"),
+}
+
+
+def pytest_addoption(parser):
+    """--kills N and so on."""
+    for name, (count, what) in LONG.items():
+        parser.addoption(f"--{name}", type=int, default=count, help=f"{what} in the long tests (default {count:,})")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -22,3 +34,9 @@ def make_backend(request, monkeypatch):
             pytest.skip(str(error))
     name = "numpy" if request.param == "numpy" else "cupy"
     return lambda dtype="float64": mg.get_backend(name, dtype=dtype)
+
+
+@pytest.fixture
+def many(request):
+    """-> function: a number as it is; the name of an option -> its number. For tests with a quick and a long form."""
+    return lambda count: request.config.getoption(count) if isinstance(count, str) else count

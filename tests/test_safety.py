@@ -22,6 +22,7 @@ import minigan.training
 from minigan.alarms import ALIKE, GRACE, STEPS, Alarms
 from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli import main
+from tests.mutants import long_form, mutated
 from tests.pictures import dataset, noise
 
 ROOT = Path(__file__).parents[1]
@@ -81,9 +82,10 @@ def run_and_kill(mark, after, slow, *arguments):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("kills", (4, pytest.param(int(os.environ.get("MINIGAN_KILLS", "60")), marks=pytest.mark.slow)))
-def test_kills_at_any_instant_lose_nothing(kills, tmp_path, capsys):
+@pytest.mark.parametrize("kills", (4, long_form("kills")))
+def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, capsys):
     """A run that is killed again and again, and gone on with, comes to the bytes of one that was left in peace."""
+    kills = many(kills)
     whole, killed, mark = tmp_path / "whole", tmp_path / "killed", tmp_path / "kills"
     options = [*SMALL, "--sample-every", 3, "--seed", 3, "--threads", 1]
     rng, count, code, steps, slow = random.Random(0), 0, None, 15 + 12 * kills, 0.02
@@ -358,31 +360,10 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path, few_pictures):
     assert refusals > 0.9 * len(places)
 
 
-def mutated(data, rng):
-    """-> the bytes with a few changes: bits, bytes, runs of them, cuts, repeats, numbers of note."""
-    data = bytearray(data)
-    for _ in range(rng.randint(1, 6)):
-        if not data:
-            break
-        at, kind = rng.randrange(len(data)), rng.randrange(6)
-        if kind == 0:
-            data[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80"))
-        elif kind == 2:
-            del data[at : at + rng.randint(1, 40)]
-        elif kind == 3:
-            data[at:at] = data[at : at + rng.randint(1, 40)]
-        elif kind == 4:
-            data[at] = rng.randrange(256)
-        else:
-            del data[at:]
-    return bytes(data)
-
-
-@pytest.mark.parametrize("count", (300, pytest.param(int(os.environ.get("MINIGAN_MUTANTS", "20000")), marks=pytest.mark.slow)))
-def test_mutated_checkpoints_and_configs(count, tmp_path, few_pictures):
+@pytest.mark.parametrize("count", (300, long_form("mutants")))
+def test_mutated_checkpoints_and_configs(count, many, tmp_path, few_pictures):
     """Whatever the bytes: success, or RunError; quickly, and without a file more."""
+    count = many(count)
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
     arrays = {"0.W": np.arange(6, dtype=np.float32).reshape(2, 3), "json": np.frombuffer(b'{"step": 1}', np.uint8)}
     save_arrays(tmp_path / "small.npz", arrays)
@@ -504,8 +485,9 @@ def test_an_alarm_puts_a_checkpoint_aside(tmp_path, capsys, monkeypatch, few_pic
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
-@pytest.mark.parametrize("steps", (1500, pytest.param(20_000, marks=pytest.mark.slow)))
-def test_memory_and_handles_of_a_long_run(steps, tmp_path):
+@pytest.mark.parametrize("steps", (1000, long_form("run-steps")))
+def test_memory_and_handles_of_a_long_run(steps, many, tmp_path):
+    steps = many(steps)
     code = (
         "import os, sys\n"
         "import minigan.training\n"
