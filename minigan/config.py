@@ -136,8 +136,8 @@ def preset_defaults(preset: Preset, options: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     defaults |= {name: getattr(preset, name) for name in FROM_PRESET}
     own_data = options.get("dataset", "auto") in ("auto", preset.data) and defaults["dataset"] == "auto"
-    if not own_data:  # the published choice of images was of another set
-        defaults |= dict(limit=None, fit="crop")
+    if not own_data:  # the published choice of images, and their order, was of another set: a folder comes class by class
+        defaults |= dict(limit=None, fit="crop", shuffle="epoch")
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
     return defaults

@@ -179,3 +179,12 @@ def test_options_that_do_not_fit_the_preset(options, message):
     with pytest.raises(mg.ConfigError) as caught:
         new_config(options)
     assert message in str(caught.value)
+
+
+def test_choices_for_the_published_data_are_for_them_alone():
+    """A preset that never shuffles would go through a folder class by class."""
+    own, other = new_config(dict(preset="shibuya-celeba")), new_config(dict(preset="shibuya-celeba", images="photos"))
+    assert (own.limit, own.fit, own.shuffle) == (201_599, "box:14,34,144,184", "never")
+    assert (other.limit, other.fit, other.shuffle, other.dataset) == (None, "crop", "epoch", "folder")
+    assert new_config(dict(preset="shibuya-celeba", images="photos", shuffle="never")).shuffle == "never"
+    assert new_config(dict(preset="shibuya-mnist", dataset="mnist")).shuffle == "never"
