@@ -5,6 +5,7 @@ Start reading at layers/linear.py; README.md has the whole path.
 """
 
 from importlib import import_module
+from types import ModuleType
 
 from minigan.backends import get_backend
 from minigan.errors import (
@@ -51,7 +52,7 @@ __all__ = [
 _SUBMODULES = {"data", "gan", "images", "initializers", "presets", "training"}
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     # submodules that a network alone does not need are loaded at their first use: `import minigan` stays quick
     if name in _SUBMODULES:
         return import_module(f"minigan.{name}")

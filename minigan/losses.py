@@ -38,7 +38,7 @@ def bce_with_logits(
     xp = backend.xp
     if logits.size == 0:
         raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
-    if isinstance(target, Real):
+    if isinstance(target, (int, float, Real)):
         target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:
             raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
