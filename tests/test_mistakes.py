@@ -159,6 +159,7 @@ MISTAKES = {
     "a class for a layer": (lambda: mg.Sequential([mg.Tanh]), mg.ConfigError, "expected layers, got <class"),
     "one layer twice": (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "the same layer instance stands twice"),
     "learning rate": (lambda: mg.Adam(conv(), lr=-1), mg.ConfigError, "Adam: lr must be at least 0, got -1"),
+    "learning rate beyond all floats": (lambda: mg.Adam(conv(), lr=10**400), mg.ConfigError, "Adam: lr must be at least 0, got 1000"),
     "learning rate NaN": (lambda: mg.SGD(conv(), lr=float("nan")), mg.ConfigError, "SGD: lr must be at least 0, got nan"),
     "beta": (lambda: mg.Adam(conv(), beta1=1), mg.ConfigError, "Adam: beta1 must be at least 0 and below 1, got 1"),
     "l2": (lambda: mg.RMSprop(conv(), l2=-1), mg.ConfigError, "RMSprop: l2 must be at least 0, got -1"),
