@@ -106,17 +106,22 @@ def update_generator(
     joint_optimizer  D's second one, for rules.joint: D too is moved down L_G, that is, towards calling fakes
                      real. So it goes in a program that forgets to freeze D in G's update
     -> dict of scalars: loss_g, grad_norm_g
+    Raises ConfigError: rules.joint without a joint_optimizer.
     """
+    if not rules.joint:
+        joint_optimizer = None  # the rules decide
+    elif joint_optimizer is None:
+        raise ConfigError("update_generator: Rules(joint=True) also moves D: give joint_optimizer, a second optimizer of D")
     logits = D.forward(x_fake, labels=labels)
     loss, dlogits = loss_and_gradient(D, logits, rules.generator_target, rules)
-    if rules.joint:
+    if joint_optimizer is not None:
         D.zero_grads()
     dx_fake = D.backward(dlogits, need_dw=rules.joint)
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)
     result = {"loss_g": loss, "grad_norm_g": gradient_norm(G)}
     optimizer.step()
-    if rules.joint:
+    if joint_optimizer is not None:
         joint_optimizer.step()
     return result
 

@@ -235,6 +235,8 @@ def test_the_joint_update_moves_the_discriminator_towards_calling_fakes_real():
     frozen = snapshot(D)
     update_generator(G, D, opt_g, G.forward(z), Rules(), joint_optimizer=joint)  # the rules decide, not the optimizer
     assert same(frozen, snapshot(D), "params")
+    with pytest.raises(mg.ConfigError, match=r"Rules\(joint=True\) also moves D: give joint_optimizer"):
+        update_generator(G, D, opt_g, G.forward(z), Rules(joint=True))
 
 
 def test_gradient_norms():
