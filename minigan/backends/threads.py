@@ -84,10 +84,7 @@ def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] |
 
 def available_cpus() -> int:
     """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        count = os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux, or not
     for quota_file, period_file in (
         ("/sys/fs/cgroup/cpu.max", None),  # cgroup v2: "quota period", or "max period"
         ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),  # v1: -1 is no limit

@@ -182,7 +182,8 @@ class PixelFile:
     def read_at(self, row: memoryview, offset: int) -> int:
         """-> bytes read."""
         if hasattr(os, "preadv"):  # a position of its own for each call: a forked child shares the file's
-            return os.preadv(self.file.fileno(), [row], offset)
+            read: int = os.preadv(self.file.fileno(), [row], offset)
+            return read
         self.file.seek(offset)
         return self.file.readinto(row)
 
