@@ -44,8 +44,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d",
-    "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
-    "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
+    "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop",
+    "ReLU", "Reshape", "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
     "get_backend",
 ]  # fmt: skip
 

@@ -62,7 +62,10 @@ class Alarms:
                 share, number = self.largest_class(flat, self.prototypes)
                 rows[-1]["top_class"] = round(share, 4)
                 if judged and share > TAKEN_OVER:
-                    lines["class"] = f"{share:.0%} of the samples are like class {self.classes[number]!r}: others have been lost; try another --seed"
+                    lines["class"] = (
+                        f"{share:.0%} of the samples are like class {self.classes[number]!r}: others have been lost; "
+                        "try another --seed"
+                    )
         new = [line for kind, line in lines.items() if kind not in self.said]
         self.said |= lines.keys()
         return new

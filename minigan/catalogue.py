@@ -58,7 +58,8 @@ def details(name: str) -> Iterator[str]:
     adam = "" if preset.beta1 is None else f", beta1 {preset.beta1:g}"
     further = "".join(f", {key} {value}" for key, value in preset.settings.items())
     yield f"{preset.name}: {preset.source} (minigan/presets/{MODULES[name.partition(':')[0]]}.py)"
-    yield f"data       {preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}" + (f", {preset.limit:,} images" if preset.limit else "")
+    limit = f", {preset.limit:,} images" if preset.limit else ""
+    yield f"data       {preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}{limit}"
     yield f"training   {preset.epochs} epochs of batches of {preset.batch_size}, shuffled {SHUFFLED[preset.shuffle]}"
     yield f"optimizer  {preset.optimizer}, lr {preset.lr_g:g} of G and {preset.lr_d:g} of D{adam}{further}"
     yield f"z          {preset.z_dim}, {preset.z}"

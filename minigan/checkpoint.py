@@ -160,7 +160,7 @@ def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | P
     missing, surplus = targets.keys() - arrays.keys(), arrays.keys() - targets.keys()
     if missing or surplus:
         raise RunError(
-            f"{source}: {net.name} has {sorted(missing or surplus)[0]} only {'here' if missing else 'in the file'}: "
+            f"{source}: {net.name} has {min(missing or surplus)} only {'here' if missing else 'in the file'}: "
             "it is of another architecture"
         )
     for name, target in targets.items():

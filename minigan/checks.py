@@ -30,8 +30,8 @@ def expect_number(what: str, value: Any, allowed: str) -> float:
         number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
     except OverflowError:  # a whole number beyond all floats
         number = inf
-    above = number > low or number == low and allowed[0] == "["
-    if not (above and (number < high or number == high and allowed[-1] == "]")):
+    above = number > low or (number == low and allowed[0] == "[")
+    if not (above and (number < high or (number == high and allowed[-1] == "]"))):
         raise ConfigError(f"{what} must be {in_words(low, high, allowed)}, got {value!r}")
     return number
 

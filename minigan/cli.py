@@ -36,12 +36,18 @@ def build_parser() -> Parser:
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given: dict[str, Any] = dict(default=argparse.SUPPRESS)
-    train.add_argument("--preset", **given, help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)")
+    train.add_argument(
+        "--preset", **given,
+        help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)",
+    )  # fmt: skip
     train.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
     train.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
     train.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
     train.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
-    train.add_argument("--image-size", "--size", metavar="HxW", **given, help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)")
+    train.add_argument(
+        "--image-size", "--size", metavar="HxW", **given,
+        help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)",
+    )  # fmt: skip
     train.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
     train.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
     train.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
@@ -59,8 +65,13 @@ def build_parser() -> Parser:
     train.add_argument("--lr-d", type=float, **given, help="learning rate of the discriminator")
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
     train.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
-    train.add_argument("--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)")
-    train.add_argument("--sample-every", metavar="N", type=steps_or_epoch, **given, help="steps between sample grids and checkpoints, or: epoch (default 200)")
+    train.add_argument(
+        "--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)"
+    )
+    train.add_argument(
+        "--sample-every", metavar="N", type=steps_or_epoch, **given,
+        help="steps between sample grids and checkpoints, or: epoch (default 200)",
+    )  # fmt: skip
     train.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
     train.add_argument("--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)")
     train.add_argument("--resume", metavar="DIR", help="go on in this run's folder, bit for bit")

@@ -119,7 +119,7 @@ def parse_size(text: Any) -> tuple[int, int]:
 def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
     if unknown := set(options) - {field.name for field in fields(Config)}:
-        raise ConfigError(f"unknown option {sorted(unknown)[0]!r}")
+        raise ConfigError(f"unknown option {min(unknown)!r}")
     for name in TEXTS:
         if not isinstance(options.get(name, ""), str) and options[name] is not None:
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")

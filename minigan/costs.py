@@ -20,9 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from minigan.gan import Rules
-from minigan.layers import (
-    BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh,
-)  # fmt: skip
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh
 
 FREE = (Flatten, Reshape, LeakyReLU, ReLU, Sigmoid, Tanh)  # they work in the memory of the layer before
 

@@ -110,8 +110,8 @@ def check_gradients(
             return net.forward(arrays["x"], train=train, labels=labels)
 
         for name, array in arrays.items():
-            for where, direction in chosen_directions(array, directions, rng):
-                direction = backend.asarray(direction)
+            for where, chosen in chosen_directions(array, directions, rng):
+                direction = backend.asarray(chosen)
                 wanted = number(gradients[name] * direction, backend)
                 errors = [
                     abs(found - wanted) / max(abs(found), abs(wanted), floor)

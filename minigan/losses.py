@@ -47,7 +47,9 @@ def bce_with_logits(
     elif tuple(target.shape) != tuple(logits.shape):
         raise ShapeError(f"bce_with_logits: expected target of logits' shape {tuple(logits.shape)}, got {tuple(target.shape)}")
     elif target.dtype != logits.dtype:
-        raise ArrayTypeError(f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first")
+        raise ArrayTypeError(
+            f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first"
+        )
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
     exp = backend.scratch("bce exp", logits.shape)
     loss = backend.scratch("bce loss", logits.shape)

@@ -80,7 +80,7 @@ def page(history: History, tables: Sequence[str] = (), curves: bytes | None = No
     config, about = history.record
     metrics, samples = history.metrics, history.samples
     sizes = [path.stat().st_size for _, path, _ in samples]
-    shown = evenly(samples, max(2, MOST_BYTES // max(1, max(sizes))))
+    shown = evenly(samples, max(2, MOST_BYTES // max(1, *sizes)))
     total = len(history.sample_files)
     script = template.partition("<script>")[2].partition("</script>")[0]
     return Template(template).substitute(

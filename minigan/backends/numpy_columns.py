@@ -116,7 +116,6 @@ class Gradient:
 
     def place(self, part: slice) -> None:
         """-> None: columns are not kept. To make them anew takes less time than to write and read them."""
-        return None
 
     def kept(self, x: Array, part: slice, worker: int) -> Array:
         return self.kernel.read_x(x, self.backend.desks[worker], None)

@@ -19,12 +19,13 @@ Shown by: benchmarks/step.py
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from minigan.backends.base import Array, Shape, Workspace
+from minigan.backends.base import Array, Workspace
 from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.numpy_chunks import Desk, add_sums, chunks, column_sums, contiguous, spread
 from minigan.backends.numpy_convolution import After, BeforeBackward, BeforeForward, Convolution, Nothing, find_convolution
@@ -64,7 +65,7 @@ def fused_plan(layers: list[Layer], backend: NumpyBackend) -> list[Step]:
         else:
             steps.append(layers[i])
         i = max(end, i + 1)
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         if isinstance(step, Block) and isinstance(following, Block):
             following.previous, step.is_followed = step, True
     return steps
@@ -130,7 +131,7 @@ class Block:
         n = len(self.x)
         normed = self.previous if need_dx and isinstance(self.previous, NormBlock) else None
         dx = self.memory.get("dx", self.x.shape) if need_dx else None
-        W, dW, b, db = self.parameters(need_dw)
+        W, dW, _, db = self.parameters(need_dw)
         after = None if normed is None else normed.prepare_to_measure(n, len(self.operation.parts(n)))
         if self.core is not None or need_dx:
             self.operation.backward(dy, self.x, W, dW, db, dx, self.memory, before, after)

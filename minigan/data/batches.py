@@ -194,10 +194,9 @@ class PixelFile:
 
 def open_map(images: np.ndarray) -> PixelFile | None:
     """-> the file, where the images are a whole memory map; None where they are in memory, or a part of a map."""
-    if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous:
-        if images.filename is not None:
-            return PixelFile(images.filename, images.offset, images[:1].nbytes)
-    return None
+    if not (isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous):
+        return None
+    return None if images.filename is None else PixelFile(images.filename, images.offset, images[:1].nbytes)
 
 
 def expect_low(what: str, low: float) -> None:

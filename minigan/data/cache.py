@@ -25,9 +25,9 @@ import numpy as np
 from minigan.data.build import VERSION, Build, Skipped, pixels_path
 from minigan.data.fit import Fit
 from minigan.data.listing import Source, Stock, take_stock
-from minigan.locks import locked
 from minigan.data.published import sha256_of
 from minigan.errors import DataError
+from minigan.locks import locked
 
 
 class Prepared(NamedTuple):

@@ -24,7 +24,8 @@ COUNT = 202_599
 BELOW = ("celeba", "CelebA", "")
 
 
-def load_celeba(data_dir: str | Path | None, shape: tuple[int, int, int], fit: Fit, limit: int | None, say: Callable[[str], object]) -> Dataset:
+def load_celeba(data_dir: str | Path | None, shape: tuple[int, int, int], fit: Fit, limit: int | None,
+                say: Callable[[str], object]) -> Dataset:
     """All faces, without labels; see load_folder.
 
     data_dir  folder that holds img_align_celeba or img_align_celeba.zip, or is it, or has a sub-folder celeba

@@ -106,4 +106,4 @@ def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
             raise
         raise DataError(f"{path}: cannot be read ({error}): {_cure()}") from error
     if missing:
-        raise DataError(f"{path}: has no {sorted(missing)[0]}: {_cure()}")
+        raise DataError(f"{path}: has no {min(missing)}: {_cure()}")

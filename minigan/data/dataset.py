@@ -34,7 +34,8 @@ class Dataset:
 
 
 def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: tuple[int, int, int] = (28, 28, 1),
-                 images: str | Path | None = None, fit: str = "crop", limit: int | None = None, say: Callable[[str], object] = print) -> Dataset:
+                 images: str | Path | None = None, fit: str = "crop", limit: int | None = None,
+                 say: Callable[[str], object] = print) -> Dataset:
     """Load the training pictures of a set, in the shape that is asked for.
 
     name         one of DATASETS. "auto": MNIST where it is found or can be downloaded, and else Strokes,

@@ -89,8 +89,7 @@ def _save(url: str, path: Path, limit: int, timeout: float, progress: bool) -> N
                                         disable=None if progress else True) as bar:
         # closing: a full disk ends the connection now, not when the generator is collected
         with contextlib.closing(_stream(url, limit, timeout, bar)) as chunks:
-            for chunk in chunks:
-                file.write(chunk)
+            file.writelines(chunks)
         file.flush()
         os.fsync(file.fileno())
 

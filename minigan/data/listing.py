@@ -164,7 +164,7 @@ def take_stock(source: Source) -> Stock:
         least_depth = min(least_depth, depth)
         if source.common_part_is_passed_over and not (common is not None and key.startswith(common)):
             folder = key[: key.rfind(b"\0") + 1]  # with a zero behind it, or empty
-            prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""
+            prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""  # noqa: RUF071 - cut back to whole names next
             common = prefix[: prefix.rfind(b"\0") + 1]
     depth = (common or b"").count(b"\0")
     fingerprint = f"{(total + count) % (1 << 128):032x}"
@@ -215,9 +215,8 @@ def in_order(records: Iterable[Record], folder: Path) -> Iterator[Record]:
 def without_older_twins(records: Iterable[Record]) -> Iterator[Record]:
     """Sorted records -> of those with one key, the last: in an archive, the one written later."""
     for _, twins in itertools.groupby(records, key=lambda record: record[0]):
-        for record in twins:
-            pass
-        yield record
+        *_, newest = twins
+        yield newest
 
 
 def write_record(file: IO[bytes], record: Record) -> None:

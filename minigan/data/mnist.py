@@ -123,7 +123,7 @@ def load_idx_set(name: str, data_dir: str | Path | None = None, *, split: str = 
                             "put them there, or leave the folder out to have them downloaded")
         paths = _download(name, files, download, progress)
     images, labels = (_read(path, file, the_set, cure=f"delete it and fetch {the_set.mirrors[0]}{file.name}.gz")
-                      for path, file in zip(paths, files))
+                      for path, file in zip(paths, files, strict=True))
     return images[..., np.newaxis], labels
 
 

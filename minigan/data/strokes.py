@@ -165,7 +165,7 @@ def _plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     times = [np.linspace(0, len(curve) - 1, 200) for curve in curves]
     lengths = []                           # of the curve up to each of the times
-    for curve, t in zip(curves, times):
+    for curve, t in zip(curves, times, strict=True):
         steps = np.diff(_spline(points[curve], t), axis=0)
         lengths.append(np.append(0, np.hypot(steps[:, 0], steps[:, 1]).cumsum()))
 
@@ -175,7 +175,7 @@ def _plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     counts = 2 + np.diff(np.rint(others * ends / ends[-1]).astype(int))
 
     matrix, down, row = np.zeros((SEGMENTS + 1, len(points))), np.ones(SEGMENTS), 0
-    for curve, t, length, count in zip(curves, times, lengths, counts):
+    for curve, t, length, count in zip(curves, times, lengths, counts, strict=True):
         at = np.interp(np.linspace(0, length[-1], count), length, t)
         # The curve is linear in its points: their weights are the curve of the unit vectors.
         matrix[row:row + count, curve] = _spline(np.eye(len(curve)), at)
