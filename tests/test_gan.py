@@ -276,7 +276,7 @@ def test_rules_out_of_range(mistake):
 
 @pytest.mark.parametrize("other", (dict(d_steps=2), dict(apart=True), dict(joint=True), dict(own_batches=True), dict(generator_batch=2)))
 def test_both_at_once_leaves_no_order(other):
-    with pytest.raises(mg.ConfigError, match='^Rules: first="both"'):
+    with pytest.raises(mg.ConfigError, match=r'^Rules: first="both"'):
         Rules(first="both", **other)
 
 
