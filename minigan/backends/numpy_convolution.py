@@ -27,10 +27,10 @@ FEW_CHANNELS = 4  # at most so many make thin columns
 WIDE = 50_000  # numbers in W from which on Winograd's savings outweigh its transforms
 
 Geometry = tuple[Shape, Shape, Shape, Pair, Padding]  # x, W and y without the batch axis, stride, padding
-# What is done around each chunk, from (its place in the batch, scratch memory), its number i and what was computed of it
+# What is called around each chunk, with its place in the batch, the thread's scratch memory and the chunk's number
 BeforeForward = Callable[[slice, Desk], None]
-BeforeBackward = Callable[[slice, Desk, int], Array]  # -> dy
-After = Callable[[slice, Array, Desk, int], None]
+BeforeBackward = Callable[[slice, Desk, int], Array]  # -> dy of the chunk
+After = Callable[[slice, Array, Desk, int], None]  # with y or dx of the chunk
 
 
 class Convolution:

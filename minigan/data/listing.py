@@ -164,8 +164,8 @@ def take_stock(source: Source) -> Stock:
         least_depth = min(least_depth, depth)
         if source.common_part_is_passed_over and not (common is not None and key.startswith(common)):
             folder = key[: key.rfind(b"\0") + 1]  # with a zero behind it, or empty
-            prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""  # noqa: RUF071 - cut back to whole names next
-            common = prefix[: prefix.rfind(b"\0") + 1]
+            prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""  # noqa: RUF071
+            common = prefix[: prefix.rfind(b"\0") + 1]  # of it the whole names
     depth = (common or b"").count(b"\0")
     fingerprint = f"{(total + count) % (1 << 128):032x}"
     return Stock(fingerprint, count, None if count == 0 or depth == least_depth else depth)
