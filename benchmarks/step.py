@@ -130,7 +130,8 @@ def table(record):
     yield f"GEMM 4096x4096x4096, float32: {record['gemm_gflops']:.0f} GFLOP/s at best"
     if facts["unset"]:
         yield f"unset for the contenders: {' '.join(facts['unset'])}"
-    yield f"{'':14} {'ms':>8} {'lowest..highest':>17} {'x minigan':>10} {'lowest..highest':>16} {'GFLOP/s':>8} {'of GEMM':>8} {'peak MiB':>9}"
+    rates = f"{'GFLOP/s':>8} {'of GEMM':>8} {'peak MiB':>9}"
+    yield f"{'':14} {'ms':>8} {'lowest..highest':>17} {'x minigan':>10} {'lowest..highest':>16} {rates}"
     for row in record["contenders"]:
         if "absent" in row:
             yield f"{row['name']:14} {row['absent']}"

@@ -5,6 +5,7 @@ Start reading at layers/linear.py; README.md has the whole path.
 """
 
 from importlib import import_module
+from types import ModuleType
 
 from minigan.backends import get_backend
 from minigan.errors import (
@@ -43,15 +44,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d",
-    "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape",
-    "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
+    "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop",
+    "ReLU", "Reshape", "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
     "get_backend",
 ]  # fmt: skip
 
 _SUBMODULES = {"data", "gan", "images", "initializers", "presets", "training"}
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     # submodules that a network alone does not need are loaded at their first use: `import minigan` stays quick
     if name in _SUBMODULES:
         return import_module(f"minigan.{name}")

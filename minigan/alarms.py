@@ -28,7 +28,8 @@ class Alarms:
         chosen = np.unique(np.linspace(0, len(data.images) - 1, ENOUGH).astype(int))  # from the whole set: it may be sorted by class
         images = data.images[chosen].reshape(len(chosen), -1).astype(np.float32)
         self.real_spread = spread(images)
-        self.classes, self.prototypes = data.classes, None
+        self.classes = data.classes
+        self.prototypes: np.ndarray | None = None
         if data.labels is not None:
             labels = np.asarray(data.labels)[chosen]
             self.numbers = np.unique(labels)
@@ -58,19 +59,22 @@ class Alarms:
                     "try a smaller --lr-g, or another --seed"
                 )
             if self.prototypes is not None and len(self.numbers) > 1:
-                share, number = self.largest_class(flat)
+                share, number = self.largest_class(flat, self.prototypes)
                 rows[-1]["top_class"] = round(share, 4)
                 if judged and share > TAKEN_OVER:
-                    lines["class"] = f"{share:.0%} of the samples are like class {self.classes[number]!r}: others have been lost; try another --seed"
+                    lines["class"] = (
+                        f"{share:.0%} of the samples are like class {self.classes[number]!r}: others have been lost; "
+                        "try another --seed"
+                    )
         new = [line for kind, line in lines.items() if kind not in self.said]
         self.said |= lines.keys()
         return new
 
-    def largest_class(self, flat: np.ndarray) -> tuple[float, int]:
+    def largest_class(self, flat: np.ndarray, prototypes: np.ndarray) -> tuple[float, int]:
         """-> share of the samples that are nearest to one class's mean image, the largest such share, and which class."""
         # |x - p|² = |x|² - 2 x·p + |p|², and |x|² is the same for all p
-        distances = (self.prototypes**2).sum(axis=1) - 2 * flat @ self.prototypes.T
-        counts = np.bincount(distances.argmin(axis=1), minlength=len(self.prototypes))
+        distances = (prototypes**2).sum(axis=1) - 2 * flat @ prototypes.T
+        counts = np.bincount(distances.argmin(axis=1), minlength=len(prototypes))
         return float(counts.max() / len(flat)), int(self.numbers[counts.argmax()])
 
 

@@ -7,7 +7,7 @@ dithered noise would crawl. Grey frames keep their greys, in steps that are too 
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from minigan.checkpoint import write_atomically
 from minigan.checks import expect_number
 from minigan.errors import ConfigError
 from minigan.history import History
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ENDINGS = {".gif": "GIF", ".webp": "WEBP"}
 SECONDS = 8.0  # from the first grid to the last
@@ -52,7 +55,7 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
     return f"{path}: {len(samples)} grids, {sum(durations) / 1000:.1f} s, {len(memory.getvalue()) / 2**20:.1f} MiB"
 
 
-def frames(samples, real):
+def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> "list[Image]":
     """-> one PIL image a grid, "L" or "RGB": its step written above it, the real pictures beside.
 
     samples  (step, picture) of each grid
@@ -65,7 +68,7 @@ def frames(samples, real):
     size = (max(1, round(w * factor)), max(1, round(h * factor)))
     grey = all(picture.shape[2] == 1 for picture in (samples[0][1], *([] if real is None else [real])))
 
-    def image(picture):
+    def image(picture: np.ndarray) -> Image.Image:
         made = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert("L" if grey else "RGB")
         if made.size == size:
             return made
@@ -88,7 +91,7 @@ def frames(samples, real):
     return made
 
 
-def with_palette(images):
+def with_palette(images: "list[Image]") -> "list[Image]":
     """Frames -> frames of at most 256 colours, the same for all."""
     from PIL import Image
 

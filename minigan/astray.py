@@ -7,8 +7,10 @@ every layer, which looks at all that goes in and comes out.
 
 from typing import Any
 
+from minigan.backends import Array
 from minigan.data import Batches
-from minigan.layers import Sequential
+from minigan.layers import Layer, Sequential
+from minigan.layers.sequential import Step
 
 
 class Astray(Exception):
@@ -18,12 +20,12 @@ class Astray(Exception):
 class Probe:
     """A step of a network (a layer, or several fused ones) that says when it gives numbers that are not finite."""
 
-    def __init__(self, step, net: Sequential):
+    def __init__(self, step: Step, net: Sequential):
         self.step, self.net = step, net
-        self.layers = getattr(step, "layers", None) or [step]
+        self.layers: list[Layer] = getattr(step, "layers", None) or [step]
         self.has_parameters = step.has_parameters
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         for layer in self.layers:  # the optimizer may have made them so in the last step
             for name in ("W", "b", "gain", "bias"):
                 if not self.finite(getattr(layer, name, None)):
@@ -34,14 +36,14 @@ class Probe:
             raise Astray(f"{self.who}: forward")
         return y
 
-    def within(self, x, train):
+    def within(self, x: Array, train: bool) -> None:
         """Of fused layers, one by one, which was it?"""
         for layer in self.layers:
             x = layer.forward(x, train)
             if not self.finite(x):
                 raise Astray(f"{layer.who}: forward")
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dx = self.step.backward(dy, need_dx=need_dx, need_dw=need_dw)
         for layer in self.layers:
             for name in ("dW", "db", "dgain", "dbias"):
@@ -52,10 +54,10 @@ class Probe:
         return dx
 
     @property
-    def who(self):
+    def who(self) -> str:
         return self.layers[0].who if len(self.layers) == 1 else f"{self.layers[0].who} to {self.layers[-1].who}"
 
-    def finite(self, array):
+    def finite(self, array: Array | None) -> bool:
         # a sum is finite only if all of its terms are (or it overflows, which is as bad)
         backend = self.net.backend
         return array is None or abs(float(backend.to_host(backend.xp.sum(array)))) < float("inf")

@@ -1,6 +1,6 @@
 """The presets, to choose from: a table of all of them, and one in detail with its layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from minigan.config import new_config
 from minigan.costs import Machine, measure_machine, step_bytes, step_flops, step_seconds
@@ -19,7 +19,7 @@ def catalogue() -> Iterator[str]:
     named = max(len(name) for name in names)
     sourced = max(len(preset.source) for preset in presets)
 
-    def line(cells):
+    def line(cells: Sequence[str]) -> str:
         name, source, data, *others = cells
         return f"{name:<{named}}  {source:<{sourced}}  {data:<8} " + "".join(f"{cell:>11}" for cell in others)
 
@@ -39,7 +39,7 @@ def catalogue() -> Iterator[str]:
     yield f"* for {SOME:,} images of a folder. One in detail, with its layers: minigan presets NAME"
 
 
-def costs(preset: Preset, machine: Machine):
+def costs(preset: Preset, machine: Machine) -> tuple[Game, int, float, float]:
     """-> Game, FLOPs of a step, bytes of memory and seconds of an epoch."""
     game = Game(new_config(dict(preset=preset.name)))
     flops = step_flops(game.G, game.D, preset.batch_size, preset.rules)
@@ -58,7 +58,8 @@ def details(name: str) -> Iterator[str]:
     adam = "" if preset.beta1 is None else f", beta1 {preset.beta1:g}"
     further = "".join(f", {key} {value}" for key, value in preset.settings.items())
     yield f"{preset.name}: {preset.source} (minigan/presets/{MODULES[name.partition(':')[0]]}.py)"
-    yield f"data       {preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}" + (f", {preset.limit:,} images" if preset.limit else "")
+    limit = f", {preset.limit:,} images" if preset.limit else ""
+    yield f"data       {preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}{limit}"
     yield f"training   {preset.epochs} epochs of batches of {preset.batch_size}, shuffled {SHUFFLED[preset.shuffle]}"
     yield f"optimizer  {preset.optimizer}, lr {preset.lr_g:g} of G and {preset.lr_d:g} of D{adam}{further}"
     yield f"z          {preset.z_dim}, {preset.z}"

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,8 +34,10 @@ HASH = b"sha256:"  # before the hash in the archive's comment
 DTYPES = ("<f4", "<f8", "|u1")  # of the arrays that are written here
 LONGEST_HEADER = 10_000  # bytes of the text before an array
 
+Sections = dict[str, dict[str, np.ndarray]]  # what a run is made of: nets and optimizers, each as arrays by name
 
-def write_atomically(path: str | Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+
+def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """bytes, or a function that writes into an open file -> file. Raises RunError, and leaves what was there, if it cannot be."""
     path = Path(path)
     temporary = None
@@ -76,8 +78,10 @@ def flush_folder(folder: Path) -> None:
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """name -> array, as an uncompressed .npz. The same arrays give the same bytes."""
 
-    def write(file):
-        np.savez(file, **arrays)
+    named: dict[str, Any] = {**arrays}  # savez has named arguments of other types, too
+
+    def write(file: IO[bytes]) -> None:
+        np.savez(file, **named)
         with zipfile.ZipFile(file, "a") as archive:
             archive.comment = HASH + content_hash(archive).encode()
 
@@ -136,7 +140,8 @@ def read_array(content: bytes) -> np.ndarray:
     dtype, shape = np.dtype(header["descr"]), header["shape"]
     if not all(type(extent) is int and extent >= 0 for extent in shape) or prod(shape) * dtype.itemsize != len(content) - start:
         raise ValueError("an array that is not as large as its header says")
-    return np.frombuffer(memoryview(content)[start:], dtype).reshape(shape)
+    array: np.ndarray = np.frombuffer(memoryview(content)[start:], dtype).reshape(shape)
+    return array
 
 
 def network_state(net: Sequential) -> dict[str, np.ndarray]:
@@ -155,7 +160,7 @@ def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | P
     missing, surplus = targets.keys() - arrays.keys(), arrays.keys() - targets.keys()
     if missing or surplus:
         raise RunError(
-            f"{source}: {net.name} has {sorted(missing or surplus)[0]} only {'here' if missing else 'in the file'}: "
+            f"{source}: {net.name} has {min(missing or surplus)} only {'here' if missing else 'in the file'}: "
             "it is of another architecture"
         )
     for name, target in targets.items():
@@ -168,21 +173,19 @@ def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | P
         target[...] = net.backend.asarray(arrays[name])
 
 
-def pack(sections: dict[str, dict[str, np.ndarray]], record: dict[str, Any]) -> dict[str, np.ndarray]:
+def pack(sections: Sections, record: dict[str, Any]) -> dict[str, np.ndarray]:
     """Sections of arrays and a JSON-able record -> flat name -> array, for save_arrays."""
     arrays = {f"{section}/{name}": array for section, content in sections.items() for name, array in content.items()}
     return arrays | {"json": np.frombuffer(json.dumps(record).encode(), np.uint8)}
 
 
-def unpack(
-    arrays: dict[str, np.ndarray], source: str | Path
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+def unpack(arrays: dict[str, np.ndarray], source: str | Path) -> tuple[Sections, dict[str, Any]]:
     """The reverse of pack -> sections, record. Raises RunError."""
     try:
         record = json.loads(arrays["json"].tobytes())
     except (KeyError, ValueError, RecursionError) as error:
         raise RunError(f"{source} holds no record of a run: it is not a checkpoint of minigan") from error
-    sections = {}
+    sections: Sections = {}
     for name, array in arrays.items():
         section, slash, rest = name.partition("/")
         if slash:

@@ -1,5 +1,6 @@
 """Arguments that must be numbers in a range: one way to check them, one way to say so."""
 
+from math import inf, nan
 from numbers import Real
 from typing import Any
 
@@ -25,13 +26,17 @@ def expect_number(what: str, value: Any, allowed: str) -> float:
     allowed  "[a, b]" with the ends, "(a, b)" without them, or one of each kind
     """
     low, high = (float(end) for end in allowed[1:-1].split(","))
-    above = isinstance(value, Real) and not isinstance(value, bool) and (value > low or value == low and allowed[0] == "[")
-    if not (above and (value < high or value == high and allowed[-1] == "]")):
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    except OverflowError:  # a whole number beyond all floats
+        number = inf
+    above = number > low or (number == low and allowed[0] == "[")
+    if not (above and (number < high or (number == high and allowed[-1] == "]"))):
         raise ConfigError(f"{what} must be {in_words(low, high, allowed)}, got {value!r}")
-    return float(value)
+    return number
 
 
 def in_words(low: float, high: float, allowed: str) -> str:
     """The interval, as one says it: "at least 0 and below 1"."""
     start = f"{'at least' if allowed[0] == '[' else 'above'} {low:g}"
-    return start if high == float("inf") else f"{start} and {'at most' if allowed[-1] == ']' else 'below'} {high:g}"
+    return start if high == inf else f"{start} and {'at most' if allowed[-1] == ']' else 'below'} {high:g}"

@@ -7,36 +7,47 @@ import argparse
 import io
 import os
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from minigan.checks import expect_size
 from minigan.config import EPOCH
 from minigan.data import DATASETS
 from minigan.errors import ConfigError, MiniganError
 
+if TYPE_CHECKING:
+    from minigan.history import History
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, with a mistake in one line."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Raises ConfigError, where argparse would print its usage and leave the program."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
-def build_parser():
+def build_parser() -> Parser:
     """-> the parser of all commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample|presets|animate|plot|compare|report")
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
-    given = dict(default=argparse.SUPPRESS)
-    train.add_argument("--preset", **given, help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)")
+    given: dict[str, Any] = dict(default=argparse.SUPPRESS)
+    train.add_argument(
+        "--preset", **given,
+        help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)",
+    )  # fmt: skip
     train.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
     train.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
     train.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
     train.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
-    train.add_argument("--image-size", "--size", metavar="HxW", **given, help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)")
+    train.add_argument(
+        "--image-size", "--size", metavar="HxW", **given,
+        help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)",
+    )  # fmt: skip
     train.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
     train.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
     train.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
@@ -54,8 +65,13 @@ def build_parser():
     train.add_argument("--lr-d", type=float, **given, help="learning rate of the discriminator")
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
     train.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
-    train.add_argument("--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)")
-    train.add_argument("--sample-every", metavar="N", type=steps_or_epoch, **given, help="steps between sample grids and checkpoints, or: epoch (default 200)")
+    train.add_argument(
+        "--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)"
+    )
+    train.add_argument(
+        "--sample-every", metavar="N", type=steps_or_epoch, **given,
+        help="steps between sample grids and checkpoints, or: epoch (default 200)",
+    )  # fmt: skip
     train.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
     train.add_argument("--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)")
     train.add_argument("--resume", metavar="DIR", help="go on in this run's folder, bit for bit")
@@ -86,12 +102,12 @@ def build_parser():
     return parser
 
 
-def steps_or_epoch(text):
+def steps_or_epoch(text: str) -> int | str:
     """Argument of --sample-every -> number of steps, or the word itself."""
     return EPOCH if text == EPOCH else int(text)
 
 
-def train(arguments):
+def train(arguments: Namespace) -> None:
     """The command `train`: what the user gave, handed to training.py."""
     from minigan.training import train
 
@@ -101,7 +117,7 @@ def train(arguments):
     train(options, **apart, say=say)
 
 
-def say(line):
+def say(line: str) -> None:
     """print, until nobody listens any more (`minigan train | head`): a run goes on without."""
     try:
         print(line, flush=True)
@@ -109,7 +125,7 @@ def say(line):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def sample(arguments):
+def sample(arguments: Namespace) -> None:
     """The command `sample`: pictures of a run's generator, as a grid or as an array."""
     from dataclasses import replace
 
@@ -139,7 +155,7 @@ def sample(arguments):
     say(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
 
 
-def presets(arguments):
+def presets(arguments: Namespace) -> None:
     """The command `presets`: the table of all, or one in detail."""
     from minigan.catalogue import catalogue, details
 
@@ -147,7 +163,7 @@ def presets(arguments):
         say(line)
 
 
-def animate(arguments):
+def animate(arguments: Namespace) -> None:
     """The command `animate`."""
     from minigan.animation import save_animation
 
@@ -155,7 +171,7 @@ def animate(arguments):
     say(save_animation(place(arguments, history, "progress.gif", (".gif", ".webp")), history, arguments.seconds))
 
 
-def plot(arguments):
+def plot(arguments: Namespace) -> None:
     """The command `plot`."""
     from minigan.checkpoint import write_atomically
     from minigan.plots import draw_losses
@@ -166,7 +182,7 @@ def plot(arguments):
     say(f"curves of {len(history.metrics['step'])} steps in {out}")
 
 
-def compare(arguments):
+def compare(arguments: Namespace) -> None:
     """The command `compare`."""
     from minigan.checkpoint import write_atomically
     from minigan.comparison import draw_comparison
@@ -176,7 +192,7 @@ def compare(arguments):
     say(f"{len(arguments.run)} runs in {out}")
 
 
-def report(arguments):
+def report(arguments: Namespace) -> None:
     """The command `report`: it makes the nets once more, for their tables."""
     from dataclasses import replace
 
@@ -190,7 +206,7 @@ def report(arguments):
     say(save_report(out, history, tables=(game.G.summary(), game.D.summary())))
 
 
-def open_run(folder):
+def open_run(folder: str) -> "History":
     """-> History of a run's folder, which says what it leaves out."""
     from minigan.history import History
     from minigan.run import Run
@@ -198,7 +214,7 @@ def open_run(folder):
     return History(Run(folder), say)
 
 
-def place(arguments, history, name, endings):
+def place(arguments: Namespace, history: "History | None", name: str, endings: tuple[str, ...]) -> Path:
     """-> where to write: --out, or this name in the run's folder. Raises ConfigError for another ending."""
     out = Path(os.path.expanduser(arguments.out or (history.run.folder / name if history else name)))
     if out.suffix.lower() not in endings:
@@ -206,7 +222,7 @@ def place(arguments, history, name, endings):
     return out
 
 
-def complain(what):
+def complain(what: object) -> None:
     """One line on stderr."""
     print(" ".join(f"minigan: error: {what}".split()), file=sys.stderr)
 

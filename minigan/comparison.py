@@ -5,6 +5,7 @@ Each run is named by the options that are not the same in all, and by nothing el
 
 import textwrap
 from dataclasses import asdict
+from typing import Any
 
 from minigan.config import Config
 from minigan.errors import ConfigError
@@ -21,7 +22,7 @@ def differences(configs: list[Config]) -> list[str]:
     options = [asdict(config) for config in configs]
     names = [name for name in options[0] if name not in APART and len({repr(each[name]) for each in options}) > 1]
 
-    def say(name, value):  # kept together where the label is broken into lines
+    def say(name: str, value: object) -> str:  # kept together where the label is broken into lines
         return clean(value, 30) if name in ("preset", "dataset") else f"{name}\u00a0{clean(value, 20)}"
 
     return [", ".join(say(name, each[name]) for name in names if each[name] is not None) for each in options]
@@ -47,11 +48,11 @@ def draw_comparison(histories: list[History]) -> bytes:
     side = min(10 / across, 3.6)
     with drawing() as figure:
         made = figure(10, 3.4 + down * (side + 0.75))
-        above, below = made.subfigures(2, height_ratios=(3.4, down * (side + 0.75)))
+        above, below = made.subfigures(2, squeeze=False, height_ratios=(3.4, down * (side + 0.75))).ravel()
         panels = above.subplots(1, 3)
         for columns, color in zip(metrics, COLORS, strict=False):
             steps, window = columns["step"], window_of(len(columns["step"]))
-            line = dict(color=color, linewidth=1.5, marker="." if len(steps) == 1 else "")
+            line: dict[str, Any] = dict(color=color, linewidth=1.5, marker="." if len(steps) == 1 else "")
             panels[0].plot(steps, smooth(columns["loss_d_real"] + columns["loss_d_fake"], window), **line)
             panels[1].plot(steps, smooth(columns["loss_g"], window), **line)
             panels[2].plot(steps, smooth(columns["d_x"], window), **line)

@@ -47,7 +47,7 @@ class Config:
     steps: int | None = None
     threads: int | None = None  # of the NumPy backend; all CPUs that the process may use
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         preset = get_preset(self.preset)
         if not isinstance(self.images, (str, type(None))):
             raise ConfigError(f"--images must be a path, got {self.images!r}")
@@ -112,17 +112,18 @@ def parse_size(text: Any) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,9})(?:[xX×](\d{1,9}))?", str(text))
     if not found:
         raise ConfigError(f"--image-size must be a number of pixels, or HEIGHTxWIDTH such as 64x48, got {text!r}")
-    return tuple(expect_size("--image-size", int(side), 1, 2**15) for side in (found[1], found[2] or found[1]))
+    height, width = (expect_size("--image-size", int(side), 1, 2**15) for side in (found[1], found[2] or found[1]))
+    return height, width
 
 
 def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
     if unknown := set(options) - {field.name for field in fields(Config)}:
-        raise ConfigError(f"unknown option {sorted(unknown)[0]!r}")
+        raise ConfigError(f"unknown option {min(unknown)!r}")
     for name in TEXTS:
         if not isinstance(options.get(name, ""), str) and options[name] is not None:
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
-    data = "folder" if options.get("images") is not None else options.get("dataset")
+    data = "folder" if options.get("images") is not None else options.get("dataset", "auto")
     preset = get_preset(options.get("preset", PRESET_FOR.get(data, "mnist")))
     return Config(**{**preset_defaults(preset, options), **options, **normal_form(options)})
 

@@ -12,6 +12,7 @@ Memory. Of each net its parameters, gradients and two moments, and for each samp
 forward and backward. Time: the operations at the machine's GEMM rate, and a pass over that memory.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from time import perf_counter
@@ -19,9 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from minigan.gan import Rules
-from minigan.layers import (
-    BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh,
-)  # fmt: skip
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh
 
 FREE = (Flatten, Reshape, LeakyReLU, ReLU, Sigmoid, Tanh)  # they work in the memory of the layer before
 
@@ -29,12 +28,15 @@ FREE = (Flatten, Reshape, LeakyReLU, ReLU, Sigmoid, Tanh)  # they work in the me
 def forward_flops(layer: Layer) -> int:
     """-> FLOPs of a layer's forward for one sample; its dW and its dx take as many each."""
     if isinstance(layer, Conv2d):
-        return 2 * prod(layer.out_shape[:2]) * prod(layer.W.shape)
-    if isinstance(layer, ConvTranspose2d):
-        return 2 * prod(layer.in_shape[:2]) * prod(layer.W.shape)
-    if isinstance(layer, Linear):
-        return 2 * prod(layer.W.shape)
-    return 0
+        pixels = prod(layer.out_shape[:2])
+    elif isinstance(layer, ConvTranspose2d):
+        pixels = prod(layer.in_shape[:2])
+    elif isinstance(layer, Linear):
+        pixels = 1
+    else:
+        return 0
+    weights: int = layer.W.size
+    return 2 * pixels * weights
 
 
 def net_flops(net: Sequential) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def measure_machine(edge: int = 1536, numbers: int = 2**22) -> Machine:
     return Machine(2 * edge**3 / product, x.nbytes / one_pass)
 
 
-def fastest(work, rounds=5):
+def fastest(work: Callable[[], object], rounds: int = 5) -> float:
     """-> seconds of the fastest of a few rounds."""
     spent = []
     for _ in range(rounds):

@@ -38,7 +38,7 @@ class Rules:
     joint: bool = False  # G's update also moves D, to G's target and at G's rate: a bug to look at, see update_generator
     loss_limit: float | None = None  # losses are reported from logits clipped to ±limit, as the published program clips them
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.first not in ("D", "G", "both"):
             raise ConfigError(f'Rules: first must be "D", "G" or "both", got {self.first!r}')
         for name in ("d_steps", "generator_batch"):
@@ -106,17 +106,22 @@ def update_generator(
     joint_optimizer  D's second one, for rules.joint: D too is moved down L_G, that is, towards calling fakes
                      real. So it goes in a program that forgets to freeze D in G's update
     -> dict of scalars: loss_g, grad_norm_g
+    Raises ConfigError: rules.joint without a joint_optimizer.
     """
+    if not rules.joint:
+        joint_optimizer = None  # the rules decide
+    elif joint_optimizer is None:
+        raise ConfigError("update_generator: Rules(joint=True) also moves D: give joint_optimizer, a second optimizer of D")
     logits = D.forward(x_fake, labels=labels)
     loss, dlogits = loss_and_gradient(D, logits, rules.generator_target, rules)
-    if rules.joint:
+    if joint_optimizer is not None:
         D.zero_grads()
     dx_fake = D.backward(dlogits, need_dw=rules.joint)
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)
     result = {"loss_g": loss, "grad_norm_g": gradient_norm(G)}
     optimizer.step()
-    if rules.joint:
+    if joint_optimizer is not None:
         joint_optimizer.step()
     return result
 
@@ -151,7 +156,7 @@ def update_both(
     return {"loss_d_real": loss_real, "loss_d_fake": loss_fake, "loss_g": loss_g, "d_x": d_x, "d_gz": d_gz, **norms}
 
 
-def loss_and_gradient(D, logits, target, rules):
+def loss_and_gradient(D: Sequential, logits: Array, target: float, rules: Rules) -> tuple[Array, Array]:
     """-> mean BCE of D's logits against the target, for the report; its gradient dlogits, exact in any case."""
     loss, dlogits = bce_with_logits(logits, target, backend=D.backend)
     if rules.loss_limit is not None:
@@ -162,7 +167,7 @@ def loss_and_gradient(D, logits, target, rules):
     return loss, dlogits
 
 
-def mean_probability(D, logits):
+def mean_probability(D: Sequential, logits: Array) -> Array:
     """-> mean of σ(logits): how sure D is that they are real. σ(l) = (1 + tanh(l/2)) / 2"""
     xp = D.backend.xp
     half = D.backend.scratch("half logits", logits.shape)
@@ -171,9 +176,9 @@ def mean_probability(D, logits):
     return 0.5 + 0.5 * xp.mean(half)
 
 
-def gradient_norm(net):
+def gradient_norm(net: Sequential) -> Array:
     """-> Euclidean length of the gradient of all parameters together."""
-    xp, gradient = net.backend.xp, net.store.flat_grads
+    xp, gradient = net.backend.xp, net.ready().flat_grads
     return xp.sqrt(xp.dot(gradient, gradient))
 
 
@@ -190,10 +195,11 @@ def play_round(
     """
     players = ["D"] * rules.d_steps
     players = {"D": [*players, "G"], "G": ["G", *players], "both": ["both"]}[rules.first]
-    result, images = {}, 0
-    x_real = x_fake = z = labels = None
+    result: dict[str, Any] = {}
+    x_real, labels = draw_images()
+    images, z, x_fake = len(x_real), None, None
     for i, player in enumerate(players):
-        if i == 0 or rules.own_batches or player == players[i - 1] == "D":  # each update of D has real images of its own
+        if i and (rules.own_batches or player == players[i - 1] == "D"):  # each update of D has real images of its own
             x_real, labels = draw_images()
             images += len(x_real)
         n = len(x_real) * (rules.generator_batch if player == "G" else 1)

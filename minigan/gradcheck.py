@@ -15,14 +15,16 @@ kink and is wrong, while the backward pass is right. A smaller h then agrees. A 
 formula disagrees at every h, so the best h counts.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from minigan.backends import Array
+from minigan.backends import Array, Backend
 from minigan.checks import expect_size
 from minigan.errors import ConfigError, GradientError
 from minigan.layers import Sequential
+from minigan.parameters import Store
 
 STEPS = (1e-5, 1e-6, 1e-7)
 ELEMENTWISE = 32  # arrays of up to so many numbers are also checked number by number
@@ -33,8 +35,8 @@ class GradientReport:
     """What check_gradients found. True where every relative error is within rtol."""
 
     rtol: float
-    errors: dict = field(default_factory=dict)  # "x" or parameter name -> largest relative error
-    places: dict = field(default_factory=dict)  # the same -> where: "random direction", or an index
+    errors: dict[str, float] = field(default_factory=dict)  # "x" or parameter name -> largest relative error
+    places: dict[str, object] = field(default_factory=dict)  # the same -> where: "random direction", or an index
 
     def record(self, name: str, where: object, error: float) -> None:
         if not error <= self.errors.get(name, -1.0):  # NaN counts as an error, and as the largest
@@ -103,13 +105,13 @@ def check_gradients(
         floor = 100 * np.finfo(np.float64).eps * float(np.sqrt(np.sum(product * product))) / (STEPS[0] * rtol)
         arrays = {"x": x.copy(), **store.params}
 
-        def output():
+        def output() -> Array:
             saved.restore_state()  # the same Dropout masks, the same running statistics at every call
             return net.forward(arrays["x"], train=train, labels=labels)
 
         for name, array in arrays.items():
-            for where, direction in chosen_directions(array, directions, rng):
-                direction = backend.asarray(direction)
+            for where, chosen in chosen_directions(array, directions, rng):
+                direction = backend.asarray(chosen)
                 wanted = number(gradients[name] * direction, backend)
                 errors = [
                     abs(found - wanted) / max(abs(found), abs(wanted), floor)
@@ -124,7 +126,7 @@ def check_gradients(
     return report
 
 
-def chosen_directions(array, directions, rng):
+def chosen_directions(array: Array, directions: int, rng: np.random.Generator) -> Iterator[tuple[object, np.ndarray]]:
     """-> yields (where, direction as array): some at random, and for a small array each of its numbers."""
     shape = tuple(array.shape)
     for _ in range(directions):
@@ -137,7 +139,7 @@ def chosen_directions(array, directions, rng):
             yield list(index), direction
 
 
-def differences(array, direction, output, dy, backend):
+def differences(array: Array, direction: Array, output: Callable[[], Array], dy: Array, backend: Backend) -> list[float]:
     """-> dL along the direction, by central differences, for each h. The array is left as it was."""
     start, found = array.copy(), []
     try:
@@ -151,7 +153,7 @@ def differences(array, direction, output, dy, backend):
     return found
 
 
-def number(products, backend):
+def number(products: Array, backend: Backend) -> float:
     """-> Σ of an array, on the host"""
     return float(backend.to_host(backend.xp.sum(products)))
 
@@ -159,18 +161,18 @@ def number(products, backend):
 class Snapshot:
     """Copies of all that a forward or backward pass changes in a network, to be put back."""
 
-    def __init__(self, store):
+    def __init__(self, store: Store):
         self.store = store
         self.grads = store.flat_grads.copy()
         self.buffers = {name: buffer.copy() for name, buffer in store.buffers.items()}
         self.generators = {name: generator.bit_generator.state for name, generator in store.generators.items()}
 
-    def restore_state(self):
+    def restore_state(self) -> None:
         for name, buffer in self.buffers.items():
             self.store.buffers[name][...] = buffer
         for name, state in self.generators.items():
             self.store.generators[name].bit_generator.state = state
 
-    def restore_all(self):
+    def restore_all(self) -> None:
         self.restore_state()
         self.store.flat_grads[...] = self.grads

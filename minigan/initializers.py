@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minigan.backends.base import Shape
 from minigan.errors import ConfigError
 
-Initializer = Callable[[np.random.Generator, tuple[int, ...], int, int], np.ndarray]
+Initializer = Callable[[np.random.Generator, Shape, int, int], np.ndarray]
 
 
 def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
@@ -22,7 +23,7 @@ def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
     if not std >= 0:
         raise ConfigError(f"normal: std must be 0 or more, got {std}")
 
-    def initialize(rng, shape, fan_in, fan_out):
+    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         return rng.normal(mean, std, shape)
 
     return initialize
@@ -34,7 +35,7 @@ def glorot_uniform() -> Initializer:
     Source: Glorot & Bengio 2010. The default of Keras.
     """
 
-    def initialize(rng, shape, fan_in, fan_out):
+    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         limit = (6.0 / (fan_in + fan_out)) ** 0.5
         return rng.uniform(-limit, limit, shape)
 
@@ -47,7 +48,7 @@ def he() -> Initializer:
     Source: He et al. 2015, arXiv:1502.01852
     """
 
-    def initialize(rng, shape, fan_in, fan_out):
+    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         return rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape)
 
     return initialize
@@ -56,7 +57,7 @@ def he() -> Initializer:
 def zeros() -> Initializer:
     """All 0. The default of biases."""
 
-    def initialize(rng, shape, fan_in, fan_out):
+    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         return np.zeros(shape)
 
     return initialize
@@ -65,7 +66,7 @@ def zeros() -> Initializer:
 def ones() -> Initializer:
     """All 1. The default of BatchNorm's gain."""
 
-    def initialize(rng, shape, fan_in, fan_out):
+    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         return np.ones(shape)
 
     return initialize

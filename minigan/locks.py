@@ -6,13 +6,15 @@ The file that is locked means nothing by being there: a crash leaves no lock beh
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import sleep
+from typing import BinaryIO
 
 PAUSE = 0.2  # s between tries
 
 
 @contextmanager
-def locked(path, waiting: Callable[[], object]) -> Iterator[None]:
+def locked(path: str | Path, waiting: Callable[[], object]) -> Iterator[None]:
     """With the file at `path` locked, after every other process that has it; it is made where it is not there.
 
     waiting  called once if there is one. Raises OSError.
@@ -33,7 +35,7 @@ def locked(path, waiting: Callable[[], object]) -> Iterator[None]:
 if sys.platform == "win32":
     import msvcrt
 
-    def try_lock(file) -> bool:
+    def try_lock(file: BinaryIO) -> bool:
         """-> whether it is ours now."""
         try:
             file.seek(0)
@@ -42,14 +44,14 @@ if sys.platform == "win32":
             return False
         return True
 
-    def unlock(file) -> None:
+    def unlock(file: BinaryIO) -> None:
         """Let the next one in."""
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
-    def try_lock(file) -> bool:
+    def try_lock(file: BinaryIO) -> bool:
         """-> whether it is ours now."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,6 +59,6 @@ else:
             return False
         return True
 
-    def unlock(file) -> None:
+    def unlock(file: BinaryIO) -> None:
         """Let the next one in."""
         fcntl.flock(file, fcntl.LOCK_UN)

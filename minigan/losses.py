@@ -38,7 +38,7 @@ def bce_with_logits(
     xp = backend.xp
     if logits.size == 0:
         raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
-    if isinstance(target, Real):
+    if isinstance(target, (int, float, Real)):
         target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:
             raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
@@ -47,7 +47,9 @@ def bce_with_logits(
     elif tuple(target.shape) != tuple(logits.shape):
         raise ShapeError(f"bce_with_logits: expected target of logits' shape {tuple(logits.shape)}, got {tuple(target.shape)}")
     elif target.dtype != logits.dtype:
-        raise ArrayTypeError(f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first")
+        raise ArrayTypeError(
+            f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first"
+        )
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
     exp = backend.scratch("bce exp", logits.shape)
     loss = backend.scratch("bce loss", logits.shape)

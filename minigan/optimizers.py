@@ -8,9 +8,11 @@ scales a gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², 
 decoupled weight decay).
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from minigan.backends import Array
+from minigan.backends.base import Shape
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
@@ -20,6 +22,7 @@ class Optimizer:
     """Base: one network, a learning rate that may be changed at any time, named moments."""
 
     moments: tuple[str, ...] = ()  # names of the arrays that are kept from step to step, each as flat_params
+    definition: Callable[..., None]
 
     def __init__(self, net: Sequential, lr: float, l2: float):
         who = type(self).__name__
@@ -43,6 +46,10 @@ class Optimizer:
         self.apply(p, g)
         self.store.version += 1
 
+    def apply(self, p: Array, g: Array) -> None:
+        """p, g (size,): change p, by self.update with this optimizer's own numbers."""
+        raise NotImplementedError
+
     def state(self) -> dict[str, Any]:
         """-> name -> array or int: all that must be saved besides the parameters."""
         return {"steps": self.steps, **{name: getattr(self, name) for name in self.moments}}
@@ -60,7 +67,15 @@ class Optimizer:
         self.steps = int(state["steps"])
 
 
-def with_l2(p, g, l2, backend):
+class Arithmetic(Protocol):
+    """What the steps below ask of a backend."""
+
+    xp: Any
+
+    def scratch(self, name: str, shape: Shape) -> Array: ...
+
+
+def with_l2(p: Array, g: Array, l2: float, backend: Arithmetic) -> Array:
     """-> g + l2·p, in scratch; g itself where l2 is 0."""
     if not l2:
         return g
@@ -70,7 +85,9 @@ def with_l2(p, g, l2, backend):
     return penalised
 
 
-def sgd_step(p, g, v, lr, momentum, nesterov, l2, backend):
+def sgd_step(
+    p: Array, g: Array, v: Array | None, lr: float, momentum: float, nesterov: bool, l2: float, backend: Arithmetic
+) -> None:  # fmt: skip
     """v = momentum·v + g;  p -= lr·v, or lr·(g + momentum·v) with Nesterov's look ahead.
 
     p, g, v  (size,); v is None without momentum
@@ -96,7 +113,8 @@ def sgd_step(p, g, v, lr, momentum, nesterov, l2, backend):
 class SGD(Optimizer):
     """SGD(net, lr): gradient descent, with momentum and Nesterov's form of it as options."""
 
-    moments = ("v",)
+    moments: tuple[str, ...] = ("v",)
+    v: Array
     definition = staticmethod(sgd_step)
 
     def __init__(
@@ -114,7 +132,7 @@ class SGD(Optimizer):
         self.update(p, g, v, self.lr, self.momentum, self.nesterov, self.l2, self.backend)
 
 
-def rmsprop_step(p, g, s, lr, rho, eps, l2, backend):
+def rmsprop_step(p: Array, g: Array, s: Array, lr: float, rho: float, eps: float, l2: float, backend: Arithmetic) -> None:
     """s = rho·s + (1 - rho)·g²;  p -= lr·g / (√s + eps)
 
     p, g, s  (size,)
@@ -138,6 +156,7 @@ class RMSprop(Optimizer):
     """RMSprop(net, lr): steps divided by the root of a running mean of g²."""
 
     moments = ("s",)
+    s: Array
     definition = staticmethod(rmsprop_step)
 
     def __init__(self, net: Sequential, lr: float = 2e-4, *, rho: float = 0.9, eps: float = 1e-8, l2: float = 0.0):
@@ -148,7 +167,10 @@ class RMSprop(Optimizer):
         self.update(p, g, self.s, self.lr, self.rho, self.eps, self.l2, self.backend)
 
 
-def adam_step(p, g, m, v, lr, beta1, beta2, eps, correction1, correction2, l2, backend):
+def adam_step(
+    p: Array, g: Array, m: Array, v: Array, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
+    correction2: float, l2: float, backend: Arithmetic,
+) -> None:  # fmt: skip
     """m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g²;  p -= lr·(m/correction1) / (√(v/correction2) + eps)
 
     p, g, m, v   (size,)
@@ -184,6 +206,8 @@ class Adam(Optimizer):
     """
 
     moments = ("m", "v")
+    m: Array
+    v: Array
     definition = staticmethod(adam_step)
 
     def __init__(

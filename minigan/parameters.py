@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigan.backends import Array, Backend
+from minigan.backends.base import Shape
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer
 
@@ -53,7 +54,7 @@ class Store:
         return ".".join([*self.path, name])
 
     def parameter(
-        self, layer: Any, name: str, shape: tuple[int, ...], initializer: Initializer, fan_in: int = 0, fan_out: int = 0
+        self, layer: Any, name: str, shape: Shape, initializer: Initializer, fan_in: int = 0, fan_out: int = 0
     ) -> None:
         """Declare a trained array. When setup ends, `layer.<name>` and `layer.d<name>` are its views.
 
@@ -72,7 +73,7 @@ class Store:
             raise ConfigError(f"{self.full_name(name)}: expected an array {tuple(shape)} from the initializer, got {values!r}")
         self.declared.append((layer, name, self.full_name(name), values))
 
-    def buffer(self, layer: Any, name: str, shape: tuple[int, ...], value: float) -> None:
+    def buffer(self, layer: Any, name: str, shape: Shape, value: float) -> None:
         """Declare an array that is saved but not trained; `layer.<name>` is it at once."""
         array = self.backend.empty(shape)
         array.fill(value)

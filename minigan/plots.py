@@ -10,7 +10,9 @@ choice of window belong to the user's own program.
 
 import io
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +20,14 @@ from minigan.config import Config
 from minigan.errors import ConfigError
 from minigan.history import History
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # Okabe & Ito's colours, told apart by colour-blind people too: jfly.uni-koeln.de/color
 BLUE, RED, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
 INK, FAINT = "#333333", "#d9d9d9"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": "#999999",
@@ -32,34 +38,34 @@ MOST_EPOCHS = 12  # marked one by one
 
 
 @contextmanager
-def drawing():
+def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
     """-> function (width, height in inches) -> matplotlib Figure. Raises ConfigError where matplotlib lacks."""
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise ConfigError(f"plots need matplotlib ({error}): pip install 'minigan[plots]'") from error
     with warnings.catch_warnings(), matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
         warnings.simplefilter("ignore")  # a letter that the font lacks, in the name of a folder
 
-        def figure(width, height):
-            made = Figure((width, height), dpi=160, layout="constrained")
-            made.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+        def figure(width: float, height: float) -> Figure:
+            made = Figure((width, height), dpi=160, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
             FigureCanvasAgg(made)
             return made
 
         yield figure
 
 
-def png(figure):
+def png(figure: "Figure") -> bytes:
     """-> the figure as the bytes of a PNG, the same for the same numbers."""
     memory = io.BytesIO()
     figure.savefig(memory, format="png", metadata={"Software": None})
     return memory.getvalue()
 
 
-def smooth(values, window):
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """values (n,), NaN where there is none -> mean over so many neighbours, fewer at the ends."""
     there = np.isfinite(values)
     sums, counts = (np.concatenate([[0], np.cumsum(a)]) for a in (np.where(there, values, 0), there))
@@ -69,7 +75,7 @@ def smooth(values, window):
     return np.where(total > 0, (sums[last] - sums[first]) / np.maximum(total, 1), np.nan)
 
 
-def window_of(n):
+def window_of(n: int) -> int:
     """Rows -> over how many of them to smooth: a thirtieth of the run, an odd number."""
     return max(1, n // 30) | 1
 
@@ -79,10 +85,10 @@ def title_of(config: Config) -> str:
     return f"Preset {config.preset}, trained on {clean(config.dataset)}"
 
 
-def clean(text, most=60):
+def clean(text: object, most: int = 60) -> str:
     """-> one line that a plot can show, the middle left out where it is long."""
-    text = "".join(letter if letter.isprintable() else " " for letter in str(text))
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
+    line = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[-most // 2 :]}"
 
 
 def draw_losses(history: History) -> bytes:
@@ -128,7 +134,9 @@ def draw_losses(history: History) -> bytes:
         return png(made)
 
 
-def curves(axes, title, steps, window, lines, log=False):
+def curves(
+    axes: "Axes", title: str, steps: np.ndarray, window: int, lines: dict[str, tuple[np.ndarray, str]], log: bool = False
+) -> None:  # fmt: skip
     """Draw lines, name -> (values, colour), each thin and faint with its running mean (on a log scale, of logarithms)."""
     axes.set_title(title)
     for values, color in lines.values() if window > 1 else ():
@@ -142,7 +150,7 @@ def curves(axes, title, steps, window, lines, log=False):
     axes.set_axisbelow(True)
 
 
-def limits(*lines, window):
+def limits(*lines: np.ndarray, window: int) -> tuple[float, float]:
     """-> ends of an axis that show 0, all running means, and all but the rarest peaks of the steps."""
     shown = [0.0]
     for values in lines:
@@ -153,7 +161,7 @@ def limits(*lines, window):
     return 1.08 * low, 1.08 * high or 1.0
 
 
-def mark_epochs(axes, steps, epochs):
+def mark_epochs(axes: "Sequence[Axes]", steps: np.ndarray, epochs: np.ndarray) -> None:
     """A line where each epoch begins, with its number, where there are few."""
     numbers, starts = np.unique(epochs, return_index=True)
     if not 2 <= len(numbers) <= MOST_EPOCHS:

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM came, and all was saved. exit_code is what a shell expects: 130 or 143."""
 
-    def __init__(self, number):
+    def __init__(self, number: int):
         super().__init__(number)
         self.exit_code = 128 + number
 
@@ -19,12 +20,12 @@ class Interrupted(KeyboardInterrupt):
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
     """-> list that gets the number of the first SIGINT or SIGTERM; a second one ends the program at once."""
-    caught = []
+    caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught  # signals go to the main thread alone
         return
 
-    def catch(number, frame):
+    def catch(number: int, frame: object) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
@@ -45,9 +46,9 @@ class Progress:
     def __init__(self, step: int, last_step: int, say: Callable[[str], object]):
         self.first, self.step, self.last_step, self.say = step, step, last_step, say
         self.seconds = 0.0  # spent in steps, without sampling and saving
-        self.bar = None
+        self.bar: Any = None  # tqdm's
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -56,14 +57,14 @@ class Progress:
         self.line_due = self.clock
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def start_clock(self):
+    def start_clock(self) -> None:
         self.clock = monotonic()
 
-    def update(self, row, images, steps):
+    def update(self, row: dict[str, Any], images: int, steps: int) -> float:
         """row: the last step's numbers; images, steps: since the last call -> images per second."""
         spent = max(monotonic() - self.clock, 1e-9)
         self.start_clock()

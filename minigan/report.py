@@ -8,14 +8,14 @@ so that nothing else would run or be loaded even if some text slipped through.
 
 import base64
 import hashlib
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from minigan.run import Run
 MOST_BYTES = 16 * 2**20  # of sample grids in a page: large ones are fewer
 SHOWN = 560  # pixels: small grids are enlarged by a whole factor, up to this width
 POINTS = 300  # of the line of images/s
+
+Made = TypeVar("Made")
 
 
 def save_report(path: str | Path, history: History, tables: Sequence[str] = (), curves: bytes | None = None) -> str:
@@ -48,17 +50,19 @@ def finish(run: Run, say: Callable[[str], object] = print, tables: Sequence[str]
 
     A failure is one line and no more: the run itself is done, and saved.
     """
-    history, made = History(run, say), []
+    history = History(run, say)
+    made: list[str] = []
 
-    def attempt(name, make):
+    def attempt(name: str, make: Callable[[Path], Made]) -> Made | None:
         try:
             result = make(run.folder / name)
             made.append(name)
             return result
         except Exception as error:
             say(f"{name} was left out: {' '.join(str(error).split()) or type(error).__name__}")
+            return None
 
-    def plot(path):
+    def plot(path: Path) -> bytes:
         curves = draw_losses(history)
         write_atomically(path, curves)
         return curves
@@ -76,9 +80,9 @@ def page(history: History, tables: Sequence[str] = (), curves: bytes | None = No
     config, about = history.record
     metrics, samples = history.metrics, history.samples
     sizes = [path.stat().st_size for _, path, _ in samples]
-    shown = evenly(samples, max(2, MOST_BYTES // max(1, max(sizes))))
+    shown = evenly(samples, max(2, MOST_BYTES // max(1, *sizes)))
     total = len(history.sample_files)
-    script = re.search("<script>(.*?)</script>", template, re.DOTALL)[1]
+    script = template.partition("<script>")[2].partition("</script>")[0]
     return Template(template).substitute(
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=escape(title_of(config)),
@@ -98,7 +102,7 @@ def page(history: History, tables: Sequence[str] = (), curves: bytes | None = No
     )
 
 
-def image(path, picture, alt, hidden=False):
+def image(path: Path, picture: np.ndarray, alt: str, hidden: bool = False) -> str:
     """A PNG file, as it is -> <img>, enlarged by a whole factor where it is small."""
     h, w, _ = picture.shape
     factor = max(1, SHOWN // w)
@@ -109,14 +113,14 @@ def image(path, picture, alt, hidden=False):
     )
 
 
-def real(history):
+def real(history: History) -> str:
     """-> the grid of real pictures, or nothing where there is none."""
     if history.real is None:
         return ""
     return f"<figure><figcaption>real</figcaption>{image(history.run.real_file, history.real, 'real pictures')}</figure>"
 
 
-def curves_of(history, curves):
+def curves_of(history: History, curves: bytes | None) -> str:
     """PNG of the curves, or None to draw it now -> it, or why there is none."""
     try:
         data = base64.b64encode(curves or draw_losses(history)).decode()
@@ -126,7 +130,7 @@ def curves_of(history, curves):
     return f'<div class="scroll curves" tabindex="0"><img alt="{alt}" src="data:image/png;base64,{data}"></div>'
 
 
-def facts(history, batch_size):
+def facts(history: History, batch_size: int) -> str:
     """-> the numbers at the top of the page."""
     metrics = history.metrics
     rates = metrics["images_per_s"][metrics["images_per_s"] > 0]
@@ -141,7 +145,7 @@ def facts(history, batch_size):
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found.items())
 
 
-def rate(metrics):
+def rate(metrics: dict[str, np.ndarray]) -> str:
     """images/s over the run -> a line in SVG, from 0 to the highest."""
     there = metrics["images_per_s"] > 0
     if not there.any():
@@ -158,13 +162,13 @@ def rate(metrics):
     )
 
 
-def nets(tables):
+def nets(tables: Sequence[str]) -> str:
     """Tables of layers as text -> their section, or nothing."""
     shown = "".join(f'<pre tabindex="0">{escape(table)}</pre>' for table in tables)
     return f'<section><h2>Nets</h2><div class="nets">{shown}</div></section>' if tables else ""
 
 
-def versions_of(about):
+def versions_of(about: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """What config.json says besides the options, of any shape -> (name, value) for the table."""
     versions, resumed = about.get("versions"), about.get("resumed")
     yield from versions.items() if isinstance(versions, dict) else ()
@@ -172,7 +176,7 @@ def versions_of(about):
         yield "resumed at step", ", ".join(str(stop.get("step")) for stop in resumed if isinstance(stop, dict))
 
 
-def rows(pairs):
+def rows(pairs: Iterable[tuple[str, object]]) -> str:
     """(name, value) -> rows of a table."""
     shown = ((escape(str(name)), "–" if value is None else escape(str(value))) for name, value in pairs)
     return "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)

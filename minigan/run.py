@@ -17,12 +17,17 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol
 
-from minigan.checkpoint import load_arrays, pack, save_arrays, unpack, write_atomically
-from minigan.config import config_from_record
+import numpy as np
+
+from minigan.checkpoint import Sections, load_arrays, pack, save_arrays, unpack, write_atomically
+from minigan.config import Config, config_from_record
+from minigan.data import Batches
 from minigan.errors import MiniganError, RunError
 from minigan.images import grid, save_png
 from minigan.locks import try_lock, unlock
@@ -34,10 +39,18 @@ MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")
 COLUMNS = ("step", "epoch", *MEASURED, "images_per_s", "sample_spread", "top_class")
 
 
+class Savable(Protocol):
+    """What a run asks of its game, see training.py: to give its state, and to take it back."""
+
+    def state(self) -> tuple[Sections, dict[str, Any]]: ...
+
+    def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None: ...
+
+
 class Run:
     """Run(folder): the names in a run's folder, and reading and writing them. Every failure is a RunError."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path):
         self.folder = Path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
@@ -46,7 +59,7 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.generator_file = self.folder / "generator.npz"
 
-    def expect_free(self):
+    def expect_free(self) -> None:
         """Raises RunError where something stands already: nothing is ever written over."""
         try:
             taken = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
@@ -55,7 +68,7 @@ class Run:
         if taken:
             raise RunError(f"{self.folder} exists already: go on with --resume {self.folder}, or choose another with --out")
 
-    def create(self, config, about, another_name=False):
+    def create(self, config: Config, about: dict[str, Any], another_name: bool = False) -> "Run":
         """Make the folder -> Run, this one. Raises RunError.
 
         about         JSON-able, kept beside the options
@@ -83,7 +96,7 @@ class Run:
         return run
 
     @contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[None]:
         """While this process trains here. Raises RunError where another one does."""
         try:
             file = open(self.folder / "lock", "ab")
@@ -97,12 +110,12 @@ class Run:
             finally:
                 unlock(file)
 
-    def save_config(self, config, about):
+    def save_config(self, config: Config, about: dict[str, Any]) -> None:
         """Write config.json: the options, and what else there is to know of the run."""
         record = {"options": asdict(config), **about}
         write_atomically(self.config_file, (json.dumps(record, indent=2) + "\n").encode())
 
-    def load_config(self):
+    def load_config(self) -> tuple[Config, dict[str, Any]]:
         """-> Config, what else the file says. Raises RunError where this is not the folder of a run."""
         try:
             about = json.loads(self.config_file.read_text("utf-8"))
@@ -116,7 +129,7 @@ class Run:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"{self.config_file} is damaged ({' '.join(str(error).split())})") from error
 
-    def save(self, game, batches, step):
+    def save(self, game: Savable, batches: Batches, step: int) -> None:
         """Write checkpoint and generator.npz, and let go of old checkpoints. Raises RunError."""
         sections, record = game.state()
         record |= {"step": step, "epoch": batches.epoch, "position": batches.position}
@@ -128,7 +141,7 @@ class Run:
             with suppress(OSError):  # one too many does no harm
                 old.unlink(missing_ok=True)
 
-    def keep_newest(self):
+    def keep_newest(self) -> Path | None:
         """Put a copy of the newest checkpoint aside, where `save` does not let go of it -> its path. Raises RunError."""
         found = self.found_checkpoints()
         if not found:
@@ -142,17 +155,17 @@ class Run:
             raise RunError(f"cannot read {found[-1]}: {error.strerror or error}") from error
         return kept
 
-    def found_checkpoints(self):
+    def found_checkpoints(self) -> list[Path]:
         """-> paths of the run's own checkpoints, oldest first; a copy under another name is the user's."""
         try:
-            names = [path for path in self.checkpoints.iterdir() if OWN.fullmatch(path.name)]
+            found = [(int(match[1]), path) for path in self.checkpoints.iterdir() if (match := OWN.fullmatch(path.name))]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise RunError(f"cannot look into {self.checkpoints}: {error.strerror}") from error
-        return sorted(names, key=lambda path: int(OWN.fullmatch(path.name)[1]))
+        return [path for _, path in sorted(found)]
 
-    def load(self, game, batches, say):
+    def load(self, game: Savable, batches: Batches, say: Callable[[str], object]) -> int:
         """Put the newest checkpoint that is whole back -> its step; 0 where the run was stopped before it wrote any.
 
         say  told which ones are passed over, and why
@@ -170,7 +183,7 @@ class Run:
             raise RunError(f"no checkpoint in {self.checkpoints} can be used ({trouble}): start another run with --out")
         return 0
 
-    def restore(self, game, batches, sections, record, path):
+    def restore(self, game: Savable, batches: Batches, sections: Sections, record: dict[str, Any], path: Path) -> int:
         """What a checkpoint holds into the game and its batches -> its step. Raises RunError."""
         try:
             step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
@@ -180,7 +193,7 @@ class Run:
         game.load(sections, record, path)
         return step
 
-    def forget_after(self, step):
+    def forget_after(self, step: int) -> None:
         """Drop what a stopped run logged after its last checkpoint: it will be done again. And writes that were cut off."""
         for folder in (self.folder, self.samples, self.checkpoints):
             for path in folder.glob(".*.tmp"):
@@ -196,22 +209,22 @@ class Run:
         write_atomically(self.metrics_file, ("\n".join([",".join(COLUMNS), *kept]) + "\n").encode())
 
     @contextmanager
-    def metrics(self):
+    def metrics(self) -> Iterator[Callable[..., None]]:
         """-> function append(rows, sync=False), rows each a dict by COLUMNS; sync: to the disk, whatever happens to the machine.
 
         Raises RunError where they cannot be written; they are kept then, and written with the next ones.
         """
 
-        def trouble(error):
+        def trouble(error: OSError) -> RunError:
             return RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space")
 
         try:
             file = open(self.metrics_file, "ab", buffering=0)
         except OSError as error:
             raise trouble(error) from error
-        waiting = []
+        waiting: list[bytes] = []
 
-        def append(rows, sync=False):
+        def append(rows: list[dict[str, Any]], sync: bool = False) -> None:
             text = io.StringIO()
             csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n").writerows(rows)
             waiting.append(text.getvalue().encode())
@@ -230,12 +243,12 @@ class Run:
         with file:
             yield append
 
-    def save_samples(self, pictures, step, shape):
+    def save_samples(self, pictures: np.ndarray, step: int, shape: tuple[int, int]) -> None:
         """pictures (n, h, w, c) uint8 -> samples/step-*.png, a grid of this shape (rows, columns). Raises RunError."""
         with suppress(OSError):  # told by save_png
             self.samples.mkdir(exist_ok=True)
         save_png(self.samples / f"step-{step:08d}.png", grid(pictures, columns=shape[1]))
 
-    def save_real(self, pictures, shape):
+    def save_real(self, pictures: np.ndarray, shape: tuple[int, int]) -> None:
         """pictures (n, h, w, c) uint8 -> real.png, a grid as those of the samples. Raises RunError."""
         save_png(self.real_file, grid(pictures, columns=shape[1]))

@@ -17,9 +17,9 @@ import numpy as np
 from minigan import optimizers
 from minigan.alarms import Alarms
 from minigan.astray import find_astray
-from minigan.backends import get_backend
-from minigan.checkpoint import load_network, network_state
-from minigan.config import EPOCH, Config, new_config, resumed_config, versions
+from minigan.backends import Array, get_backend
+from minigan.checkpoint import Sections, load_network, network_state
+from minigan.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
 from minigan.errors import ConfigError, DataError, MiniganError, RunError
 from minigan.gan import play_round
@@ -55,16 +55,17 @@ class Game:
         self.z_generator = self.stream("z")
         self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
 
-    def make_optimizer(self, net, lr):
+    def make_optimizer(self, net: Sequential, lr: float) -> optimizers.Optimizer:
         """-> the preset's optimizer for one net."""
         adam = {} if self.config.beta1 is None else {"beta1": self.config.beta1}
-        return getattr(optimizers, self.preset.optimizer)(net, lr, **adam, **self.preset.settings)
+        kind: Callable[..., optimizers.Optimizer] = getattr(optimizers, self.preset.optimizer)
+        return kind(net, lr, **adam, **self.preset.settings)
 
-    def stream(self, name, seed=None):
+    def stream(self, name: str, seed: int | None = None) -> np.random.Generator:
         """-> numpy.random.Generator of its own for each name."""
         return np.random.default_rng([self.config.seed if seed is None else seed, STREAMS[name]])
 
-    def draw_z(self, n, generator=None):
+    def draw_z(self, n: int, generator: np.random.Generator | None = None) -> Array:
         """-> z (n, z_dim), N(0, 1) or U[-1, 1). The same memory at every call."""
         generator, xp = generator or self.z_generator, self.backend.xp
         z = self.backend.scratch("z", (n, self.config.z_dim))
@@ -76,33 +77,34 @@ class Game:
             xp.subtract(z, 1.0, out=z)
         return z
 
-    def labels(self, numbers):
+    def labels(self, numbers: Any) -> Array | None:
         """Class numbers (n,) on the host -> one-hot labels (n, classes) on the device; None where the nets take none."""
         return self.backend.asarray(self.one_hot[numbers]) if self.preset.classes else None
 
-    def round(self, batches):
+    def round(self, batches: Batches) -> dict[str, Any]:
         """One update of each player -> dict of scalars, still on the device; see gan.play_round."""
-        if self.preset.decay is not None:
-            self.set_rates(batches.epoch)
+        self.set_rates(batches.epoch)
 
-        def draw_images():
+        def draw_images() -> tuple[Array, Array | None]:
             images, numbers = batches.draw()
             return self.backend.asarray(images), self.labels(numbers)
 
         return play_round(self.G, self.D, self.optimizers, draw_images, self.draw_z, self.rules)
 
-    def set_rates(self, epoch):
-        """The learning rates of an epoch, counted from 0: constant, then in a line to 0."""
+    def set_rates(self, epoch: int) -> None:
+        """The learning rates of an epoch, counted from 0: constant; with a decay, then in a line to 0."""
+        if self.preset.decay is None:
+            return
         start, length = self.preset.decay
         left = 1.0 - min(max(epoch - start, 0), length) / length
         for name, optimizer in self.optimizers.items():
             optimizer.lr = self.rates[name] * left
 
-    def read(self, result):
+    def read(self, result: dict[str, Any]) -> dict[str, float]:
         """-> what a round measured, as numbers. On a GPU this waits for the round."""
         return {name: float(self.backend.to_host(result[name])) for name in MEASURED}
 
-    def sample(self, n, generator, label=None):
+    def sample(self, n: int, generator: np.random.Generator, label: int | None = None) -> np.ndarray:
         """-> pictures of G (n, h, w, c) uint8 on the host, in sampling mode.
 
         label  class of all of them, where G is conditional; None: 0, 1, 2 ... in turn
@@ -121,17 +123,18 @@ class Game:
             pictures[start : start + size] = to_pixels(y, self.preset.black)[: n - start]
         return pictures
 
-    def sample_grid(self):
+    def sample_grid(self) -> np.ndarray:
         """-> the pictures of the run's sample grids: of the same z at every call."""
         rows, columns = self.preset.grid
         return self.sample(rows * columns, self.stream("fixed z"))
 
-    def state(self):
+    def state(self) -> tuple[Sections, dict[str, Any]]:
         """-> sections of host arrays, JSON-able record; for checkpoint.pack."""
-        sections, steps, generators = {}, {}, {"z": self.z_generator.bit_generator.state}
+        sections: Sections = {}
+        steps, generators = {}, {"z": self.z_generator.bit_generator.state}
         for name, net in self.nets.items():
             sections[name] = network_state(net)
-            for key, generator in net.store.generators.items():
+            for key, generator in net.ready().generators.items():
                 generators[f"{name}.{key}"] = generator.bit_generator.state
         for name, optimizer in self.optimizers.items():
             moments = optimizer.state()
@@ -139,13 +142,13 @@ class Game:
             sections[f"optimizer {name}"] = {moment: self.backend.to_host(array) for moment, array in moments.items()}
         return sections, {"optimizer_steps": steps, "generators": generators}
 
-    def load(self, sections, record, source):
+    def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None:
         """Take back what state() gave. Raises RunError where it is another game's."""
         try:
             generators = record["generators"]
             for name, net in self.nets.items():
                 load_network(net, sections[name], source)
-                for key, generator in net.store.generators.items():
+                for key, generator in net.ready().generators.items():
                     generator.bit_generator.state = generators[f"{name}.{key}"]
             for name, optimizer in self.optimizers.items():
                 moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
@@ -189,7 +192,7 @@ def train(
         shuffle=config.shuffle, drop_last=config.drop_last, flip=config.flip, low=game.preset.black,
     )  # fmt: skip
     epoch = batches.per_epoch / game.rules.batches  # steps in one
-    last_step = config.steps or ceil(config.epochs * epoch)
+    last_step = config.steps or ceil((config.epochs or 0) * epoch)
 
     if dry_run:
         losses = game.read(game.round(batches))
@@ -211,7 +214,7 @@ def train(
                 finish(run, say, tables=(game.G.summary(), game.D.summary()))
             return run
         say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
-        sample_every = max(1, round(epoch)) if config.sample_every == EPOCH else config.sample_every
+        sample_every = max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every  # EPOCH
         loop(game, batches, run, step, last_step, sample_every, Alarms(data), say)
         finish(run, say, tables=(game.G.summary(), game.D.summary()))
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
@@ -274,17 +277,19 @@ def loop(
     A disk that fails does not end it: one line says so, and what could not be written is tried again.
     Raises RunError at the first loss or gradient that is not a finite number, or where the end cannot be saved.
     """
-    unread = []  # (step, epoch, result) of steps whose losses are still on the device
-    unsaved = unlogged = None  # why the last checkpoint, and the last rows of the metrics, could not be written
+    unread: list[tuple[int, int, dict[str, Any]]] = []  # (step, epoch, result) of steps whose losses are still on the device
+    unsaved: RunError | None = None  # why the last checkpoint, and the last rows of the metrics, could not be written
+    unlogged: RunError | None = None
     saved = step  # the step of the last one that was
 
-    def attempt(write, *arguments):
+    def attempt(write: Callable[..., object], *arguments: Any) -> RunError | None:
         """-> None, or the RunError of what could not be written, which has been said."""
         try:
             write(*arguments)
         except RunError as error:
             say(f"WARNING: step {step}: {error}; training goes on, and tries again")
             return error
+        return None
 
     with (
         interrupts() as interrupted, Progress(step, last_step, say) as progress, run.metrics() as log,

@@ -45,11 +45,11 @@ def conv2d_geometry(image, kernel, stride, padding):
     -> ((top, bottom), (left, right)), (h_out, w_out)
     """
     if padding == "same":
-        axes = [same_padding(*axis) for axis in zip(image, kernel, stride)]
+        axes = [same_padding(*axis) for axis in zip(image, kernel, stride, strict=True)]
         return tuple((before, after) for before, after, _ in axes), tuple(size_out for _, _, size_out in axes)
     pads = explicit_padding(padding)
     sizes = tuple((size + before + after - k) // s + 1
-                  for size, (before, after), k, s in zip(image, pads, kernel, stride))
+                  for size, (before, after), k, s in zip(image, pads, kernel, stride, strict=True))
     return pads, sizes
 
 
@@ -60,14 +60,14 @@ def conv_transpose2d_geometry(image, kernel, stride, padding, output_padding=0):
     Why: "same" is the transpose of the same-padded convolution that maps size * s to size.
     """
     if padding == "same":
-        sizes = tuple(size * s for size, s in zip(image, stride))
+        sizes = tuple(size * s for size, s in zip(image, stride, strict=True))
         pads, back = conv2d_geometry(sizes, kernel, stride, "same")
         assert back == tuple(image)
         return pads, sizes
     pads = explicit_padding(padding)
     sizes = tuple((size - 1) * s + k - before - after + extra
                   for size, s, k, (before, after), extra
-                  in zip(image, stride, kernel, pads, pair(output_padding)))
+                  in zip(image, stride, kernel, pads, pair(output_padding), strict=True))
     return pads, sizes
 
 

@@ -7,6 +7,7 @@ conversion to NumPy, mixing with NumPy arrays or scalars, float(), bool() and it
 
 import operator
 import types
+from functools import partial
 
 import numpy as np
 
@@ -141,5 +142,5 @@ def make_module(devices=1, error=None):
         "absolute", "add", "copyto", "divide", "dot", "exp", "greater", "greater_equal", "log1p", "matmul", "maximum", "mean",
         "minimum", "multiply", "negative", "sqrt", "subtract", "sum", "tanh",
     ):  # fmt: skip
-        setattr(module, name, (lambda function: lambda *a, **o: call(function, *a, **o))(getattr(np, name)))
+        setattr(module, name, partial(call, getattr(np, name)))
     return module

@@ -40,10 +40,10 @@ def snapshot(arrays):
 
 def random_padding(rng, kernel):
     """Any of the four forms, smaller than the kernel in each direction."""
-    k, l = kernel
+    k_h, k_w = kernel
     return ["valid", "same", int(rng.integers(0, min(kernel))),
-            ((int(rng.integers(0, k)), int(rng.integers(0, k))),
-             (int(rng.integers(0, l)), int(rng.integers(0, l))))][rng.integers(4)]
+            ((int(rng.integers(0, k_h)), int(rng.integers(0, k_h))),
+             (int(rng.integers(0, k_w)), int(rng.integers(0, k_w))))][rng.integers(4)]
 
 
 def random_geometry(rng):
@@ -53,7 +53,7 @@ def random_geometry(rng):
 
 def conv_fits(image, kernel, stride, padding):
     pads, _ = reference.conv2d_geometry(image, kernel, stride, padding)
-    return all(size + sum(pad) >= k for size, pad, k in zip(image, pads, kernel))
+    return all(size + sum(pad) >= k for size, pad, k in zip(image, pads, kernel, strict=True))
 
 
 def conv_cases():
@@ -199,7 +199,7 @@ def test_linear(n, c_in, c_out):
     assert_close(net.forward(x.copy()), reference.linear_forward(x, W, b), "y")
     dx = net.backward(dy.copy())
     for got, wanted, what in zip((dx, net.grads["0.W"], net.grads["0.b"]), reference.linear_backward(dy, x, W),
-                                 ("dx", "dW", "db")):
+                                 ("dx", "dW", "db"), strict=True):
         assert_close(got, wanted, what)
 
 
@@ -429,8 +429,8 @@ def test_need_dx_false_returns_none_and_the_same_gradients(chain):
     net.zero_grads()
     net.forward(x.copy())
     assert net.backward(dy.copy(), need_dx=False, need_dw=True) is None
-    for name in wanted:
-        assert_close(net.grads[name], wanted[name], name)
+    for name, gradient in wanted.items():
+        assert_close(net.grads[name], gradient, name)
 
 
 def test_backward_does_not_touch_the_parameters(chain):
@@ -500,7 +500,7 @@ def test_a_smaller_convolution_after_a_larger_one_against_the_loops():
             net.zero_grads()
             dx = net.backward(dy.copy())
             wanted = backward(dy, x, W, 2, "same")
-            for got, value, what in zip((dx, net.grads["0.W"], net.grads["0.b"]), wanted, ("dx", "dW", "db")):
+            for got, value, what in zip((dx, net.grads["0.W"], net.grads["0.b"]), wanted, ("dx", "dW", "db"), strict=True):
                 assert_close(got, value, f"{what}, n = {n}")
 
 
@@ -525,7 +525,7 @@ def test_everything_keeps_the_dtype_of_the_backend(chain, dtype):
     x, dy = (array.astype(dtype) for array in batch(build(), in_shape, 3, 70))
     net = build(dtype)
     optimizer = mg.Adam(net, lr=1e-3, beta1=0.5) if net.params else None
-    for step in range(3):
+    for _ in range(3):
         net.zero_grads()
         y = net.forward(x, train=True)
         dx = net.backward(dy)
@@ -545,7 +545,7 @@ def test_optimizers_keep_float32(make):
     net = network([mg.Linear(3), mg.BatchNorm()], (4,), dtype="float32")
     optimizer = make(net)
     x, dy = (np.random.default_rng(71).standard_normal((5, size), dtype="float32") for size in (4, 3))
-    for step in range(3):
+    for _ in range(3):
         net.forward(x)
         net.backward(dy, need_dx=False)
         optimizer.step()

@@ -62,14 +62,14 @@ def random_geometry(rng, image_top):
     kernel, stride = (tuple(int(v) for v in rng.integers(1, top, 2)) for top in (6, 4))
     if rng.integers(3) == 0:
         kernel, stride = kernel[0], stride[0]
-    k, l = reference.pair(kernel)
+    k_h, k_w = reference.pair(kernel)
     form = rng.integers(4)
     if form < 2:
         return image, kernel, stride, ("valid", "same")[form]
     if form == 2:
-        return image, kernel, stride, int(rng.integers(0, min(k, l)))
-    return image, kernel, stride, ((int(rng.integers(0, k)), int(rng.integers(0, k))),
-                                   (int(rng.integers(0, l)), int(rng.integers(0, l))))
+        return image, kernel, stride, int(rng.integers(0, min(k_h, k_w)))
+    return image, kernel, stride, ((int(rng.integers(0, k_h)), int(rng.integers(0, k_h))),
+                                   (int(rng.integers(0, k_w)), int(rng.integers(0, k_w))))
 
 
 def conv_configurations():
@@ -79,7 +79,7 @@ def conv_configurations():
         image, kernel, stride, padding = random_geometry(rng, image_top=12)
         n, c_in, c_out = (int(v) for v in rng.integers(1, 6, 3))
         pads, _ = reference.conv2d_geometry(image, reference.pair(kernel), reference.pair(stride), padding)
-        if all(size + sum(pad) >= k for size, pad, k in zip(image, pads, reference.pair(kernel))):
+        if all(size + sum(pad) >= k for size, pad, k in zip(image, pads, reference.pair(kernel), strict=True)):
             found.append((len(found), image, kernel, stride, padding, n, c_in, c_out, bool(rng.integers(4))))
     return found
 
@@ -247,7 +247,7 @@ def test_batchnorm(configuration):
     mean, var = torch.zeros(c, dtype=torch.float64), torch.ones(c, dtype=torch.float64)
     wanted_var, m = np.ones(c), int(np.prod(shape[:-1]))
 
-    for step, training in enumerate((True, True, False)):
+    for training in (True, True, False):
         x = rng.standard_normal(shape) * scale + offset
         dy = rng.standard_normal(shape)
         torch_x = leaf(channels_first(x))
@@ -387,7 +387,7 @@ def test_optimizer(name):
     parameters = {p: leaf(net.params[p].copy()) for p in net.params}
     make, make_torch = OPTIMIZERS[name]
     ours, theirs = make(net), make_torch(list(parameters.values()))
-    for step in range(20):
+    for _ in range(20):
         for p, gradient in random_gradients(net, rng).items():
             net.grads[p][...] = gradient
             parameters[p].grad = torch.tensor(gradient)
@@ -428,7 +428,7 @@ def test_adam_eps_hat(l2):
 def test_adam_forms_differ():
     """With an eps that matters the two forms are different optimizers: the switch is not a decoration."""
     nets = [optimizer_net(np.random.default_rng(109)) for _ in range(2)]
-    for net, eps_hat in zip(nets, (False, True)):
+    for net, eps_hat in zip(nets, (False, True), strict=True):
         net.grads["0.W"][...] = 1e-3
         mg.Adam(net, lr=1e-2, eps=1e-3, eps_hat=eps_hat).step()
     assert relative_error(nets[0].params["0.W"], nets[1].params["0.W"]) > 1e-4
@@ -489,7 +489,7 @@ def train_minigan(G, D, reals, noises):
     """-> losses (steps, 3): D on real, D on fake, G; and the gradients of the first step."""
     optimizer_G, optimizer_D = (mg.Adam(net, lr=LR, beta1=BETA1) for net in (G, D))
     losses, first = [], {}
-    for real, z in zip(reals, noises):
+    for real, z in zip(reals, noises, strict=True):
         fake = G.forward(z, train=True)
         D.zero_grads()
         loss_real, dlogits = mg.bce_with_logits(D.forward(real, train=True), 1.0)
@@ -519,7 +519,7 @@ def train_torch(G, D, reals, noises, h, w):
     optimizer_G, optimizer_D = (torch.optim.Adam(list(P.values()), LR, betas=(BETA1, 0.999)) for P, _ in (G, D))
     bce = F.binary_cross_entropy_with_logits
     losses, first = [], {}
-    for real, z in zip(reals, noises):
+    for real, z in zip(reals, noises, strict=True):
         fake = torch_generator(torch.tensor(z), *G, h, w)
         optimizer_D.zero_grad()
         logits = torch_discriminator(torch.tensor(real), *D)

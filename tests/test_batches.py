@@ -189,7 +189,7 @@ def test_a_file_that_is_cut_off_is_one_line_and_then_it_goes_on(mapped):
     np.testing.assert_array_equal(batches.draw()[0], whole.draw()[0])
     batches.seek(0, 1)
     os.truncate(mapped.filename, 100)
-    with pytest.raises(mg.DataError, match="pixels: the pictures cannot be read any more .it ends too early.: ") as caught:
+    with pytest.raises(mg.DataError, match=r"pixels: the pictures cannot be read any more .it ends too early.: ") as caught:
         for _ in range(3):
             batches.draw()
     assert "\n" not in str(caught.value)

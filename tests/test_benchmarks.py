@@ -87,7 +87,7 @@ def test_contenders_that_disagree_are_not_timed():
 
     team = Team()
     team.workers = {"minigan": Honest(), "torch": Liar()}
-    with pytest.raises(BenchmarkError, match="torch and minigan disagree at the first step.*nothing was timed"):
+    with pytest.raises(BenchmarkError, match=r"torch and minigan disagree at the first step.*nothing was timed"):
         step.check(team, "step", say=lambda line: None)
 
 
@@ -122,7 +122,7 @@ def test_step_names_who_is_missing_and_writes_a_record(tmp_path, capsys, monkeyp
 
 
 def test_what_is_not_installed_is_said_so():
-    with pytest.raises(contenders.Missing, match="^not installed: pip install no_such_framework$"):
+    with pytest.raises(contenders.Missing, match=r"^not installed: pip install no_such_framework$"):
         contenders.need("no_such_framework")
 
 

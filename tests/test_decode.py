@@ -212,7 +212,8 @@ def bomb(width, height):
 
 
 def test_what_is_no_picture():
-    for content in (b"", b"not a picture", b"<svg/>", bytes(1000), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\x89PNG\r\n\x1a\n"):
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+    for content in (b"", b"not a picture", b"<svg/>", bytes(1000), postscript, b"\x89PNG\r\n\x1a\n"):
         assert "not a picture" in reason(content)
     tiff = io.BytesIO()
     Image.fromarray(RGB).save(tiff, "TIFF")
@@ -256,7 +257,8 @@ def test_no_flipped_byte_lets_anything_else_out(kind):
 
 
 def test_whatever_pillow_raises(monkeypatch):
-    for error in (SyntaxError("x"), struct.error("x"), MemoryError(), RecursionError(), AttributeError("x"), KeyError("x"), zlib.error("x")):
+    named = (kind("x") for kind in (SyntaxError, struct.error, AttributeError, KeyError, zlib.error))
+    for error in (*named, MemoryError(), RecursionError()):
         def fail(*_, error=error, **__):
             raise error
         monkeypatch.setattr(Image, "open", fail)

@@ -19,7 +19,6 @@ from minigan.data.idx import read_idx
 from minigan.data.mnist import load_mnist
 from minigan.data.places import cache_folder
 from minigan.errors import DataError, DataUnavailable
-
 from tests.test_mnist import GOOD, GOOD_LABELS, HTML, SHAPE, SMALL, flipped, is_the_small_set, refusal, sha
 
 PACKED = gzip.compress(GOOD)

@@ -48,12 +48,13 @@ def test_a_picture_that_is_too_small(text):
 
 
 @pytest.mark.parametrize("text", (
-    "", "Crop", "crop ", "center:108", "centre", "centre:", "centre:0", "centre:-4", "centre:1.5", "centre:108,108", "centre:\u0661", "centre:10\n",
+    "", "Crop", "crop ", "center:108", "centre", "centre:", "centre:0", "centre:-4", "centre:1.5", "centre:108,108",
+    "centre:\u0661", "centre:10\n",
     "box:1,2,3", "box:1,2,3,4,5", "box:3,0,3,5", "box:0,5,5,5", "box:5,0,3,9", "box:-1,0,5,5", "box:0,0, 5,5", None, 108,
     "centre:" + "9" * 30, "centre:" + "9" * 5000,
 ))  # fmt: skip
 def test_no_fit(text):
-    with pytest.raises(mg.ConfigError, match="^fit") as caught:
+    with pytest.raises(mg.ConfigError, match=r"^fit") as caught:
         parse_fit(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
 

@@ -538,7 +538,7 @@ def test_going_on_after_a_stop(damage, done, many, tmp_path, monkeypatch):
 
 
 def test_a_listing_that_was_cut_off(many, tmp_path, monkeypatch):
-    with pytest.raises(mg.DataError, match="listing: ends after 320 names of 600: is the disk in order. Start again"):
+    with pytest.raises(mg.DataError, match=r"listing: ends after 320 names of 600: is the disk in order. Start again"):
         copy_of(many, tmp_path, monkeypatch, lambda folder: os.truncate(folder / "listing", 320 * 30))
     load(many[0], (16, 16, 3))
     assert load.lines[0].startswith("preparing 600") and result(entry()) == many[1]

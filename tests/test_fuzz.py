@@ -93,9 +93,13 @@ layer = st.one_of(
     st.sampled_from((mg.ReLU, mg.Tanh, mg.Sigmoid, mg.Flatten)),
     st.builds(lambda shape: lambda: mg.Reshape(shape), st.tuples(*[st.integers(1, 6)] * 3)),
     st.builds(lambda classes: lambda: mg.AppendLabels(classes), st.sampled_from((3, 3, 3, 2))),
-    st.builds(lambda made: lambda: mg.Sequential([each() for each in made]), st.lists(st.sampled_from((mg.Tanh, lambda: mg.BatchNorm(eps=EPS))), max_size=2)),
+    st.builds(
+        lambda made: lambda: mg.Sequential([each() for each in made]),
+        st.lists(st.sampled_from((mg.Tanh, lambda: mg.BatchNorm(eps=EPS))), max_size=2),
+    ),
 )  # fmt: skip
-stack = st.tuples(st.lists(layer, min_size=1, max_size=7), st.sampled_from(((5,), (4, 4, 2), (7, 5, 3), (1, 1, 6), (12,))), st.integers(1, 4))
+in_shape = st.sampled_from(((5,), (4, 4, 2), (7, 5, 3), (1, 1, 6), (12,)))
+stack = st.tuples(st.lists(layer, min_size=1, max_size=7), in_shape, st.integers(1, 4))
 
 
 def check_stack(case):
@@ -233,7 +237,9 @@ def test_mutated_data_sets(count, many, tmp_path, monkeypatch):
     for name in cifar.FILES:
         (tmp_path / "c" / "cifar-10-batches-bin" / name).write_bytes(batch)
     files = {
-        tmp_path / "c" / "cifar-10-batches-bin" / cifar.FILES[0]: (batch, lambda: load_dataset("cifar10", tmp_path / "c", image_shape=(32, 32, 3))),
+        tmp_path / "c" / "cifar-10-batches-bin" / cifar.FILES[0]: (
+            batch, lambda: load_dataset("cifar10", tmp_path / "c", image_shape=(32, 32, 3)),
+        ),
         tmp_path / "p.zip": (
             archive_of_pictures(), lambda: load_dataset("folder", images=tmp_path / "p.zip", image_shape=(8, 8, 3), say=lambda line: None),
         ),

@@ -235,6 +235,8 @@ def test_the_joint_update_moves_the_discriminator_towards_calling_fakes_real():
     frozen = snapshot(D)
     update_generator(G, D, opt_g, G.forward(z), Rules(), joint_optimizer=joint)  # the rules decide, not the optimizer
     assert same(frozen, snapshot(D), "params")
+    with pytest.raises(mg.ConfigError, match=r"Rules\(joint=True\) also moves D: give joint_optimizer"):
+        update_generator(G, D, opt_g, G.forward(z), Rules(joint=True))
 
 
 def test_gradient_norms():
@@ -274,7 +276,7 @@ def test_rules_out_of_range(mistake):
 
 @pytest.mark.parametrize("other", (dict(d_steps=2), dict(apart=True), dict(joint=True), dict(own_batches=True), dict(generator_batch=2)))
 def test_both_at_once_leaves_no_order(other):
-    with pytest.raises(mg.ConfigError, match='^Rules: first="both"'):
+    with pytest.raises(mg.ConfigError, match=r'^Rules: first="both"'):
         Rules(first="both", **other)
 
 

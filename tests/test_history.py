@@ -87,7 +87,7 @@ def test_no_samples(tmp_path, said):
         _ = History(run, said.append).samples
     (run.samples / "step-1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for part in ("samples", "last_sample"):
-        with pytest.raises(RunError, match="none of the sample grids in .* can be read"):
+        with pytest.raises(RunError, match=r"none of the sample grids in .* can be read"):
             getattr(History(run, said.append), part)
 
 

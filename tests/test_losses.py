@@ -47,5 +47,5 @@ def test_target_arrays():
     (np.zeros((2, 1), int), 1.0, mg.ArrayTypeError),
 ))  # fmt: skip
 def test_mistakes(logits, target, error):
-    with pytest.raises(error, match="^bce_with_logits: .*got"):
+    with pytest.raises(error, match=r"^bce_with_logits: .*got"):
         mg.bce_with_logits(logits, target)

@@ -18,7 +18,6 @@ from minigan.cli import main
 from minigan.data import load_dataset
 from tests.pictures import noise
 
-
 # -- in the library -----------------------------------------------------------
 
 
@@ -159,6 +158,7 @@ MISTAKES = {
     "a class for a layer": (lambda: mg.Sequential([mg.Tanh]), mg.ConfigError, "expected layers, got <class"),
     "one layer twice": (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "the same layer instance stands twice"),
     "learning rate": (lambda: mg.Adam(conv(), lr=-1), mg.ConfigError, "Adam: lr must be at least 0, got -1"),
+    "learning rate beyond all floats": (lambda: mg.Adam(conv(), lr=10**400), mg.ConfigError, "Adam: lr must be at least 0, got 1000"),
     "learning rate NaN": (lambda: mg.SGD(conv(), lr=float("nan")), mg.ConfigError, "SGD: lr must be at least 0, got nan"),
     "beta": (lambda: mg.Adam(conv(), beta1=1), mg.ConfigError, "Adam: beta1 must be at least 0 and below 1, got 1"),
     "l2": (lambda: mg.RMSprop(conv(), l2=-1), mg.ConfigError, "RMSprop: l2 must be at least 0, got -1"),
@@ -179,7 +179,10 @@ MISTAKES = {
     ),
     "slope as text": (lambda: mg.LeakyReLU("0.2"), mg.ConfigError, "got '0.2'"),
     "a size beyond all memory": (lambda: mg.Conv2d(10**20, 3), mg.ConfigError, "channels must be a whole number of at least 1 and at most"),
-    "floats for a picture": (lambda: mg.images.grid(zeros(2, 3, 3, 1)), mg.ShapeError, "got float32 (2, 3, 3, 1): floats in [-1, 1] become pixels by data.to_pixels"),
+    "floats for a picture": (
+        lambda: mg.images.grid(zeros(2, 3, 3, 1)), mg.ShapeError,
+        "got float32 (2, 3, 3, 1): floats in [-1, 1] become pixels by data.to_pixels",
+    ),
     "a grid of no columns": (
         lambda: mg.images.grid(zeros(2, 3, 3, 1, dtype=np.uint8), columns=-1), mg.ConfigError, "grid: columns must be",
     ),
@@ -187,7 +190,10 @@ MISTAKES = {
     "nesterov alone": (lambda: mg.SGD(conv(), 0.1, nesterov=True), mg.ConfigError, "give a momentum above 0"),
     "std": (lambda: mg.initializers.normal(-1), mg.ConfigError, "normal: std must be 0 or more, got -1"),
     "preset": (lambda: mg.presets.get_preset("mnits"), mg.ConfigError, "unknown preset 'mnits': choose one of mnist,"),
-    "grid": (lambda: mg.images.grid(zeros(2, 3, 3, 2, dtype=np.uint8)), mg.ShapeError, "grid: expected uint8 images (n, h, w, 1 or 3), got uint8 (2, 3, 3, 2)"),
+    "grid": (
+        lambda: mg.images.grid(zeros(2, 3, 3, 2, dtype=np.uint8)), mg.ShapeError,
+        "grid: expected uint8 images (n, h, w, 1 or 3), got uint8 (2, 3, 3, 2)",
+    ),
 }  # fmt: skip
 
 
@@ -246,7 +252,10 @@ def files(folder):
 
 @pytest.mark.parametrize("options, message", (
     (["--preset", "mnits"], "unknown preset 'mnits': choose one of mnist, color32"),
-    (["--dataset", "cifar"], "--dataset must be one of auto, mnist, fashion-mnist, kmnist, cifar10, svhn, celeba, folder, strokes, got 'cifar'"),
+    (
+        ["--dataset", "cifar"],
+        "--dataset must be one of auto, mnist, fashion-mnist, kmnist, cifar10, svhn, celeba, folder, strokes, got 'cifar'",
+    ),
     (["--backend", "torch"], "--backend must be one of numpy, cupy, got 'torch'"),
     (["--z", "cauchy"], "--z must be one of normal, uniform, got 'cauchy'"),
     (["--batch-size", "1"], "--batch-size must be a whole number of at least 2, got 1"),

@@ -165,7 +165,10 @@ def run_both(backend, x, y, W, b_y, b_x, stride, padding):
 @pytest.mark.parametrize("kind", (Columns, Thin, Winograd))
 @pytest.mark.parametrize("seed", range(40))
 def test_a_kernel_at_any_geometry(kind, seed, monkeypatch):
-    """Within 4 times of what another order of summation makes of the definition, or of 1e-6 of its largest value; Winograd within 40 times."""
+    """Within 4 times of what another order of summation makes of the definition, or of 1e-6 of its largest value.
+
+    Winograd within 40 times.
+    """
 
     def choose(geometry, backend):
         return Winograd(*geometry, backend.dtype) if kind is Winograd else kind(*geometry)

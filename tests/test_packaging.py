@@ -90,7 +90,7 @@ def test_metadata():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", "utf-8")
     assert re.fullmatch(r"\d+\.\d+\.\d+", minigan.__version__)
-    assert {"cuda12", "cuda13", "plots", "svhn", "test", "bench"} <= set(setup["options.extras_require"])
+    assert {"cuda12", "cuda13", "plots", "svhn", "test", "lint", "bench"} <= set(setup["options.extras_require"])
     assert setup["options"]["python_requires"] == ">=3.10"
     required = {re.match(r"\w+", line).group() for line in setup["options"]["install_requires"].split("\n") if line}
     assert required == {"numpy", "pillow", "tqdm"}
@@ -130,7 +130,7 @@ def test_readme_names_every_file_of_the_layers():
     for path in SOURCES:
         name = str(path.relative_to(ROOT / "minigan"))
         if path.name not in ("__init__.py", "__main__.py"):
-            assert name in readme or f"{path.parent.name}/" in readme and path.name in readme, f"README.md does not lead to {name}"
+            assert name in readme or (f"{path.parent.name}/" in readme and path.name in readme), f"README.md does not lead to {name}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -22,7 +22,7 @@ def ours(name, width=8):
     for net in (G, D):
         for key, p in net.params.items():
             p[...] = rng.normal(key.endswith("gain"), 0.2 if p.ndim == 1 else p[..., 0].size ** -0.5, p.shape)
-        for key, b in net.buffers.items():
+        for b in net.buffers.values():
             b[...] = rng.uniform(0.5, 1.5, b.shape)
     labels = np.eye(10)[rng.integers(0, 10, N)] if preset.classes else None
     return G, D, rng.standard_normal((N, preset.z_dim)), np.tanh(rng.standard_normal((N, *preset.image_shape))), labels
@@ -154,8 +154,9 @@ def in_torch(name, w, nn):
             return nn.Conv2d(a, b, k, s, p, bias=False)
 
         return (
-            [nn.Unflatten(1, (100, 1, 1)), up(100, 8 * w, 4, 1, 0), nn.BatchNorm2d(8 * w), relu, up(8 * w, 4 * w), nn.BatchNorm2d(4 * w), relu,
-             up(4 * w, 2 * w), nn.BatchNorm2d(2 * w), relu, up(2 * w, w), nn.BatchNorm2d(w), relu, up(w, c), tanh],
+            [nn.Unflatten(1, (100, 1, 1)), up(100, 8 * w, 4, 1, 0), nn.BatchNorm2d(8 * w), relu, up(8 * w, 4 * w),
+             nn.BatchNorm2d(4 * w), relu, up(4 * w, 2 * w), nn.BatchNorm2d(2 * w), relu, up(2 * w, w), nn.BatchNorm2d(w), relu,
+             up(w, c), tanh],
             [down(c, w), leaky(), down(w, 2 * w), nn.BatchNorm2d(2 * w), leaky(), down(2 * w, 4 * w), nn.BatchNorm2d(4 * w), leaky(),
              down(4 * w, 8 * w), nn.BatchNorm2d(8 * w), leaky(), down(8 * w, 1, 4, last, 0), flat],
         )  # fmt: skip

@@ -1,9 +1,7 @@
 """Nothing is ever lost, and nothing gets in: kills, disks that fail, files from strangers, numbers that go wrong."""
 
-import builtins
 import errno
 import io
-import json
 import os
 import random
 import signal
@@ -293,7 +291,7 @@ def test_arrays_of_a_stranger(kind, tmp_path, monkeypatch):
     with zipfile.ZipFile("x.npz", "w") as archive:
         archive.writestr("good.npy", GOOD)
         archive.writestr("bad.npy", BAD_ARRAYS[kind])
-    with pytest.raises(mg.RunError, match="x.npz is damaged, or not written by minigan"):
+    with pytest.raises(mg.RunError, match=r"x.npz is damaged, or not written by minigan"):
         load_arrays("x.npz")
     assert os.listdir() == ["x.npz"]
 
@@ -428,7 +426,8 @@ def test_numbers_that_are_none_stop_the_run_and_name_the_layer(player, name, pla
 
 def test_an_overflow_within_a_layer_is_found(tmp_path, capsys, few_pictures):
     """A learning rate far too large: some product overflows, and the message says in which layer."""
-    assert train("--steps", 400, "--lr-d", 1, "--lr-g", 1, "--sample-every", 50, "--preset", "shibuya-fnn", "--beta1", 0.99, "--out", tmp_path / "a") in (0, 2)
+    far_too_large = ("--preset", "shibuya-fnn", "--lr-d", 1, "--lr-g", 1, "--beta1", 0.99)
+    assert train("--steps", 400, "--sample-every", 50, *far_too_large, "--out", tmp_path / "a") in (0, 2)
     error = capsys.readouterr().err
     assert not error or "first in " in error
 

@@ -11,7 +11,7 @@ from benchmarks.contenders.plan import plan, same_on_both_sides, turn
 from benchmarks.machine import versions
 from minigan import get_backend
 
-np.int = int
+np.int = int  # noqa: NPY001 - DeZero still asks for it
 dezero = need("dezero")
 F, L = dezero.functions, dezero.layers
 

@@ -87,16 +87,16 @@ def norm(op, p, s, x, train):
     if train or op.sampling == "batch":
         mean, var = x.mean(axes), x.var(axes)
         m = x.size // x.shape[-1]
-        s = tuple((1 - op.rate) * old + op.rate * new for old, new in zip(s, (mean, var * (m / (m - 1)))))
+        s = tuple((1 - op.rate) * old + op.rate * new for old, new in zip(s, (mean, var * (m / (m - 1))), strict=True))
     x = (x - mean) * (lax.rsqrt(var + op.eps) * p.get("gain", 1.0))
     return (x + p["bias"] if "bias" in p else x), s
 
 
 def forward(operations, ps, ss, x, train=True):
     after = []
-    for op, p, s in zip(operations, ps, ss):
-        x, s = apply(op, p, s, x, train)
-        after.append(s)
+    for op, p, s in zip(operations, ps, ss, strict=True):
+        x, new = apply(op, p, s, x, train)
+        after.append(new)
     return x, after
 
 

@@ -50,8 +50,8 @@ def twin(net):
     made = [layer(op) for op in plan(net)]
     model = keras.Sequential([keras.Input(net.in_shape), *(each for each, _ in made)])
     for each, weights in made:
-        weights = [array for array in weights if array is not None]
-        each.set_weights(weights + each.get_weights()[len(weights) :])  # then the running statistics, as they are
+        trained = [array for array in weights if array is not None]
+        each.set_weights(trained + each.get_weights()[len(trained) :])  # then the running statistics, as they are
     return model
 
 
@@ -87,10 +87,10 @@ class Step:
                 loss_d = loss_d_real + loss_d_fake
             with tape_g.stop_recording():
                 variables = self.D.trainable_variables
-                self.optimizer_d.apply_gradients(zip(tape_d.gradient(loss_d, variables), variables))
+                self.optimizer_d.apply_gradients(zip(tape_d.gradient(loss_d, variables), variables, strict=True))
             loss_g = loss(self.D(fakes, training=True), 1.0)
         variables = self.G.trainable_variables
-        self.optimizer_g.apply_gradients(zip(tape_g.gradient(loss_g, variables), variables))
+        self.optimizer_g.apply_gradients(zip(tape_g.gradient(loss_g, variables), variables, strict=True))
         return loss_d_real, loss_d_fake, loss_g
 
     def losses(self, steps):

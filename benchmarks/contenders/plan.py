@@ -16,9 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks.contenders import NoTwin
-from minigan.layers import (
-    BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh,
-)  # fmt: skip
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
 
 
 def plan(net, turned=False, channels_first=False):

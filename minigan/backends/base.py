@@ -12,16 +12,18 @@ definition is an idea of its own (im2col and col2im).
 from collections.abc import Callable, Iterator
 from math import prod
 from sys import getrefcount
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 DTYPES = ("float32", "float64")
+Shape = tuple[int, ...]
 Pair = tuple[int, int]  # (vertical, horizontal)
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 Array = Any  # numpy.ndarray or cupy.ndarray: the one kind that the backend has
+Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 
 class Workspace:
@@ -36,7 +38,7 @@ class Workspace:
         self.memory: dict[str, Array] = {}
         self.given: dict[str, list[Array]] = {}
 
-    def get(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    def get(self, name: str, shape: Shape, dtype: Any = None) -> Array:
         """-> array `shape` with whatever was last written to this name's memory."""
         dtype = self.backend.dtype if dtype is None else np.dtype(dtype)
         size = prod(shape)
@@ -45,7 +47,7 @@ class Workspace:
             flat = self.memory[name] = self.backend.empty((size,), dtype)
         return flat[:size].reshape(shape)
 
-    def fresh(self, name: str, shape: tuple[int, ...]) -> Array:
+    def fresh(self, name: str, shape: Shape) -> Array:
         """-> array `shape` that nobody else holds, to be given away.
 
         The memory of an earlier one is taken again as soon as nobody holds it or a view of
@@ -74,13 +76,14 @@ class Backend:
     def __init__(self, xp: Any, dtype: Any = "float32"):
         self.xp = xp
         try:
-            self.dtype = np.dtype(dtype)
+            known = np.dtype(dtype).name in DTYPES
         except TypeError:
-            self.dtype = None
-        if self.dtype is None or self.dtype.name not in DTYPES:
+            known = False
+        if not known:
             raise ConfigError(f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.workspace = Workspace(self)
-        self.faster: dict[Callable, Callable] = {}  # definition of an operation -> this backend's own version of it
+        self.faster: dict[Callable[..., Any], Any] = {}  # definition of an operation -> this backend's own version of it
 
     # -- arrays in and out ---------------------------------------------------
 
@@ -96,19 +99,19 @@ class Backend:
         """Is `value` an array of this backend?"""
         return isinstance(value, self.xp.ndarray)
 
-    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    def empty(self, shape: Shape, dtype: Any = None) -> Array:
         """-> array with undefined content."""
         return self.xp.empty(shape, dtype=self.dtype if dtype is None else dtype)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    def zeros(self, shape: Shape, dtype: Any = None) -> Array:
         """-> array of zeros."""
         return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype)
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    def scratch(self, name: str, shape: Shape, dtype: Any = None) -> Array:
         """-> array from the workspace, for use until the operation that asked for it returns."""
         return self.workspace.get(name, shape, dtype)
 
-    def guard(self, value: Any, shape: tuple[int, ...], who: str, what: str) -> None:
+    def guard(self, value: Any, shape: Shape, who: str, what: str) -> None:
         """The door: raises unless `value` is an array of this backend and dtype, (n, *shape).
 
         who   the layer, for the message;  what  the argument's name
@@ -147,12 +150,13 @@ class Backend:
         """out = numbers from N(0, 1), drawn as in fill_uniform."""
         out[...] = self.asarray(generator.standard_normal(out.shape, dtype=self.dtype))
 
-    def implementation(self, definition: Callable) -> Callable:
+    def implementation(self, definition: Operation) -> Operation:
         """-> this backend's own version of an operation, or the definition itself.
 
         A layer asks once, at setup: `self.forward_op = backend.implementation(conv2d_forward)`.
         """
-        return self.faster.get(definition, definition)
+        operation: Operation = self.faster.get(definition, definition)
+        return operation
 
     # -- primitives ----------------------------------------------------------
 
@@ -200,7 +204,9 @@ class Backend:
             x[:, ins[0], ins[1]] += cols[:, outs[0], outs[1], i, j]
 
 
-def windows(x_shape: tuple, cols_shape: tuple, stride: Pair, padding: Padding) -> Iterator[tuple]:
+def windows(
+    x_shape: Shape, cols_shape: Shape, stride: Pair, padding: Padding
+) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
     """For each kernel position (i, j): which outputs read a real pixel there, and which pixels.
 
     -> yields i, j, (rows, columns) of the output, (rows, columns) of x, as slices

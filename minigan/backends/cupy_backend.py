@@ -37,7 +37,8 @@ class CupyBackend(Backend):
         super().__init__(cupy, dtype)
 
     def to_host(self, array: Array) -> np.ndarray:
-        return self.xp.asnumpy(array)
+        host: np.ndarray = self.xp.asnumpy(array)
+        return host
 
 
 def one_line(message: object) -> str:

@@ -7,6 +7,8 @@ shared out to the threads. Each number is computed as by the definition, with th
 Shown by: benchmarks/step.py
 """
 
+from minigan.backends.base import Array, Backend, Workspace
+from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.numpy_chunks import chunks
 from minigan.optimizers import adam_step as definition
 
@@ -16,16 +18,19 @@ BLOCK = 32_768  # numbers; five arrays of them fill 640 KiB
 class Desk:
     """What the definition asks of a backend, with the scratch memory of one thread."""
 
-    def __init__(self, backend, workspace):
+    def __init__(self, backend: Backend, workspace: Workspace):
         self.xp, self.scratch = backend.xp, workspace.get
 
 
-def adam_step(p, g, m, v, lr, beta1, beta2, eps, correction1, correction2, l2, backend):
+def adam_step(
+    p: Array, g: Array, m: Array, v: Array, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
+    correction2: float, l2: float, backend: NumpyBackend,
+) -> None:  # fmt: skip
     """As adam_step in optimizers.py."""
     parts = chunks(len(p), BLOCK, backend.team.size)
     desks = [Desk(backend, workspace) for workspace in backend.desks]
 
-    def block(i, worker):
+    def block(i: int, worker: int) -> None:
         part = parts[i]
         definition(
             p[part], g[part], m[part], v[part], lr, beta1, beta2, eps, correction1, correction2, l2, desks[worker]

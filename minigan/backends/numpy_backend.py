@@ -1,11 +1,17 @@
 """The NumPy backend: the definitions of `base.py` on the CPU, and what is faster than they are."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-from minigan.backends.base import Backend
+from minigan.backends.base import Array, Backend
 from minigan.backends.numpy_chunks import Desk
 from minigan.backends.threads import get_team
 from minigan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minigan.backends.numpy_convolution import Convolution
 
 
 class NumpyBackend(Backend):
@@ -17,24 +23,24 @@ class NumpyBackend(Backend):
 
     name = "numpy"
 
-    def __init__(self, dtype="float32", threads=None, winograd=True):
+    def __init__(self, dtype: Any = "float32", threads: int | None = None, winograd: bool = True):
         super().__init__(np, dtype)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
         self.team = get_team(threads)
         self.desks = [Desk(self) for _ in range(self.team.size)]  # each thread's scratch memory
         self.winograd = winograd
-        self.convolutions = {}  # geometry -> Convolution
+        self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry
         self.faster = faster_operations()
 
-    def fill_uniform(self, generator, out):
+    def fill_uniform(self, generator: np.random.Generator, out: Array) -> None:
         generator.random(dtype=self.dtype, out=out)  # in place: nothing is allocated in a step
 
-    def fill_normal(self, generator, out):
+    def fill_normal(self, generator: np.random.Generator, out: Array) -> None:
         generator.standard_normal(dtype=self.dtype, out=out)
 
 
-def faster_operations():
+def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
     from minigan import optimizers
     from minigan.backends import numpy_adam, numpy_convolution, numpy_fused

@@ -18,7 +18,9 @@ Shown by: benchmarks/layers.py
 
 import numpy as np
 
-from minigan.backends.numpy_chunks import CACHE
+from minigan.backends.base import Array, Padding, Pair, Shape, Workspace
+from minigan.backends.numpy_backend import NumpyBackend
+from minigan.backends.numpy_chunks import CACHE, Desk
 
 ROWS = 256  # of a matrix product, at least: below, BLAS loses to its own preparations
 
@@ -26,7 +28,7 @@ ROWS = 256  # of a matrix product, at least: below, BLAS loses to its own prepar
 class Columns:
     """One geometry: x (h, w, c_in), W (k_h, k_w, c_in, c_out), y (h_out, w_out, c_out), without the batch axis."""
 
-    def __init__(self, x_shape, W_shape, y_shape, stride, padding):
+    def __init__(self, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding):
         self.x_shape, self.W_shape, self.y_shape, self.stride, self.padding = x_shape, W_shape, y_shape, stride, padding
         (h, w, c_in), (k_h, k_w, _, _) = x_shape, W_shape
         (top, bottom), (left, right) = padding
@@ -41,18 +43,18 @@ class Columns:
         self.pixels, self.window = y_shape[0] * y_shape[1], k_h * k_w * c_in
         self.is_linear = self.pixels == 1 and self.padded == x_shape == (k_h, k_w, c_in)  # one window, the whole image
 
-    def images(self, itemsize):
+    def images(self, itemsize: int) -> int:
         """-> how many images to take at a time."""
         if self.is_linear:
             return 2**30  # W is the large operand: read it once
         cached = CACHE // (self.pixels * self.window * itemsize)
         return max(1, cached, -(-ROWS // self.pixels))
 
-    def prepare(self, W, memory, backend, transposed):
+    def prepare(self, W: Array, memory: Workspace, backend: NumpyBackend, transposed: bool) -> Array:
         """W -> the operand that the three products take."""
         return W.reshape(self.window, -1)
 
-    def read_x(self, x, desk, out):
+    def read_x(self, x: Array, desk: Desk, out: Array | None) -> Array:
         """-> columns of x, (n·h_out·w_out, k_h·k_w·c_in)"""
         if self.is_linear:
             return x.reshape(len(x), self.window)
@@ -69,10 +71,10 @@ class Columns:
         np.copyto(cols, windows)
         return cols.reshape(n * self.pixels, self.window)
 
-    def forward(self, cols, W, y, desk):
+    def forward(self, cols: Array, W: Array, y: Array, desk: Desk) -> None:
         np.matmul(cols, W, out=y.reshape(len(cols), -1))
 
-    def transpose(self, y, W, x, desk):
+    def transpose(self, y: Array, W: Array, x: Array, desk: Desk) -> None:
         rows = y.reshape(len(y) * self.pixels, -1)
         if self.is_linear:
             product = np.multiply if rows.shape[1] == 1 else np.matmul  # the same where c_out is 1, but BLAS is slow there
@@ -97,39 +99,38 @@ class Columns:
         (top, _), (left, _) = self.padding
         x[...] = folded[:, top : top + h, left : left + w]
 
-    def gradient_part(self, cols, y, out, desk):
+    def gradient_part(self, cols: Array, y: Array, out: Array, desk: Desk) -> None:
         """out (k_h·k_w·c_in, c_out) = this chunk's part of dW"""
         np.matmul(cols.T, y.reshape(len(cols), -1), out=out)
 
-    def gradient(self, backend, memory, n):
+    def gradient(self, backend: NumpyBackend, memory: Workspace, n: int) -> "Gradient":
         return Gradient(self, backend)
 
 
 class Gradient:
     """dW of a batch: each worker adds up the parts of its own chunks, and at the end these sums are added."""
 
-    def __init__(self, kernel, backend):
+    def __init__(self, kernel: Columns, backend: NumpyBackend):
         self.kernel, self.backend = kernel, backend
-        self.sums = [None] * backend.team.size
+        self.sums: list[Array | None] = [None] * backend.team.size
 
-    def place(self, part):
+    def place(self, part: slice) -> None:
         """-> None: columns are not kept. To make them anew takes less time than to write and read them."""
-        return None
 
-    def kept(self, x, part, worker):
+    def kept(self, x: Array, part: slice, worker: int) -> Array:
         return self.kernel.read_x(x, self.backend.desks[worker], None)
 
-    def add(self, cols, y, part, worker):
-        desk, shape = self.backend.desks[worker], (self.kernel.window, y.shape[3])
-        if self.sums[worker] is None:
-            self.sums[worker] = desk.get("sum of dW", shape)
-            self.kernel.gradient_part(cols, y, self.sums[worker], desk)
+    def add(self, cols: Array, y: Array, part: slice, worker: int) -> None:
+        desk, shape, total = self.backend.desks[worker], (self.kernel.window, y.shape[3]), self.sums[worker]
+        if total is None:
+            total = self.sums[worker] = desk.get("sum of dW", shape)
+            self.kernel.gradient_part(cols, y, total, desk)
         else:
             product = desk.get("part of dW", shape)
             self.kernel.gradient_part(cols, y, product, desk)
-            np.add(self.sums[worker], product, out=self.sums[worker])
+            np.add(total, product, out=total)
 
-    def finish(self, dW):
+    def finish(self, dW: Array) -> None:
         """dW += the sums"""
         first, *others = [one.reshape(dW.shape) for one in self.sums if one is not None]
         for one in others:
@@ -137,7 +138,7 @@ class Gradient:
         np.add(dW, first, out=dW)
 
 
-def view(array, offset, shape, strides):
+def view(array: Array, offset: int, shape: Shape, strides: Shape) -> Array:
     """-> view of a contiguous array, offset and strides counted in numbers. (as_strided takes five times as long.)"""
     size = array.itemsize
     return np.ndarray(shape, array.dtype, array, offset * size, tuple(stride * size for stride in strides))

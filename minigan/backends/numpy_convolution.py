@@ -11,17 +11,26 @@ it that belong to activation and BatchNorm); see numpy_fused.py.
 Shown by: benchmarks/layers.py
 """
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
 
-from minigan.backends.numpy_chunks import CACHE, add_sums, chunks, column_sums, contiguous, spread
+from minigan.backends.base import Array, Padding, Pair, Shape, Workspace
+from minigan.backends.numpy_backend import NumpyBackend
+from minigan.backends.numpy_chunks import CACHE, Desk, add_sums, chunks, column_sums, contiguous, spread
 from minigan.backends.numpy_columns import Columns
 from minigan.backends.numpy_thin import Thin
 from minigan.backends.numpy_winograd import Winograd
 
 FEW_CHANNELS = 4  # at most so many make thin columns
 WIDE = 50_000  # numbers in W from which on Winograd's savings outweigh its transforms
+
+Geometry = tuple[Shape, Shape, Shape, Pair, Padding]  # x, W and y without the batch axis, stride, padding
+# What is called around each chunk, with its place in the batch, the thread's scratch memory and the chunk's number
+BeforeForward = Callable[[slice, Desk], None]
+BeforeBackward = Callable[[slice, Desk, int], Array]  # -> dy of the chunk
+After = Callable[[slice, Array, Desk, int], None]  # with y or dx of the chunk
 
 
 class Convolution:
@@ -30,15 +39,20 @@ class Convolution:
     transposed  as in ConvTranspose2d: the kernel's x is y here, and the reverse
     """
 
-    def __init__(self, backend, x_shape, W_shape, y_shape, stride, padding, transposed):
+    def __init__(
+        self, backend: NumpyBackend, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding, transposed: bool
+    ):  # fmt: skip
         self.backend, self.in_shape, self.out_shape, self.W_shape = backend, x_shape, y_shape, W_shape
         big, small = (y_shape, x_shape) if transposed else (x_shape, y_shape)
         self.kernel, self.transposed = choose_kernel((big, W_shape, small, stride, padding), backend), transposed
 
-    def parts(self, n):
+    def parts(self, n: int) -> list[slice]:
         return chunks(n, self.kernel.images(self.backend.dtype.itemsize), self.backend.team.size)
 
-    def forward(self, x, W, b, y, memory, before=None, after=None):
+    def forward(
+        self, x: Array, W: Array, b: Array | None, y: Array | None, memory: Workspace, before: BeforeForward | None = None,
+        after: After | None = None,
+    ) -> None:  # fmt: skip
         """As conv2d_forward and conv_transpose2d_forward.
 
         before(part, desk)       is called before a chunk of x is read; part: its place in the batch, desk: scratch memory
@@ -49,16 +63,16 @@ class Convolution:
         b_row = None if b is None else spread(b, "b row", self.out_shape[0] * self.out_shape[1], memory)
         gradient = None if self.transposed else kernel.gradient(self.backend, memory, len(x))
 
-        def chunk(i, worker):
+        def chunk(i: int, worker: int) -> None:
             part, desk = parts[i], self.backend.desks[worker]
             if before is not None:
                 before(part, desk)
             y_part = desk.get("y", (part.stop - part.start, *self.out_shape)) if y is None else y[part]
-            if self.transposed:
+            if gradient is None:
                 kernel.transpose(x[part], W, y_part, desk)
             else:
                 kernel.forward(kernel.read_x(x[part], desk, gradient.place(part)), W, y_part, desk)
-            if b is not None:
+            if b_row is not None:
                 rows = y_part.reshape(len(y_part), -1)
                 np.add(rows, b_row, out=rows)
             if after is not None:
@@ -66,11 +80,14 @@ class Convolution:
 
         self.backend.team.run(chunk, len(parts))
 
-    def backward(self, dy, x, W, dW, db, dx, memory, before=None, after=None):
+    def backward(
+        self, dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, memory: Workspace,
+        before: BeforeBackward | None = None, after: After | None = None,
+    ) -> None:  # fmt: skip
         """As conv2d_backward and conv_transpose2d_backward.
 
         before(part, desk, i)     gives dy of each chunk; without it, it is dy[part]
-        after(part, dx, desk, i)  is given each chunk of dx as soon as it is ready
+        after(part, dx, desk, i)  is given each chunk of dx, where it is wanted, as soon as it is ready
         """
         kernel, parts = self.kernel, self.parts(len(x))
         if dx is not None:
@@ -78,11 +95,11 @@ class Convolution:
         gradient = kernel.gradient(self.backend, self.backend.workspace if self.transposed else memory, len(x))
         sum_dy = None if db is None else memory.get("sums of dy", (len(parts), len(db)))
 
-        def chunk(i, worker):
+        def chunk(i: int, worker: int) -> None:
             part, desk = parts[i], self.backend.desks[worker]
             dy_part = dy[part] if before is None else before(part, desk, i)
-            if db is not None:
-                column_sums(dy_part.reshape(-1, len(db)), sum_dy[i], desk)
+            if sum_dy is not None:
+                column_sums(dy_part.reshape(-1, sum_dy.shape[1]), sum_dy[i], desk)
             if self.transposed:
                 dy_read = kernel.read_x(dy_part, desk, gradient.place(part))
                 if dW is not None:
@@ -94,7 +111,7 @@ class Convolution:
                     gradient.add(gradient.kept(x[part], part, worker), dy_part, part, worker)
                 if dx is not None:
                     kernel.transpose(dy_part, W, dx[part], desk)
-            if after is not None:
+            if after is not None and dx is not None:
                 after(part, dx[part], desk, i)
 
         self.backend.team.run(chunk, len(parts))
@@ -107,37 +124,46 @@ class Convolution:
 class Nothing:
     """The core of a block that begins with BatchNorm or an activation: y is x."""
 
-    def __init__(self, backend, shape):
+    def __init__(self, backend: NumpyBackend, shape: Shape):
         self.backend, self.in_shape, self.out_shape = backend, shape, shape
 
-    def parts(self, n):
+    def parts(self, n: int) -> list[slice]:
         images = CACHE // (4 * prod(self.in_shape) * self.backend.dtype.itemsize)
         return chunks(n, max(1, images), self.backend.team.size)
 
-    def forward(self, x, W, b, y, memory, before=None, after=None):
+    def forward(
+        self, x: Array, W: None, b: None, y: Array | None, memory: Workspace, before: BeforeForward | None = None,
+        after: After | None = None,
+    ) -> None:  # fmt: skip
         parts, desks = self.parts(len(x)), self.backend.desks
 
-        def chunk(i, worker):
+        def chunk(i: int, worker: int) -> None:
             part, desk = parts[i], desks[worker]
             if before is not None:
                 before(part, desk)
-            after(part, x[part], desk, i)
+            if after is not None:
+                after(part, x[part], desk, i)
 
         self.backend.team.run(chunk, len(parts))
 
-    def backward(self, dy, x, W, dW, db, dx, memory, before=None, after=None):
+    def backward(
+        self, dy: Array, x: Array, W: None, dW: None, db: None, dx: Array | None, memory: Workspace,
+        before: BeforeBackward | None = None, after: After | None = None,
+    ) -> None:  # fmt: skip
+        if dx is None:
+            return
         parts, desks = self.parts(len(x)), self.backend.desks
 
-        def chunk(i, worker):
+        def chunk(i: int, worker: int) -> None:
             part, desk = parts[i], desks[worker]
-            dx[part] = before(part, desk, i)
+            dx[part] = dy[part] if before is None else before(part, desk, i)
             if after is not None:
                 after(part, dx[part], desk, i)
 
         self.backend.team.run(chunk, len(parts))
 
 
-def choose_kernel(geometry, backend):
+def choose_kernel(geometry: Geometry, backend: NumpyBackend) -> Columns | Winograd:
     """geometry: x_shape, W_shape, y_shape, stride, padding -> the kernel for it"""
     columns = Columns(*geometry)
     (k_h, k_w, c_in, c_out), stride = geometry[1], geometry[3]
@@ -153,7 +179,10 @@ def choose_kernel(geometry, backend):
     return columns
 
 
-def find_convolution(backend, x_shape, W_shape, y_shape, stride=(1, 1), padding=((0, 0), (0, 0)), transposed=False):
+def find_convolution(
+    backend: NumpyBackend, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)), transposed: bool = False,
+) -> Convolution:  # fmt: skip
     """-> the Convolution of this geometry, made once for each backend."""
     key = (x_shape, W_shape, y_shape, stride, padding, transposed)
     if key not in backend.convolutions:
@@ -164,42 +193,55 @@ def find_convolution(backend, x_shape, W_shape, y_shape, stride=(1, 1), padding=
 # -- in the place of the definitions in layers/conv2d.py, conv_transpose2d.py and linear.py --------------
 
 
-def conv2d_forward(x, W, b, y, stride, padding, backend, memory, transposed=False):
+def conv2d_forward(
+    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: NumpyBackend, memory: Workspace,
+    transposed: bool = False,
+) -> None:  # fmt: skip
     """As conv2d_forward in layers/conv2d.py."""
     convolution = find_convolution(backend, x.shape[1:], W.shape, y.shape[1:], stride, padding, transposed)
     convolution.forward(contiguous(x, "x", memory), W, b, y, memory)
 
 
-def conv2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory, transposed=False):
+def conv2d_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
+    backend: NumpyBackend, memory: Workspace, transposed: bool = False,
+) -> None:  # fmt: skip
     """As conv2d_backward in layers/conv2d.py."""
     convolution = find_convolution(backend, x.shape[1:], W.shape, dy.shape[1:], stride, padding, transposed)
     dy, x = contiguous(dy, "dy", memory), contiguous(x, "x", memory)
     convolution.backward(dy, x, W, dW, db, dx, memory)
 
 
-def conv_transpose2d_forward(x, W, b, y, stride, padding, backend, memory):
+def conv_transpose2d_forward(
+    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: NumpyBackend, memory: Workspace
+) -> None:  # fmt: skip
     """As conv_transpose2d_forward in layers/conv_transpose2d.py."""
     conv2d_forward(x, W, b, y, stride, padding, backend, memory, transposed=True)
 
 
-def conv_transpose2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory):
+def conv_transpose2d_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
+    backend: NumpyBackend, memory: Workspace,
+) -> None:  # fmt: skip
     """As conv_transpose2d_backward in layers/conv_transpose2d.py."""
     conv2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory, transposed=True)
 
 
-def linear_forward(x, W, b, y, backend):
+def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: NumpyBackend) -> None:
     """As linear_forward in layers/linear.py."""
     no_padding = ((0, 0), (0, 0))
     conv2d_forward(pixels(x), W[None, None], b, pixels(y), (1, 1), no_padding, backend, backend.workspace)
 
 
-def linear_backward(dy, x, W, dW, db, dx, backend):
+def linear_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, backend: NumpyBackend
+) -> None:  # fmt: skip
     """As linear_backward in layers/linear.py."""
     dW, dx = None if dW is None else dW[None, None], None if dx is None else pixels(dx)
     no_padding = ((0, 0), (0, 0))
     conv2d_backward(pixels(dy), pixels(x), W[None, None], dW, db, dx, (1, 1), no_padding, backend, backend.workspace)
 
 
-def pixels(vectors):
+def pixels(vectors: Array) -> Array:
     """(n, c) -> (n, 1, 1, c)"""
     return vectors[:, None, None]

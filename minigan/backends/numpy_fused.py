@@ -18,32 +18,41 @@ The chain of layers stays the definition of all this: see `plan` in layers/seque
 Shown by: benchmarks/step.py
 """
 
+from collections.abc import Callable
+from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from minigan.backends.base import Workspace
-from minigan.backends.numpy_chunks import add_sums, chunks, column_sums, contiguous, spread
-from minigan.backends.numpy_convolution import Nothing, find_convolution
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.backends.base import Array, Workspace
+from minigan.backends.numpy_backend import NumpyBackend
+from minigan.backends.numpy_chunks import Desk, add_sums, chunks, column_sums, contiguous, spread
+from minigan.backends.numpy_convolution import After, BeforeBackward, BeforeForward, Convolution, Nothing, find_convolution
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.layers.activation import Activation
+from minigan.layers.sequential import Step
 
 PIECE = 2**18  # numbers to take through a sequence of operations at a time, where chunks are larger
-ROLES = (
+Core = Conv2d | ConvTranspose2d | Linear
+ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
     ("core", (Conv2d, ConvTranspose2d, Linear)),
     ("norm", (BatchNorm,)),
     ("activation", (LeakyReLU, ReLU, Sigmoid, Tanh)),
 )
 
 
-def fused_plan(layers, backend):
+def fused_plan(layers: list[Layer], backend: NumpyBackend) -> list[Step]:
     """-> the layers, with a Block in the place of each run of [convolution or Linear] [BatchNorm] [activation].
 
     Reshape and Flatten before and between them only give the axes other names. A layer of a class
     derived from these stays alone: it may mean something else.
     """
-    steps, i = [], 0
+    steps: list[Step] = []
+    i = 0
     while i < len(layers):
-        run, end = {}, i
+        run: dict[str, Any] = {}
+        end = i
         for role, kinds in ROLES:
             j = end
             while j < len(layers) and type(layers[j]) in (Reshape, Flatten):
@@ -56,7 +65,7 @@ def fused_plan(layers, backend):
         else:
             steps.append(layers[i])
         i = max(end, i + 1)
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         if isinstance(step, Block) and isinstance(following, Block):
             following.previous, step.is_followed = step, True
     return steps
@@ -68,16 +77,30 @@ class Block:
     The activations are their definitions, called on chunks.
     """
 
-    def __init__(self, layers, backend, core=None, norm=None, activation=None):
+    x: Array  # of the last forward, as the operation takes it
+    out: Array
+    before_forward: BeforeForward | None
+    forward_op: Callable[..., None]  # of the activation, where there is one
+    backward_op: Callable[..., None]
+
+    def __init__(
+        self, layers: list[Layer], backend: NumpyBackend, core: Core | None = None, norm: BatchNorm | None = None,
+        activation: Activation | None = None,
+    ):  # fmt: skip
         self.layers, self.core, self.norm, self.activation, self.backend = layers, core, norm, activation, backend
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
         self.memory = Workspace(backend)
-        self.previous, self.is_followed = None, False  # by blocks; set by fused_plan
-        self.normalise_later = None  # (part, desk): what the following block must do before it reads a part of `out`
-        self.operation = find_operation(core, backend) if core is not None else Nothing(backend, (norm or activation).in_shape)
+        self.previous: Block | None = None  # this one and the next are set by fused_plan
+        self.is_followed = False  # by a block
+        self.normalise_later: BeforeForward | None = None  # what the following block must do before it reads a part of `out`
+        first = next(layer for layer in (core, norm, activation) if layer is not None)
+        self.operation = Nothing(backend, first.in_shape) if core is None else find_operation(core, backend)
+        if activation is not None:
+            self.forward_op, self.backward_op = activation.forward_op, activation.backward_op
+            self.constants = activation.constants
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         W, _, b, _ = self.start_forward(x)
         if self.activation is None:
             self.operation.forward(self.x, W, b, self.out, self.memory, self.before_forward)
@@ -85,17 +108,17 @@ class Block:
             self.operation.forward(self.x, W, b, None, self.memory, self.before_forward, self.activate)
         return self.out.reshape(len(x), *self.out_shape)
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dy = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
 
-        def before(part, desk, i):
+        def before(part: slice, desk: Desk, i: int) -> Array:
             return self.activation_backward(dy[part], part, desk.get("dy", dy[part].shape))
 
         return self.operation_backward(dy, None if self.activation is None else before, need_dx, need_dw)
 
     # -- parts of both, also for NormBlock ------------------------------------------------
 
-    def start_forward(self, x):
+    def start_forward(self, x: Array) -> tuple[Array | None, ...]:
         """Take x in, and make room for the output -> the parameters"""
         n, previous = len(x), self.previous
         self.x = contiguous(x, "x", self.memory).reshape(n, *self.operation.in_shape)
@@ -103,32 +126,32 @@ class Block:
         self.before_forward = None if previous is None else previous.normalise_later
         return self.parameters(need_dw=False)
 
-    def operation_backward(self, dy, before, need_dx, need_dw):
+    def operation_backward(self, dy: Array, before: BeforeBackward | None, need_dx: bool, need_dw: bool) -> Array | None:
         """Backward pass of the core -> dx or None. The block before may take its sums from each chunk of dx at once."""
-        n, after, previous = len(self.x), None, self.previous
+        n = len(self.x)
+        normed = self.previous if need_dx and isinstance(self.previous, NormBlock) else None
         dx = self.memory.get("dx", self.x.shape) if need_dx else None
-        W, dW, b, db = self.parameters(need_dw)
-        if need_dx and previous is not None and previous.norm is not None:
-            after = previous.prepare_to_measure(n, len(self.operation.parts(n)))
+        W, dW, _, db = self.parameters(need_dw)
+        after = None if normed is None else normed.prepare_to_measure(n, len(self.operation.parts(n)))
         if self.core is not None or need_dx:
             self.operation.backward(dy, self.x, W, dW, db, dx, self.memory, before, after)
-        if after is not None:
-            previous.measured = True
-        return dx.reshape(n, *self.in_shape) if need_dx else None
+        if normed is not None:
+            normed.measured = True
+        return None if dx is None else dx.reshape(n, *self.in_shape)
 
-    def parameters(self, need_dw):
+    def parameters(self, need_dw: bool) -> tuple[Array | None, ...]:
         """-> W, dW, b, db of the core, as its convolution takes them; None for each that it has not."""
         core = self.core
-        if core is None:
+        if core is None or isinstance(self.operation, Nothing):
             return None, None, None, None
         W, dW = core.W.reshape(self.operation.W_shape), core.dW.reshape(self.operation.W_shape)
         return (W, dW, core.b, core.db) if need_dw else (W, None, core.b, None)
 
-    def activate(self, part, y, desk=None, i=None):
-        self.activation.forward_op(y, *self.activation.constants, self.out[part], self.backend)
+    def activate(self, part: slice, y: Array, desk: Desk | None = None, i: int | None = None) -> None:
+        self.forward_op(y, *self.constants, self.out[part], self.backend)
 
-    def activation_backward(self, dy, part, g):
-        self.activation.backward_op(dy, self.out[part], *self.activation.constants, g, self.backend)
+    def activation_backward(self, dy: Array, part: slice, g: Array) -> Array:
+        self.backward_op(dy, self.out[part], *self.constants, g, self.backend)
         return g
 
 
@@ -143,13 +166,19 @@ class NormBlock(Block):
     A, B and C have one number a channel; they are spread out to rows as long as an image.
     """
 
-    def __init__(self, layers, backend, core=None, norm=None, activation=None):
+    norm: BatchNorm
+    frozen: bool  # the running statistics were taken, not the batch's
+
+    def __init__(
+        self, layers: list[Layer], backend: NumpyBackend, core: Core | None = None, *, norm: BatchNorm,
+        activation: Activation | None = None,
+    ):  # fmt: skip
         super().__init__(layers, backend, core, norm, activation)
         self.channels = norm.in_shape[-1]
         self.pixels = prod(norm.in_shape) // self.channels
         self.measured = False  # has the following block gone through `measure` with all of dy?
 
-    def forward(self, x, train=True):
+    def forward(self, x: Array, train: bool = True) -> Array:
         n, norm = len(x), self.norm
         W, _, b, _ = self.start_forward(x)
         self.c = self.memory.get("c", self.out.shape)
@@ -173,7 +202,7 @@ class NormBlock(Block):
             self.backend.team.run(lambda i, worker: self.normalise(parts[i], y[parts[i]], desks[worker]), len(parts))
         return self.out.reshape(n, *self.out_shape)
 
-    def backward(self, dy, need_dx=True, need_dw=True):
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dy = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
         if not self.measured:
             parts, desks = self.operation.parts(len(dy)), self.backend.desks
@@ -186,7 +215,7 @@ class NormBlock(Block):
 
     # -- forward ---------------------------------------------------------------------------
 
-    def statistics(self, W, b, y):
+    def statistics(self, W: Array | None, b: Array | None, y: Array) -> tuple[Array, Array]:
         """y = core(x), written; -> mean and biased variance of y's channels.
 
         Each chunk gives its mean and the squares about its own mean, so that nothing large is subtracted
@@ -199,7 +228,7 @@ class NormBlock(Block):
         for i, part in enumerate(parts):
             shares[i] = (part.stop - part.start) / len(x)
 
-        def measure(part, y, desk, i):
+        def measure(part: slice, y: Array, desk: Desk, i: int) -> None:
             rows = y.reshape(-1, c)
             column_sums(rows, means[i], desk)
             np.multiply(means[i], 1.0 / len(rows), out=means[i])
@@ -223,7 +252,7 @@ class NormBlock(Block):
         add_sums(squares, var, memory)
         return mean, var
 
-    def set_scale(self, mean, var):
+    def set_scale(self, mean: Array, var: Array) -> None:
         """Keep 1/σ, A = gain/σ and what each pixel of a chunk is shifted and scaled by."""
         norm, memory = self.norm, self.memory
         self.inv_std, self.A = memory.get("inv_std", var.shape), memory.get("A", var.shape)
@@ -235,7 +264,7 @@ class NormBlock(Block):
         self.A_row = spread(self.A, "A row", self.pixels, memory)
         self.bias_row = None if norm.bias is None else spread(norm.bias, "bias row", self.pixels, memory)
 
-    def normalise(self, part, y, desk, i=None):
+    def normalise(self, part: slice, y: Array, desk: Desk, i: int | None = None) -> None:
         """c = y - mean;  out = activation(A·c + bias)"""
         for piece in self.pieces(len(y)):
             here, y_piece = slice(part.start + piece.start, part.start + piece.stop), y[piece]
@@ -249,18 +278,18 @@ class NormBlock(Block):
             if self.activation is not None:
                 self.activate(here, scaled.reshape(y_piece.shape))
 
-    def pieces(self, n):
+    def pieces(self, n: int) -> list[slice]:
         return chunks(n, max(1, PIECE // (self.pixels * self.channels)), 1)
 
     # -- backward --------------------------------------------------------------------------
 
-    def prepare_to_measure(self, n, count):
+    def prepare_to_measure(self, n: int, count: int) -> After:
         """-> measure(part, dy, desk, i), to be called with each of `count` chunks: g = dy·activation', and its sums"""
         c, memory = self.channels, self.memory
         self.sums, self.sums_with_c = memory.get("sums of g", (count, c)), memory.get("sums of g c", (count, c))
         self.g = memory.get("g", (n, *self.operation.out_shape))
 
-        def measure(whole, dy, desk, i):
+        def measure(whole: slice, dy: Array, desk: Desk, i: int) -> None:
             dy = dy.reshape(len(dy), *self.operation.out_shape)
             few = self.pieces(len(dy))
             of_pieces = desk.get("sums of pieces", (2, len(few), c))
@@ -278,7 +307,7 @@ class NormBlock(Block):
 
         return measure
 
-    def add_sums(self, need_dw):
+    def add_sums(self, need_dw: bool) -> None:
         """Add to dgain and dbias, and keep B and C for norm_backward."""
         c, memory, norm = self.channels, self.memory, self.norm
         C, B, dgain = memory.get("C", (c,)), memory.get("B", (c,)), memory.get("sum of g x_hat", (c,))
@@ -295,7 +324,7 @@ class NormBlock(Block):
         self.B_row = spread(np.multiply(B, 1.0 / m, out=B), "B row", self.pixels, memory)
         self.C_row = spread(np.multiply(C, 1.0 / m, out=C), "C row", self.pixels, memory)
 
-    def norm_backward(self, g, part, desk):
+    def norm_backward(self, g: Array, part: slice, desk: Desk) -> Array:
         """-> dx of BatchNorm for one chunk, in scratch memory; A·g alone where the statistics were given"""
         rows = (len(g), self.pixels * self.channels)
         dx, g_rows, c_rows = desk.get("dy", rows), g.reshape(rows), self.c[part].reshape(rows)
@@ -310,7 +339,7 @@ class NormBlock(Block):
         return dx.reshape(g.shape)
 
 
-def find_operation(core, backend):
+def find_operation(core: Core, backend: NumpyBackend) -> Convolution:
     """-> the Convolution that a layer is; a Linear layer is one of images of one pixel"""
     if isinstance(core, Linear):
         c_in, c_out = core.in_shape[0], core.out

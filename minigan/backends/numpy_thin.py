@@ -13,13 +13,15 @@ Shown by: benchmarks/layers.py
 
 import numpy as np
 
+from minigan.backends.base import Array
+from minigan.backends.numpy_chunks import Desk
 from minigan.backends.numpy_columns import Columns, view
 
 
 class Thin(Columns):
     """One geometry, and the three products as in numpy_columns.py."""
 
-    def read_x(self, x, desk, out):
+    def read_x(self, x: Array, desk: Desk, out: Array | None) -> Array:
         """-> columns of x, (k_h·k_w·c_in, n, h_out·w_out)"""
         n, (h, w, _), (h_pad, w_pad, c) = len(x), self.x_shape, self.padded
         (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
@@ -32,10 +34,10 @@ class Thin(Columns):
         np.copyto(cols, windows)
         return cols.reshape(self.window, n, self.pixels)
 
-    def forward(self, cols, W, y, desk):
+    def forward(self, cols: Array, W: Array, y: Array, desk: Desk) -> None:
         np.matmul(cols.transpose(1, 2, 0), W, out=y.reshape(len(y), self.pixels, -1))
 
-    def transpose(self, y, W, x, desk):
+    def transpose(self, y: Array, W: Array, x: Array, desk: Desk) -> None:
         n, (h, w, c) = len(x), self.x_shape
         (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
         (top, _), (left, _) = self.padding
@@ -49,5 +51,5 @@ class Thin(Columns):
                 np.add(places, cols[i, j], out=places)
         x[...] = folded[:, :, top : top + h, left : left + w].transpose(1, 2, 3, 0)
 
-    def gradient_part(self, cols, y, out, desk):
+    def gradient_part(self, cols: Array, y: Array, out: Array, desk: Desk) -> None:
         np.matmul(cols.reshape(self.window, -1), y.reshape(len(y) * self.pixels, -1), out=out)

@@ -26,11 +26,15 @@ Sources: Lavin & Gray 2015, arXiv:1509.09308; on the points Barabasz et al. 2018
 Shown by: benchmarks/layers.py
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from minigan.backends.numpy_chunks import chunks
+from minigan.backends.base import Array, Padding, Pair, Shape, Workspace
+from minigan.backends.numpy_backend import NumpyBackend
+from minigan.backends.numpy_chunks import Desk, chunks
 from minigan.backends.numpy_columns import view
 
 POINTS = tuple(Fraction(quarters, 4) for quarters in (0, 3, -3, 6, -6))  # and infinity. Near 1, where powers stay small
@@ -43,7 +47,7 @@ BLOCK = 2**21  # bytes of tiles to transform at a time, and as many of filters
 class Winograd:
     """One geometry, and the three products as in numpy_columns.py."""
 
-    def __init__(self, x_shape, W_shape, y_shape, stride, padding, dtype):
+    def __init__(self, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding, dtype: np.dtype[Any]):
         self.W_shape, self.stride = W_shape, stride
         (k_h, k_w, c_in, _), (s_h, s_w) = W_shape, stride
         self.taps = taps = (-(-k_h // s_h), -(-k_w // s_w))  # of a phase's filter
@@ -65,14 +69,14 @@ class Winograd:
         self.x_out = Tiles(x_shape, stride, corner, self.y_for_x.extent, (1, 1))
 
     @property
-    def tiles(self):
+    def tiles(self) -> int:
         return self.x_for_y.count
 
-    def images(self, itemsize):
+    def images(self, itemsize: int) -> int:
         rows = SMALL // (self.depth * self.W_shape[3])
         return max(1, (rows if rows >= 32 else ROWS) // self.tiles)
 
-    def prepare(self, W, memory, backend, transposed):
+    def prepare(self, W: Array, memory: Workspace, backend: NumpyBackend, transposed: bool) -> Array:
         """W -> U (products, s_h·s_w·c_in, c_out) for forward, (products, c_out, s_h·s_w·c_in) for transpose"""
         (k_h, k_w, c_in, c_out), (s_h, s_w), (r_h, r_w) = self.W_shape, self.stride, self.taps
         shape = (r_h, r_w, c_out, s_h, s_w, c_in) if transposed else (r_h, r_w, s_h, s_w, c_in, c_out)
@@ -91,49 +95,49 @@ class Winograd:
 
     # -- the three products --------------------------------------------------------------
 
-    def read_x(self, x, desk, out):
+    def read_x(self, x: Array, desk: Desk, out: Array | None) -> Array:
         """-> V (products, tiles, s_h·s_w·c_in)"""
         V = desk.get("V", (self.products, len(x) * self.tiles, self.depth), x.dtype) if out is None else out
         self.x_for_y.read(x, self.B, V, desk)
         return V
 
-    def forward(self, V, U, y, desk):
+    def forward(self, V: Array, U: Array, y: Array, desk: Desk) -> None:
         M = desk.get("M", (self.products, V.shape[1], U.shape[2]), y.dtype)
         np.matmul(V, U, out=M)
         self.y_out.write(M, self.A, y, desk)
 
-    def transpose(self, y, U, x, desk):
+    def transpose(self, y: Array, U: Array, x: Array, desk: Desk) -> None:
         V = desk.get("V", (self.products, len(y) * self.y_for_x.count, U.shape[1]), y.dtype)
         M = desk.get("M", (self.products, V.shape[1], U.shape[2]), y.dtype)
         self.y_for_x.read(y, self.B, V, desk)
         np.matmul(V, U, out=M)
         self.x_out.write(M, self.A, x, desk)
 
-    def gradient(self, backend, memory, n):
+    def gradient(self, backend: NumpyBackend, memory: Workspace, n: int) -> "WinogradGradient":
         return WinogradGradient(self, backend, memory, n)
 
 
 class WinogradGradient:
     """dW of a batch. The tiles of all chunks are kept, so that each product sums over all of them at once."""
 
-    def __init__(self, kernel, backend, memory, n):
+    def __init__(self, kernel: Winograd, backend: NumpyBackend, memory: Workspace, n: int):
         self.kernel, self.backend = kernel, backend
         self.V = memory.get("V of batch", (kernel.products, n * kernel.tiles, kernel.depth))
         self.M = backend.scratch("M of batch", (kernel.products, n * kernel.tiles, kernel.W_shape[3]))
 
-    def place(self, part):
+    def place(self, part: slice) -> Array:
         """-> where read_x shall write this chunk's V"""
         return self.V[:, part.start * self.kernel.tiles : part.stop * self.kernel.tiles]
 
-    def kept(self, x, part, worker):
+    def kept(self, x: Array, part: slice, worker: int) -> Array:
         """-> V of this chunk, from the forward pass"""
         return self.place(part)
 
-    def add(self, V, y, part, worker):
+    def add(self, V: Array, y: Array, part: slice, worker: int) -> None:
         M = self.M[:, part.start * self.kernel.tiles : part.stop * self.kernel.tiles]
         self.kernel.y_out.read(y, self.kernel.A.T, M, self.backend.desks[worker])
 
-    def finish(self, dW):
+    def finish(self, dW: Array) -> None:
         """dW += Gᵀ (Vᵀ·M) G"""
         kernel, backend = self.kernel, self.backend
         (_, _, c_in, c_out), (s_h, s_w), (r_h, r_w) = kernel.W_shape, kernel.stride, kernel.taps
@@ -148,7 +152,7 @@ class WinogradGradient:
                 np.add(phase, filters[: phase.shape[0], : phase.shape[1], a, b], out=phase)
 
 
-def transform(matrix, columns, out, backend):
+def transform(matrix: Array, columns: Array, out: Array, backend: NumpyBackend) -> None:
     """out = matrix · columns, for few rows and very many columns: in blocks, on all threads where there are several"""
     size = BLOCK // (columns.itemsize * len(columns))
     parts = chunks(columns.shape[1], size, 1 if columns.shape[1] <= size else backend.team.size)
@@ -164,19 +168,19 @@ class Tiles:
     taps    (r_h, r_w)   tiles overlap by one less
     """
 
-    def __init__(self, shape, phases, first, extent, taps):
+    def __init__(self, shape: Shape, phases: Pair, first: Sequence[int], extent: Sequence[int], taps: Pair):
         self.shape, self.phases, self.first, self.extent = shape, phases, first, extent
         self.grid = tuple(-(-size // TILE) for size in extent)
         self.count = self.grid[0] * self.grid[1]
         self.size = tuple(TILE + r - 1 for r in taps)
         self.plane = tuple(s * (TILE * t + r - 1) for s, t, r in zip(phases, self.grid, taps, strict=True))
-        self.inside = []  # along each axis: the part of the plane that is image, and which part of the image it is
-        for first, size, length in zip(self.first, shape[:2], self.plane, strict=True):
-            start, stop = max(0, -first), min(length, size - first)
-            self.inside.append((slice(start, stop), slice(start + first, stop + first)))
+        self.inside: list[tuple[slice, slice]] = []  # by axis: the part of the plane that is image, and which part of it
+        for offset, size, length in zip(first, shape[:2], self.plane, strict=True):
+            start, stop = max(0, -offset), min(length, size - offset)
+            self.inside.append((slice(start, stop), slice(start + offset, stop + offset)))
         self.name = f"plane with {self.inside}"
 
-    def read(self, image, matrix, out, desk):
+    def read(self, image: Array, matrix: Array, out: Array, desk: Desk) -> None:
         """out (products, tiles, s_h·s_w·c) = matrix · each tile"""
         (rows, of_rows), (columns, of_columns) = self.inside
         for part in self.few(image):
@@ -187,7 +191,7 @@ class Tiles:
             np.copyto(copy, tiles)
             np.matmul(matrix, self.as_matrices(copy), out=self.in_domain(out, part))
 
-    def write(self, M, matrix, image, desk):
+    def write(self, M: Array, matrix: Array, image: Array, desk: Desk) -> None:
         """The image = matrix · M (products, tiles, s_h·s_w·c), for each tile"""
         (rows, of_rows), (columns, of_columns) = self.inside
         for part in self.few(image):
@@ -198,28 +202,28 @@ class Tiles:
             np.copyto(tiles, product)
             image[part, of_rows, of_columns] = plane[:, rows, columns]
 
-    def few(self, image):
+    def few(self, image: Array) -> list[slice]:
         """-> slices of so few images that their tiles lie in cache while they are transformed"""
         size = self.count * self.size[0] * self.size[1] * self.phases[0] * self.phases[1] * self.shape[2]
         return chunks(len(image), max(1, BLOCK // (size * image.itemsize)), 1)
 
-    def tiles(self, plane):
+    def tiles(self, plane: Array) -> Array:
         """plane (n, h, w, c) -> view (n, t_h, t_w, s_h, tile_h, tile_w, s_w·c)"""
         (s_h, s_w), (t_h, t_w), (h, w), c = self.phases, self.grid, self.plane, self.shape[2]
         shape = (len(plane), t_h, t_w, s_h, *self.size, s_w * c)
         return view(plane, 0, shape, (h * w * c, TILE * s_h * w * c, TILE * s_w * c, w * c, s_h * w * c, s_w * c, 1))
 
-    def as_matrices(self, tiles):
+    def as_matrices(self, tiles: Array) -> Array:
         """-> (tiles, s_h, tile_h·tile_w, s_w·c): small matrices, which BLAS multiplies at its best"""
         return tiles.reshape(-1, self.phases[0], self.size[0] * self.size[1], tiles.shape[-1])
 
-    def in_domain(self, array, part):
+    def in_domain(self, array: Array, part: slice) -> Array:
         """array (products, tiles, s_h·s_w·c) -> view of some images' tiles, as as_matrices"""
         some = array[:, part.start * self.count : part.stop * self.count]
         return some.reshape(len(array), -1, self.phases[0], self.phases[1] * self.shape[2]).transpose(1, 2, 0, 3)
 
 
-def toom_cook(m, r):
+def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
     """-> Aᵀ (m, a), G (a, r), Bᵀ (a, a) in float64 for m outputs of a filter of r, a = m + r - 1.
 
     Row i of Bᵀ holds the coefficients of Π (x - p_l) over the other points l, that of infinity of all points.
@@ -242,7 +246,7 @@ def toom_cook(m, r):
     return tuple(np.array([[float(value) for value in row] for row in matrix]) for matrix in (A, G, B))
 
 
-def polynomial(roots):
+def polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
     """-> coefficients of Π (x - root), lowest power first"""
     coefficients = [Fraction(1)]
     for root in roots:

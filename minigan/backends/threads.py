@@ -15,32 +15,39 @@ Shown by: benchmarks/step.py, with --threads 1 against the default
 import ctypes
 import os
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
+Work = Callable[[int, int], object]  # (i, worker): one piece of an operation, and whose scratch memory it may use
 BUFFER = 1024  # numbers in the buffers that NumPy makes for operations on views; with its 8192 these are slower
 
 
 class Blas:
     """NumPy's BLAS, held to one thread while teams work and set back after the last of them."""
 
-    def __init__(self):
+    get: Callable[[], int] | None  # how many threads it has; None where it cannot be held
+    set: Callable[[int], object] | None
+
+    def __init__(self) -> None:
         self.get, self.set = find_openblas()
-        self.users, self.before = 0, None
+        self.users, self.before = 0, 1
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """Nobody uses it: at first, and in a forked child, even if the parent was at work."""
         self.lock = threading.Lock()
-        if self.users:
+        if self.set is not None and self.users:
             self.set(self.before)
         self.users = 0
 
     @contextmanager
-    def single_threaded(self):
-        if self.set is None:
+    def single_threaded(self) -> Iterator[None]:
+        if self.get is None or self.set is None:
             yield
             return
         with self.lock:
@@ -57,11 +64,10 @@ class Blas:
                     self.set(self.before)
 
 
-def find_openblas():
+def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] | None]:
     """-> functions that get and set OpenBLAS's number of threads; None, None where NumPy uses another BLAS."""
     try:
-        from numpy._core import _multiarray_umath as core
-
+        core = import_module("numpy._core._multiarray_umath")
         library = ctypes.CDLL(core.__file__)  # a name is looked up in what it was linked to as well
     except (ImportError, OSError):
         return None, None
@@ -76,12 +82,9 @@ def find_openblas():
     return None, None
 
 
-def available_cpus():
+def available_cpus() -> int:
     """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        count = os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux, or not
     for quota_file, period_file in (
         ("/sys/fs/cgroup/cpu.max", None),  # cgroup v2: "quota period", or "max period"
         ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),  # v1: -1 is no limit
@@ -103,15 +106,17 @@ def available_cpus():
 class Team:
     """`size` workers, of which the calling thread is number 0. Threads start at the first run."""
 
-    def __init__(self, size):
+    inboxes: list[SimpleQueue[Any]]  # of workers 1, 2 ...; see serve
+
+    def __init__(self, size: int):
         self.size = size
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """Take it that no thread is there: at first, and in a forked child, which has none of its parent's."""
         self.busy, self.inboxes = threading.Lock(), []
 
-    def run(self, work, count):
+    def run(self, work: Work, count: int) -> None:
         """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
 
         worker  0..size-1: whose scratch memory to use
@@ -127,10 +132,12 @@ class Team:
                 for worker in range(self.size):
                     do_share(work, count, worker, self.size)
 
-    def run_side_by_side(self, work, count):
+    def run_side_by_side(self, work: Work, count: int) -> None:
         if not self.inboxes:
             self.start()
-        outbox, waiting, errors, handling = SimpleQueue(), 0, [], np.geterr()
+        outbox: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
+        errors: list[tuple[int, BaseException]] = []
+        waiting, handling = 0, np.geterr()
         try:
             for worker in range(1, self.size):
                 self.inboxes[worker - 1].put((work, count, worker, self.size, outbox, handling))
@@ -140,22 +147,22 @@ class Team:
             errors.append((0, error))
         while waiting:  # even after Ctrl-C: the others still write to the arrays
             try:
-                worker, error = outbox.get()
+                worker, failure = outbox.get()
                 waiting -= 1
-                if error is not None:
-                    errors.append((worker, error))
+                if failure is not None:
+                    errors.append((worker, failure))
             except KeyboardInterrupt as error:
                 errors.append((0, error))
         if errors:
             raise min(errors, key=lambda pair: pair[0])[1]
 
-    def start(self):
+    def start(self) -> None:
         self.inboxes = [SimpleQueue() for _ in range(1, self.size)]
         for number, inbox in enumerate(self.inboxes, start=1):
             threading.Thread(target=serve, args=(inbox,), name=f"minigan-{number}", daemon=True).start()
 
 
-def do_share(work, count, worker, size):
+def do_share(work: Work, count: int, worker: int, size: int) -> None:
     """work(i, worker) for the i of one worker's share."""
     before = np.setbufsize(BUFFER)  # a setting of each thread's own
     try:
@@ -165,7 +172,7 @@ def do_share(work, count, worker, size):
         np.setbufsize(before)
 
 
-def serve(inbox):
+def serve(inbox: SimpleQueue[Any]) -> None:
     """A worker's life: shares from the inbox, each answered by (number, None or exception)."""
     while True:
         work, count, worker, size, outbox, handling = inbox.get()
@@ -179,20 +186,21 @@ def serve(inbox):
 
 
 blas = Blas()
-teams = {}  # size -> Team, shared by all backends: threads are few and stay
+teams: dict[int, Team] = {}  # shared by all backends: threads are few and stay
 
 
-def after_fork():
+def after_fork() -> None:
     """In a child process: none of the parent's threads is here."""
-    for one in (blas, *teams.values()):
-        one.forget()
+    blas.forget()
+    for team in teams.values():
+        team.forget()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
     os.register_at_fork(after_in_child=after_fork)
 
 
-def get_team(size=None):
+def get_team(size: int | None = None) -> Team:
     """-> the team of `size` workers, by default as many as there are CPUs.
 
     One alone where BLAS cannot be held to one thread: then its threads do the work, within each product.

@@ -17,6 +17,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ SMALLEST_BATCH = 2  # images in a batch: BatchNorm has no statistics of one
 BUFFERS = 3         # the batch drawn last, the one before it, and the one that is being prepared
 SHUFFLES = ("epoch", "once", "never")
 FLIPS = 1           # behind seed and epoch: the stream of random numbers that mirrors
+
+Batch = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
 
 class Batches:
@@ -71,7 +74,7 @@ class Batches:
         self.buffers = [(np.empty(self.pixels.shape, np.float32),
                          None if labels is None else np.empty(self.batch_size, labels.dtype)) for _ in range(BUFFERS)]
         self.file = open_map(images)
-        self.process = None
+        self.process: int | None = None
         self.turn = 0  # whose buffer is next
         self.seek(epoch=0, position=0)
 
@@ -80,9 +83,9 @@ class Batches:
         if not (epoch >= 0 and 0 <= position <= self.per_epoch):
             raise ConfigError(f"there is no batch {position} in epoch {epoch}: an epoch has {self.per_epoch}")
         self.epoch, self.position = epoch, position
-        self.next: Future | None = None  # what is being prepared is another batch
+        self.next: Future[Batch] | None = None  # what is being prepared is another batch
 
-    def draw(self) -> tuple[np.ndarray, np.ndarray | None]:
+    def draw(self) -> Batch:
         """-> the next batch: images (n, h, w, c) float32 in [low, 1], labels (n,) or None.
 
         Both are the caller's until the draw after the next begins, which may write over them: of
@@ -91,13 +94,11 @@ class Batches:
         """
         if self.process != os.getpid():
             self._start()
-        if self.next is None:
-            self._prepare_next()
-        future, self.next = self.next, None
+        future, self.next = self.next or self._prepare_next(), None
         batch = future.result()
         self.epoch, self.position = self._after()
         self.turn = (self.turn + 1) % BUFFERS
-        self._prepare_next()
+        self.next = self._prepare_next()
         return batch
 
     def _start(self) -> None:
@@ -106,8 +107,9 @@ class Batches:
 
         self.process, self.next = os.getpid(), None
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="minigan-batches")
-        self.order, self.ordered = np.arange(len(self.images)), None
-        self.flips, self.flipped = np.empty(len(self.images) if self.flip else 0, np.uint8), None
+        self.order, self.flips = np.arange(len(self.images)), np.empty(len(self.images) if self.flip else 0, np.uint8)
+        self.ordered: int | None = None  # epoch of the order, and of the flips
+        self.flipped: int | None = None
 
     def _after(self) -> tuple[int, int]:
         """-> epoch and position when one more batch is drawn."""
@@ -115,14 +117,14 @@ class Batches:
             return self.epoch + 1, 1
         return self.epoch, self.position + 1
 
-    def _prepare_next(self) -> None:
+    def _prepare_next(self) -> Future[Batch]:
         # Jobs are done one after the other: one that seek() has made useless is over before the next uses its buffer.
         epoch, position = self._after()
-        self.next = self.thread.submit(self._prepare, epoch, position - 1, *self.buffers[self.turn])
+        return self.thread.submit(self._prepare, epoch, position - 1, *self.buffers[self.turn])
 
     # -- in the thread --------------------------------------------------------------------------
 
-    def _prepare(self, epoch, position, floats, labels) -> tuple[np.ndarray, np.ndarray | None]:
+    def _prepare(self, epoch: int, position: int, floats: np.ndarray, labels: np.ndarray | None) -> Batch:
         self._arrange(epoch)
         start = position * self.batch_size
         chosen = self.order[start : start + self.batch_size]
@@ -135,12 +137,12 @@ class Batches:
             for i in np.flatnonzero(self.flips[chosen]):
                 pixels[i] = pixels[i, :, ::-1]
         to_floats(pixels, floats, self.low)
-        if labels is not None:
+        if labels is not None and self.labels is not None:
             labels = labels[: len(chosen)]
             np.take(self.labels, chosen, out=labels, mode="clip")
         return floats, labels
 
-    def _arrange(self, epoch) -> None:
+    def _arrange(self, epoch: int) -> None:
         """Order and flips of an epoch, which depend on nothing that was before."""
         of = epoch if self.shuffle == "epoch" else 0
         if self.ordered != of:
@@ -157,8 +159,8 @@ class Batches:
 class PixelFile:
     """The file under a memory map, read row by row."""
 
-    def __init__(self, images: np.memmap):
-        self.path, self.start, self.row = images.filename, images.offset, images[:1].nbytes
+    def __init__(self, path: str | Path, start: int, row: int):
+        self.path, self.start, self.row = path, start, row
         try:
             self.file = open(self.path, "rb", buffering=0)
         except OSError as error:
@@ -167,32 +169,34 @@ class PixelFile:
 
     def read_into(self, pixels: np.ndarray, chosen: np.ndarray) -> None:
         """pixels[k] = row chosen[k]. Raises DataError."""
-        rows = pixels.reshape(len(chosen), -1)
+        rows = pixels.reshape(-1).data
         try:
             for k, i in enumerate(chosen.tolist()):
-                if self.read_at(rows[k], self.start + i * self.row) != self.row:
+                if self.read_at(rows[k * self.row : (k + 1) * self.row], self.start + i * self.row) != self.row:
                     raise self.trouble("it ends too early")
         except OSError as error:
             if isinstance(error, DataError):
                 raise
             raise self.trouble(error.strerror or error) from error
 
-    def read_at(self, row, offset) -> int:
+    def read_at(self, row: memoryview, offset: int) -> int:
         """-> bytes read."""
         if hasattr(os, "preadv"):  # a position of its own for each call: a forked child shares the file's
-            return os.preadv(self.file.fileno(), [row], offset)
+            read: int = os.preadv(self.file.fileno(), [row], offset)
+            return read
         self.file.seek(offset)
         return self.file.readinto(row)
 
-    def trouble(self, reason) -> DataError:
+    def trouble(self, reason: object) -> DataError:
         return DataError(f"{self.path}: the pictures cannot be read any more ({reason}): is the disk still there? "
                          "Start again, or go on with --resume: what is missing is prepared anew")
 
 
 def open_map(images: np.ndarray) -> PixelFile | None:
     """-> the file, where the images are a whole memory map; None where they are in memory, or a part of a map."""
-    whole = isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous
-    return PixelFile(images) if whole and images.filename is not None else None
+    if not (isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous):
+        return None
+    return None if images.filename is None else PixelFile(images.filename, images.offset, images[:1].nbytes)
 
 
 def expect_low(what: str, low: float) -> None:

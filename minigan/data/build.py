@@ -23,12 +23,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
 from minigan.backends.threads import available_cpus
 from minigan.data.decode import Unreadable, decode, printable
-from minigan.data.listing import Record, Stock, read_listing, write_listing
+from minigan.data.fit import Fit
+from minigan.data.listing import Record, Source, Stock, read_listing, write_listing
 from minigan.data.published import sha256_of
 from minigan.errors import DataError
 
@@ -37,6 +39,8 @@ BLOCK = 256            # pictures in a block, at most; and
 BLOCK_BYTES = 4 << 20  # their pixels, at most (or one picture): a few blocks are in memory
 MOST_SKIPPED = 0.05    # share of the files that may be unreadable
 EVERY = 10.0           # s between lines on progress
+
+Skipped = list[list[str]]  # [name, reason] of each file that cannot be read
 
 
 def pixels_path(folder: Path, stock: Stock) -> Path:
@@ -50,15 +54,17 @@ class Build:
     The arguments are those of cache.prepare, and what take_stock found.
     """
 
-    def __init__(self, source, folder, stock, shape, fit, say):
+    def __init__(self, source: Source, folder: Path, stock: Stock, shape: tuple[int, int, int], fit: Fit,
+                 say: Callable[[str], object]):
         self.source, self.folder, self.stock, self.shape, self.fit, self.say = source, folder, stock, shape, fit, say
         self.pixels_path, self.row = pixels_path(folder, stock), int(np.prod(shape))
         self.index_path, self.listing, self.journal = (folder / name for name in ("index.json", "listing", "journal"))
         self.files = 0                     # in the listing
         self.done = self.rows = 0          # of them, and how many were readable
-        self.runs, self.skipped = [], []   # [[label, how many]], [[name, reason]]
+        self.runs: list[list[int]] = []    # [label, how many]
+        self.skipped: Skipped = []
 
-    def run(self, limit) -> None:
+    def run(self, limit: int | None) -> None:
         """From whatever state to a finished one. Raises DataError; OSError where it cannot be written."""
         if not self.index_path.exists() and self.recover():
             self.say(f"going on with preparing the pictures of {self.source.path}: {self.done:,} of {self.files:,} are done")
@@ -85,7 +91,7 @@ class Build:
         for path in (self.journal, self.listing):
             path.unlink(missing_ok=True)
 
-    def begin(self, limit) -> None:
+    def begin(self, limit: int | None) -> None:
         """Clear what is there, the index first; list the pictures; write the journal's head last."""
         for path in (self.index_path, self.journal, self.pixels_path):
             path.unlink(missing_ok=True)
@@ -100,7 +106,7 @@ class Build:
     def head(self) -> str:
         return json.dumps({"version": VERSION, "source": self.stock.fingerprint, "files": self.files})
 
-    def write_whole(self, path, text) -> None:
+    def write_whole(self, path: Path, text: str) -> None:
         """A file that is there whole or not at all, also after the power failed."""
         temporary = path.with_name(path.name + ".tmp")
         with open(temporary, "w", encoding="ascii", newline="\n") as file:
@@ -134,7 +140,7 @@ class Build:
         os.truncate(self.pixels_path, self.rows * self.row)
         return True
 
-    def note(self, block) -> None:
+    def note(self, block: dict[str, Any]) -> None:
         """Count a block that is done, as its line in the journal says."""
         self.done += block["files"]
         self.rows += block["rows"]
@@ -153,10 +159,10 @@ class Build:
 
     def decode_the_rest(self) -> list[str]:
         """Decode, write, note in the journal, until all files are done. -> names of the classes."""
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import Future, ThreadPoolExecutor
 
         size = max(1, min(BLOCK, BLOCK_BYTES // self.row))
-        classes = []
+        classes: list[str] = []
         records = _labelled(read_listing(self.listing), self.stock.depth, classes)
         deque(itertools.islice(records, self.done), maxlen=0)
         workers = available_cpus()
@@ -168,7 +174,7 @@ class Build:
             pool, stop = ThreadPoolExecutor(workers), Event()
             stack.callback(pool.shutdown, cancel_futures=True)
             stack.callback(stop.set)  # first: after Ctrl-C nobody waits for a block of large photographs
-            waiting = deque()
+            waiting: deque[Future[tuple[memoryview, dict[str, Any]]]] = deque()
             while True:
                 block = list(itertools.islice(records, size))
                 if block:
@@ -187,7 +193,7 @@ class Build:
         return classes
 
 
-def _labelled(records: Iterable[Record], depth, classes: list[str]) -> Iterator[tuple[Record, int]]:
+def _labelled(records: Iterable[Record], depth: int | None, classes: list[str]) -> Iterator[tuple[Record, int]]:
     """Each record with its label. Records come in order, so a name that was not there before is a new class."""
     last = None
     for record in records:
@@ -199,9 +205,12 @@ def _labelled(records: Iterable[Record], depth, classes: list[str]) -> Iterator[
         yield record, len(classes) - 1
 
 
-def _decode_block(source, block, shape, fit, stop) -> tuple[memoryview, dict]:
+def _decode_block(source: Source, block: list[tuple[Record, int]], shape: tuple[int, int, int], fit: Fit,
+                  stop: Event) -> tuple[memoryview, dict[str, Any]]:
     """-> pixels of the readable pictures, and the block's line for the journal. Ends early once `stop` is set."""
-    rows, count, runs, skipped = np.empty((len(block), *shape), np.uint8), 0, [], []
+    rows, count = np.empty((len(block), *shape), np.uint8), 0
+    runs: list[list[int]] = []
+    skipped: Skipped = []
     with source.opener() as open_picture:
         for record, label in block:
             if stop.is_set():
@@ -218,18 +227,18 @@ def _decode_block(source, block, shape, fit, stop) -> tuple[memoryview, dict]:
                 runs[-1][1] += 1
             else:
                 runs.append([label, 1])
-    pixels = memoryview(rows[:count]).cast("B") if count else memoryview(b"")
+    pixels = rows[:count].data.cast("B") if count else memoryview(b"")
     return pixels, {"files": len(block), "rows": count, "crc": zlib.crc32(pixels), "labels": runs, "skipped": skipped}
 
 
-def summary(skipped: list, most: int = 3) -> str:
+def summary(skipped: Skipped, most: int = 3) -> str:
     """[[name, reason], ...] -> how many and the first few, as "2 (a.jpg: damaged; b.png: ...)"."""
     names = [printable(f"{name}: {reason}") for name, reason in skipped[:most]] + ["..."] * (len(skipped) > most)
     return f"{len(skipped):,} ({'; '.join(names)})"
 
 
 @contextmanager
-def _progress(done, total, say) -> Iterator[Callable[[int], None]]:
+def _progress(done: int, total: int, say: Callable[[str], object]) -> Iterator[Callable[[int], object]]:
     """-> function to call with each number of pictures that are done: a bar on a terminal, else a line now and then."""
     if sys.stderr is not None and sys.stderr.isatty():
         from tqdm import tqdm
@@ -239,7 +248,7 @@ def _progress(done, total, say) -> Iterator[Callable[[int], None]]:
         return
     due = monotonic() + EVERY
 
-    def count(number):
+    def count(number: int) -> None:
         nonlocal done, due
         done += number
         if monotonic() >= due:

@@ -18,16 +18,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.data.build import VERSION, Build, pixels_path
+from minigan.data.build import VERSION, Build, Skipped, pixels_path
 from minigan.data.fit import Fit
-from minigan.data.listing import take_stock
-from minigan.locks import locked
+from minigan.data.listing import Source, Stock, take_stock
 from minigan.data.published import sha256_of
 from minigan.errors import DataError
+from minigan.locks import locked
 
 
 class Prepared(NamedTuple):
@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
     images: np.ndarray       # (count, h, w, c) uint8, memory-mapped
     labels: np.ndarray | None
     classes: tuple[str, ...]
-    skipped: list            # [name, reason] of every file that cannot be read
+    skipped: Skipped
     sha256: str              # of the pixels
     files: int               # readable or not
 
@@ -45,7 +45,7 @@ class _Stale(Exception):
     """Why the cache does not hold the set; empty where it holds nothing of it."""
 
 
-def prepare(source, folder: Path, shape: tuple[int, int, int], fit: Fit, limit: int | None,
+def prepare(source: Source, folder: Path, shape: tuple[int, int, int], fit: Fit, limit: int | None,
             say: Callable[[str], object], before: Callable[[int], object] = lambda count: None) -> Prepared:
     """The pictures of a source, from the cache or put into it.
 
@@ -78,7 +78,7 @@ def prepare(source, folder: Path, shape: tuple[int, int, int], fit: Fit, limit: 
                 raise DataError(f"{folder}: {stale} already now: is the disk in order?") from stale
 
 
-def _open(folder, stock, shape) -> Prepared:
+def _open(folder: Path, stock: Stock, shape: tuple[int, int, int]) -> Prepared:
     """What is in the folder, if it is whole and of these pictures. Raises _Stale."""
     path, row = pixels_path(folder, stock), int(np.prod(shape))
     try:
@@ -98,7 +98,7 @@ def _open(folder, stock, shape) -> Prepared:
         raise _Stale("what was prepared of the pictures is damaged") from error
 
 
-def _is_whole(path, sha256, checked) -> bool:
+def _is_whole(path: Path, sha256: str, checked: Path) -> bool:
     """Whether the file has this hash; it is read only if it may have changed since `checked` was written. Raises OSError."""
     status = path.stat()
     stamp = f"{sha256} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}\n".encode()
@@ -112,7 +112,7 @@ def _is_whole(path, sha256, checked) -> bool:
     return True
 
 
-def _labels(runs, count, classes) -> np.ndarray:
+def _labels(runs: Any, count: int, classes: int) -> np.ndarray:
     """[[label, how many], ...] -> (count,) int32. Raises ValueError and the like where they do not fit."""
     label, length = np.array(runs, np.int32).reshape(-1, 2).T
     if length.sum() != count or label.min() < 0 or label.max() >= classes:
@@ -121,7 +121,7 @@ def _labels(runs, count, classes) -> np.ndarray:
 
 
 @contextmanager
-def _writing(folder) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     """OSError of what is written in here -> DataError."""
     try:
         yield

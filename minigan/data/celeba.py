@@ -7,6 +7,7 @@ Source: Liu, Luo, Wang, Tang 2015, "Deep learning face attributes in the wild". 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from minigan.data.dataset import Dataset
 from minigan.data.fit import Fit
@@ -23,7 +24,8 @@ COUNT = 202_599
 BELOW = ("celeba", "CelebA", "")
 
 
-def load_celeba(data_dir, shape: tuple[int, int, int], fit: Fit, limit: int | None, say: Callable[[str], object]) -> Dataset:
+def load_celeba(data_dir: str | Path | None, shape: tuple[int, int, int], fit: Fit, limit: int | None,
+                say: Callable[[str], object]) -> Dataset:
     """All faces, without labels; see load_folder.
 
     data_dir  folder that holds img_align_celeba or img_align_celeba.zip, or is it, or has a sub-folder celeba
@@ -37,7 +39,7 @@ def load_celeba(data_dir, shape: tuple[int, int, int], fit: Fit, limit: int | No
         kind = DataUnavailable if data_dir is None else DataError
         raise kind(f"{vain}: no program can download it: fetch {ARCHIVE.name} by hand from {PAGE} and put it {where}")
 
-    def expect_all(count):
+    def expect_all(count: int) -> None:
         if count != COUNT:
             raise DataError(f"{path}: {count:,} pictures, CelebA has {COUNT:,}: for a part of it take the data set \"folder\"")
         if path.is_file():
@@ -46,7 +48,7 @@ def load_celeba(data_dir, shape: tuple[int, int, int], fit: Fit, limit: int | No
     return load_folder(path, shape, fit, limit, name="celeba", say=say, before=expect_all)
 
 
-def _find(place):
+def _find(place: Path) -> Path | None:
     """The folder or the archive in `place`, or `place` itself under one of their names."""
     for path in (place / FOLDER / FOLDER, place / FOLDER, place / ARCHIVE.name, place):  # one copy in use has it twice
         if path.name in (FOLDER, ARCHIVE.name) and path.exists():

@@ -13,6 +13,7 @@ Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images"
 """
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
 
 
-def load_cifar10(data_dir=None, *, progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load_cifar10(data_dir: str | Path | None = None, *, progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The training set.
 
     data_dir  folder that must hold the archive or the folder from it, itself or in a sub-folder cifar10;
@@ -71,7 +72,7 @@ def _cure() -> str:
     return f"delete it and fetch {ARCHIVE.url}"
 
 
-def _find(place) -> Path | None:
+def _find(place: Path) -> Path | None:
     """The folder with the five files, or the archive."""
     for folder in (place / FOLDER, place):
         if all((folder / name).is_file() for name in FILES):
@@ -79,7 +80,7 @@ def _find(place) -> Path | None:
     return place / ARCHIVE.name if (place / ARCHIVE.name).exists() else None
 
 
-def _from_folder(folder):
+def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the five files."""
     for name in FILES:
         try:
@@ -89,7 +90,7 @@ def _from_folder(folder):
             raise unreadable(folder / name, error) from error
 
 
-def _from_archive(path):
+def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """The same from the published .tar.gz, whose bytes are known: a member is what it is expected to be."""
     expect_published(path, ARCHIVE)
     missing = set(FILES)
@@ -97,12 +98,12 @@ def _from_archive(path):
         with tarfile.open(path, "r|gz") as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
-                if member.isfile() and name in missing:
+                if member.isfile() and name in missing and (content := archive.extractfile(member)) is not None:
                     missing.remove(name)
-                    yield name, archive.extractfile(member).read()
+                    yield name, content.read()
     except (OSError, tarfile.TarError, EOFError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: cannot be read ({error}): {_cure()}") from error
     if missing:
-        raise DataError(f"{path}: has no {sorted(missing)[0]}: {_cure()}")
+        raise DataError(f"{path}: has no {min(missing)}: {_cure()}")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -32,8 +33,9 @@ class Dataset:
     note: str | None           # a line that the user must not miss, or None
 
 
-def load_dataset(name: str, data_dir=None, *, image_shape: tuple[int, int, int] = (28, 28, 1), images=None,
-                 fit: str = "crop", limit: int | None = None, say: Callable[[str], object] = print) -> Dataset:
+def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: tuple[int, int, int] = (28, 28, 1),
+                 images: str | Path | None = None, fit: str = "crop", limit: int | None = None,
+                 say: Callable[[str], object] = print) -> Dataset:
     """Load the training pictures of a set, in the shape that is asked for.
 
     name         one of DATASETS. "auto": MNIST where it is found or can be downloaded, and else Strokes,
@@ -52,7 +54,8 @@ def load_dataset(name: str, data_dir=None, *, image_shape: tuple[int, int, int] 
         raise ConfigError(f"the data set must be one of {', '.join(DATASETS)}, got {name!r}")
     if len(image_shape) != 3 or image_shape[2] not in (1, 3):
         raise ConfigError(f"image_shape must be (h, w, 1 or 3), got {image_shape}")
-    shape = tuple(expect_size("image_shape: each number", size) for size in image_shape)
+    h, w, c = (expect_size("image_shape: each number", size) for size in image_shape)
+    shape = (h, w, c)
     parsed = parse_fit(fit)
     if limit is not None:
         limit = expect_size("limit", limit)
@@ -61,7 +64,7 @@ def load_dataset(name: str, data_dir=None, *, image_shape: tuple[int, int, int] 
     if (name == "folder") != (images is not None):
         raise ConfigError('the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
                           f"got {name!r} with {images!r}")
-    if name == "folder":
+    if images is not None:
         from minigan.data.folder import load_folder
 
         return load_folder(images, shape, parsed, limit, say=say)
@@ -79,11 +82,11 @@ def load_dataset(name: str, data_dir=None, *, image_shape: tuple[int, int, int] 
     else:
         pictures, labels, classes = _load(name, data_dir, limit)
     pictures, labels = fit_arrays(pictures[:limit], shape, parsed), labels[:limit]
-    pixels = hashlib.sha256(np.ascontiguousarray(pictures)).hexdigest()
+    pixels = hashlib.sha256(np.ascontiguousarray(pictures).data).hexdigest()
     return Dataset(name, pictures, labels, classes, fingerprint(shape, pixels, labels), note)
 
 
-def _load(name, data_dir, limit) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _load(name: str, data_dir: str | Path | None, limit: int | None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """-> images as the set has them, labels, classes. All of them, where it is no less work to have the first."""
     if name == "strokes":
         return *strokes(min(STROKES, limit or STROKES)), tuple("0123456789")

@@ -91,7 +91,7 @@ def printable(text: str) -> str:
 def upright(image: Image) -> str:
     """-> name of the Transpose that turns the picture upright as its EXIF says, "" for none."""
     try:
-        return TURNS.get(image.getexif().get(ORIENTATION), "")
+        return TURNS.get(image.getexif().get(ORIENTATION, 0), "")
     except Exception:  # of the pixels nothing is known to be wrong
         return ""
 

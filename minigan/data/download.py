@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -35,7 +35,7 @@ class _MirrorFailed(Exception):
         self.again = again
 
 
-def fetch(filename: str, folder, mirrors: Sequence[str], *, check: Callable[[Path, str], object], limit: int,
+def fetch(filename: str, folder: str | Path, mirrors: Sequence[str], *, check: Callable[[Path, str], object], limit: int,
           timeout: float = 10.0, progress: bool = True) -> Path:
     """Download `filename` into `folder`, which is made where it does not exist.
 
@@ -83,19 +83,18 @@ def fetch(filename: str, folder, mirrors: Sequence[str], *, check: Callable[[Pat
                     f"check the network, or put the file into {target.parent}")
 
 
-def _save(url, path, limit, timeout, progress) -> None:
+def _save(url: str, path: Path, limit: int, timeout: float, progress: bool) -> None:
     """Write the answer of `url` to `path` and to the disk. Raises _MirrorFailed; OSError is the disk's."""
     with open(path, "wb") as file, tqdm(desc=path.name.partition(".")[0], unit="B", unit_scale=True, leave=False,
                                         disable=None if progress else True) as bar:
         # closing: a full disk ends the connection now, not when the generator is collected
         with contextlib.closing(_stream(url, limit, timeout, bar)) as chunks:
-            for chunk in chunks:
-                file.write(chunk)
+            file.writelines(chunks)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _checked(check, path, url) -> None:
+def _checked(check: Callable[[Path, str], object], path: Path, url: str) -> None:
     """check(path, url), with its DataError as _MirrorFailed: the bytes may be right from elsewhere."""
     try:
         check(path, url)
@@ -103,7 +102,7 @@ def _checked(check, path, url) -> None:
         raise _MirrorFailed(str(error).removeprefix(f"{url}: "), again=True) from error
 
 
-def _stream(url, limit, timeout, bar) -> Iterator[bytes]:
+def _stream(url: str, limit: int, timeout: float, bar: tqdm) -> Generator[bytes, None, None]:
     """The answer of `url`, in pieces. Raises _MirrorFailed for whatever goes wrong on the way here.
 
     What the reader of the pieces raises, as a full disk, does not pass through here:
@@ -134,16 +133,16 @@ def _stream(url, limit, timeout, bar) -> Iterator[bytes]:
         raise _MirrorFailed(f"{cause}" or type(cause).__name__, again=True) from error
 
 
-def _open(url, timeout) -> http.client.HTTPResponse:
+def _open(url: str, timeout: float) -> http.client.HTTPResponse:
     """urlopen that comes back within `timeout` s. Raises what it raises, and _MirrorFailed.
 
     urlopen's own timeout does not hold for the look-up of the name, and starts anew
     for each of a host's addresses: behind a firewall that swallows packets that is minutes.
     A thread that is late ends by itself.
     """
-    result = queue.SimpleQueue()
+    result: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
 
-    def work():
+    def work() -> None:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "minigan"})
             result.put(urllib.request.urlopen(request, timeout=timeout))

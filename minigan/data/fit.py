@@ -18,7 +18,7 @@ is left as it is, to the bit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ class Fit:
             raise ShapeError(f"a picture of {width}x{height} is too small for {self}")
         return left, top, right, bottom
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.kind + (":" + ",".join(map(str, self.numbers)) if self.numbers else "")
 
 
@@ -115,7 +115,7 @@ def fit_arrays(images: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
         return images if channels == c else np.repeat(images, c, axis=3)
     made = np.empty((count, *shape), np.uint8)
 
-    def work(start):
+    def work(start: int) -> None:
         from PIL import Image
 
         for i in range(start, min(start + CHUNK, count)):
@@ -131,7 +131,7 @@ def to_array(image: Image, c: int) -> np.ndarray:
     return np.asarray(image.convert("L" if c == 1 else "RGB")).reshape(image.height, image.width, c)
 
 
-def side_by_side(work: Callable[[int], object], items) -> None:
+def side_by_side(work: Callable[[int], object], items: Iterable[int]) -> None:
     """work(item) for all items, on a thread for each CPU: Pillow gives Python's lock away while it computes."""
     from concurrent.futures import ThreadPoolExecutor
 

@@ -24,7 +24,7 @@ from minigan.data.places import cache_folder, full_path, unreadable
 from minigan.errors import DataError
 
 
-def load_folder(path, shape: tuple[int, int, int], fit: Fit, limit: int | None = None, *, name: str = "folder",
+def load_folder(path: str | Path, shape: tuple[int, int, int], fit: Fit, limit: int | None = None, *, name: str = "folder",
                 say: Callable[[str], object] = print, before: Callable[[int], object] = lambda count: None) -> Dataset:
     """Load a folder or .zip of pictures.
 

@@ -20,6 +20,7 @@ import hashlib
 import os
 import stat
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ class _Damaged(Exception):
     """What is wrong with the file, without its name and without the cure."""
 
 
-def read_idx(path, shape: tuple[int, ...], *, sha256: str | None = None, name: str | None = None,
+def read_idx(path: str | Path, shape: tuple[int, ...], *, sha256: str | None = None, name: str | None = None,
              cure: str = "delete it and download it again") -> np.ndarray:
     """Read one IDX file of uint8, plain or gzip.
 
@@ -65,12 +66,12 @@ def read_idx(path, shape: tuple[int, ...], *, sha256: str | None = None, name: s
     raise DataError(": ".join(filter(None, [str(name or path), reason, cure])))
 
 
-def _read(stream, shape, sha256) -> np.ndarray:
+def _read(stream: BufferedReader | gzip.GzipFile, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:
     """The whole of read_idx, from an open binary stream. Raises _Damaged and what gzip raises."""
     header = stream.read(4 + 4 * len(shape))
     _check_header(header, shape)
     array = np.empty(shape, np.uint8)
-    rest, done, digest = memoryview(array).cast("B"), 0, hashlib.sha256(header)
+    rest, done, digest = array.data.cast("B"), 0, hashlib.sha256(header)
     while done < array.size:
         n = stream.readinto(rest[done:done + CHUNK])
         if n == 0:
@@ -86,7 +87,7 @@ def _read(stream, shape, sha256) -> np.ndarray:
     return array
 
 
-def _check_header(header: bytes, shape) -> None:
+def _check_header(header: bytes, shape: tuple[int, ...]) -> None:
     """Raises _Damaged unless `header` announces uint8 elements in `shape`."""
     magic = bytes([0, 0, 8, len(shape)])
     if not header:

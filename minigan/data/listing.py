@@ -21,8 +21,9 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO
 
 from minigan.data import zips
 from minigan.data.decode import SUFFIXES, Unreadable
@@ -33,6 +34,8 @@ RUN = 100_000  # records sorted at a time, about 16 MiB
 LENGTHS = struct.Struct("<LH")
 STATUS = struct.Struct("<qq")
 Record = tuple[bytes, bytes]
+Identity = tuple[int, int]  # of a folder: device and number
+OpenFolder = tuple[Any, bytes, tuple[Identity, ...]]  # what os.scandir gives, key, identities of it and of those that it is in
 
 
 def is_picture(parts: list[bytes]) -> bool:
@@ -75,8 +78,8 @@ class Tree:
                     entries.close()
                     open_folders.pop()
 
-    def _open(self, folder, inside, above, stack):
-        """-> its entries, the key of the folder, identities of it and the folders that it is in."""
+    def _open(self, folder: bytes, inside: bytes, above: tuple[Identity, ...], stack: ExitStack) -> OpenFolder:
+        """The folder, to be read until the stack is closed. Raises DataError."""
         try:
             status = os.stat(folder)
             entries = stack.enter_context(os.scandir(folder))
@@ -85,7 +88,7 @@ class Tree:
         return entries, inside, (*above, (status.st_dev, status.st_ino))
 
     @staticmethod
-    def _status(entry):
+    def _status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
         """Of what a link leads to; None where it leads nowhere, which is a picture that cannot be read."""
         try:
             # Windows: what a folder has listed lacks the numbers by which a folder is recognised.
@@ -124,7 +127,7 @@ class Archive:
     @contextmanager
     def opener(self) -> Iterator[Callable[[Record], BinaryIO]]:
         """-> function that opens the picture of a record; it raises Unreadable, OSError. Raises DataError."""
-        def open_member(record):
+        def open_member(record: Record) -> BinaryIO:
             try:
                 return io.BytesIO(zips.read_member(file, zips.Member(*zips.LAYOUT.unpack(record[1]))))
             except zips.BadMember as error:
@@ -138,7 +141,11 @@ class Archive:
             yield open_member
 
 
-class Stock(NamedTuple):
+Source = Tree | Archive
+
+
+@dataclass(frozen=True)
+class Stock:
     """What is known of all records together."""
 
     fingerprint: str  # hex; of all keys and marks
@@ -146,7 +153,7 @@ class Stock(NamedTuple):
     depth: int | None  # which part of a key is the label's name; None: no labels, pictures lie beside the folders
 
 
-def take_stock(source) -> Stock:
+def take_stock(source: Source) -> Stock:
     """One look at every record. Raises DataError."""
     total = count = 0
     common, least_depth = None, 1 << 30
@@ -157,14 +164,14 @@ def take_stock(source) -> Stock:
         least_depth = min(least_depth, depth)
         if source.common_part_is_passed_over and not (common is not None and key.startswith(common)):
             folder = key[: key.rfind(b"\0") + 1]  # with a zero behind it, or empty
-            common = folder if common is None else os.path.commonprefix([common, folder])
-            common = common[: common.rfind(b"\0") + 1]
+            prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""  # noqa: RUF071
+            common = prefix[: prefix.rfind(b"\0") + 1]  # of it the whole names
     depth = (common or b"").count(b"\0")
     fingerprint = f"{(total + count) % (1 << 128):032x}"
     return Stock(fingerprint, count, None if count == 0 or depth == least_depth else depth)
 
 
-def write_listing(source, path: Path, limit: int | None) -> int:
+def write_listing(source: Source, path: Path, limit: int | None) -> int:
     """Write the source's records into a file, in order, the first `limit` of them -> how many.
 
     The file is there whole or not at all. Raises DataError for the source, OSError for the file.
@@ -190,7 +197,7 @@ def read_listing(path: Path) -> Iterator[Record]:
 def in_order(records: Iterable[Record], folder: Path) -> Iterator[Record]:
     """The same records, sorted; RUN of them in memory, the others in files in `folder` that have no name. Raises OSError."""
     with ExitStack() as stack:
-        runs = []
+        runs: list[Iterator[Record]] = []
         records = iter(records)
         while run := sorted(itertools.islice(records, RUN)):
             if len(run) < RUN and not runs:
@@ -208,18 +215,17 @@ def in_order(records: Iterable[Record], folder: Path) -> Iterator[Record]:
 def without_older_twins(records: Iterable[Record]) -> Iterator[Record]:
     """Sorted records -> of those with one key, the last: in an archive, the one written later."""
     for _, twins in itertools.groupby(records, key=lambda record: record[0]):
-        for record in twins:
-            pass
-        yield record
+        *_, newest = twins
+        yield newest
 
 
-def write_record(file, record: Record) -> None:
+def write_record(file: IO[bytes], record: Record) -> None:
     """Lengths, key, mark."""
     key, mark = record
     file.write(LENGTHS.pack(len(key), len(mark)) + key + mark)
 
 
-def read_records(file) -> Iterator[Record]:
+def read_records(file: IO[bytes]) -> Iterator[Record]:
     """What write_record wrote."""
     while len(head := file.read(LENGTHS.size)) == LENGTHS.size:
         key_length, mark_length = LENGTHS.unpack(head)

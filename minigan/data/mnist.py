@@ -15,6 +15,7 @@ Hashes of the .gz files: TensorFlow Datasets, url_checksums
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,14 +45,16 @@ class IdxSet(NamedTuple):
     files: dict[str, tuple[IdxFile, IdxFile]]  # split: (images, labels)
 
 
-NAMES = {"train": (("train-images-idx3-ubyte", (60000, 28, 28)), ("train-labels-idx1-ubyte", (60000,))),
-         "test": (("t10k-images-idx3-ubyte", (10000, 28, 28)), ("t10k-labels-idx1-ubyte", (10000,)))}
+NAMES: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
+    "train": (("train-images-idx3-ubyte", (60000, 28, 28)), ("train-labels-idx1-ubyte", (60000,))),
+    "test": (("t10k-images-idx3-ubyte", (10000, 28, 28)), ("t10k-labels-idx1-ubyte", (10000,))),
+}
 
 
-def _files(*hashes) -> dict:
+def _files(*hashes: str | tuple[int, str]) -> dict[str, tuple[IdxFile, IdxFile]]:
     """The four files of a set, from the hashes of what is in them or from (bytes, hash) of the gzip."""
-    files = (IdxFile(*name_shape, **({"packed": each} if isinstance(each, tuple) else {"sha256": each}))
-             for name_shape, each in zip(NAMES["train"] + NAMES["test"], hashes, strict=True))
+    files = (IdxFile(name, shape, packed=each) if isinstance(each, tuple) else IdxFile(name, shape, sha256=each)
+             for (name, shape), each in zip(NAMES["train"] + NAMES["test"], hashes, strict=True))
     return {split: (next(files), next(files)) for split in NAMES}
 
 
@@ -85,13 +88,13 @@ SETS = {
 MEAN_OFF = 0.025  # by how much the mean may differ: the test split's is not quite the same
 
 
-def load_mnist(data_dir=None, *, split: str = "train", download: bool = True,
+def load_mnist(data_dir: str | Path | None = None, *, split: str = "train", download: bool = True,
                progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Load one split of MNIST: load_idx_set("mnist", ...)."""
     return load_idx_set("mnist", data_dir, split=split, download=download, progress=progress)
 
 
-def load_idx_set(name: str, data_dir=None, *, split: str = "train", download: bool = True,
+def load_idx_set(name: str, data_dir: str | Path | None = None, *, split: str = "train", download: bool = True,
                  progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Load one split of one set.
 
@@ -120,13 +123,13 @@ def load_idx_set(name: str, data_dir=None, *, split: str = "train", download: bo
                             "put them there, or leave the folder out to have them downloaded")
         paths = _download(name, files, download, progress)
     images, labels = (_read(path, file, the_set, cure=f"delete it and fetch {the_set.mirrors[0]}{file.name}.gz")
-                      for path, file in zip(paths, files))
+                      for path, file in zip(paths, files, strict=True))
     return images[..., np.newaxis], labels
 
 
-def _read(path, file, the_set, *, cure, name=None) -> np.ndarray:
+def _read(path: Path, file: IdxFile, the_set: IdxSet, *, cure: str, name: str | None = None) -> np.ndarray:
     """One file as an array. Raises DataError unless it is the one that was published; see the top of this file."""
-    name = name or path
+    name = name or str(path)
     if file.packed is not None and _is_gzip(path):
         published = Published(f"{file.name}.gz", *file.packed, the_set.mirrors[0])
         own = f"put {the_set.title}'s own file there, {published.url}"  # "delete it": it may be another set's, and whole
@@ -138,7 +141,7 @@ def _read(path, file, the_set, *, cure, name=None) -> np.ndarray:
     return array
 
 
-def _is_gzip(path) -> bool:
+def _is_gzip(path: Path) -> bool:
     try:
         if not os.path.isfile(path):  # opening a pipe would wait for its other end
             return False
@@ -148,13 +151,13 @@ def _is_gzip(path) -> bool:
         return False  # read_idx says why
 
 
-def _find(place, files) -> list[Path] | None:
+def _find(place: Path, files: Sequence[IdxFile]) -> list[Path] | None:
     """The paths of all files, if `place` has them."""
-    paths = [_spelling(place, file.name) for file in files]
-    return paths if all(paths) else None
+    paths = [path for file in files if (path := _spelling(place, file.name))]
+    return paths if len(paths) == len(files) else None
 
 
-def _spelling(place, name) -> Path | None:
+def _spelling(place: Path, name: str) -> Path | None:
     """The path of one file under the names that it is found by in the wild."""
     dotted = name.replace("-idx", ".idx")
     paths = [place / f"{stem}{end}" for stem in (name, dotted) for end in ("", ".gz")]
@@ -162,7 +165,7 @@ def _spelling(place, name) -> Path | None:
     return next((path for ask in (os.path.isfile, os.path.exists) for path in paths if ask(path)), None)
 
 
-def _download(name, files, allowed, progress) -> list[Path]:
+def _download(name: str, files: Sequence[IdxFile], allowed: bool, progress: bool) -> list[Path]:
     """The paths of all files in the cache, those that lack downloaded. Raises DataUnavailable."""
     folder = cache_folder() / name  # a folder of its own for each set: the file names are the same
     vain = searched(SETS[name].title, None, (), "")
@@ -174,11 +177,11 @@ def _download(name, files, allowed, progress) -> list[Path]:
         raise DataUnavailable(f"{vain}; {error}") from error
 
 
-def _fetch(file, folder, the_set, progress) -> Path:
+def _fetch(file: IdxFile, folder: Path, the_set: IdxSet, progress: bool) -> Path:
     """Download one file, as gzip. Raises DataError."""
     from minigan.data.download import fetch  # here: urllib and tqdm are 0.07 s that most runs need not spend
 
-    def check(path, url):
+    def check(path: Path, url: str) -> None:
         _read(path, file, the_set, cure="", name=url)
 
     # Bytes: more than the file needs, and 1 MiB so that a web page gets through to be recognised as one.

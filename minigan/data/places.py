@@ -29,7 +29,7 @@ def cache_folder() -> Path:
     return Path(base if os.path.isabs(base) else home / ".cache") / "minigan"
 
 
-def full_path(path: str | os.PathLike) -> Path:
+def full_path(path: str | os.PathLike[str]) -> Path:
     """-> the absolute path, with ~ replaced; links are kept."""
     return Path(os.path.abspath(os.path.expanduser(path)))
 
@@ -40,7 +40,7 @@ def usual_folders() -> list[Path]:
     return ([full_path(named)] if named else []) + [cache_folder()]
 
 
-def search(data_dir, below: Sequence[str], find: Callable[[Path], Found | None]) -> Found | None:
+def search(data_dir: str | Path | None, below: Sequence[str], find: Callable[[Path], Found | None]) -> Found | None:
     """-> what find(place) gives at the first place that has it, else None.
 
     data_dir  folder to look into; None: the usual ones
@@ -53,7 +53,7 @@ def search(data_dir, below: Sequence[str], find: Callable[[Path], Found | None])
     return None
 
 
-def searched(title: str, data_dir, below: Sequence[str], wanted: str) -> str:
+def searched(title: str, data_dir: str | Path | None, below: Sequence[str], wanted: str) -> str:
     """-> where a set was looked for in vain, as the start of an error: it ends before the cure.
 
     title   of the set; wanted: the files that would have been it
@@ -70,6 +70,6 @@ def searched(title: str, data_dir, below: Sequence[str], wanted: str) -> str:
     return f"{folder}: {trouble}: looked for {wanted} in {inside}"
 
 
-def unreadable(path, error: OSError) -> DataError:
+def unreadable(path: str | Path, error: OSError) -> DataError:
     """-> the error for a file of the user's that cannot be read."""
     return DataError(f"{path}: cannot be read ({error.strerror or error}): see that it exists and that you may read it")

@@ -25,7 +25,7 @@ class Published(NamedTuple):
         return self.mirror + self.name
 
 
-def sha256_of(path) -> str:
+def sha256_of(path: str | Path) -> str:
     """-> hex digest of a file. Raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -34,7 +34,7 @@ def sha256_of(path) -> str:
     return digest.hexdigest()
 
 
-def expect_published(path, published: Published, *, name: str | None = None, cure: str | None = None) -> None:
+def expect_published(path: str | Path, published: Published, *, name: str | None = None, cure: str | None = None) -> None:
     """Raises DataError unless the file at path is the published one, byte for byte.
 
     name  what an error calls the file (default: its path)
@@ -60,7 +60,7 @@ def download(published: Published, folder: Path, progress: bool = True) -> Path:
     """Fetch the file into `folder` -> its path. Raises DataError."""
     from minigan.data.download import fetch  # here: urllib and tqdm are 0.07 s that most runs need not spend
 
-    def check(path, url):
+    def check(path: Path, url: str) -> None:
         expect_published(path, published, name=url, cure="")
 
     return fetch(published.name, folder, [published.mirror], check=check, limit=published.bytes, progress=progress)

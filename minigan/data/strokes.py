@@ -132,7 +132,7 @@ def strokes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def _spline(points, t):
+def _spline(points: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Catmull-Rom curve through points (k, d), at t (m,) in [0, k - 1] -> (m, d).
     The ends go on as if the curve were straight there.
     """
@@ -141,29 +141,31 @@ def _spline(points, t):
     i = np.minimum(t.astype(int), len(points) - 2)
     u = (t - i)[:, None]
     a, b, c, d = padded[i], padded[i + 1], padded[i + 2], padded[i + 3]
-    return b + u / 2 * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+    curve: np.ndarray = b + u / 2 * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+    return curve
 
 
-def _plan(path):
+def _plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One path of the table, made ready to be drawn many times.
     -> points (k, 2)              its control points, within -1 .. 1
        matrix (SEGMENTS + 1, k)   nodes = matrix @ points, evenly spaced along the path
        down   (SEGMENTS,)         1 where the piece between two nodes is drawn, else 0
     """
-    points, curves = [], []                # a curve: numbers of points without a corner between
+    drawn: list[list[float]] = []          # the points, one after the other
+    curves: list[list[int]] = []           # numbers of points without a corner between
     for stroke in path.split("/"):
         curves.append([])
         for word in stroke.split():
-            curves[-1].append(len(points))
+            curves[-1].append(len(drawn))
             if word.endswith("!"):
-                curves.append([len(points)])
-            points.append([float(number) for number in word.rstrip("!").split(",")])
-    points = np.array(points)
+                curves.append([len(drawn)])
+            drawn.append([float(number) for number in word.rstrip("!").split(",")])
+    points = np.array(drawn)
     points = (points - (points.min(0) + points.max(0)) / 2) / (BOX / 2)
 
     times = [np.linspace(0, len(curve) - 1, 200) for curve in curves]
     lengths = []                           # of the curve up to each of the times
-    for curve, t in zip(curves, times):
+    for curve, t in zip(curves, times, strict=True):
         steps = np.diff(_spline(points[curve], t), axis=0)
         lengths.append(np.append(0, np.hypot(steps[:, 0], steps[:, 1]).cumsum()))
 
@@ -173,7 +175,7 @@ def _plan(path):
     counts = 2 + np.diff(np.rint(others * ends / ends[-1]).astype(int))
 
     matrix, down, row = np.zeros((SEGMENTS + 1, len(points))), np.ones(SEGMENTS), 0
-    for curve, t, length, count in zip(curves, times, lengths, counts):
+    for curve, t, length, count in zip(curves, times, lengths, counts, strict=True):
         at = np.interp(np.linspace(0, length[-1], count), length, t)
         # The curve is linear in its points: their weights are the curve of the unit vectors.
         matrix[row:row + count, curve] = _spline(np.eye(len(curve)), at)
@@ -183,7 +185,7 @@ def _plan(path):
 
 
 @functools.cache
-def _plans():
+def _plans() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The whole table in a few arrays, points padded with zeros to the longest plan's.
     -> points (plans, k, 2), matrix (plans, SEGMENTS + 1, k), down (plans, SEGMENTS),
        chance (10, plans)   of a plan or one before it, given the digit: rises from 0 to 1
@@ -200,7 +202,7 @@ def _plans():
     return points, matrix, down, often_of.cumsum(1) / often_of.sum(1, keepdims=True)
 
 
-def _write(digits, rng):
+def _write(digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write digits (n,), each in its own hand. All that is random is here.
     -> nodes    (n, SEGMENTS + 1, 2)   (x, y) along the path, about -1 .. 1
        pressure (n, SEGMENTS)          of the pen on each piece, about 1; 0 lifted
@@ -229,13 +231,14 @@ def _write(digits, rng):
     return nodes, down[plan] * pressure, width
 
 
-def _fit(nodes, width):
+def _fit(nodes: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Scale and move each path so that, drawn, its longer side just fits the box.
     -> (n, SEGMENTS + 1, 2)   pixels, 0 .. BOX
     """
     low, high = nodes.min(1), nodes.max(1)
     scale = (BOX - width) / (high - low).max(1)
-    return (nodes - (low + high)[:, None] / 2) * scale[:, None, None] + BOX / 2
+    fitted: np.ndarray = (nodes - (low + high)[:, None] / 2) * scale[:, None, None] + BOX / 2
+    return fitted
 
 
 # BLOBS[i] is the blob around i / STEPS at the middles of the pixels of one row: to
@@ -244,7 +247,7 @@ CENTRES, PIXELS = np.arange(BOX * STEPS + 1) / STEPS, np.arange(BOX) + 0.5
 BLOBS = np.exp(-((PIXELS - CENTRES[:, None]) / BLUR) ** 2 / 2)
 
 
-def _ink(nodes, pressure, width):
+def _ink(nodes: np.ndarray, pressure: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Draw the paths -> (n, BOX, BOX), 0 paper .. 1 ink. The formula stands at the top.
     Pressure weighs the length of a piece, so that it makes the line wider or finer.
     In float64: what differs from machine to machine is then too small to be seen
@@ -258,10 +261,11 @@ def _ink(nodes, pressure, width):
     in_y *= (length / (BLUR * np.sqrt(2 * np.pi)))[..., None]
     field = in_y.transpose(0, 2, 1) @ in_x
     distance = BLUR * np.sqrt(-2 * np.log(np.clip(field, 1e-30, 1)))
-    return np.clip(0.5 + (width[:, None, None] / 2 - distance) / EDGE, 0, 1)
+    ink: np.ndarray = np.clip(0.5 + (width[:, None, None] / 2 - distance) / EDGE, 0, 1)
+    return ink
 
 
-def _place(ink):
+def _place(ink: np.ndarray) -> np.ndarray:
     """Boxes (n, BOX, BOX) into pictures -> (n, SIDE, SIDE) uint8.
     As in MNIST, the centre of mass comes to pixel (14, 14), counted from 0, to
     within half a pixel: moved by whole pixels, the ink stays as sharp as it was.

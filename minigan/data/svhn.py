@@ -10,6 +10,8 @@ Source: Netzer et al. 2011, "Reading digits in natural images with unsupervised 
 Datasets, url_checksums
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from minigan.data.places import cache_folder, search, searched
@@ -21,7 +23,7 @@ TRAIN = Published("train_32x32.mat", 182040794, "435e94d69a87fde4fd4d7f3dd208dfc
 BELOW = ("svhn", "SVHN", "")
 
 
-def load_svhn(data_dir=None, *, progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load_svhn(data_dir: str | Path | None = None, *, progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The training set.
 
     data_dir  folder that must hold train_32x32.mat, itself or in a sub-folder svhn; None: the usual

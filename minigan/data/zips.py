@@ -18,6 +18,7 @@ Source: PKWARE, APPNOTE.TXT, .ZIP file format specification, sections 4.3 and 4.
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from minigan.errors import DataError
@@ -49,7 +50,7 @@ class Member(NamedTuple):
 LAYOUT = struct.Struct(">3QL2H")  # big-endian: sorts by offset
 
 
-def members(file: BinaryIO, path) -> Iterator[tuple[str, Member]]:
+def members(file: BinaryIO, path: str | Path) -> Iterator[tuple[str, Member]]:
     """(name, Member) of every file in the archive, in the order of its directory. Raises DataError, OSError.
 
     file  the open archive; path: what an error calls it
@@ -73,7 +74,7 @@ def members(file: BinaryIO, path) -> Iterator[tuple[str, Member]]:
         raise DataError(f"{path}: {DAMAGED}") from error
 
 
-def find_directory(file) -> tuple[int, int, int]:
+def find_directory(file: BinaryIO) -> tuple[int, int, int]:
     """-> where the directory starts, by how much all offsets must be moved, how many members it lists.
 
     Something may stand before the archive, as in programs that unpack themselves: then all offsets are too small.
@@ -101,18 +102,18 @@ def find_directory(file) -> tuple[int, int, int]:
     return start, start - offset, count
 
 
-def wide_numbers(extra, *numbers) -> list[int]:
+def wide_numbers(extra: bytes, *numbers: int) -> list[int]:
     """The same numbers, those that are full in 32 bits from the extra field with id 1. Raises struct.error, ValueError."""
-    fields = iter(())
+    fields: Iterator[int] = iter(())
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<HH", extra)
         if kind == 1:
             fields = iter(struct.unpack(f"<{length // 8}Q", extra[4 : 4 + length // 8 * 8]))
         extra = extra[4 + length :]
-    wide = [next(fields, None) if number == FULL32 else number for number in numbers]
-    if None in wide:
-        raise ValueError("no extra field")
-    return wide
+    try:
+        return [next(fields) if number == FULL32 else number for number in numbers]
+    except StopIteration:
+        raise ValueError("no extra field") from None
 
 
 def read_member(file: BinaryIO, member: Member) -> bytes:

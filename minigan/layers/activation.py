@@ -15,8 +15,8 @@ from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 class Activation(Layer):
     """Base of the activations: any shape, no parameters."""
 
-    forward_definition: Callable  # (x, *constants, y, backend): y is written
-    backward_definition: Callable  # (dy, y, *constants, dx, backend): dx is written
+    forward_definition: Callable[..., None]  # (x, *constants, y, backend): y is written
+    backward_definition: Callable[..., None]  # (dy, y, *constants, dx, backend): dx is written
     constants: tuple[Any, ...] = ()
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:

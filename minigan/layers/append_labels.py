@@ -19,14 +19,14 @@ from minigan.errors import ShapeError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
-def append_labels_forward(x, labels, y):
+def append_labels_forward(x: Array, labels: Array, y: Array) -> None:
     """x (n, ..., c), labels (n, classes) -> y (n, ..., c + classes), written."""
     c = x.shape[-1]
     y[..., :c] = x
     y[..., c:] = labels.reshape(len(x), *[1] * (x.ndim - 2), -1)  # spread over all pixels
 
 
-def append_labels_backward(dy, dx):
+def append_labels_backward(dy: Array, dx: Array) -> None:
     """dy (n, ..., c + classes) -> dx (n, ..., c), written."""
     dx[...] = dy[..., : dx.shape[-1]]
 

@@ -23,16 +23,20 @@ short example.
 from numpy.random import Generator
 
 from minigan.backends import Array, Backend, Workspace
+from minigan.backends.base import Shape
 from minigan.parameters import Store
 
-Shape = tuple[int, ...]
+__all__ = ["Array", "Backend", "Generator", "Layer", "Shape", "Store"]
 
 
 class Layer:
     """Base of all layers."""
 
-    container = None  # the Sequential that the layer stands in, and where there: "D.0". Set by it
+    # set by the Sequential that the layer stands in: itself, where in it ("D.0"), and what its setup came to
+    container: "Layer | None" = None
     path = "?"
+    out_shape: Shape
+    has_parameters: bool
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         """Check in_shape, declare parameters and buffers -> out_shape, without the batch axis.

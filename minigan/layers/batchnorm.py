@@ -32,7 +32,10 @@ from minigan.initializers import Initializer, ones, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
-def batchnorm_forward(x, gain, bias, y, x_hat, mean, var, inv_std, eps, backend):
+def batchnorm_forward(
+    x: Array, gain: Array | None, bias: Array | None, y: Array, x_hat: Array, mean: Array, var: Array, inv_std: Array, eps: float,
+    backend: Backend,
+) -> None:  # fmt: skip
     """Forward pass with the batch's own statistics.
     x               (m, c)           read only
     gain, bias      (c,) or None
@@ -50,7 +53,10 @@ def batchnorm_forward(x, gain, bias, y, x_hat, mean, var, inv_std, eps, backend)
     scale_and_shift(x_hat, gain, bias, y, backend)
 
 
-def batchnorm_frozen_forward(x, gain, bias, y, x_hat, mean, var, inv_std, eps, backend):
+def batchnorm_frozen_forward(
+    x: Array, gain: Array | None, bias: Array | None, y: Array, x_hat: Array, mean: Array, var: Array, inv_std: Array, eps: float,
+    backend: Backend,
+) -> None:  # fmt: skip
     """Forward pass with given statistics: as batchnorm_forward, but mean and var are read."""
     xp = backend.xp
     set_inv_std(var, inv_std, eps, backend)
@@ -59,7 +65,10 @@ def batchnorm_frozen_forward(x, gain, bias, y, x_hat, mean, var, inv_std, eps, b
     scale_and_shift(x_hat, gain, bias, y, backend)
 
 
-def batchnorm_backward(dy, x_hat, gain, inv_std, dgain, dbias, dx, frozen, backend):
+def batchnorm_backward(
+    dy: Array, x_hat: Array, gain: Array | None, inv_std: Array, dgain: Array | None, dbias: Array | None, dx: Array | None,
+    frozen: bool, backend: Backend,
+) -> None:  # fmt: skip
     """Backward pass.
     dy            (m, c)          d(mean loss)/dy
     x_hat         (m, c)          from forward
@@ -95,7 +104,7 @@ def batchnorm_backward(dy, x_hat, gain, inv_std, dgain, dbias, dx, frozen, backe
         xp.multiply(dx, gain, out=dx)
 
 
-def set_inv_std(var, inv_std, eps, backend):
+def set_inv_std(var: Array, inv_std: Array, eps: float, backend: Backend) -> None:
     """inv_std = 1 / √(var + eps)"""
     xp = backend.xp
     xp.add(var, eps, out=inv_std)
@@ -103,7 +112,7 @@ def set_inv_std(var, inv_std, eps, backend):
     xp.divide(1.0, inv_std, out=inv_std)
 
 
-def scale_and_shift(x_hat, gain, bias, y, backend):
+def scale_and_shift(x_hat: Array, gain: Array | None, bias: Array | None, y: Array, backend: Backend) -> None:
     """y = gain·x̂ + bias, with either left out where None"""
     xp = backend.xp
     if gain is not None:
@@ -127,6 +136,13 @@ class BatchNorm(Layer):
                       or the "batch"'s own (and the running ones stay as they are)
     Raises ShapeError for a batch of 1 where the batch's own statistics are taken.
     """
+
+    gain: Array | None
+    dgain: Array | None
+    bias: Array | None
+    dbias: Array | None
+    running_mean: Array
+    running_var: Array
 
     def __init__(
         self, *, gain: bool = True, bias: bool = True, gain_initializer: Initializer | None = None,
@@ -181,7 +197,7 @@ class BatchNorm(Layer):
         self.x_hat = x_hat
         return y
 
-    def update_running(self, mean, var, m):
+    def update_running(self, mean: Array, var: Array, m: int) -> None:
         """running += rate·(batch - running), in place; mean and var are used up."""
         xp = self.backend.xp
         if self.unbiased:

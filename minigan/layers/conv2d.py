@@ -23,7 +23,9 @@ x (n, h, w, c_in)   W (k_h, k_w, c_in, c_out)   b (c_out,)   y (n, h_out, w_out,
 Source: Dumoulin & Visin 2016, arXiv:1603.07285; im2col: Chellapilla et al. 2006
 """
 
-from minigan.backends.base import Padding, Pair
+from collections.abc import Callable
+
+from minigan.backends.base import Padding, Pair, Workspace
 from minigan.checks import expect_size
 from minigan.initializers import Initializer, glorot_uniform, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
@@ -31,7 +33,9 @@ from minigan.layers.geometry import conv_sizes, expect_image, expect_padding, ex
 from minigan.layers.linear import add_column_sums
 
 
-def conv2d_forward(x, W, b, y, stride, padding, backend, memory):
+def conv2d_forward(
+    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: Backend, memory: Workspace
+) -> None:  # fmt: skip
     """Forward pass of 2-D convolution.
     x        (n, h, w, c_in)            read only
     W        (k_h, k_w, c_in, c_out)    read only
@@ -48,7 +52,10 @@ def conv2d_forward(x, W, b, y, stride, padding, backend, memory):
         backend.xp.add(y, b, out=y)
 
 
-def conv2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory):
+def conv2d_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
+    backend: Backend, memory: Workspace,
+) -> None:  # fmt: skip
     """Backward pass of 2-D convolution.
     dy      (n, h_out, w_out, c_out)   d(mean loss)/dy; 1/n already inside
     x       (n, h, w, c_in)            as in forward
@@ -71,18 +78,30 @@ def conv2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory):
         backend.col2im(dcols, dx, stride, padding)
 
 
-def columns(memory, y, W):
+def columns(memory: Workspace, y: Array, W: Array) -> Array:
     """-> the memory of the column array (n, h_out, w_out, k_h, k_w, c_in), as it was last written."""
     return memory.get("columns", (*y.shape[:3], *W.shape[:3]))
 
 
-def as_matrix(cols, y):
+def as_matrix(cols: Array, y: Array) -> Array:
     """The column array as a matrix, (n·h_out·w_out, k_h·k_w·c_in)."""
     return cols.reshape(y.shape[0] * y.shape[1] * y.shape[2], -1)
 
 
 class Convolution(Layer):
     """What Conv2d and ConvTranspose2d share: they differ in their sizes and in the two operations."""
+
+    channels: int
+    kernel_size: Pair
+    stride: Pair
+    padding: str | Padding  # as it was asked for: "same" comes to numbers, `pads`, when the image is known
+    pads: Padding
+    W: Array
+    dW: Array
+    b: Array | None
+    db: Array | None
+    forward_op: Callable[..., None]
+    backward_op: Callable[..., None]
 
     def forward(self, x: Array, train: bool = True) -> Array:
         self.x = x
@@ -97,10 +116,10 @@ class Convolution(Layer):
         return dx
 
     def describe(self) -> str:
-        def short(pair):
+        def short(pair: Pair) -> str:
             return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
 
-        in_shape = getattr(self, "in_shape", ())
+        in_shape: Shape = getattr(self, "in_shape", ())
         c_in = in_shape[2] if len(in_shape) == 3 else "?"
         padding = self.padding
         if not isinstance(padding, str):
@@ -136,7 +155,7 @@ class Conv2d(Convolution):
         (h_out, w_out), self.pads = conv_sizes(self.who, (h, w), self.kernel_size, self.stride, self.padding)
         self.out_shape = (h_out, w_out, self.channels)
         k_h, k_w = self.kernel_size
-        self.W, self.b, self.db = None, None, None
+        self.b, self.db = None, None
         store.parameter(
             self, "W", (k_h, k_w, c_in, self.channels), self.initializer,
             fan_in=k_h * k_w * c_in, fan_out=k_h * k_w * self.channels,

@@ -19,17 +19,19 @@ x (n, h, w, c_in)   W (k_h, k_w, c_out, c_in)   b (c_out,)   y (n, h_out, w_out,
 Source: Dumoulin & Visin 2016, arXiv:1603.07285, section 4
 """
 
-from minigan.backends.base import Padding, Pair
+from minigan.backends.base import Padding, Pair, Workspace
 from minigan.checks import expect_size
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer, glorot_uniform, zeros
-from minigan.layers.base import Backend, Generator, Shape, Store
+from minigan.layers.base import Array, Backend, Generator, Shape, Store
 from minigan.layers.conv2d import Convolution, as_matrix, columns
 from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_padding, expect_pair
 from minigan.layers.linear import add_column_sums
 
 
-def conv_transpose2d_forward(x, W, b, y, stride, padding, backend, memory):
+def conv_transpose2d_forward(
+    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: Backend, memory: Workspace
+) -> None:  # fmt: skip
     """Forward pass of transposed 2-D convolution.
     x        (n, h, w, c_in)            read only
     W        (k_h, k_w, c_out, c_in)    read only
@@ -46,7 +48,10 @@ def conv_transpose2d_forward(x, W, b, y, stride, padding, backend, memory):
         backend.xp.add(y, b, out=y)
 
 
-def conv_transpose2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory):
+def conv_transpose2d_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
+    backend: Backend, memory: Workspace,
+) -> None:  # fmt: skip
     """Backward pass of transposed 2-D convolution.
     dy      (n, h_out, w_out, c_out)   d(mean loss)/dy; 1/n already inside
     x       (n, h, w, c_in)            as in forward
@@ -104,7 +109,7 @@ class ConvTranspose2d(Convolution):
         )
         self.out_shape = (h_out, w_out, self.channels)
         k_h, k_w = self.kernel_size
-        self.W, self.b, self.db = None, None, None
+        self.b, self.db = None, None
         store.parameter(
             self, "W", (k_h, k_w, self.channels, c_in), self.initializer,
             fan_in=k_h * k_w * c_in, fan_out=k_h * k_w * self.channels,

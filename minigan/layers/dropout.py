@@ -16,6 +16,9 @@ from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 class Dropout(Layer):
     """Dropout(p): any shape; 0 <= p < 1 is the probability of a zero."""
 
+    generator: Generator
+    mask: Array | None  # of the last forward; None: it left x as it was
+
     def __init__(self, p: float):
         self.p = expect_number("Dropout: p", p, "[0, 1)")
 

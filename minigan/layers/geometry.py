@@ -13,21 +13,25 @@ windows. The forms that padding may be given in:
 Source: Dumoulin & Visin 2016, arXiv:1603.07285
 """
 
+from typing import Any
+
+from minigan.backends.base import Padding, Pair, Shape
 from minigan.checks import expect_size
 from minigan.errors import ConfigError, ShapeError
 
 AXES = ("height", "width")
 
 
-def expect_pair(who, what, value, least=1):
+def expect_pair(who: str, what: str, value: Any, least: int = 1) -> Pair:
     """int or (vertical, horizontal) -> the pair; raises ConfigError."""
     values = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ConfigError(f"{who}: {what} must be a number or a pair (vertical, horizontal), got {value!r}")
-    return tuple(expect_size(f"{who}: {what}", v, least) for v in values)
+    vertical, horizontal = (expect_size(f"{who}: {what}", v, least) for v in values)
+    return vertical, horizontal
 
 
-def expect_padding(who, padding, kernel):
+def expect_padding(who: str, padding: Any, kernel: Pair) -> str | Padding:
     """-> "valid", "same" or ((top, bottom), (left, right)) with whole numbers; raises ConfigError."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
@@ -37,24 +41,26 @@ def expect_padding(who, padding, kernel):
         padding = ((padding, padding), (padding, padding))
     if len(padding) != 2 or any(not isinstance(side, (tuple, list)) or len(side) != 2 for side in padding):
         raise ConfigError(f"{who}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}")
-    padding = tuple(tuple(expect_size(f"{who}: padding", v, least=0) for v in side) for side in padding)
-    for (before, after), k, axis in zip(padding, kernel, AXES, strict=True):
+    (top, bottom), (left, right) = [[expect_size(f"{who}: padding", v, least=0) for v in side] for side in padding]
+    pads = (top, bottom), (left, right)
+    for (before, after), k, axis in zip(pads, kernel, AXES, strict=True):
         if max(before, after) >= k:
             raise ConfigError(
                 f"{who}: padding {max(before, after)} must be smaller than the kernel, {k} in {axis}: "
                 "a window would see nothing but padding"
             )
-    return padding
+    return pads
 
 
-def expect_image(who, in_shape):
+def expect_image(who: str, in_shape: Shape) -> tuple[int, int, int]:
     """-> h, w, c; raises ShapeError unless in_shape is that of an image."""
     if len(in_shape) != 3:
         raise ShapeError(f"{who}: expected an image (h, w, c), got {tuple(in_shape)}: put Reshape((h, w, c)) before it")
-    return in_shape
+    h, w, c = in_shape
+    return h, w, c
 
 
-def conv_sizes(who, sizes, kernel, stride, padding):
+def conv_sizes(who: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str | Padding) -> tuple[Pair, Padding]:
     """Convolution of an image (h, w) -> (h_out, w_out), ((top, bottom), (left, right)).
 
     Raises ShapeError where not even one window fits.
@@ -65,7 +71,7 @@ def conv_sizes(who, sizes, kernel, stride, padding):
             total = max((-(-size // s) - 1) * s + k - size, 0)
             before, after = total // 2, total - total // 2
         else:
-            before, after = (0, 0) if padding == "valid" else padding[axis]
+            before, after = (0, 0) if isinstance(padding, str) else padding[axis]
         if size + before + after < k:
             raise ShapeError(
                 f"{who}: kernel {k} does not fit {AXES[axis]} {size} with padding {before}+{after}: "
@@ -73,10 +79,12 @@ def conv_sizes(who, sizes, kernel, stride, padding):
             )
         outs.append((size + before + after - k) // s + 1)
         pads.append((before, after))
-    return tuple(outs), tuple(pads)
+    return (outs[0], outs[1]), (pads[0], pads[1])
 
 
-def conv_transpose_sizes(who, sizes, kernel, stride, padding, output_padding):
+def conv_transpose_sizes(
+    who: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str | Padding, output_padding: Pair
+) -> tuple[Pair, Padding]:  # fmt: skip
     """Transposed convolution of an image (h, w) -> (h_out, w_out), padding of the convolution that it transposes.
 
     Many sizes convolve to the same (h, w), when the stride does not divide them; the
@@ -88,7 +96,7 @@ def conv_transpose_sizes(who, sizes, kernel, stride, padding, output_padding):
         if padding == "same":
             out = size * s
         else:
-            before, after = (0, 0) if padding == "valid" else padding[axis]
+            before, after = (0, 0) if isinstance(padding, str) else padding[axis]
             out = (size - 1) * s + k - before - after + output_padding[axis]
         if out < 1:
             raise ShapeError(
@@ -96,5 +104,6 @@ def conv_transpose_sizes(who, sizes, kernel, stride, padding, output_padding):
                 f"(size - 1) * stride + kernel - padding is {out}; take less padding"
             )
         outs.append(out)
-    _, pads = conv_sizes(who, outs, kernel, stride, padding)
-    return tuple(outs), pads
+    h_out, w_out = outs
+    _, pads = conv_sizes(who, (h_out, w_out), kernel, stride, padding)
+    return (h_out, w_out), pads

@@ -9,15 +9,16 @@ Source: Maas et al. 2013
 
 from minigan.checks import expect_number
 from minigan.layers.activation import Activation
+from minigan.layers.base import Array, Backend
 
 
-def leaky_relu_forward(x, slope, y, backend):
+def leaky_relu_forward(x: Array, slope: float, y: Array, backend: Backend) -> None:
     """x any shape -> y written. max(x, slope·x), since 0 <= slope < 1."""
     backend.xp.multiply(x, slope, out=y)
     backend.xp.maximum(x, y, out=y)
 
 
-def leaky_relu_backward(dy, y, slope, dx, backend):
+def leaky_relu_backward(dy: Array, y: Array, slope: float, dx: Array, backend: Backend) -> None:
     """dy, y any shape -> dx written."""
     xp = backend.xp
     xp.greater(y, 0, out=dx)  # 1 or 0, and from it 1 or slope: quicker than a masked copy

@@ -16,14 +16,16 @@ from minigan.initializers import Initializer, glorot_uniform, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
-def linear_forward(x, W, b, y, backend):
+def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: Backend) -> None:
     """x (n, in), W (in, out), b (out,) or None -> y (n, out), written."""
     backend.gemm(x, W, out=y)
     if b is not None:
         backend.xp.add(y, b, out=y)
 
 
-def linear_backward(dy, x, W, dW, db, dx, backend):
+def linear_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, backend: Backend
+) -> None:  # fmt: skip
     """dy (n, out) -> dx (n, in), written unless None; dW (in, out) and db (out,) are added to unless None."""
     if dW is not None:
         backend.gemm(x.T, dy, out=dW, accumulate=True)
@@ -33,7 +35,7 @@ def linear_backward(dy, x, W, dW, db, dx, backend):
         backend.gemm(dy, W.T, out=dx)
 
 
-def add_column_sums(dy, db, backend):
+def add_column_sums(dy: Array, db: Array, backend: Backend) -> None:
     """db (c,) += Σ over rows of dy (m, c): the gradient of any bias that is added to every row."""
     sums = backend.scratch("column sums", db.shape)
     backend.xp.sum(dy, axis=0, out=sums)
@@ -47,6 +49,11 @@ class Linear(Layer):
     initializer       of W; see initializers.py
     """
 
+    W: Array
+    dW: Array
+    b: Array | None
+    db: Array | None
+
     def __init__(self, out: int, *, bias: bool = True, initializer: Initializer | None = None):
         self.out = expect_size("Linear: out", out)
         self.use_bias = bias
@@ -57,7 +64,7 @@ class Linear(Layer):
         if len(in_shape) != 1:
             raise ShapeError(f"{self.who}: expected vectors (in,), got {tuple(in_shape)}: put Flatten() before it")
         (inputs,) = in_shape
-        self.W, self.b, self.db = None, None, None
+        self.b, self.db = None, None
         store.parameter(self, "W", (inputs, self.out), self.initializer, fan_in=inputs, fan_out=self.out)
         if self.use_bias:
             store.parameter(self, "b", (self.out,), zeros())

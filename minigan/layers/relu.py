@@ -7,14 +7,15 @@ Source: Nair & Hinton 2010
 """
 
 from minigan.layers.activation import Activation
+from minigan.layers.base import Array, Backend
 
 
-def relu_forward(x, y, backend):
+def relu_forward(x: Array, y: Array, backend: Backend) -> None:
     """x any shape -> y written."""
     backend.xp.maximum(x, 0, out=y)
 
 
-def relu_backward(dy, y, dx, backend):
+def relu_backward(dy: Array, y: Array, dx: Array, backend: Backend) -> None:
     """dy, y any shape -> dx written."""
     xp = backend.xp
     xp.greater(y, 0, out=dx)  # 1 or 0

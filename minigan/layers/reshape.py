@@ -39,7 +39,7 @@ class Reshape(Layer):
 class Flatten(Reshape):
     """Flatten(): (n, h, w, c) -> (n, h·w·c)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         pass
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:

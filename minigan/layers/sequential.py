@@ -9,10 +9,21 @@ another Sequential it is a layer as any other.
 """
 
 from collections.abc import Iterable
+from typing import Any, Protocol
 
 from minigan.errors import ConfigError, ShapeError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape
 from minigan.parameters import Store
+
+
+class Step(Protocol):
+    """What forward and backward go through: a layer, or several in one; see `plan`."""
+
+    has_parameters: bool
+
+    def forward(self, x: Array, train: bool = True) -> Array: ...
+
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None: ...
 
 
 class Sequential(Layer):
@@ -23,12 +34,17 @@ class Sequential(Layer):
     store                    with the flat arrays; see parameters.py
     """
 
+    steps: list[Step]
+    first_trained: int
+    x: Array | None  # of the last forward, where backward may follow
+    version: int  # of the parameters in it
+
     def __init__(self, layers: Iterable[Layer], name: str = "net"):
         if not isinstance(layers, Iterable):
             raise ConfigError(f"{name}: expected a list of layers, got {type(layers).__name__}: Sequential([layer, layer, ...])")
         self.layers = list(layers)
         self.name = name
-        self.store = None  # only the outermost container has one
+        self.store: Store | None = None  # only the outermost container has one
         if not self.layers:
             raise ConfigError(f"{name}: a Sequential needs at least one layer")
         for layer in self.layers:
@@ -46,10 +62,10 @@ class Sequential(Layer):
         Raises ShapeError: a layer cannot take what the one before it gives;
         StateError: a layer is another network's already.
         """
-        outermost = store is None
-        if not outermost and self.store is not None:
+        if store is not None and self.store is not None:
             raise StateError(f"{self.name}: is set up as a network of its own: put new layers into {store.name}")
-        if outermost:
+        outermost = store is None
+        if store is None:
             in_shape = expect_shape(self.name, in_shape)
             expect_kind(self.name, "backend", backend, Backend, 'get_backend("numpy")')
             expect_kind(self.name, "rng", rng, Generator, "numpy.random.default_rng(seed)")
@@ -112,9 +128,9 @@ class Sequential(Layer):
         store = self.ready()
         self.backend.guard(x, self.in_shape, self.first_who(), "x")
         self.x = None  # a forward that fails leaves nothing to go back through
-        store.labels = self.expect_labels(labels, len(x))
+        store.labels = self.expect_labels(labels, len(x), store.classes)
         y = self.run_forward(x, train)
-        self.x, self.version = x, self.store.version
+        self.x, self.version = x, store.version
         return self.hand_over(y, "y")
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
@@ -125,10 +141,10 @@ class Sequential(Layer):
         """
         if self.container is not None:
             return self.run_backward(dy, need_dx, need_dw)
-        self.ready()
+        store = self.ready()
         if self.x is None:
             raise StateError(f"{self.name}: backward before forward: call forward(x) first")
-        if self.version != self.store.version:
+        if self.version != store.version:
             raise StateError(
                 f"{self.name}: the parameters were updated since the last forward: call forward(x) again, "
                 "or this would be the gradient of a network that no longer exists"
@@ -139,9 +155,8 @@ class Sequential(Layer):
         dx = self.run_backward(dy, need_dx, need_dw)
         return None if dx is None else self.hand_over(dx, "dx")
 
-    def expect_labels(self, labels, n):
+    def expect_labels(self, labels: Array | None, n: int, classes: int) -> Array | None:
         """-> labels; raises unless they are what the network wants, one row for each of n samples."""
-        classes = self.store.classes
         if labels is None and classes:
             raise ConfigError(f"{self.name}: expected labels (n, {classes}), got none: call forward(x, labels=one-hot array)")
         if labels is not None:
@@ -152,12 +167,12 @@ class Sequential(Layer):
                 raise ShapeError(f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}")
         return labels
 
-    def run_forward(self, x, train):
+    def run_forward(self, x: Array, train: bool) -> Array:
         for step in self.steps:
             x = step.forward(x, train)
         return x
 
-    def run_backward(self, dy, need_dx, need_dw):
+    def run_backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
         if not need_dx and not need_dw:
             return None
         last = 0 if need_dx else self.first_trained
@@ -165,13 +180,13 @@ class Sequential(Layer):
             dy = self.steps[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
         return dy if need_dx else None
 
-    def hand_over(self, values, name):
+    def hand_over(self, values: Array, name: str) -> Array:
         """Copy out of the layers' memory, which the next call overwrites -> array for the caller to keep."""
         result = self.memory.fresh(name, values.shape)
         result[...] = values
         return result
 
-    def first_who(self):
+    def first_who(self) -> str:
         """-> the first layer with a name of its own, for the message about x."""
         layer = self.layers[0]
         return layer.first_who() if isinstance(layer, Sequential) else layer.who
@@ -181,11 +196,10 @@ class Sequential(Layer):
 
     def count(self, layer: int | None = None) -> tuple[int, int]:
         """-> numbers that are trained, and numbers that are kept besides (running statistics); of one layer, or of all."""
-        store = self.ready()
-        return tuple(
-            sum(array.size for name, array in arrays.items() if layer is None or name.split(".")[0] == str(layer))
-            for arrays in (store.params, store.buffers)
-        )
+        def size(arrays: dict[str, Array]) -> int:
+            return sum(array.size for name, array in arrays.items() if layer is None or name.split(".")[0] == str(layer))
+
+        return size(self.params), size(self.buffers)
 
     def summary(self) -> str:
         """-> table of layers, output shapes and parameters, running statistics counted in as Keras does; as text."""
@@ -199,7 +213,7 @@ class Sequential(Layer):
         return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
 
 
-def plan(layers, backend):
+def plan(layers: list[Layer], backend: Backend) -> list[Step]:
     """-> the steps that forward and backward go through: the layers, one by one.
 
     A backend may put a step of its own in the place of several layers that stand together. It has
@@ -208,7 +222,7 @@ def plan(layers, backend):
     return list(layers)
 
 
-def expect_shape(who, shape):
+def expect_shape(who: str, shape: Any) -> Shape:
     """-> shape as a tuple of whole numbers; raises ShapeError."""
     if not isinstance(shape, (tuple, list)) or not shape:
         raise ShapeError(f"{who}: expected a shape without the batch axis such as (28, 28, 1), got {shape!r}")
@@ -218,7 +232,7 @@ def expect_shape(who, shape):
     return tuple(int(extent) for extent in shape)
 
 
-def expect_kind(who, what, value, kind, cure):
+def expect_kind(who: str, what: str, value: Any, kind: type, cure: str) -> None:
     """Raises ConfigError unless value is of this kind."""
     if not isinstance(value, kind):
         raise ConfigError(f"{who}: expected {what} as from {cure}, got {value!r}")

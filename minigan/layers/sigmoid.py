@@ -11,11 +11,12 @@ are, which is exact where a sigmoid has already rounded to 0 or 1 (see losses.py
 """
 
 from minigan.layers.activation import Activation
+from minigan.layers.base import Array, Backend
 
 LARGEST_EXPONENT = {"float32": 88.0, "float64": 709.0}
 
 
-def sigmoid_forward(x, y, backend):
+def sigmoid_forward(x: Array, y: Array, backend: Backend) -> None:
     """x any shape -> y written."""
     xp = backend.xp
     xp.negative(x, out=y)
@@ -25,7 +26,7 @@ def sigmoid_forward(x, y, backend):
     xp.divide(1.0, y, out=y)
 
 
-def sigmoid_backward(dy, y, dx, backend):
+def sigmoid_backward(dy: Array, y: Array, dx: Array, backend: Backend) -> None:
     """dy, y any shape -> dx written."""
     xp = backend.xp
     xp.subtract(1.0, y, out=dx)

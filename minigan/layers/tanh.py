@@ -5,14 +5,15 @@
 """
 
 from minigan.layers.activation import Activation
+from minigan.layers.base import Array, Backend
 
 
-def tanh_forward(x, y, backend):
+def tanh_forward(x: Array, y: Array, backend: Backend) -> None:
     """x any shape -> y written."""
     backend.xp.tanh(x, out=y)
 
 
-def tanh_backward(dy, y, dx, backend):
+def tanh_backward(dy: Array, y: Array, dx: Array, backend: Backend) -> None:
     """dy, y any shape -> dx written."""
     xp = backend.xp
     xp.multiply(y, y, out=dx)

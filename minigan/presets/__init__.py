@@ -5,7 +5,7 @@ its published variants; training.py plays it. Where the published program had a 
 what its author meant, and the module says so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -13,6 +13,10 @@ from typing import Any
 from minigan.errors import ConfigError
 from minigan.gan import Rules
 from minigan.layers import Layer
+
+ImageShape = tuple[int, int, int]  # (h, w, c)
+Layers = list[Layer]
+Arguments = dict[str, Any]  # by name, of layers and presets that have them in common
 
 MODULES = {  # preset -> its module here
     "mnist": "own",
@@ -41,9 +45,9 @@ class Preset:
     name: str
     source: str
     data: str  # the set that it is for; see data.DATASETS
-    image_shape: tuple[int, int, int]  # (h, w, c)
-    generator: Callable[..., Sequence[Layer]]  # (width, z_dim, image_shape): vectors (z_dim,) -> images
-    discriminator: Callable[..., Sequence[Layer]]  # (width, image_shape): images -> (1,) logit
+    image_shape: ImageShape
+    generator: Callable[[int, int, ImageShape], Layers]  # (width, z_dim, image_shape): vectors (z_dim,) -> images
+    discriminator: Callable[[int, ImageShape], Layers]  # (width, image_shape): images -> (1,) logit
     width: int  # channels of the feature map next to the image, or hidden units; the other layers are multiples of it
     z_dim: int = 100
     z: str = "normal"  # or "uniform", on [-1, 1)
@@ -53,7 +57,7 @@ class Preset:
     lr_g: float = 2e-4
     lr_d: float = 2e-4
     beta1: float | None = 0.5  # Adam's; None with another optimizer
-    settings: dict[str, Any] = field(default_factory=dict)  # further arguments of the optimizer
+    settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
     decay: tuple[int, int] | None = None  # (after so many epochs the rates fall, in so many more to 0)
     rules: Rules = Rules()
     classes: int = 0  # of the labels that G and D are told; 0: none
@@ -65,7 +69,7 @@ class Preset:
     grid: tuple[int, int] = (8, 8)  # rows and columns of a sample grid
     any_size: bool = False  # can it be built for images of another shape?
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)  # of "G" and "D": parameters trained, and kept besides
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> the fields that differ
+    variants: dict[str, Arguments] = field(default_factory=dict)  # name -> the fields that differ
 
 
 def get_preset(name: str) -> Preset:
@@ -73,7 +77,7 @@ def get_preset(name: str) -> Preset:
     base, colon, variant = str(name).partition(":")
     if base not in MODULES:
         raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(MODULES)}")
-    preset = import_module(f"minigan.presets.{MODULES[base]}").PRESETS[base]
+    preset: Preset = import_module(f"minigan.presets.{MODULES[base]}").PRESETS[base]
     if not colon:
         return preset
     if variant not in preset.variants:

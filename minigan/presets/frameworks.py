@@ -17,22 +17,24 @@ from math import log
 
 from minigan.initializers import normal
 from minigan.layers import BatchNorm
+from minigan.presets import Arguments
 
-KERAS_ADAM = dict(eps=1e-8, eps_hat=True)  # Keras up to 2.1, tf.train
-TF_KERAS_ADAM = dict(eps=1e-7, eps_hat=True)  # tf.keras
+KERAS_ADAM: Arguments = dict(eps=1e-8, eps_hat=True)  # Keras up to 2.1, tf.train
+TF_KERAS_ADAM: Arguments = dict(eps=1e-7, eps_hat=True)  # tf.keras
 KERAS_LIMIT = log((1 - 1e-7) / 1e-7)  # logit of p = 1 - 1e-7: losses reach 16.118 and no more
-SAME = dict(kernel_size=5, stride=2, padding="same")  # the step of every Keras DCGAN, up and down
+SAME: Arguments = dict(kernel_size=5, stride=2, padding="same")  # the step of every Keras DCGAN, up and down
 
 
-def keras_norm(momentum=0.99):
+def keras_norm(momentum: float = 0.99) -> BatchNorm:
     """BatchNorm with Keras' constants; momentum is Keras', the weight of the past."""
     return BatchNorm(running_rate=round(1 - momentum, 10), eps=1e-3, unbiased=False)
 
 
 TORCH_LIMIT = 100.0
-WEIGHTS = dict(bias=False, initializer=normal(0.02))  # the paper's; BatchNorm's bias follows, one of their own would do nothing
+# the paper's; BatchNorm's bias follows, one of their own would do nothing
+WEIGHTS: Arguments = dict(bias=False, initializer=normal(0.02))
 
 
-def torch_norm():
+def torch_norm() -> BatchNorm:
     """BatchNorm as in PyTorch's programs: gain from N(1, 0.02²)."""
     return BatchNorm(gain_initializer=normal(0.02, mean=1.0))

@@ -14,24 +14,24 @@ from math import log
 
 from minigan.gan import Rules
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
-from minigan.presets import Preset
+from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, SAME
 
 
-def norm():
+def norm() -> BatchNorm:
     return BatchNorm(running_rate=0.01, eps=1e-3, unbiased=False, sampling="batch")
 
 
-def fnn_generator(width, z_dim, image_shape):
+def fnn_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     return [Linear(width), ReLU(), Linear(h * w * c), Tanh(), Reshape(image_shape)]
 
 
-def fnn_discriminator(width, image_shape):
+def fnn_discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [Flatten(), Linear(width), ReLU(), Linear(1)]
 
 
-def generator(width, z_dim, image_shape):
+def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     return [
         Reshape((1, 1, z_dim)),
@@ -46,7 +46,7 @@ def generator(width, z_dim, image_shape):
     ]
 
 
-def discriminator(width, image_shape):
+def discriminator(width: int, image_shape: ImageShape) -> Layers:
     h, w, _ = image_shape
     return [
         Conv2d(width, **SAME, bias=False),
@@ -60,7 +60,7 @@ def discriminator(width, image_shape):
     ]
 
 
-COMMON = dict(
+COMMON: Arguments = dict(
     source="Fredriksson, dcgan_tensorflow",
     data="mnist",
     image_shape=(28, 28, 1),

@@ -12,11 +12,11 @@ Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
 
 from minigan.gan import Rules
 from minigan.layers import Flatten, LeakyReLU, Linear, Reshape, Tanh
-from minigan.presets import Preset
+from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, keras_norm
 
 
-def generator(width, z_dim, image_shape):
+def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     layers = []
     for multiple in (1, 2, 4):
@@ -24,11 +24,11 @@ def generator(width, z_dim, image_shape):
     return [*layers, Linear(h * w * c), Tanh(), Reshape(image_shape)]
 
 
-def discriminator(width, image_shape):
+def discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [Flatten(), Linear(2 * width), LeakyReLU(0.2), Linear(width), LeakyReLU(0.2), Linear(1)]
 
 
-ADAM = dict(optimizer="Adam", lr_g=2e-4, lr_d=2e-4, beta1=0.5, settings=KERAS_ADAM)
+ADAM: Arguments = dict(optimizer="Adam", lr_g=2e-4, lr_d=2e-4, beta1=0.5, settings=KERAS_ADAM)
 
 PRESETS = {
     "jayathilaka-faces": Preset(

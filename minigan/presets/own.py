@@ -17,19 +17,20 @@ image64  a folder of any pictures, at 64x64
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 
+from minigan.backends.base import Pair
 from minigan.errors import ShapeError
 from minigan.gan import Rules
 from minigan.initializers import normal
 from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
-from minigan.presets import Preset
+from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS, torch_norm
 
 SMALLEST = 4  # pixels on the shorter side of the smallest map
-HALVE = dict(kernel_size=4, stride=2, padding=1)
+HALVE: Arguments = dict(kernel_size=4, stride=2, padding=1)
 
 
-def pyramid(image_shape):
-    """-> sizes (h, w) of the maps, the image's first, and the multiple of the width that each one's channels are.
+def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
+    """-> sizes (h, w) of the maps, the image's first; of those after it, the multiple of the width that their channels are.
 
     Raises ShapeError for an image that is too small to be halved once.
     """
@@ -43,32 +44,32 @@ def pyramid(image_shape):
     sizes = [(h, w)]
     while min(sizes[-1]) >= 2 * SMALLEST:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
-    return sizes, [None, *(min(2**i, 8) for i in range(len(sizes) - 1))]
+    return sizes, [min(2**i, 8) for i in range(len(sizes) - 1)]
 
 
-def generator(width, z_dim, image_shape):
+def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
     layers = [Linear(h * w * channels, **WEIGHTS), Reshape((h, w, channels))]
-    for (h, w), multiple in zip(sizes[-2::-1], multiples[-2::-1], strict=True):
-        odd = dict(output_padding=(h % 2, w % 2))
+    for (h, w), multiple in zip(sizes[-2::-1], [*multiples[-2::-1], None], strict=True):
+        odd = (h % 2, w % 2)
         layers += [torch_norm(), ReLU()]
         if multiple is None:
-            layers += [ConvTranspose2d(image_shape[2], **HALVE, **odd, initializer=normal(0.02)), Tanh()]
+            layers += [ConvTranspose2d(image_shape[2], **HALVE, output_padding=odd, initializer=normal(0.02)), Tanh()]
         else:
-            layers += [ConvTranspose2d(multiple * width, **HALVE, **odd, **WEIGHTS)]
+            layers += [ConvTranspose2d(multiple * width, **HALVE, output_padding=odd, **WEIGHTS)]
     return layers
 
 
-def discriminator(width, image_shape):
-    _, (_, first, *others) = pyramid(image_shape)
+def discriminator(width: int, image_shape: ImageShape) -> Layers:
+    _, (first, *others) = pyramid(image_shape)
     layers = [Conv2d(first * width, **HALVE, initializer=normal(0.02)), LeakyReLU(0.2)]
     for multiple in others:
         layers += [Conv2d(multiple * width, **HALVE, **WEIGHTS), torch_norm(), LeakyReLU(0.2)]
     return [*layers, Flatten(), Linear(1, initializer=normal(0.02))]
 
 
-COMMON = dict(
+COMMON: Arguments = dict(
     source="minigan, after Radford et al. 2016",
     generator=generator,
     discriminator=discriminator,

@@ -10,24 +10,24 @@ Source: github.com/pytorch/examples, dcgan/main.py
 from minigan.gan import Rules
 from minigan.initializers import normal
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Tanh
-from minigan.presets import Preset
+from minigan.presets import ImageShape, Layers, Preset
 from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS
 
 DOUBLE = HALVE = dict(kernel_size=4, stride=2, padding=1, **WEIGHTS)
 
 
-def norm():
+def norm() -> BatchNorm:
     return BatchNorm(gain_initializer=normal(0.02, mean=1.0), sampling="batch")
 
 
-def generator(width, z_dim, image_shape):
+def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     layers = [Reshape((1, 1, z_dim)), ConvTranspose2d(8 * width, kernel_size=4, **WEIGHTS), norm(), ReLU()]  # 4x4
     for multiple in (4, 2, 1):  # 8x8, 16x16, 32x32
         layers += [ConvTranspose2d(multiple * width, **DOUBLE), norm(), ReLU()]
     return [*layers, ConvTranspose2d(image_shape[2], **DOUBLE), Tanh()]
 
 
-def discriminator(width, image_shape, last_stride=1):
+def discriminator(width: int, image_shape: ImageShape, last_stride: int = 1) -> Layers:
     layers = [Conv2d(width, **HALVE), LeakyReLU(0.2)]  # 32x32
     for multiple in (2, 4, 8):  # 16x16, 8x8, 4x4
         layers += [Conv2d(multiple * width, **HALVE), norm(), LeakyReLU(0.2)]

@@ -16,24 +16,24 @@ mnist/train_cond_dcgan.py
 from minigan.gan import Rules
 from minigan.initializers import normal
 from minigan.layers import AppendLabels, BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
-from minigan.presets import Preset
+from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS
 
 DIGITS = 10
-HALVE = dict(kernel_size=5, stride=2, padding=2, **WEIGHTS)
-DOUBLE = dict(kernel_size=5, stride=2, padding=2, output_padding=1, **WEIGHTS)
-NORM = dict(eps=1e-8, unbiased=False, sampling="batch")
+HALVE: Arguments = dict(kernel_size=5, stride=2, padding=2, **WEIGHTS)
+DOUBLE: Arguments = dict(kernel_size=5, stride=2, padding=2, output_padding=1, **WEIGHTS)
+NORM: Arguments = dict(eps=1e-8, unbiased=False, sampling="batch")
 
 
-def norm():
+def norm() -> BatchNorm:
     return BatchNorm(gain_initializer=normal(0.02, mean=1.0), **NORM)
 
 
-def bare_norm():
+def bare_norm() -> BatchNorm:
     return BatchNorm(gain=False, bias=False, **NORM)
 
 
-def generator(width, z_dim, image_shape):
+def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 16, w // 16
     layers = [Linear(h * w * 8 * width, **WEIGHTS), norm(), ReLU(), Reshape((h, w, 8 * width))]
@@ -42,14 +42,14 @@ def generator(width, z_dim, image_shape):
     return [*layers, ConvTranspose2d(c, **DOUBLE), Tanh()]
 
 
-def discriminator(width, image_shape):
+def discriminator(width: int, image_shape: ImageShape) -> Layers:
     layers = [Conv2d(width, **HALVE), LeakyReLU(0.2)]
     for multiple in (2, 4, 8):
         layers += [Conv2d(multiple * width, **HALVE), norm(), LeakyReLU(0.2)]
     return [*layers, Flatten(), Linear(1, **WEIGHTS)]
 
 
-def conditional_generator(width, z_dim, image_shape):
+def conditional_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 4, w // 4
     return [
@@ -60,7 +60,7 @@ def conditional_generator(width, z_dim, image_shape):
     ]  # fmt: skip
 
 
-def conditional_discriminator(width, image_shape):
+def conditional_discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [
         AppendLabels(DIGITS), Conv2d(width, **HALVE), LeakyReLU(0.2),
         AppendLabels(DIGITS), Conv2d(2 * width, **HALVE), bare_norm(), LeakyReLU(0.2),
@@ -69,7 +69,7 @@ def conditional_discriminator(width, image_shape):
     ]  # fmt: skip
 
 
-COMMON = dict(source="Radford et al. 2016, dcgan_code", z="uniform", rules=Rules(first="G", own_batches=True))
+COMMON: Arguments = dict(source="Radford et al. 2016, dcgan_code", z="uniform", rules=Rules(first="G", own_batches=True))
 
 PRESETS = {
     "radford-64": Preset(

@@ -16,25 +16,27 @@ notebook shows every pixel above 0 as white; here pictures are shown as they are
 Source: github.com/naokishibuya/deep-learning, gan_mnist, dcgan_mnist, dcgan_svhn and dcgan_celeba.ipynb
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from minigan.gan import Rules
-from minigan.initializers import glorot_uniform, normal
+from minigan.initializers import Initializer, glorot_uniform, normal
 from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, Reshape, Tanh
-from minigan.presets import Preset
+from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, SAME, keras_norm
 
 
-def fnn_generator(width, z_dim, image_shape):
+def fnn_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     return [Linear(width), LeakyReLU(0.01), Linear(h * w * c), Tanh(), Reshape(image_shape)]
 
 
-def fnn_discriminator(width, image_shape):
+def fnn_discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [Flatten(), Linear(width), LeakyReLU(0.01), Linear(1)]
 
 
-def mnist_generator(width, z_dim, image_shape, slope):
+def mnist_generator(width: int, z_dim: int, image_shape: ImageShape, slope: float) -> Layers:
     h, w, c = image_shape
     return [
         Linear(h // 4 * (w // 4) * (width // 2)), Reshape((h // 4, w // 4, width // 2)), keras_norm(), LeakyReLU(slope),
@@ -43,7 +45,7 @@ def mnist_generator(width, z_dim, image_shape, slope):
     ]  # fmt: skip
 
 
-def mnist_discriminator(width, image_shape, slope):
+def mnist_discriminator(width: int, image_shape: ImageShape, slope: float) -> Layers:
     h, w, _ = image_shape
     return [
         Conv2d(width, **SAME), LeakyReLU(slope),
@@ -53,8 +55,9 @@ def mnist_discriminator(width, image_shape, slope):
     ]  # fmt: skip
 
 
-def generator(width, z_dim, image_shape, initializer):
-    (h, w, c), weights = image_shape, dict(initializer=initializer)
+def generator(width: int, z_dim: int, image_shape: ImageShape, initializer: Initializer) -> Layers:
+    h, w, c = image_shape
+    weights: Arguments = dict(initializer=initializer)
     return [
         Linear(h // 8 * (w // 8) * 4 * width, **weights), Reshape((h // 8, w // 8, 4 * width)), keras_norm(), LeakyReLU(0.2),
         ConvTranspose2d(2 * width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
@@ -63,8 +66,8 @@ def generator(width, z_dim, image_shape, initializer):
     ]  # fmt: skip
 
 
-def discriminator(width, image_shape, initializer):
-    weights = dict(initializer=initializer)
+def discriminator(width: int, image_shape: ImageShape, initializer: Initializer) -> Layers:
+    weights: Arguments = dict(initializer=initializer)
     return [
         Conv2d(width // 2, **SAME, **weights), LeakyReLU(0.2),
         Conv2d(width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
@@ -73,18 +76,18 @@ def discriminator(width, image_shape, initializer):
     ]  # fmt: skip
 
 
-COMMON = dict(
+COMMON: Arguments = dict(
     settings=KERAS_ADAM,
     rules=Rules(real_target=0.9, same_z=True, running_statistics=True, apart=True, loss_limit=KERAS_LIMIT),
     shuffle="never",
     drop_last=True,
 )
-MNIST = dict(data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON)
-COLOR = dict(image_shape=(32, 32, 3), width=128, lr_g=1e-4, lr_d=1e-3, grid=(8, 10), **COMMON)
+MNIST: Arguments = dict(data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON)
+COLOR: Arguments = dict(image_shape=(32, 32, 3), width=128, lr_g=1e-4, lr_d=1e-3, grid=(8, 10), **COMMON)
 COLOR_COUNTS = dict(G=(4_935_171, 1_792), D=(1_034_113, 768))
 
 
-def nets(generator, discriminator, **arguments):
+def nets(generator: Callable[..., Layers], discriminator: Callable[..., Layers], **arguments: Any) -> Arguments:
     """-> both functions with these arguments given, as a preset's fields."""
     return dict(generator=partial(generator, **arguments), discriminator=partial(discriminator, **arguments))
 

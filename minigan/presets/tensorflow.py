@@ -12,11 +12,11 @@ Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
 
 from minigan.gan import Rules
 from minigan.layers import Conv2d, ConvTranspose2d, Dropout, Flatten, LeakyReLU, Linear, Reshape, Tanh
-from minigan.presets import Preset
+from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import SAME, TF_KERAS_ADAM, keras_norm
 
 
-def generator(width, z_dim, image_shape):
+def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 4, w // 4
     return [
@@ -27,7 +27,7 @@ def generator(width, z_dim, image_shape):
     ]  # fmt: skip
 
 
-def discriminator(width, image_shape):
+def discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [
         Conv2d(width, **SAME), LeakyReLU(0.3), Dropout(0.3),
         Conv2d(2 * width, **SAME), LeakyReLU(0.3), Dropout(0.3),
@@ -35,7 +35,7 @@ def discriminator(width, image_shape):
     ]  # fmt: skip
 
 
-COMMON = dict(
+COMMON: Arguments = dict(
     generator=generator,
     discriminator=discriminator,
     width=64,
