@@ -12,6 +12,7 @@ LONG = {  # of the tests marked `long`, which run by: pytest -m long
     "kills": (300, "processes killed by SIGKILL"),
     "mutants": (100_000, "damaged files"),
     "examples": (20_000, "stacks of layers drawn at random"),
+    "repeats": (100, "times that each chain of layers must give the same bits"),
     "run-steps": (20_000, "steps of the run whose memory is watched"),
 }
 
