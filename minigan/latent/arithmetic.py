@@ -43,12 +43,14 @@ def around(z: Floats, rng: np.random.Generator) -> Floats:
 def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Block, str]:
     """-> page: the three groups, what G draws from the mean of each, and from a - b + c; the sum in a line of words.
 
-    Raises ConfigError where the third group is of several classes: a conditional G draws the sum as one of them.
+    Raises ConfigError where a group is of several classes: a conditional G draws its mean as one of them.
     """
     z, pictures, told = drawn(game, 1 + max(max(group.numbers) for group in groups), seed)
-    label = told[groups[2].numbers[0]]
-    if (told[groups[2].numbers] != label).any():
-        raise ConfigError("--pick: the sum is drawn in the class of the third group: take its samples from one class")
+    for group in groups:
+        if len(of := np.unique(told[group.numbers])) > 1:
+            classes = ", ".join(map(str, of))
+            raise ConfigError(f"--pick: group {group.name} is of the classes {classes}, and its mean is drawn as one: take samples of one")
+    label = told[groups[2].numbers[0]]  # of the sum
     members = [z[group.numbers] for group in groups]
     result = paint(game, around(combine(*members), np.random.default_rng(seed)), label)
     means = [paint(game, of.mean(axis=0, keepdims=True), told[group.numbers[0]])[0] for of, group in zip(members, groups, strict=True)]
@@ -56,9 +58,9 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     in_pixels = np.clip(np.rint(in_pixels), 0, 255).astype(np.uint8)
 
     factor = enlargement(pictures.shape[2], LARGE)
-    nine, wide = cells(result, 3, factor), factor * pictures.shape[2]
-    middle = slice(wide + GAP, 2 * wide + GAP)
-    nine[middle, middle] = framed(picture(result[4], factor)[3:-3, 3:-3], 3, grey=LINE)
+    nine, (high, wide) = cells(result, 3, factor), (factor * pictures.shape[1], factor * pictures.shape[2])
+    middle = framed(picture(result[4], factor)[3:-3, 3:-3], 3, grey=LINE)
+    nine[high + GAP : 2 * high + GAP, wide + GAP : 2 * wide + GAP] = middle
     signs = [sign(operator) for operator in "-+="]
     apart = [space(1, len(each)) for each in signs]
 

@@ -19,7 +19,7 @@ from minigan.latent.page import SMALL, SOFT, TITLE, Block, below, beside, cells,
 from minigan.layers import Conv2d, Layer, Linear, Reshape, Sequential
 from minigan.training import Game
 
-IMAGES = 10_000  # real images that are looked through
+IMAGES = 5000  # real images that are looked through
 UNITS, PATCHES = 6, 9  # units in the page, images of each
 PATCH = 44  # pixels that a patch should be wide, about
 GREY = 128  # beyond the image, and where a gradient is 0
@@ -105,6 +105,9 @@ def draw_features(game: Game, data: Dataset, index: int) -> Block:
     numbers = np.sort(game.stream("real").choice(len(data.images), min(IMAGES, len(data.images)), replace=False))
     layer = game.D.layers[index]
     units, count = min(UNITS, layer.out_shape[-1]), min(PATCHES, len(numbers))
+    (top, bottom, left, right), (h, w) = window(game.D, index, (0, 0)), game.D.in_shape[:2]
+    whole = bottom - top >= h or right - left >= w
+    sees = "it sees all of them" if whole else f"the {bottom - top}x{right - left} pixels that it sees of them"
     columns = []
     for D, when in ((untrained(game), "before training"), (game.D, "after training")):
         hold_discriminator(game, D, data)
@@ -122,7 +125,7 @@ def draw_features(game: Game, data: Dataset, index: int) -> Block:
     return below([
         words(f"What the first {units} units of {layer.who} look for", TITLE),
         words(
-            f"Of {len(numbers):,} real images the {count} in which a unit answers strongest: what it sees of them, and below that which "
+            f"Of {len(numbers):,} real images the {count} in which a unit answers strongest: {sees}, and below that which "
             "pixels excite it, by guided backpropagation (grey: none, or beyond the image).", width=page.shape[1],
         ),
         page,

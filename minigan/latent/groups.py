@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
-from minigan.history import evenly
 from minigan.latent.opened import Floats, draw_z, paint
 from minigan.training import Game
 
@@ -80,13 +79,14 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
     """
     by_hand = "draw numbered samples by --pick, and choose by hand"
     if data.labels is None or data.images.shape[3] != 1:
-        raise ConfigError(f"groups are chosen by class and width of strokes: of {data.name} in colour or without labels, {by_hand}")
+        what = "have no labels" if data.labels is None else "are in colour"
+        raise ConfigError(f"thick and thin samples are told by class and width of strokes, and the images of {data.name} {what}: {by_hand}")
     for name in names:
         if name not in data.classes:
             raise ConfigError(f"--classes: {data.name} has no class {name!r}: take two of {', '.join(data.classes)}")
     z, pictures, told = drawn(game, DRAWN, seed)
-    some = np.array(evenly(list(range(len(data.images))), REAL))
-    distances, found = nearest(pictures, data.images[some], VOTES)
+    some = np.linspace(0, len(data.images) - 1, min(REAL, len(data.images))).round().astype(int)
+    distances, found = nearest(pictures, data.images[some], min(VOTES, len(some)))
     votes, width = np.asarray(data.labels)[some][found], stroke_width(pictures)
 
     def extreme(name: str, sign: int) -> NDArray[np.int64]:
@@ -122,8 +122,8 @@ def picked(texts: Sequence[str]) -> list[Group]:
         raise ConfigError(f"--pick: expected three groups of samples, as 3,14,15 92,65,35 89,79,32, got {len(texts)}")
     groups = []
     for name, text in zip("ABC", texts, strict=True):
-        numbers = [int(number) if number.isdecimal() else -1 for number in text.split(",")]
+        numbers = [int(number) if number.isdecimal() and len(number) < 10 else -1 for number in text.split(",")]
         if not all(0 <= number < DRAWN for number in numbers):
-            raise ConfigError(f"--pick: expected numbers of samples below {DRAWN}, as 3,14,15, got {text!r}")
+            raise ConfigError(f"--pick: expected numbers of samples below {DRAWN}, as 3,14,15, got {text[:80]!r}")
         groups.append(Group(name, numbers))
     return groups

@@ -26,6 +26,7 @@ from minigan.training import Game
 CORES = (Conv2d, ConvTranspose2d, Linear)
 FILTERS, MAPS = 64, 256  # shown of a layer at most
 ROW = 10  # maps of a stage, where all are shown
+SCALE = "Each map has a scale of its own: white is its largest number, and 0 is black, or grey where there are numbers below it."
 SIDE, LARGE = 40, 112  # pixels that a filter or a map should be wide, and an image, about
 
 
@@ -51,8 +52,7 @@ def stages(net: Sequential) -> list[tuple[int, int]]:
 
 def map_picture(values: NDArray[Any]) -> NDArray[np.uint8]:
     """One map (h, w) of any range -> picture (h, w, 1), on a scale of its own."""
-    nowhere_below = values.min() >= 0 < values.max()
-    pixels = np.rint(255 * values / values.max()).astype(np.uint8) if nowhere_below else signed(values)
+    pixels = signed(values) if values.min() < 0 else np.rint(255 * (values / max(values.max(), 1e-30))).astype(np.uint8)
     return pixels[:, :, None]
 
 
@@ -91,23 +91,27 @@ def draw_layer(net: Sequential, index: int, x: Array, labels: Array | None, show
     Raises RunError where that is not finite.
     """
     values = activations(net, x, labels)[index][0]
-    maps = map_pictures(values)[:MAPS]
     some = f", the first {MAPS}" if values.ndim == 3 and values.shape[2] > MAPS else ""
-    block = cells(maps, 16, enlargement(maps[0].shape[1], SIDE if len(maps) > 1 else 10 * SIDE))
+    if values.size == 1:
+        block = words(f"{values.item():+.2f}")
+    else:
+        maps = map_pictures(values)[:MAPS]
+        block = cells(maps, 16, enlargement(maps[0].shape[1], SIDE if len(maps) > 1 else 10 * SIDE))
     return with_image(shown, what, net.layers[index].who, below([words(shape_in_words(values) + some), block], gap=8))
 
 
 def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: NDArray[np.uint8], what: str) -> Block:
     """-> page: the same of a whole net, stage by stage: those maps that have the greatest differences in them."""
     found, blocks = activations(net, x, labels), []
-    for start, end in stages(net):
+    whole = stages(net)
+    for start, end in whole:
         values = found[end][0]
         parts = ", ".join(layer.describe() for layer in net.layers[start : end + 1])
         some = f", the {ROW} that vary most" if values.ndim == 3 and values.shape[2] > ROW else ""
         caption = [words(f"{net.layers[start].path}: {parts}", SMALL), words(shape_in_words(values) + some, SMALL, SOFT)]
         if values.size == 1:
             logit = float(values.item())
-            verdict = f", so D(x) = {(1 + np.tanh(logit / 2)) / 2:.2f}" if end == len(net.layers) - 1 else ""
+            verdict = f", so D(x) = {(1 + np.tanh(logit / 2)) / 2:.2f}" if (start, end) == whole[-1] else ""
             block = words(f"{logit:+.2f}{verdict}")
         else:
             if values.ndim == 3:
@@ -115,12 +119,15 @@ def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: NDArray[
             maps = map_pictures(values)
             block = cells(maps, ROW, enlargement(maps[0].shape[1], CELL if len(maps) > 1 else LARGE))
         blocks.append(below([below(caption, gap=0), block], gap=6))
-    return with_image(shown, what, f"What {net.name} makes of it, layer by layer", below(blocks, gap=14))
+    title = "How G makes it, layer by layer" if net.name == "G" else "What D makes of it, layer by layer"
+    return with_image(shown, what, title, below(blocks, gap=14))
 
 
 def with_image(shown: NDArray[np.uint8], what: str, title: str, block: Block) -> Block:
     """-> page: the image, and what it is, beside the block."""
-    left = below([picture(shown, enlargement(shown.shape[1], LARGE)), words(what, SMALL, SOFT, width=LARGE)], gap=6)
+    left = below([
+        picture(shown, enlargement(shown.shape[1], LARGE)), words(what, SMALL, width=LARGE), words(SCALE, SMALL, SOFT, width=LARGE),
+    ], gap=6)  # fmt: skip
     return below([words(title, TITLE), beside([left, block], gap=28)], gap=16)
 
 
