@@ -18,7 +18,7 @@ import numpy as np
 from minigan.errors import ConfigError
 from minigan.latent.groups import Group, drawn, stroke_width
 from minigan.latent.opened import Floats, paint
-from minigan.latent.page import GAP, SMALL, TEXT, TITLE, Block, below, beside, cells, enlargement, framed, picture, sign, space, words
+from minigan.latent.page import GAP, SMALL, TEXT, TITLE, Block, below, beside, cells, enlargement, picture, sign, space, words
 from minigan.training import Game
 
 SHOWN = 150  # samples with their numbers, to choose by hand
@@ -45,22 +45,22 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
 
     Raises ConfigError where a group is of several classes: a conditional G draws its mean as one of them.
     """
-    z, pictures, told = drawn(game, 1 + max(max(group.numbers) for group in groups), seed)
+    z, told = drawn(game, 1 + max(max(group.numbers) for group in groups), seed)
     for group in groups:
         if len(of := np.unique(told[group.numbers])) > 1:
             classes = ", ".join(map(str, of))
             raise ConfigError(f"--pick: group {group.name} is of the classes {classes}, and its mean is drawn as one: take samples of one")
     label = told[groups[2].numbers[0]]  # of the sum
     members = [z[group.numbers] for group in groups]
+    samples = [paint(game, of, told[group.numbers]) for of, group in zip(members, groups, strict=True)]
     result = paint(game, around(combine(*members), np.random.default_rng(seed)), label)
     means = [paint(game, of.mean(axis=0, keepdims=True), told[group.numbers[0]])[0] for of, group in zip(members, groups, strict=True)]
-    in_pixels = combine(*(pictures[group.numbers].astype(np.float64) for group in groups))
-    in_pixels = np.clip(np.rint(in_pixels), 0, 255).astype(np.uint8)
+    in_pixels = np.clip(np.rint(combine(*(of.astype(np.float64) for of in samples))), 0, 255).astype(np.uint8)
 
-    factor = enlargement(pictures.shape[2], LARGE)
-    nine, (high, wide) = cells(result, 3, factor), (factor * pictures.shape[1], factor * pictures.shape[2])
-    middle = framed(picture(result[4], factor)[3:-3, 3:-3], 3, grey=LINE)
-    nine[high + GAP : 2 * high + GAP, wide + GAP : 2 * wide + GAP] = middle
+    factor = enlargement(result.shape[2], LARGE)
+    nine, (high, wide) = cells(result, 3, factor), (factor * result.shape[1], factor * result.shape[2])
+    middle = nine[high + GAP : 2 * high + GAP, wide + GAP : 2 * wide + GAP]
+    middle[:GAP] = middle[-GAP:] = middle[:, :GAP] = middle[:, -GAP:] = LINE
     signs = [sign(operator) for operator in "-+="]
     apart = [space(1, len(each)) for each in signs]
 
@@ -75,13 +75,13 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     rows = [
         words(formula, TITLE),
         row("", [centred(group.name) for group in groups], centred(f"the sum (framed), and noise of ±{JITTER}", nine.shape[1]), apart),
-        row("samples of G", [cells(pictures[group.numbers], 1, factor) for group in groups], nine, signs),
+        row("samples of G", [cells(of, 1, factor) for of in samples], nine, signs),
         row(
             "G of the mean of their z", [picture(mean, factor) for mean in means],
             beside([centred("the same sum of pixels"), picture(in_pixels, factor)], gap=2 * GAP, at=0.5), apart,
         ),
     ]  # fmt: skip
-    if pictures.shape[3] == 1:
+    if result.shape[3] == 1:
         *widths, total = stroke_width(np.stack([*means, result[4]]))
         formula += ": strokes {:.1f} - {:.1f} + {:.1f} pixels wide, and of the sum {:.1f}".format(*widths, total)
         numbers = [centred(f"{width:.1f}") for width in widths]
@@ -91,7 +91,7 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
 
 def draw_candidates(game: Game, seed: int) -> Block:
     """-> page: samples with the numbers that --pick takes."""
-    _, pictures, _ = drawn(game, SHOWN, seed)
+    pictures = paint(game, *drawn(game, SHOWN, seed))
     factor = enlargement(pictures.shape[2])
     numbered = [
         below([picture(image, factor), words(str(i), SMALL, width=factor * image.shape[1], centred=True)], gap=0)

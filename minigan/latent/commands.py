@@ -94,7 +94,7 @@ def interpolate(arguments: Arguments, out: Path, say: Say) -> None:
 def arithmetic(arguments: Arguments, out: Path, say: Say) -> None:
     """Groups of samples, chosen by the width of their strokes or by hand, and their sum."""
     from minigan.latent.arithmetic import draw_arithmetic, draw_candidates
-    from minigan.latent.groups import choose, picked
+    from minigan.latent.groups import DRAWN, choose, picked
     from minigan.latent.opened import open_game, open_images
     from minigan.latent.page import save_page
 
@@ -105,7 +105,9 @@ def arithmetic(arguments: Arguments, out: Path, say: Say) -> None:
         say(f"{out}: choose three groups, as: minigan arithmetic {arguments.run} --seed {arguments.seed} --pick {EXAMPLE}")
         return
     if groups is None:
-        groups = choose(game, open_images(game, about, arguments.data_dir, say), arguments.classes, arguments.seed)
+        data = open_images(game, about, arguments.data_dir, say)
+        say(f"drawing {DRAWN:,} samples to choose from")
+        groups = choose(game, data, arguments.classes, arguments.seed)
     page, line = draw_arithmetic(game, groups, arguments.seed)
     save_page(out, page)
     say(f"{out}: {line}")
@@ -154,7 +156,7 @@ def activations(arguments: Arguments, out: Path, say: Say) -> None:
 
 def features(arguments: Arguments, out: Path, say: Say) -> None:
     """What excites the units of a layer of D."""
-    from minigan.latent.features import draw_features, last_map
+    from minigan.latent.features import IMAGES, draw_features, last_map
     from minigan.latent.layerwise import find_layer
     from minigan.latent.opened import open_discriminator, open_game, open_images
     from minigan.latent.page import save_page
@@ -162,7 +164,9 @@ def features(arguments: Arguments, out: Path, say: Say) -> None:
     game, about = open_game(arguments.run)
     index = last_map(game.D) if arguments.layer is None else find_layer({"D": game.D}, arguments.layer)[1]
     open_discriminator(game, arguments.run, say)
-    save_page(out, draw_features(game, open_images(game, about, arguments.data_dir, say), index))
+    data = open_images(game, about, arguments.data_dir, say)
+    say(f"looking through {min(IMAGES, len(data.images)):,} images twice, by D before and after training")
+    save_page(out, draw_features(game, data, index))
     say(f"{out}: units of {game.D.layers[index].who}, and what excites them")
 
 

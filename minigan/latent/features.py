@@ -19,7 +19,7 @@ from minigan.latent.page import SMALL, SOFT, TITLE, Block, below, beside, cells,
 from minigan.layers import Conv2d, Layer, Linear, Reshape, Sequential
 from minigan.training import Game
 
-IMAGES = 5000  # real images that are looked through
+IMAGES = 5000  # real images that are looked through: a minute or two in the largest nets
 UNITS, PATCHES = 6, 9  # units in the page, images of each
 PATCH = 44  # pixels that a patch should be wide, about
 GREY = 128  # beyond the image, and where a gradient is 0

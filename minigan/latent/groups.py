@@ -65,10 +65,9 @@ class Group:
     numbers: list[int]
 
 
-def drawn(game: Game, count: int, seed: int) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int64]]:
-    """-> z, pictures and class numbers of the samples 0 .. count-1; a conditional G draws all classes in turn."""
-    z, numbers = draw_z(game, count, seed), np.arange(count) % max(game.preset.classes, 1)
-    return z, paint(game, z, numbers), numbers
+def drawn(game: Game, count: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
+    """-> z and class numbers of the samples 0 .. count-1; a conditional G draws all classes in turn."""
+    return draw_z(game, count, seed), np.arange(count) % max(game.preset.classes, 1)
 
 
 def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[Group]:
@@ -84,7 +83,8 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
     for name in names:
         if name not in data.classes:
             raise ConfigError(f"--classes: {data.name} has no class {name!r}: take two of {', '.join(data.classes)}")
-    z, pictures, told = drawn(game, DRAWN, seed)
+    z, told = drawn(game, DRAWN, seed)
+    pictures = paint(game, z, told)
     some = np.linspace(0, len(data.images) - 1, min(REAL, len(data.images))).round().astype(int)
     distances, found = nearest(pictures, data.images[some], min(VOTES, len(some)))
     votes, width = np.asarray(data.labels)[some][found], stroke_width(pictures)
