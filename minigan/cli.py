@@ -32,7 +32,8 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     """-> the parser of all commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="train|sample|presets|judge|evaluate|animate|plot|compare|report")
+    names = "train|sample|presets|judge|evaluate|animate|plot|compare|report"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
@@ -90,7 +91,6 @@ def build_parser() -> Parser:
     sample.add_argument("--out", required=True, metavar="FILE", help=".png: a grid; .npy: uint8 (n, h, w, c)")
     sample.add_argument("--seed", type=int, default=0, help="of z (default 0)")
     sample.add_argument("--label", type=int, help="class of the pictures, of a conditional run (default: each in turn)")
-
     sample.add_argument("--best", action="store_true", help="of the best checkpoint that --evaluate-every has found")
 
     evaluate = commands.add_parser("evaluate", help="measure how good a run's pictures are, beside real ones")
@@ -224,7 +224,7 @@ def evaluate(arguments: Namespace) -> None:
     pictures = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
     labels = np.arange(n) % game.preset.classes if game.preset.classes else None
     say(f"comparing {n:,} samples of {generator_file}; the nearest of {len(real.train):,} training images takes longest")
-    evaluation = evaluate(pictures, real, the_judge, labels)
+    evaluation = evaluate(pictures, real, the_judge, labels, config.flip)
     for line in evaluation.table():
         say(line)
     write_atomically(out, (json.dumps(evaluation.record(), indent=2) + "\n").encode())

@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,8 +158,8 @@ class Run:
         """-> the figures that save_best was given last; None where there is no such file, or it is damaged: then it is written anew."""
         try:
             figures = unpack(load_arrays(self.best_file), self.best_file)[1]["best"]
-            return {name: float(value) for name, value in figures.items()}
-        except (RunError, KeyError, TypeError, ValueError, AttributeError):
+            return {"frechet": float(figures["frechet"])} if isfinite(figures["frechet"]) else None
+        except (RunError, KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def keep_newest(self) -> Path | None:

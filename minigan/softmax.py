@@ -42,7 +42,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | No
     if not backend.is_array(labels):
         raise ArrayTypeError(f"softmax_cross_entropy: expected labels as an array of logits' kind, got {type(labels).__name__}")
     if tuple(labels.shape) != tuple(logits.shape):
-        raise ShapeError(f"softmax_cross_entropy: expected labels of logits' shape {tuple(logits.shape)}, one-hot, got {tuple(labels.shape)}")
+        shapes = f"{tuple(logits.shape)}, one-hot, got {tuple(labels.shape)}"
+        raise ShapeError(f"softmax_cross_entropy: expected labels of logits' shape {shapes}")
     if labels.dtype != logits.dtype:
         raise ArrayTypeError(
             f"softmax_cross_entropy: expected labels of dtype {logits.dtype}, got {labels.dtype}: call backend.asarray(labels) first"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from math import ceil, inf, isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,10 @@ def train(
     if resume is None:
         config = replace(config, dataset=data.name)  # what `auto` came to: a resumed run must not choose again
         about = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
+    watch = None
+    if config.evaluate_every:  # before anything is made: it may be that there is no judge
+        watch = make_watch(config, data, data_dir, game.backend, about, run.load_best(), say)
+    if resume is None:
         run = run.create(config, about, another_name=out is None)
     with run.locked():
         step = 0 if resume is None else go_on(run, config, about, game, batches, data, last_step, say)
@@ -216,14 +220,10 @@ def train(
             return run
         say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
         sample_every = max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every  # EPOCH
-        watch = None
-        if config.evaluate_every:
-            watch = make_watch(config, data, data_dir, game.backend, about, run.load_best(), say)
-            run.save_config(config, about)
         loop(game, batches, run, step, last_step, sample_every, Alarms(data), watch, say)
         finish(run, say, tables=(game.G.summary(), game.D.summary()))
-    if watch is not None and watch.least < inf:
-        say(f"best LeNet Fréchet distance {watch.least:.2f}, kept: minigan sample {run.folder} --best --n 64 --out grid.png")
+    if watch is not None:
+        say(watch.outcome(run.folder))
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
     return run
 

@@ -7,6 +7,6 @@ from minigan.evaluation.lessons import cannot_be_judged, get_judge, train_judge
 from minigan.evaluation.real import Real, split
 
 __all__ = [
-    "Evaluation", "Judge", "Real", "cannot_be_judged", "evaluate", "expect_n", "frechet_distance", "get_judge", "judge_file", "load_judge", "moments",
-    "split", "train_judge",
+    "Evaluation", "Judge", "Real", "cannot_be_judged", "evaluate", "expect_n", "frechet_distance", "get_judge", "judge_file", "load_judge",
+    "moments", "split", "train_judge",
 ]  # fmt: skip

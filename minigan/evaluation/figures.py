@@ -19,8 +19,8 @@ from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.judge import Judge
 from minigan.evaluation.kernel import kernel_distance
 from minigan.evaluation.memorisation import nearest_picture, nearest_training_images
-from minigan.evaluation.neighbours import neighbour_figures, two_sample_accuracy
-from minigan.evaluation.real import LEAST, SEED, Real, some_of
+from minigan.evaluation.overlap import overlap_figures, two_sample_accuracy
+from minigan.evaluation.real import LEAST, SEED, Real
 from minigan.evaluation.scores import class_shares, classifier_score, confidence, entropies, missed
 
 USUAL = 10_000  # samples, where there are as many real images
@@ -41,6 +41,7 @@ TABLE = {  # figure: what it is, how it is written, what is good
     "density": ("density", "{:.3f}", "up, to 1"),
     "coverage": ("coverage", "{:.1%}", "up"),
     "train_distance": ("to the nearest training image", "{:.2f}", "not below the floor"),
+    "closest": ("the same, closest of all", "{:.2f}", "not far below the floor"),
 }
 
 
@@ -56,14 +57,15 @@ class Evaluation:
     samples: dict[str, float]
     floor: dict[str, float]
     shares: dict[str, list[float]]  # of the classes, in "samples" and "floor"; {} without a judge
-    picture: np.ndarray  # samples over their nearest training images
+    picture: np.ndarray  # samples over their nearest training images, see memorisation.py
 
     def record(self) -> dict[str, Any]:
         """-> all of it but the picture, for a JSON file."""
-        classes = {name: dict(zip(self.shares, values, strict=True)) for name, *values in zip(self.classes, *self.shares.values(), strict=True)}
+        rows = zip(self.classes, *self.shares.values(), strict=True) if self.shares else ()
+        classes = {name: dict(zip(self.shares, values, strict=True)) for name, *values in rows}
         return {
             "data": self.data, "n": self.n, "held_out": not self.published, "judge": self.judge,
-            "samples": self.samples, "floor": self.floor, "classes": classes if self.shares else {},
+            "samples": self.samples, "floor": self.floor, "classes": classes,
         }  # fmt: skip
 
     def table(self) -> list[str]:
@@ -115,28 +117,31 @@ def expect_n(n: int | None, real: Real) -> int:
     return n
 
 
-def evaluate(samples: np.ndarray, real: Real, judge: Judge | None, labels: np.ndarray | None = None) -> Evaluation:
+def evaluate(
+    samples: np.ndarray, real: Real, judge: Judge | None, labels: np.ndarray | None = None, flip: bool = False
+) -> Evaluation:  # fmt: skip
     """All figures. Without a judge those alone that pixels can tell.
 
     samples  (n, h, w, c) uint8, n as from expect_n
     labels   (n,) the classes that they should be of, where G was told
+    flip     G was shown each image mirrored, too
     """
-    n = len(samples)
+    n, about = len(samples), None
     test, train = real.some_test(n), real.some_train(n)
-    index, distances = nearest_training_images(samples, real.train)
-    picture = nearest_picture(samples, real.train, index, distances)
+    of_samples, of_test = (nearest_training_images(images, real.train, flip) for images in (samples, test))
+    picture = nearest_picture(samples, of_samples, test, of_test)
     if judge is None:
         found, floor = pixel_figures(samples, test), pixel_figures(train, test)
         shares = {}
     else:
-        seen_test, _ = judge.look(test)
+        seen_test, p_test = judge.look(test)
+        about = {"name": judge.name, "sha256": judge.sha256, "seed": judge.record["seed"]}
+        about["accuracy"] = float(np.mean(p_test.argmax(axis=1) == real.some_test_labels(n)))  # looked at, not believed
         found, shares_found = judged_figures(samples, seen_test, judge, labels)
-        train_labels = None if labels is None or real.train_labels is None else real.train_labels[some_of(len(real.train), n)]
-        floor, shares_floor = judged_figures(train, seen_test, judge, train_labels)
+        floor, shares_floor = judged_figures(train, seen_test, judge, None if labels is None else real.some_train_labels(n))
         shares = {"samples": shares_found, "floor": shares_floor}
-    found["train_distance"] = float(distances.mean())
-    floor["train_distance"] = float(nearest_training_images(test, real.train)[1].mean())
-    about = None if judge is None else {"name": judge.name, "sha256": judge.sha256, **judge.record}
+    for figures, (distances, _) in ((found, of_samples), (floor, of_test)):
+        figures |= {"train_distance": float(distances.mean()), "closest": float(distances.min())}
     return Evaluation(real.name, n, real.published, about, real.classes, found, floor, shares, picture)
 
 
@@ -158,7 +163,7 @@ def judged_figures(
         "confidence": confidence(p),
         "entropy": float(entropies(p).mean()),
         "classes_missed": float(len(missed(shares))),
-        **neighbour_figures(seen_test, seen),
+        **overlap_figures(seen_test, seen),
     }
     if labels is not None:
         figures["labels_obeyed"] = float(np.mean(p.argmax(axis=1) == labels))

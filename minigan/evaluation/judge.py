@@ -26,7 +26,7 @@ from minigan.data import Dataset, to_floats
 from minigan.data.mnist import SETS
 from minigan.data.places import cache_folder
 from minigan.errors import RunError
-from minigan.evaluation.distances import Vectors
+from minigan.evaluation.neighbours import Rows
 from minigan.evaluation.real import Real
 from minigan.initializers import he
 from minigan.layers import BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, Sequential
@@ -36,6 +36,7 @@ FEATURES = 128
 SMALLEST = 8  # pixels on the shorter side that are still halved
 DETAILED = 32  # pixels on it up to which colour images get a second convolution
 BATCH = 250  # images at a time, for its verdicts
+LARGEST = 1e6  # of a feature: they are about 1, for BatchNorm makes them
 
 
 def body_layers(image_shape: tuple[int, int, int]) -> list[Layer]:
@@ -69,7 +70,7 @@ class Judge:
     """Judge(image_shape, classes, backend, rng): as yet it has learnt nothing.
 
     rng     draws the first weights
-    record  JSON-able, what there is to know of it: its accuracy, the seed of its lessons
+    record  the seed of its lessons, what share of the images of its test it was right about, and how many those were
     """
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, backend: Backend, rng: np.random.Generator):
@@ -78,24 +79,30 @@ class Judge:
         self.head = Sequential([Dropout(0.3), Linear(classes)], name="judge head")
         self.body.setup(image_shape, backend=backend, rng=rng)
         self.head.setup((FEATURES,), backend=backend, rng=rng)
-        self.record: dict[str, Any] = {}
+        self.record: dict[str, Any] = {"seed": 0, "accuracy": 0.0, "tested_on": 0}
 
     @property
     def nets(self) -> dict[str, Sequential]:
         return {"body": self.body, "head": self.head}
 
-    def look(self, images: Vectors) -> tuple[np.ndarray, np.ndarray]:
-        """images (n, h, w, c) uint8 -> features (n, 128), probabilities of the classes (n, classes); float64, on the host."""
+    def look(self, images: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """images (n, h, w, c) uint8 -> features (n, 128), probabilities of the classes (n, classes); float64, on the host.
+
+        Raises RunError where they are no finite numbers.
+        """
         features, probabilities = np.empty((len(images), FEATURES)), np.empty((len(images), self.classes))
         floats = np.empty((BATCH, *self.image_shape), np.float32)
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            to_floats(part, floats[: len(part)])
-            seen = self.body.forward(self.backend.asarray(floats[: len(part)]), train=False)
-            logits = self.backend.to_host(self.head.forward(seen, train=False)).astype(np.float64)
-            features[start : start + BATCH] = self.backend.to_host(seen)
-            p = np.exp(logits - logits.max(axis=1, keepdims=True))
-            probabilities[start : start + BATCH] = p / p.sum(axis=1, keepdims=True)
+        with np.errstate(all="ignore"):  # numbers that make no sense are told in words
+            for start in range(0, len(images), BATCH):
+                part = images[start : start + BATCH]
+                to_floats(part, floats[: len(part)])
+                seen = self.body.forward(self.backend.asarray(floats[: len(part)]), train=False)
+                logits = self.backend.to_host(self.head.forward(seen, train=False)).astype(np.float64)
+                features[start : start + BATCH] = self.backend.to_host(seen)
+                p = np.exp(logits - logits.max(axis=1, keepdims=True))
+                probabilities[start : start + BATCH] = p / p.sum(axis=1, keepdims=True)
+        if not (np.abs(features).max() < LARGEST and np.isfinite(probabilities).all()):  # NaN is not below it either
+            raise RunError(f"judge {self.name} sees no sensible numbers, its file is damaged or false: delete it, and train another")
         return features, probabilities
 
     @property
@@ -141,7 +148,7 @@ def load_judge(path: Path, real: Real, backend: Backend) -> Judge | None:
     judge = Judge(real.image_shape, len(real.classes), backend, np.random.default_rng(0))
     for part, net in judge.nets.items():
         load_network(net, sections.get(part, {}), path)
-    if not isinstance(record, dict) or not isinstance(record.get("accuracy"), float) or not isinstance(record.get("seed"), int):
-        raise RunError(f"{path} is damaged, or not written by minigan (it lacks the judge's accuracy): delete it")
-    judge.record = record
+    if not isinstance(record, dict) or any(type(record.get(name)) is not type(value) for name, value in judge.record.items()):
+        raise RunError(f"{path} is damaged, or not written by minigan (it lacks what is to be known of a judge): delete it")
+    judge.record = {name: record[name] for name in judge.record}
     return judge

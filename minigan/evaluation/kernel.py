@@ -35,9 +35,9 @@ def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
 
     def others(a: np.ndarray) -> float:  # the mean over the pairs i ≠ j
         itself = float(np.sum((np.sum(a * a, axis=1) + 1) ** 3))
-        return (sum_of_kernel(a, a) - itself) / (m * (m - 1))
+        return (sum_of_kernel(a, a) - itself) / float(m * (m - 1))
 
-    return others(x) + others(y) - 2 * sum_of_kernel(x, y) / (m * m)
+    return others(x) + others(y) - 2 * sum_of_kernel(x, y) / float(m * m)
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

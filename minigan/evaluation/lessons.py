@@ -82,10 +82,7 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
             losses.clear()
     _, probabilities = judge.look(real.test)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == real.test_labels))
-    judge.record = {
-        "data": real.name, "accuracy": accuracy, "trained_on": len(images), "tested_on": len(real.test), "seed": seed,
-        "seconds": round(monotonic() - start, 1),
-    }  # fmt: skip
+    judge.record = {"seed": seed, "accuracy": accuracy, "tested_on": len(real.test)}
     return judge
 
 
@@ -100,7 +97,8 @@ def moved(x: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def get_judge(
-    data: Dataset, real: Real, data_dir: str | None, fit: str, backend: Backend, seed: int | None = None, say: Callable[[str], object] = print
+    data: Dataset, real: Real, data_dir: str | None, fit: str, backend: Backend, seed: int | None = None,
+    say: Callable[[str], object] = print,
 ) -> Judge:  # fmt: skip
     """-> the judge of these images: from the cache, or trained now, and then it is there.
 
@@ -123,5 +121,6 @@ def get_judge(
             real = split(load_dataset(data.name, data_dir, image_shape=real.image_shape, fit=fit, say=say), data_dir, fit)
         judge = train_judge(real, backend, seed or 0, say)
         judge.save(path)
-    say(f"judge {judge.name}: right about {judge.record['accuracy']:.2%} of {judge.record['tested_on']:,} images that were new to it; in {path}")
+    about = "right about {accuracy:.2%} of {tested_on:,} images that were new to it".format(**judge.record)
+    say(f"judge {judge.name}: {about}; in {path}")
     return judge

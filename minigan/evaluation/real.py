@@ -26,7 +26,7 @@ class Part:
 
     def __init__(self, images: np.ndarray, chosen: np.ndarray | None = None):
         self.images, self.chosen = images, chosen
-        self.dtype = images.dtype
+        self.dtype: np.dtype[np.generic] = images.dtype
         self.shape = (len(images) if chosen is None else len(chosen), *images.shape[1:])
 
     def __len__(self) -> int:
@@ -65,6 +65,14 @@ class Real:
         """-> n images of test, the same at every call."""
         return self.test.take(some_of(len(self.test), n))
 
+    def some_train_labels(self, n: int) -> np.ndarray:
+        """-> the labels of some_train; only where there are any."""
+        return np.take(np.asarray(self.train_labels), some_of(len(self.train), n))
+
+    def some_test_labels(self, n: int) -> np.ndarray:
+        """-> the labels of some_test; only where there are any."""
+        return np.take(np.asarray(self.test_labels), some_of(len(self.test), n))
+
 
 def some_of(count: int, n: int) -> np.ndarray:
     """-> n of the numbers below count, in order."""
@@ -90,5 +98,7 @@ def split(data: Dataset, data_dir: str | None, fit: str) -> Real:
         )
     test = some_of(count, held_out)
     train = np.setdiff1d(np.arange(count), test, assume_unique=True)
-    train_labels, test_labels = (None, None) if labels is None else (labels[train], labels[test])
-    return Real(data.name, Part(data.images, train), Part(data.images, test), train_labels, test_labels, data.classes, False)
+    return Real(
+        data.name, Part(data.images, train), Part(data.images, test), None if labels is None else labels[train],
+        None if labels is None else labels[test], data.classes, False,
+    )  # fmt: skip

@@ -21,7 +21,8 @@ MISSED = 0.1  # of an even share
 
 def entropies(p: np.ndarray) -> np.ndarray:
     """p (n, classes) -> H of each row (n,), in nats; 0·log 0 is 0."""
-    return -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
+    entropy: np.ndarray = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
+    return entropy
 
 
 def classifier_score(p: np.ndarray) -> float:

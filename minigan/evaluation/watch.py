@@ -4,14 +4,16 @@ Every so many steps 2,000 samples are drawn and compared with the real images fo
 are enough for. What comes out is no part of the training: z comes from a random stream of its own, G is in
 sampling mode, and nothing but the clock is different afterwards. So the run is the same, bit for bit, with and without it.
 
-A measurement that would take the share of the time beyond the budget is left out. Which those are depends on the clock, and
-so does which checkpoint is kept as the best: the best of those that were measured.
+A measurement that would take the share of the time beyond the budget is left out, the preparations and the writing
+of the best checkpoint being paid from it too. Which those are depends on the clock, and so does which checkpoint is kept as
+the best: the best of those that were measured.
 """
 
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 from minigan.backends import Backend
 from minigan.config import Config, flag, new_config
 from minigan.data import Dataset
-from minigan.errors import MiniganError
+from minigan.errors import ConfigError
 from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.judge import Judge, judge_file, load_judge
 from minigan.evaluation.lessons import cannot_be_judged
@@ -29,6 +31,7 @@ from minigan.evaluation.scores import class_shares, classifier_score, missed
 
 SAMPLES = 2000
 BUDGET = 0.05  # of the time
+WITHOUT = "without evaluations it goes by --evaluate-every 0"
 
 
 class Watch:
@@ -41,14 +44,13 @@ class Watch:
     """
 
     def __init__(self, judge: Judge, real: Real, every: int, best: dict[str, float] | None = None):
-        self.judge, self.every = judge, every
+        self.judge, self.every, self.start = judge, every, monotonic()
         self.least = inf if best is None else best["frechet"]
         self.samples = min(SAMPLES, len(real.train))
         self.real = moments(judge.look(real.test)[0])
-        self.spent = 0.0  # s of the budget
+        self.spent = monotonic() - self.start  # s of the budget
         with self.counted():  # it takes about as long as a measurement will
             self.floor = self.measure(real.some_train(self.samples))["frechet"]
-        self.spent, self.start = 0.0, monotonic()
 
     def due(self, step: int, last_step: int) -> bool:
         """-> is it time to measure, and is there time for it? After the last step too."""
@@ -73,32 +75,35 @@ class Watch:
             "classes_missed": len(missed(class_shares(p))),
         }
 
+    def outcome(self, folder: Path) -> str:
+        """-> a line for the end of a run, in its folder."""
+        if self.least == inf:
+            return f"there was no time for an evaluation in {BUDGET:.0%} of the run's: minigan evaluate {folder}"
+        return f"best LeNet Fréchet distance {self.least:.2f}, kept: minigan sample {folder} --best --n 64 --out grid.png"
+
 
 def make_watch(
     config: Config, data: Dataset, data_dir: str | None, backend: Backend, about: dict[str, Any], best: dict[str, float] | None,
     say: Callable[[str], object],
-) -> Watch | None:  # fmt: skip
-    """-> Watch of a run; None where there cannot be one, which one line says.
+) -> Watch:  # fmt: skip
+    """-> Watch of a run. Raises MiniganError where there cannot be one: it was asked for, and the run has not begun.
 
     data   as the run loaded it, with the same data_dir
     about  what config.json says of the run; it gets the judge's hash: a run has one judge, or its figures would not compare
     best   figures of the best checkpoint so far, or None
     """
-
-    def off(reason: object) -> None:
-        say(f"no evaluation during training: {reason}")
-
-    try:
-        real = split(data, data_dir, config.fit)
-        if reason := cannot_be_judged(real):
-            return off(reason)
-        judge = load_judge(judge_file(data, config.fit), real, backend)
-    except MiniganError as error:
-        return off(error)
+    real = split(data, data_dir, config.fit)
+    if reason := cannot_be_judged(real):
+        raise ConfigError(f"{reason}; {WITHOUT}")
+    path = judge_file(data, config.fit)
+    judge = load_judge(path, real, backend)
     if judge is None:
-        return off(f"there is no judge of {data.name} yet; train it before, with: {judge_command(config, data)}")
+        raise ConfigError(f"--evaluate-every needs a judge of {data.name}: train it before, with: {judge_command(config, data)}")
     if about.get("judge", judge.sha256) != judge.sha256:
-        return off(f"judge {judge.name} is another one than at the start, {str(about['judge'])[:8]}: their figures do not compare")
+        raise ConfigError(
+            f"judge {judge.name} in {path} is not the one that the run began with, {str(about['judge'])[:8]}, and figures "
+            f"of different judges do not compare: put that file back; {WITHOUT}"
+        )
     about["judge"] = judge.sha256
     watch = Watch(judge, real, config.evaluate_every, best)
     say(
