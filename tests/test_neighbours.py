@@ -97,3 +97,30 @@ def test_mistakes(queries, corpus, k, error, words):
     with pytest.raises(error) as caught:
         nearest(queries, corpus, k)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ("uint8", "float64"))
+def test_balls_as_a_plain_loop(kind, tiles):
+    """On a coarse grid very many lie on a surface, which belongs to the ball."""
+    rng = np.random.default_rng(0)
+    queries, corpus = (rng.integers(0, 4, (n, 5)).astype(kind) for n in (30, 50))
+    radii = np.sqrt(rng.integers(0, 20, 50).astype(float))
+    squares = ((queries[:, None].astype(float) - corpus[None].astype(float)) ** 2).sum(axis=2)
+    assert (np.sqrt(squares) == radii).any()
+    np.testing.assert_array_equal(balls_around(queries, corpus, radii), (np.sqrt(squares) <= radii).sum(axis=1))
+
+
+def test_a_ball_reaches_the_neighbour_that_it_was_measured_by():
+    """To the bit, for rows whose products are a thousand times as large as their distances."""
+    rows = 100 + 0.01 * np.random.default_rng(0).standard_normal((200, 64))
+    distances, indices = nearest(rows, rows, 4)
+    counts = np.zeros(200, int)
+    for i in range(200):
+        counts[indices[i]] += 1  # itself, and the three that lie in its ball
+    np.testing.assert_array_equal(balls_around(rows, rows, distances[:, -1]), counts)
+
+
+@pytest.mark.parametrize("radii", (np.zeros(3), np.full(4, np.inf), np.full(4, np.nan)))
+def test_balls_need_radii(radii):
+    with pytest.raises(mg.ShapeError, match="a finite radius for each of 4 rows"):
+        balls_around(np.zeros((2, 3)), np.zeros((4, 3)), radii)

@@ -102,7 +102,7 @@ class Judge:
                 p = np.exp(logits - logits.max(axis=1, keepdims=True))
                 probabilities[start : start + BATCH] = p / p.sum(axis=1, keepdims=True)
         if not (np.abs(features).max() < LARGEST and np.isfinite(probabilities).all()):  # NaN is not below it either
-            raise RunError(f"judge {self.name} sees no sensible numbers, its file is damaged or false: delete it, and train another")
+            raise RunError(f"judge {self.name} sees no sensible numbers: its file is damaged or false: delete it, and train another")
         return features, probabilities
 
     @property
@@ -151,4 +151,8 @@ def load_judge(path: Path, real: Real, backend: Backend) -> Judge | None:
     if not isinstance(record, dict) or any(type(record.get(name)) is not type(value) for name, value in judge.record.items()):
         raise RunError(f"{path} is damaged, or not written by minigan (it lacks what is to be known of a judge): delete it")
     judge.record = {name: record[name] for name in judge.record}
+    try:
+        judge.look(real.test[:BATCH])
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
     return judge
