@@ -55,7 +55,7 @@ def small(patch, cache):
     patch.setattr(judge, "cache_folder", lambda: cache)
     patch.setattr(minigan.training, "load_dataset", load)
     patch.setattr(minigan.training, "finish", lambda run, say, tables: None)
-    patch.setattr(lessons, "EPOCHS", {1: 25, 3: 2})
+    patch.setattr(lessons, "EPOCHS", 25)
     patch.setattr(lessons, "REACH", {1: 0, 3: 1})
     patch.setattr(real, "LEAST", 50)
     patch.setattr("minigan.evaluation.figures.LEAST", 20)
@@ -102,14 +102,14 @@ def test_judge_learns_and_stays(cache, capsys):
 
 
 def test_the_same_seed_gives_the_same_judge(cache, monkeypatch):
-    monkeypatch.setattr(lessons, "EPOCHS", {1: 1, 3: 1})
+    monkeypatch.setattr(lessons, "EPOCHS", 1)
     parts = split(load("strokes"), None, "crop")
     a, b, c = (train_judge(parts, mg.get_backend("numpy", threads=1), seed, say=lambda line: None) for seed in (0, 0, 1))
     assert a.sha256 == b.sha256 != c.sha256 and len(a.sha256) == 64 and a.name == a.sha256[:8]
 
 
-def test_judge_of_colour_pictures_and_a_seldom_class(cache, monkeypatch, capsys):
-    monkeypatch.setattr(lessons, "EPOCHS", {1: 1, 3: 1})
+def test_judge_of_colour_pictures(cache, monkeypatch, capsys):
+    monkeypatch.setattr(lessons, "EPOCHS", 1)
     assert run("judge", "--preset", "color32", "--dataset", "cifar10", "--image-size", SIZE) == 0
     assert "right about" in capsys.readouterr().out
 
@@ -125,7 +125,7 @@ def test_judge_on_the_cupy_backend(cache, monkeypatch):
     seen = [load_judge(file_in(cache), parts, mg.get_backend(name)).look(parts.test) for name in ("numpy", "cupy")]
     for a, b in zip(*seen, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    monkeypatch.setattr(lessons, "EPOCHS", {1: 1})
+    monkeypatch.setattr(lessons, "EPOCHS", 1)
     train_judge(parts, mg.get_backend("cupy"), 0, say=lambda line: None)
 
 
@@ -353,7 +353,7 @@ FALSE = {
 def test_a_judge_that_is_damaged_or_false(what, cache, tmp_path, capsys, monkeypatch):
     """Refused in one line where a run would be measured by it, and replaced in words where it may be trained."""
     file, monkey = file_in(cache), monkeypatch
-    monkey.setattr(lessons, "EPOCHS", {1: 1})
+    monkey.setattr(lessons, "EPOCHS", 1)
     good = file.read_bytes()
     if what in FALSE:
         false_file(file, FALSE[what])

@@ -43,12 +43,12 @@ def body_layers(image_shape: tuple[int, int, int]) -> list[Layer]:
     """-> layers from images (h, w, c) to features.
 
     28 -> 14 -> 7     channels 1 -> 32 -> 64
-    32 -> 16 -> 8 -> 4     3 -> 32 -> 64 -> 64 -> 128 -> 128 -> 256: before each halving a convolution that keeps
+    32 -> 16 -> 8 -> 4     3 -> 24 -> 48 -> 48 -> 96 -> 96 -> 192: before each halving a convolution that keeps
                            the size, since photographs have textures, which digits have not
     """
     h, w, c = image_shape
     layers: list[Layer] = []
-    channels = 16 if c == 1 else 32
+    channels = 16 if c == 1 else 24
 
     def convolution(channels: int, kernel_size: int, stride: int) -> list[Layer]:
         return [Conv2d(channels, kernel_size, stride, "same", bias=False, initializer=he()), BatchNorm(), ReLU()]

@@ -24,7 +24,7 @@ from minigan.optimizers import Adam
 from minigan.softmax import softmax_cross_entropy
 
 RATE, BATCH_SIZE = 2e-3, 128
-EPOCHS = {1: 6, 3: 8}  # grey, colour
+EPOCHS = 6
 REACH = {1: 2, 3: 3}  # pixels that an image is moved by, at most
 MOST = 60_000  # images that it learns from, at most
 STREAMS = {"nets": 0, "order": 1, "moves": 2}  # random streams of one seed
@@ -58,8 +58,7 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
     )
     moves, one_hot = np.random.default_rng([seed, STREAMS["moves"]]), np.eye(judge.classes, dtype=backend.dtype)
     optimizers = [Adam(net, RATE, beta1=0.9) for net in judge.nets.values()]
-    epochs = EPOCHS[colours]
-    steps, start, losses = epochs * batches.per_epoch, monotonic(), []
+    steps, start, losses = EPOCHS * batches.per_epoch, monotonic(), []
     for step in range(steps):
         x, numbers = batches.draw()
         x = backend.asarray(moved(x, REACH[colours], moves))
@@ -78,7 +77,7 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
             if not np.isfinite(mean):
                 raise RunError("the judge's loss is not a number any more: are the images what they should be?")
             left = (monotonic() - start) / (step + 1) * (steps - step - 1)
-            say(f"judge of {real.name}: epoch {(step + 1) // batches.per_epoch}/{epochs}  loss {mean:.4f}  {left / 60:.1f} min left")
+            say(f"judge of {real.name}: epoch {(step + 1) // batches.per_epoch}/{EPOCHS}  loss {mean:.4f}  {left / 60:.1f} min left")
             losses.clear()
     _, probabilities = judge.look(real.test)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == real.test_labels))
@@ -106,6 +105,8 @@ def get_judge(
     seed                 of its lessons; None: whichever is there, else 0
     Raises ConfigError where there can be none, RunError where it cannot be written.
     """
+    if reason := cannot_be_judged(real):
+        raise ConfigError(reason)
     path = judge_file(data, fit)
     try:
         judge = load_judge(path, real, backend)
@@ -113,10 +114,8 @@ def get_judge(
         say(f"passing over a judge: {error}")
         judge = None
     if judge is None or seed not in (None, judge.record["seed"]):
-        if reason := cannot_be_judged(real):
-            raise ConfigError(reason)
-        minutes = "two minutes" if real.image_shape == (28, 28, 1) else "some minutes, more for large images"
-        say(f"training a judge of {data.name}, once: it takes about {minutes}")
+        minutes = "about two minutes" if real.image_shape == (28, 28, 1) else "some minutes, more for large images"
+        say(f"training a judge of {data.name}, once: it takes {minutes}")
         if data.name in SETS:  # a run may take a part of it alone
             real = split(load_dataset(data.name, data_dir, image_shape=real.image_shape, fit=fit, say=say), data_dir, fit)
         judge = train_judge(real, backend, seed or 0, say)
