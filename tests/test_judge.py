@@ -271,11 +271,24 @@ def test_a_best_that_is_none_counts_as_none(best, tmp_path):
     assert run.load_best() == {"frechet": 3.0}
 
 
+def test_a_run_from_before_there_were_judges_goes_on(cache, tmp_path):
+    out = tmp_path / "a"
+    assert run(*TRAIN, "--out", out) == 0
+    record = json.loads((out / "config.json").read_text())
+    del record["options"]["evaluate_every"]
+    (out / "config.json").write_text(json.dumps(record))
+    old = [line.rsplit(",", 3)[0] for line in (out / "metrics.csv").read_text().splitlines()]
+    (out / "metrics.csv").write_text("\n".join(old) + "\n")
+    assert run("train", "--resume", out, "--steps", 14, "--evaluate-every", 14) == 0
+    assert [bool(row["frechet"]) for row in rows(out)] == 13 * [False] + [True] and None not in rows(out)[0]
+    assert run("evaluate", out, "--n", 20) == 0
+
+
 def test_no_judge_no_run(cache, tmp_path, capsys):
     file_in(cache).unlink()
-    assert run(*TRAIN, "--evaluate-every", 5, "--out", tmp_path / "a") == 2
+    assert run(*TRAIN, "--evaluate-every", 5, "--data-dir", tmp_path, "--out", tmp_path / "a") == 2
     line = one_line(capsys)
-    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "a").exists() and f"--data-dir {tmp_path}" in line
     command = line.split("train it before, with: minigan ")[1].split()
     assert run(*command) == 0  # what it says helps
     assert run(*TRAIN, "--evaluate-every", 5, "--out", tmp_path / "a") == 0
