@@ -39,6 +39,7 @@ from minigan.layers import (
 )  # fmt: skip
 from minigan.losses import bce_with_logits
 from minigan.optimizers import SGD, Adam, RMSprop
+from minigan.softmax import softmax_cross_entropy
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ __all__ = [
     "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d",
     "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop",
     "ReLU", "Reshape", "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
-    "get_backend",
+    "get_backend", "softmax_cross_entropy",
 ]  # fmt: skip
 
 _SUBMODULES = {"data", "gan", "images", "initializers", "presets", "training"}

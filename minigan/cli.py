@@ -1,4 +1,5 @@
-"""The command line: `minigan train`, `sample` and `presets`, and what shows a run: `animate`, `plot`, `compare`, `report`.
+"""The command line: `minigan train`, `sample` and `presets`, what measures a run, `judge` and `evaluate`, and what shows it:
+`animate`, `plot`, `compare`, `report`.
 
 What looks inside of a run (`interpolate` and so on) stands in latent/commands.py.
 
@@ -34,27 +35,31 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     """-> the parser of all commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
-    names = "|".join(("train", "sample", "presets", "animate", "plot", "compare", "report", *COMMANDS))
+    names = "|".join(("train", "sample", "presets", "judge", "evaluate", "animate", "plot", "compare", "report", *COMMANDS))
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given: dict[str, Any] = dict(default=argparse.SUPPRESS)
-    train.add_argument(
-        "--preset", **given,
-        help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)",
-    )  # fmt: skip
-    train.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
-    train.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
-    train.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
-    train.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
-    train.add_argument(
-        "--image-size", "--size", metavar="HxW", **given,
-        help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)",
-    )  # fmt: skip
-    train.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
-    train.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
-    train.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
+    judge = commands.add_parser("judge", help="train the classifier of a data set that `evaluate` sees with")
+    for command in (train, judge):
+        command.add_argument(
+            "--preset", **given,
+            help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)",
+        )  # fmt: skip
+        command.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
+        command.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
+        command.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
+        command.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
+        command.add_argument(
+            "--image-size", "--size", metavar="HxW", **given,
+            help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)",
+        )  # fmt: skip
+        command.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
+        command.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
+        command.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
+        command.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
+        command.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
     train.add_argument("--flip", action="store_true", **given, help="mirror images at random")
     train.add_argument("--shuffle", **given, help="new order every epoch, once, or never")
     train.add_argument("--drop-last", action=argparse.BooleanOptionalAction, **given, help="leave out the smaller last batch of an epoch")
@@ -68,7 +73,6 @@ def build_parser() -> Parser:
     train.add_argument("--lr-g", type=float, **given, help="learning rate of the generator")
     train.add_argument("--lr-d", type=float, **given, help="learning rate of the discriminator")
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
-    train.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
     train.add_argument(
         "--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)"
     )
@@ -76,7 +80,10 @@ def build_parser() -> Parser:
         "--sample-every", metavar="N", type=steps_or_epoch, **given,
         help="steps between sample grids and checkpoints, or: epoch (default 200)",
     )  # fmt: skip
-    train.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
+    train.add_argument(
+        "--evaluate-every", type=int, metavar="N", **given,
+        help="steps between evaluations, which keep the best checkpoint too, in at most 5%% of the time (default 0, none)",
+    )  # fmt: skip
     train.add_argument("--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)")
     train.add_argument("--resume", metavar="DIR", help="go on in this run's folder, bit for bit")
     train.add_argument("--dry-run", action="store_true", help="one step, the layer tables, nothing written")
@@ -87,6 +94,14 @@ def build_parser() -> Parser:
     sample.add_argument("--out", required=True, metavar="FILE", help=".png: a grid; .npy: uint8 (n, h, w, c)")
     sample.add_argument("--seed", type=int, default=0, help="of z (default 0)")
     sample.add_argument("--label", type=int, help="class of the pictures, of a conditional run (default: each in turn)")
+    sample.add_argument("--best", action="store_true", help="of the best checkpoint that --evaluate-every has found")
+
+    evaluate = commands.add_parser("evaluate", help="measure how good a run's pictures are, beside real ones")
+    evaluate.add_argument("run", metavar="RUN", help="folder of a run, finished or not")
+    evaluate.add_argument("--n", type=int, help="how many pictures (default 10000, or as many as there are real ones to compare with)")
+    evaluate.add_argument("--best", action="store_true", help="the best checkpoint that train --evaluate-every has found")
+    evaluate.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
+    evaluate.add_argument("--out", metavar="FILE", help="where to write (default RUN/evaluation.json)")
 
     presets = commands.add_parser("presets", help="list the systems that can be trained, or show one with its layers")
     presets.add_argument("name", nargs="?", metavar="NAME", help="one of them")
@@ -149,7 +164,8 @@ def sample(arguments: Namespace) -> None:
     run = Run(arguments.run)
     config, _ = run.load_config()
     game = Game(replace(config, backend="numpy", threads=None))  # a picture more or less needs no GPU
-    load_network(game.G, load_arrays(run.generator_file), run.generator_file)
+    generator_file = run.best_generator_file if arguments.best else run.generator_file
+    load_network(game.G, load_arrays(generator_file), generator_file)
     pictures = game.sample(arguments.n, game.stream("sample", seed=arguments.seed), arguments.label)
     if out.suffix == ".png":
         save_png(out, grid(pictures))
@@ -158,6 +174,66 @@ def sample(arguments: Namespace) -> None:
         np.save(memory, pictures)
         write_atomically(out, memory.getvalue())
     say(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
+
+
+def judge(arguments: Namespace) -> None:
+    """The command `judge`: data are chosen as `train` chooses them."""
+    from minigan.backends import get_backend
+    from minigan.config import new_config
+    from minigan.evaluation import get_judge, split
+    from minigan.presets import get_preset
+    from minigan.training import load_data
+
+    options = vars(arguments)
+    data_dir = options.pop("data_dir")
+    del options["command"]
+    config = new_config(options)
+    data = load_data(config, get_preset(config.preset), data_dir, say)
+    real = split(data, data_dir, config.fit)
+    get_judge(data, real, data_dir, config.fit, get_backend(config.backend, threads=config.threads), config.seed, say)
+
+
+def evaluate(arguments: Namespace) -> None:
+    """The command `evaluate`: the table of figures, evaluation.json, nearest.png."""
+    import json
+    from dataclasses import replace
+
+    import numpy as np
+
+    from minigan.checkpoint import load_arrays, load_network, write_atomically
+    from minigan.errors import DataError
+    from minigan.evaluation import cannot_be_judged, evaluate, expect_n, get_judge, split
+    from minigan.images import save_png
+    from minigan.run import Run
+    from minigan.training import Game, load_data
+
+    run, which = Run(arguments.run), "-best" if arguments.best else ""
+    out = Path(os.path.expanduser(arguments.out or run.folder / f"evaluation{which}.json"))
+    if out.suffix != ".json":
+        raise ConfigError(f"--out must end in .json, got {arguments.out!r}")
+    config, about = run.load_config()
+    game = Game(replace(config, backend="numpy", threads=None))
+    generator_file = run.best_generator_file if arguments.best else run.generator_file
+    load_network(game.G, load_arrays(generator_file), generator_file)
+    data = load_data(config, game.preset, arguments.data_dir, say)
+    if about.get("data") not in (None, data.fingerprint):
+        raise DataError(f"the images of {data.name} are not those that the run was trained on: put them back as they were")
+    real = split(data, arguments.data_dir, config.fit)
+    n = expect_n(arguments.n, real)
+    if reason := cannot_be_judged(real):
+        say(f"{reason}; what remains are the nearest neighbours among the pixels")
+        the_judge = None
+    else:
+        the_judge = get_judge(data, real, arguments.data_dir, config.fit, game.backend, say=say)
+    pictures = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
+    labels = np.arange(n) % game.preset.classes if game.preset.classes else None
+    say(f"comparing {n:,} samples of {generator_file}; the nearest of {len(real.train):,} training images takes longest")
+    evaluation = evaluate(pictures, real, the_judge, labels, config.flip)
+    for line in evaluation.table():
+        say(line)
+    write_atomically(out, (json.dumps(evaluation.record(), indent=2) + "\n").encode())
+    save_png(out.with_name(f"nearest{which}.png"), evaluation.picture)
+    say(f"written: {out}; {out.with_name(f'nearest{which}.png')}, samples over the training images nearest to them, the closest last")
 
 
 def presets(arguments: Namespace) -> None:
@@ -244,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = build_parser().parse_args(argv)
         commands = {
-            "train": train, "sample": sample, "presets": presets,
+            "train": train, "sample": sample, "presets": presets, "judge": judge, "evaluate": evaluate,
             "animate": animate, "plot": plot, "compare": compare, "report": report,
             **dict.fromkeys(COMMANDS, look_inside),
         }  # fmt: skip

@@ -13,7 +13,7 @@ from minigan.history import History
 from minigan.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, SKY, clean, drawing, png, smooth, title_of, window_of
 
 COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, "#000000", "#8c8c8c")
-APART = ("epochs", "steps", "sample_every", "threads")  # options that do not make another experiment
+APART = ("epochs", "steps", "sample_every", "threads", "evaluate_every")  # options that do not make another experiment
 RUNS = (2, 8)  # that can be told apart in one picture
 
 

@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class Config:
     epochs: int | None = None  # the end, one of the two. Totals: a resumed run goes on to the same end
     steps: int | None = None
     threads: int | None = None  # of the NumPy backend; all CPUs that the process may use
+    evaluate_every: int = 0  # steps between evaluations; 0: none. See evaluation/watch.py
 
     def __post_init__(self) -> None:
         preset = get_preset(self.preset)
@@ -95,9 +96,10 @@ CHOICES = {
 SIZES = {  # option: from, to. The upper ends are far beyond sense, and below what NumPy cannot express
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20), "seed": (0, 2**63), "limit": (1, 2**40),
     "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40), "threads": (1, 1024),
+    "evaluate_every": (0, 2**40),
 }  # fmt: skip
 TEXTS = ("preset", "dataset", "images", "image_size", "fit")
-MAY_CHANGE = ("epochs", "steps", "sample_every", "threads", "images")  # on --resume; all else would be another run
+MAY_CHANGE = ("epochs", "steps", "sample_every", "threads", "images", "evaluate_every")  # on --resume; all else would be another run
 PRESET_FOR = {"folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32"}  # where none is named
 FROM_PRESET = ("width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "fit", "limit", "shuffle", "drop_last")
 
@@ -167,13 +169,17 @@ def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
             )
     if "steps" in options or "epochs" in options:  # a new end replaces the old one
         saved = replace(saved, steps=options.get("steps"), epochs=options.get("epochs"))
-    return replace(saved, **{name: options[name] for name in ("sample_every", "threads", "images") if name in options})
+    return replace(saved, **{name: options[name] for name in MAY_CHANGE[2:] if name in options})
 
 
 def config_from_record(record: Any) -> Config:
-    """A Config as a dict, read from a file -> Config. Raises ConfigError, also for fields too many or too few."""
+    """A Config as a dict, read from a file -> Config. Raises ConfigError, also for fields too many or too few.
+
+    What has a default may lack: a run from before there was the option had none of it.
+    """
     names = {field.name for field in fields(Config)}
-    if not isinstance(record, dict) or set(record) != names:
+    needed = {field.name for field in fields(Config) if field.default is MISSING}
+    if not isinstance(record, dict) or not needed <= set(record) <= names:
         raise ConfigError(f"expected the options {', '.join(sorted(names))}")
     return Config(**record)
 

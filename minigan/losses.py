@@ -34,7 +34,7 @@ def bce_with_logits(
     -> mean loss (a scalar of the backend), dlogits as logits, 1/n inside; the caller's own
     Raises ConfigError for a number outside of [0, 1] (an array is not looked through), ShapeError, ArrayTypeError.
     """
-    backend = backend or backend_of(logits)
+    backend = backend or backend_of(logits, "bce_with_logits")
     xp = backend.xp
     if logits.size == 0:
         raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
@@ -73,12 +73,15 @@ def bce_with_logits(
     return xp.mean(loss), dlogits
 
 
-def backend_of(array: Array) -> Backend:
-    """-> a backend for an array that came without one; raises ArrayTypeError."""
+def backend_of(array: Array, who: str) -> Backend:
+    """-> a backend for an array that came without one; raises ArrayTypeError.
+
+    who  the function that it came to, for the message
+    """
     kind = type(array).__module__.split(".")[0]
     if kind not in ("numpy", "cupy") or getattr(array, "dtype", None) not in ("float32", "float64"):
         raise ArrayTypeError(
-            f"bce_with_logits: expected logits as a float32 or float64 array of NumPy or CuPy, got "
+            f"{who}: expected logits as a float32 or float64 array of NumPy or CuPy, got "
             f"{type(array).__name__} {getattr(array, 'dtype', '')}: call backend.asarray(logits) first"
         )
     return shared_backend(kind, array.dtype.name)

@@ -5,8 +5,8 @@
         metrics.csv           a row per step
         real.png              some of the images that it learns from
         samples/step-*.png    what G makes of the same fixed z
-        checkpoints/*.npz     everything, to go on bit for bit; the newest two
-        generator.npz         G alone, by parameter names, for sampling
+        checkpoints/*.npz     everything, to go on bit for bit; the newest two, and best.npz where figures were measured
+        generator.npz         G alone, by parameter names, for sampling; best-generator.npz of the best one
         progress.gif, losses.png, report.html    made when the run ends; see report.py
         lock                  locked by the process that trains here; it means nothing by being there
 """
@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ KEEP = 2  # checkpoints that stay
 OWN = re.compile(r"step-(\d+)\.npz")
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
 MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")
-COLUMNS = ("step", "epoch", *MEASURED, "images_per_s", "sample_spread", "top_class")
+COLUMNS = ("step", "epoch", *MEASURED, "images_per_s", "sample_spread", "top_class", "frechet", "classifier_score", "classes_missed")
 
 
 class Savable(Protocol):
@@ -58,6 +59,7 @@ class Run:
         self.samples = self.folder / "samples"
         self.checkpoints = self.folder / "checkpoints"
         self.generator_file = self.folder / "generator.npz"
+        self.best_file, self.best_generator_file = self.checkpoints / "best.npz", self.folder / "best-generator.npz"
 
     def expect_free(self) -> None:
         """Raises RunError where something stands already: nothing is ever written over."""
@@ -131,15 +133,34 @@ class Run:
 
     def save(self, game: Savable, batches: Batches, step: int) -> None:
         """Write checkpoint and generator.npz, and let go of old checkpoints. Raises RunError."""
-        sections, record = game.state()
-        record |= {"step": step, "epoch": batches.epoch, "position": batches.position}
-        with suppress(OSError):  # told by save_arrays
-            self.checkpoints.mkdir(exist_ok=True)
-        save_arrays(self.generator_file, sections["G"])
-        save_arrays(self.checkpoints / f"step-{step:08d}.npz", pack(sections, record))  # last: with it the step is done
+        self.write(game, batches, step, self.generator_file, self.checkpoints / f"step-{step:08d}.npz")
         for old in self.found_checkpoints()[:-KEEP]:
             with suppress(OSError):  # one too many does no harm
                 old.unlink(missing_ok=True)
+
+    def save_best(self, game: Savable, batches: Batches, step: int, figures: dict[str, float]) -> None:
+        """The same beside the newest, under a name of its own: `save` does not let go of it, and `load` does not take it.
+
+        figures  JSON-able, by which it is the best
+        """
+        self.write(game, batches, step, self.best_generator_file, self.best_file, best=figures)
+
+    def write(self, game: Savable, batches: Batches, step: int, generator_file: Path, checkpoint_file: Path, **more: Any) -> None:
+        """Both files of a checkpoint. Raises RunError."""
+        sections, record = game.state()
+        record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}
+        with suppress(OSError):  # told by save_arrays
+            self.checkpoints.mkdir(exist_ok=True)
+        save_arrays(generator_file, sections["G"])
+        save_arrays(checkpoint_file, pack(sections, record))  # last: with it the step is done
+
+    def load_best(self) -> dict[str, float] | None:
+        """-> the figures that save_best was given last; None where there is no such file, or it is damaged: then it is written anew."""
+        try:
+            figures = unpack(load_arrays(self.best_file), self.best_file)[1]["best"]
+            return {"frechet": float(figures["frechet"])} if isfinite(figures["frechet"]) else None
+        except (RunError, KeyError, TypeError, ValueError, OverflowError):
+            return None
 
     def keep_newest(self) -> Path | None:
         """Put a copy of the newest checkpoint aside, where `save` does not let go of it -> its path. Raises RunError."""
@@ -206,6 +227,7 @@ class Run:
         except OSError as error:
             raise RunError(f"cannot read {self.metrics_file}: {error.strerror}") from error
         kept = [row for row in rows if (number := row.split(",")[0]).isdecimal() and int(number) <= step]
+        kept = [row + "," * (len(COLUMNS) - 1 - row.count(",")) for row in kept]  # of a run from before there were all columns
         write_atomically(self.metrics_file, ("\n".join([",".join(COLUMNS), *kept]) + "\n").encode())
 
     @contextmanager

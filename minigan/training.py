@@ -22,6 +22,7 @@ from minigan.checkpoint import Sections, load_network, network_state
 from minigan.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
 from minigan.errors import ConfigError, DataError, MiniganError, RunError
+from minigan.evaluation.watch import Watch, make_watch
 from minigan.gan import play_round
 from minigan.layers import Sequential
 from minigan.presets import Preset, get_preset
@@ -29,7 +30,7 @@ from minigan.progress import Interrupted, Progress, interrupts
 from minigan.report import finish
 from minigan.run import LOSSES, MEASURED, Run
 
-STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6}  # random streams of a run
+STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7}  # random streams of a run
 NO_LABELS = "--label is for a conditional run: {} knows no classes"
 READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for all steps before it
 
@@ -211,6 +212,10 @@ def train(
     if resume is None:
         config = replace(config, dataset=data.name)  # what `auto` came to: a resumed run must not choose again
         about = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
+    watch = None
+    if config.evaluate_every:  # before anything is made: it may be that there is no judge
+        watch = make_watch(config, data, data_dir, game.backend, about, run.load_best(), say)
+    if resume is None:
         run = run.create(config, about, another_name=out is None)
     with run.locked():
         step = 0 if resume is None else go_on(run, config, about, game, batches, data, last_step, say)
@@ -223,8 +228,10 @@ def train(
             return run
         say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
         sample_every = max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every  # EPOCH
-        loop(game, batches, run, step, last_step, sample_every, Alarms(data), say)
+        loop(game, batches, run, step, last_step, sample_every, Alarms(data), watch, say)
         finish(run, say, tables=(game.G.summary(), game.D.summary()))
+    if watch is not None:
+        say(watch.outcome(run.folder))
     say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
     return run
 
@@ -277,7 +284,7 @@ def real_pictures(game: Game, data: Dataset) -> np.ndarray:
 
 
 def loop(
-    game: Game, batches: Batches, run: Run, step: int, last_step: int, sample_every: int, alarms: Alarms,
+    game: Game, batches: Batches, run: Run, step: int, last_step: int, sample_every: int, alarms: Alarms, watch: Watch | None,
     say: Callable[[str], object],
 ) -> None:  # fmt: skip
     """Steps step+1 .. last_step. After SIGINT or SIGTERM: ends the step, saves, raises Interrupted.
@@ -312,7 +319,8 @@ def loop(
             unread.append((step, batches.epoch + 1, result))
             stop = bool(interrupted)  # asked once: a signal from here on ends the next step
             at_sample = step % sample_every == 0 or step == last_step
-            if step % READ_EVERY == 0 or at_sample or stop:
+            measured = watch is not None and watch.due(step, last_step)
+            if step % READ_EVERY == 0 or at_sample or measured or stop:
                 rows = [{"step": at, "epoch": epoch, **game.read(result)} for at, epoch, result in unread]
                 rate = progress.update(rows[-1], images=sum(result["images"] for *_, result in unread), steps=len(rows))
                 rows = [{**row, "images_per_s": round(rate, 1)} for row in rows]
@@ -322,13 +330,19 @@ def loop(
                 for line in alarms.look(rows, pictures):
                     say(f"WARNING: step {step}: {line}")
                     attempt(run.keep_newest)
+                if watch is not None and measured:
+                    with watch.counted():
+                        figures = watch.measure(game.sample(watch.samples, game.stream("evaluation")))
+                        if figures["frechet"] < watch.least and not attempt(run.save_best, game, batches, step, figures):
+                            watch.least = figures["frechet"]
+                    rows[-1] |= figures
                 unlogged = attempt(log, rows, at_sample or stop)
                 if at_sample:
                     attempt(run.save_samples, pictures, step, game.preset.grid)
                 if at_sample or stop or unsaved:  # last: what a kill leaves undone before it is done again
                     unsaved = attempt(run.save, game, batches, step)
                     saved = saved if unsaved else step
-                if at_sample or stop:
+                if at_sample or measured or stop:
                     progress.start_clock()
             if stop and step < last_step:
                 break

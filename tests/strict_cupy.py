@@ -139,7 +139,7 @@ def make_module(devices=1, error=None):
     )
     module.asnumpy = lambda array: array.held.copy()
     for name in (
-        "absolute", "add", "copyto", "divide", "dot", "exp", "greater", "greater_equal", "log1p", "matmul", "maximum", "mean",
+        "absolute", "add", "copyto", "divide", "dot", "exp", "greater", "greater_equal", "log", "log1p", "matmul", "max", "maximum", "mean",
         "minimum", "multiply", "negative", "sqrt", "subtract", "sum", "tanh",
     ):  # fmt: skip
         setattr(module, name, partial(call, getattr(np, name)))
