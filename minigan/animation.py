@@ -35,15 +35,27 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
     -> what was written, in words. Raises ConfigError, RunError.
     """
     path = Path(path)
-    kind = ENDINGS.get(path.suffix.lower())
-    if kind is None:
-        raise ConfigError(f"an animation's name must end in {' or '.join(ENDINGS)}, got {path.name!r}")
+    expect_ending(path)
     expect_number("seconds", seconds, "(0, 3600]")
     samples = history.samples
     each = max(seconds / max(len(samples) - 1, 1), SHORTEST)
-    durations = [1000 * each] * (len(samples) - 1) + [1000 * LAST]
-    durations = np.diff(np.round(np.cumsum([0, *durations]), -1)).astype(int).tolist()  # a GIF counts in 10 ms
     images = frames([(step, picture) for step, _, picture in samples], history.real)
+    size, length = encode(path, images, [each] * (len(samples) - 1) + [LAST])
+    return f"{path}: {len(samples)} grids, {length:.1f} s, {size / 2**20:.1f} MiB"
+
+
+def expect_ending(path: Path) -> str:
+    """-> "GIF" or "WEBP", by the ending of a file's name. Raises ConfigError for another."""
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"an animation's name must end in {' or '.join(ENDINGS)}, got {path.name!r}")
+    return ENDINGS[path.suffix.lower()]
+
+
+def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int, float]:
+    """Images, "L" or "RGB", and how long each is shown -> a GIF or WebP that loops; -> its bytes and seconds."""
+    kind = expect_ending(path)
+    ends = np.round(np.cumsum([0, *(1000 * each for each in seconds)]), -1)  # a GIF counts in 10 ms
+    durations = np.diff(ends).astype(int).tolist()
     options: dict[str, Any] = dict(save_all=True, duration=durations, loop=0)
     if kind == "GIF":
         images = with_palette(images)
@@ -52,7 +64,7 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
     memory = io.BytesIO()
     images[0].save(memory, kind, append_images=images[1:], **options)
     write_atomically(path, memory.getvalue())
-    return f"{path}: {len(samples)} grids, {sum(durations) / 1000:.1f} s, {len(memory.getvalue()) / 2**20:.1f} MiB"
+    return len(memory.getvalue()), sum(durations) / 1000
 
 
 def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> "list[Image]":

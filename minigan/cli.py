@@ -1,6 +1,8 @@
 """The command line: `minigan train`, `sample` and `presets`, what measures a run, `judge` and `evaluate`, and what shows it:
 `animate`, `plot`, `compare`, `report`.
 
+What looks inside of a run (`interpolate` and so on) stands in latent/commands.py.
+
 A user's mistake ends in one line on stderr and exit code 2; Ctrl-C in 130.
 """
 
@@ -16,6 +18,7 @@ from minigan.checks import expect_size
 from minigan.config import EPOCH
 from minigan.data import DATASETS
 from minigan.errors import ConfigError, MiniganError
+from minigan.latent.commands import COMMANDS, add_parsers, look
 
 if TYPE_CHECKING:
     from minigan.history import History
@@ -32,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     """-> the parser of all commands."""
     parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
-    names = "train|sample|presets|judge|evaluate|animate|plot|compare|report"
+    names = "|".join(("train", "sample", "presets", "judge", "evaluate", "animate", "plot", "compare", "report", *COMMANDS))
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
@@ -115,6 +118,7 @@ def build_parser() -> Parser:
         command.add_argument("--out", metavar="FILE", help=f"where to write (default {'' if several else 'RUN/'}{file})")
         if name == "animate":
             command.add_argument("--seconds", type=float, default=8.0, help="from the first grid to the last (default 8)")
+    add_parsers(commands)
     return parser
 
 
@@ -283,6 +287,11 @@ def report(arguments: Namespace) -> None:
     say(save_report(out, history, tables=(game.G.summary(), game.D.summary())))
 
 
+def look_inside(arguments: Namespace) -> None:
+    """The commands of latent/commands.py."""
+    look(arguments, say)
+
+
 def open_run(folder: str) -> "History":
     """-> History of a run's folder, which says what it leaves out."""
     from minigan.history import History
@@ -313,6 +322,7 @@ def main(argv: list[str] | None = None) -> int:
         commands = {
             "train": train, "sample": sample, "presets": presets, "judge": judge, "evaluate": evaluate,
             "animate": animate, "plot": plot, "compare": compare, "report": report,
+            **dict.fromkeys(COMMANDS, look_inside),
         }  # fmt: skip
         commands[arguments.command](arguments)
     except MiniganError as error:

@@ -112,17 +112,25 @@ class Game:
         Drawn in whole batches, so that picture i is the same for every n.
         """
         size, classes = self.config.batch_size, self.preset.classes
-        if label is not None and not 0 <= label < classes:
-            raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}" if classes else NO_LABELS.format(self.config.preset))
+        self.expect_label(label)
         pictures = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
             numbers = np.arange(start, start + size) % max(classes, 1) if label is None else np.full(size, label)
-            z = self.draw_z(size, generator)
-            y = self.backend.to_host(self.G.forward(z, train=False, labels=self.labels(numbers)))
-            if not np.all(np.isfinite(y)):
-                raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
-            pictures[start : start + size] = to_pixels(y, self.preset.black)[: n - start]
+            pictures[start : start + size] = self.pictures(self.draw_z(size, generator), numbers)[: n - start]
         return pictures
+
+    def expect_label(self, label: int | None) -> None:
+        """Raises ConfigError unless it is the number of a class, or None."""
+        classes = self.preset.classes
+        if label is not None and not 0 <= label < classes:
+            raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}" if classes else NO_LABELS.format(self.config.preset))
+
+    def pictures(self, z: Array, numbers: Any) -> np.ndarray:
+        """z (n, z_dim) on the device, class numbers (n,) -> pictures of G (n, h, w, c) uint8 on the host, in sampling mode."""
+        y = self.backend.to_host(self.G.forward(z, train=False, labels=self.labels(numbers)))
+        if not np.all(np.isfinite(y)):
+            raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
+        return to_pixels(y, self.preset.black)
 
     def sample_grid(self) -> np.ndarray:
         """-> the pictures of the run's sample grids: of the same z at every call."""

@@ -1,6 +1,7 @@
 """Backends as fixtures: one test body runs on every backend that this machine can offer. And how long the long tests are."""
 
 import sys
+from collections import Counter
 
 import pytest
 
@@ -40,4 +41,14 @@ def make_backend(request, monkeypatch):
 @pytest.fixture
 def many(request):
     """-> function: a number as it is; the name of an option -> its number. For tests with a quick and a long form."""
-    return lambda count: request.config.getoption(count) if isinstance(count, str) else count
+    return lambda count: request.config.getoption(f"--{count}") if isinstance(count, str) else count
+
+
+@pytest.fixture
+def tally(request, capsys):
+    """-> Counter of what came out, which a long test prints at its end."""
+    counts = Counter()
+    yield counts
+    if request.node.get_closest_marker("long"):
+        with capsys.disabled():
+            print(f"\n{request.node.name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()), end=" ")

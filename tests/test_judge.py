@@ -17,6 +17,7 @@ from minigan.data import Dataset
 from minigan.evaluation import evaluate, judge, lessons, load_judge, real, split, train_judge
 from minigan.evaluation.real import Part, Real
 from minigan.evaluation.watch import Watch
+from minigan.run import Run
 from tests.pictures import DIGITS, dataset
 
 SIZE, COUNT = 8, 600
@@ -259,21 +260,35 @@ def test_the_best_is_kept_and_a_resumed_run_keeps_it(cache, tmp_path, capsys, mo
     assert run("evaluate", out, "--best") == 0 and (out / "evaluation-best.json").exists() and (out / "nearest-best.png").exists()
 
 
-@pytest.mark.parametrize("best", (None, {}, [], {"frechet": "x"}, {"frechet": float("nan")}, {"frechet": None}, {"frechet": 10**400}))
-def test_a_best_that_is_none_is_written_anew(best, cache, tmp_path):
+@pytest.mark.parametrize("best", (None, {}, [], 1.0, {"frechet": "x"}, {"frechet": float("nan")}, {"frechet": None}, {"frechet": 10**400}))
+def test_a_best_that_is_none_counts_as_none(best, tmp_path):
+    run = Run(tmp_path)
+    run.checkpoints.mkdir()
+    assert run.load_best() is None
+    save_arrays(run.best_file, pack({}, {"best": best}))
+    assert run.load_best() is None
+    save_arrays(run.best_file, pack({}, {"best": {"frechet": 3}}))
+    assert run.load_best() == {"frechet": 3.0}
+
+
+def test_a_run_from_before_there_were_judges_goes_on(cache, tmp_path):
     out = tmp_path / "a"
-    assert run(*TRAIN, "--steps", 3, "--evaluate-every", 1, "--out", out) == 0
-    sections, record = unpack(load_arrays(out / "checkpoints/best.npz"), "")
-    save_arrays(out / "checkpoints/best.npz", pack(sections, {**record, "best": best}))
-    assert run("train", "--resume", out, "--steps", 4) == 0
-    assert unpack(load_arrays(out / "checkpoints/best.npz"), "")[1]["step"] == 4
+    assert run(*TRAIN, "--out", out) == 0
+    record = json.loads((out / "config.json").read_text())
+    del record["options"]["evaluate_every"]
+    (out / "config.json").write_text(json.dumps(record))
+    old = [line.rsplit(",", 3)[0] for line in (out / "metrics.csv").read_text().splitlines()]
+    (out / "metrics.csv").write_text("\n".join(old) + "\n")
+    assert run("train", "--resume", out, "--steps", 14, "--evaluate-every", 14) == 0
+    assert [bool(row["frechet"]) for row in rows(out)] == 13 * [False] + [True] and None not in rows(out)[0]
+    assert run("evaluate", out, "--n", 20) == 0
 
 
 def test_no_judge_no_run(cache, tmp_path, capsys):
     file_in(cache).unlink()
-    assert run(*TRAIN, "--evaluate-every", 5, "--out", tmp_path / "a") == 2
+    assert run(*TRAIN, "--evaluate-every", 5, "--data-dir", tmp_path, "--out", tmp_path / "a") == 2
     line = one_line(capsys)
-    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "a").exists() and f"--data-dir {tmp_path}" in line
     command = line.split("train it before, with: minigan ")[1].split()
     assert run(*command) == 0  # what it says helps
     assert run(*TRAIN, "--evaluate-every", 5, "--out", tmp_path / "a") == 0
@@ -298,7 +313,7 @@ def test_the_budget_is_kept(monkeypatch):
         def look(self, images):
             now[0] += 1.5
             rng = np.random.default_rng(0)
-            return rng.standard_normal((len(images), 128)), rng.dirichlet(np.ones(10), len(images))
+            return rng.standard_normal((len(images), 4)), rng.dirichlet(np.ones(10), len(images))
 
     watch = Watch(Slow(), parts, every=10)
     assert watch.spent == 3.0 and not watch.due(5, 1000) and not watch.due(10, 1000)  # prepared, and so nothing left

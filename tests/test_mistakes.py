@@ -285,7 +285,7 @@ def test_options(options, message, pictures, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, message", (
-    ([], "the following arguments are required: train|sample|presets|animate|plot|compare|report"),
+    ([], "the following arguments are required: train|sample|presets|judge|evaluate|animate|plot|compare|report|"),
     (["trian"], "invalid choice: 'trian'"),
     (["sample"], "the following arguments are required"),
     (["sample", "nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),

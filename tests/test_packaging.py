@@ -5,11 +5,15 @@ import configparser
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import minigan
+from minigan.cli import build_parser
+from minigan.config import Config, new_config
+from minigan.presets import MODULES
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "minigan").rglob("*.py"))
@@ -62,10 +66,10 @@ def imports(path):
 def test_imports_only_go_down():
     """The rooms of the house, lowest first: a file imports from its own room or one below."""
     rooms = [
-        {"errors"}, {"checks"}, {"backends"}, {"initializers", "parameters"}, {"layers"}, {"losses", "optimizers", "gradcheck"},
+        {"errors"}, {"checks"}, {"backends"}, {"initializers", "parameters"}, {"layers"}, {"losses", "optimizers", "gradcheck", "softmax"},
         {"fast"}, {"gan"}, {"presets"}, {"locks"}, {"data"}, {"config"}, {"checkpoint"}, {"images"}, {"run"}, {"progress"},
-        {"alarms", "astray"}, {"history"}, {"animation", "plots"}, {"comparison", "report"}, {"training"}, {"costs"}, {"catalogue"},
-        {"cli"}, {"__main__"},
+        {"alarms", "astray"}, {"history"}, {"animation", "plots"}, {"comparison", "report"}, {"evaluation"}, {"training"},
+        {"costs"}, {"catalogue"}, {"latent"}, {"cli"}, {"__main__"},
     ]  # fmt: skip
     level = {name: i for i, names in enumerate(rooms) for name in names}
     for path in SOURCES:
@@ -107,12 +111,30 @@ def test_readme_and_ci_give_the_same_test_command():
     assert "grep -- '-m pytest$' README.md" in ci  # it takes the command from there, word by word
 
 
-def test_readme_shows_pictures_and_files_that_exist():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", readme) if "://" not in target]
-    assert any(target.endswith(".png") for target in targets)
+@pytest.mark.parametrize("page", ["README.md", "examples/README.md", "benchmarks/README.md"])
+def test_pages_show_pictures_and_files_that_exist(page):
+    """And every picture of the examples is shown."""
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text("utf-8"))
+    targets = [(ROOT / page).parent / link.split("#")[0] for link in links if "://" not in link]
+    assert targets or page.startswith("benchmarks")
     for target in targets:
-        assert (ROOT / target.split("#")[0]).exists(), target
+        assert target.exists(), f"{page} leads to {target}"
+    if page == "examples/README.md":
+        assert {target for target in targets if target.suffix == ".png"} == set((ROOT / "examples").rglob("*.png"))
+
+
+def test_the_examples_show_every_preset_and_its_command_works():
+    """As far as its options: training itself takes minutes."""
+    page = (ROOT / "examples/README.md").read_text("utf-8")
+    shown = set()
+    for line in re.findall(r"`minigan (train [^`]+)`", page):
+        options = vars(build_parser().parse_args(line.split()))
+        names = {field.name for field in fields(Config)}
+        shown.add(new_config({name: value for name, value in options.items() if name in names}).preset)
+    by_programs = {"mnist": "train_mnist.py", "image64": "train_folder.py", "jayathilaka-faces": "compare_optimizers.py"}
+    assert shown | set(by_programs) == set(MODULES)
+    for name, program in by_programs.items():
+        assert f"**{name}**" in page and f"`python examples/{program}" in page
 
 
 def test_readme_code_runs(capsys):

@@ -81,7 +81,7 @@ def run_and_kill(mark, after, slow, *arguments):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("kills", (4, long_form("kills")))
-def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, capsys):
+def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, tally):
     """A run that is killed again and again, and gone on with, comes to the bytes of one that was left in peace."""
     kills = many(kills)
     whole, killed, mark = tmp_path / "whole", tmp_path / "killed", tmp_path / "kills"
@@ -102,9 +102,7 @@ def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, capsys):
         assert a[name] == b.get(name), name
     rows = [[line.split(b",")[:9] for line in each["metrics.csv"].splitlines()] for each in (a, b)]
     assert rows[0] == rows[1]
-    inside = mark.read_text().count("1") if mark.exists() else 0
-    with capsys.disabled():
-        print(f" [{count} kills, {inside} inside of a write]", end="")
+    tally["kills"], tally["of them inside of a write"] = count, mark.read_text().count("1")
     assert count == kills
 
 
@@ -359,7 +357,7 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path, few_pictures):
 
 
 @pytest.mark.parametrize("count", (300, long_form("mutants")))
-def test_mutated_checkpoints_and_configs(count, many, tmp_path, few_pictures):
+def test_mutated_checkpoints_and_configs(count, many, tally, tmp_path, few_pictures):
     """Whatever the bytes: success, or RunError; quickly, and without a file more."""
     count = many(count)
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
@@ -372,15 +370,20 @@ def test_mutated_checkpoints_and_configs(count, many, tmp_path, few_pictures):
         (tmp_path / "small.npz").write_bytes(mutated(good, rng))
         try:
             load_arrays(tmp_path / "small.npz")
+            tally["checkpoints read"] += 1
         except mg.RunError as error:
             assert "\n" not in str(error)
+            tally["RunError of a checkpoint"] += 1
         (tmp_path / "a/config.json").write_bytes(mutated(config, rng))
         try:
             minigan.training.Run(tmp_path / "a").load_config()
+            tally["configurations read"] += 1
         except mg.RunError as error:
             assert "\n" not in str(error)
+            tally["RunError of a configuration"] += 1
         slowest = max(slowest, time.perf_counter() - start)
     assert set(content(tmp_path)) == before and slowest < 2
+    assert len(tally) == 4  # success is among them, too
 
 
 def test_nothing_of_a_run_is_pickled(tmp_path, few_pictures, monkeypatch):
@@ -485,7 +488,7 @@ def test_an_alarm_puts_a_checkpoint_aside(tmp_path, capsys, monkeypatch, few_pic
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
 @pytest.mark.parametrize("steps", (1000, long_form("run-steps")))
-def test_memory_and_handles_of_a_long_run(steps, many, tmp_path):
+def test_memory_and_handles_of_a_long_run(steps, many, tally, tmp_path):
     steps = many(steps)
     code = (
         "import os, sys\n"
@@ -509,5 +512,6 @@ def test_memory_and_handles_of_a_long_run(steps, many, tmp_path):
     options = [*SMALL, "--sample-every", "100", "--threads", "2", "--out", str(tmp_path / "a")]
     result = subprocess.run([sys.executable, "-c", code, str(steps), *options], capture_output=True, text=True, cwd=ROOT)
     exit_code, grown, handles = map(int, result.stdout.splitlines()[-1].split())
+    tally["steps"], tally["bytes more after them than after 200"] = steps, grown
     assert exit_code == 0 and handles == 0
     assert grown < 5 * 2**20, f"{grown / 2**20:.1f} MiB more"

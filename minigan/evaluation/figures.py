@@ -4,7 +4,8 @@
     floor     as many real training images against the same, as though G had made them
 
 A figure without its floor says little: the Fréchet distance of real images to real images is not 0, since
-they are few. Figures compare where data, n and judge are the same; they are in the table and in the record.
+they are few, and since the judge knows the training images, and sees them a little otherwise than those for the test.
+Figures compare where data, n and judge are the same; they are in the table and in the record.
 """
 
 from dataclasses import dataclass

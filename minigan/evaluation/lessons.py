@@ -5,7 +5,8 @@
 Its gradient goes back through the head, whose dx is the body's dy. Adam, the rate falling along half a cosine to 0, no choice of
 the best step: the test images are looked at once, at the end.
 
-Each image is moved by a few pixels at random, and photographs are mirrored, so that it learns what stays the same.
+Each image is moved by a few pixels at random, and photographs are mirrored (SVHN's digits are not), so that it learns what
+stays the same.
 """
 
 from collections.abc import Callable
@@ -54,8 +55,9 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
     images, colours = real.train.take(chosen), real.image_shape[2]
     judge = Judge(real.image_shape, len(real.classes), backend, np.random.default_rng([seed, STREAMS["nets"]]))
     batches = Batches(
-        images, BATCH_SIZE, [seed, STREAMS["order"]], labels=labels[chosen], drop_last=True, flip=colours == 3
-    )
+        images, BATCH_SIZE, [seed, STREAMS["order"]], labels=labels[chosen], drop_last=True,
+        flip=colours == 3 and real.name != "svhn",
+    )  # fmt: skip
     moves, one_hot = np.random.default_rng([seed, STREAMS["moves"]]), np.eye(judge.classes, dtype=backend.dtype)
     optimizers = [Adam(net, RATE, beta1=0.9) for net in judge.nets.values()]
     steps, start, losses = EPOCHS * batches.per_epoch, monotonic(), []

@@ -98,10 +98,10 @@ def make_watch(
     path = judge_file(data, config.fit)
     judge = load_judge(path, real, backend)
     if judge is None:
-        raise ConfigError(f"--evaluate-every needs a judge of {data.name}: train it before, with: {judge_command(config, data)}")
+        raise ConfigError(f"--evaluate-every needs a judge of {data.name}: train it before, with: {judge_command(config, data, data_dir)}")
     if about.get("judge", judge.sha256) != judge.sha256:
         raise ConfigError(
-            f"judge {judge.name} in {path} is not the one that the run began with, {str(about['judge'])[:8]}, and figures "
+            f"judge {judge.name} in {path} is not the one that the run began with, {str(about['judge'])[:8]!r}, and figures "
             f"of different judges do not compare: put that file back; {WITHOUT}"
         )
     about["judge"] = judge.sha256
@@ -113,10 +113,11 @@ def make_watch(
     return watch
 
 
-def judge_command(config: Config, data: Dataset) -> str:
+def judge_command(config: Config, data: Dataset, data_dir: str | None) -> str:
     """-> what to type for the judge of a run's images."""
     where = ["--images", config.images] if config.images is not None else ["--dataset", data.name]
     usual = new_config({"preset": config.preset, **({"images": config.images} if config.images is not None else {"dataset": data.name})})
     differ = [name for name in ("image_size", "channels", "fit", "limit") if getattr(config, name) != getattr(usual, name)]
     options = [word for name in differ for word in (flag(name), str(getattr(config, name)))]
-    return shlex.join(["minigan", "judge", "--preset", config.preset, *where, *options])
+    folder = ["--data-dir", data_dir] if data_dir is not None else []
+    return shlex.join(["minigan", "judge", "--preset", config.preset, *where, *folder, *options])

@@ -1,0 +1,225 @@
+"""The DCGAN paper's table of MNIST, in one command: python examples/paper_table.py --samples 50000 [--minutes 60] [--out DIR]
+
+Trains the conditional DCGAN for so many minutes (the paper's 200 epochs are a GPU's work), draws labelled samples, and lets them
+teach a 1-nearest-neighbour classifier to read the 10,000 test images: minigan/evaluation/transfer.py. Beside it stand the
+paper's rows, and real images in the place of samples. After each epoch the error of 10,000 samples is measured, too.
+
+Leaves in DIR (default runs/paper-table) the run, table.json, and table.png where matplotlib is installed. The same command goes
+on where it stopped; a larger --samples or --minutes goes on, too.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+
+from minigan.checkpoint import load_arrays, load_network, save_arrays, write_atomically
+from minigan.checks import expect_size
+from minigan.data.mnist import load_mnist
+from minigan.errors import ConfigError, MiniganError, RunError
+from minigan.evaluation.transfer import Transfer
+from minigan.plots import BLUE, GREEN, INK, RED, drawing, png
+from minigan.progress import Interrupted
+from minigan.run import Run
+from minigan.training import Game, train
+
+PRESET = "radford-mnist-conditional"
+AFTER_EPOCH = 10_000  # samples whose error is measured then
+MILESTONES = sorted({k * 10**power for power in range(3, 8) for k in (1, 2, 5)})  # numbers of samples that get a row
+REAL, GAN, DCGAN = {60_000: 3.1}, {50_000: 6.28, 10_000_000: 5.65}, {50_000: 2.98, 10_000_000: 1.48}  # the paper's errors, %
+CHUNK = 4096  # samples that are drawn and compared at a time
+SAVE_EVERY = 25  # chunks
+
+
+class Table:
+    """What has been measured so far, in a file."""
+
+    def __init__(self, folder):
+        self.file, self.state_file = folder / "table.json", folder / "nearest.npz"
+        self.seconds, self.after_epoch, self.samples, self.real = 0.0, [], {}, {}
+        if self.file.exists():
+            try:
+                record = json.loads(self.file.read_text("utf-8"))
+                self.seconds, self.after_epoch = float(record["seconds"]), record["after_epoch"]
+                self.samples, self.real = ({int(n): float(error) for n, error in record[name].items()} for name in ("samples", "real"))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise RunError(f"{self.file} is not a table of this program ({error!r}): choose another --out") from error
+
+    def save(self):
+        """Write it."""
+        record = {"seconds": self.seconds, "after_epoch": self.after_epoch, "samples": self.samples, "real": self.real}
+        write_atomically(self.file, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def trained_game(run):
+    """-> Game with the generator that the run has saved last."""
+    game = Game(run.load_config()[0])
+    load_network(game.G, load_arrays(run.generator_file), run.generator_file)
+    return game
+
+
+def labelled_samples(game, n, seed, start=0):
+    """Samples start .. n of a conditional game, a chunk at a time -> (k, h, w, c) uint8, labels (k,).
+
+    start  a multiple of CHUNK: each chunk has a random stream of its own, so that one can go on where another stopped
+    """
+    size = game.config.batch_size
+    for first in range(start, n, CHUNK):
+        generator, count = np.random.default_rng([seed, first // CHUNK]), min(CHUNK, n - first)
+        labels = generator.integers(0, game.preset.classes, -(-CHUNK // size) * size)  # whole batches: G uses their statistics
+        batches = [game.pictures(game.draw_z(size, generator), labels[at : at + size]) for at in range(0, count, size)]
+        yield np.concatenate(batches)[:count], labels[:count]
+
+
+def train_on(options, run, table, images, labels):
+    """Epoch by epoch until the time is over, each with the error of its samples."""
+    given = {name: value for name in ("width", "seed", "threads", "backend") if (value := getattr(options, name)) is not None}
+    while table.seconds < 60 * options.minutes:  # an epoch that has begun is ended
+        epoch, start = len(table.after_epoch) + 1, monotonic()
+        try:
+            if run.folder.exists():
+                train({**given, "epochs": epoch}, data_dir=options.data_dir, resume=run.folder, say=say_warnings)
+            else:
+                fixed = {"preset": PRESET, "dataset": "mnist", "sample_every": "epoch", "epochs": 1}
+                train({**fixed, **given}, data_dir=options.data_dir, out=run.folder)
+        finally:
+            table.seconds += monotonic() - start
+            table.save()
+        transfer = Transfer(images, labels)
+        for chunk in labelled_samples(trained_game(run), AFTER_EPOCH, seed=0):
+            transfer.add(*chunk)
+        row = {"epoch": epoch, "minutes": round(table.seconds / 60, 2), "error": percent(transfer)}
+        print("epoch {epoch}, {minutes:.1f} minutes of training: error {error:.2f}% with 10,000 samples".format(**row), flush=True)
+        table.after_epoch.append(row)
+        table.samples.clear()  # of a generator that has learnt since
+        table.state_file.unlink(missing_ok=True)
+        table.save()
+
+
+def say_warnings(line):
+    """Of an epoch only what matters."""
+    if line.startswith(("WARNING", "***")):
+        print(line, flush=True)
+
+
+def percent(transfer):
+    """-> error in %, as it is printed."""
+    return round(100 * transfer.error(), 2)
+
+
+def measure(options, run, table, images, labels):
+    """Samples of the trained generator, up to the number that was asked for; a row at each milestone."""
+    transfer = Transfer(images, labels)
+    if table.state_file.exists():
+        transfer.load_state(load_arrays(table.state_file))
+    for number, (samples, told) in enumerate(labelled_samples(trained_game(run), options.samples, 0, start=transfer.count), 1):
+        first, last = transfer.count, transfer.count + len(samples)
+        rows = [n for n in MILESTONES if first < n < last] + [last]
+        for start, stop in zip([first, *rows], rows, strict=False):
+            transfer.add(samples[start - first : stop - first], told[start - first : stop - first])
+            if stop in MILESTONES or stop == options.samples:
+                table.samples[stop] = percent(transfer)
+                print(f"{stop:,} samples: error {table.samples[stop]:.2f}%", flush=True)
+        if len(samples) == CHUNK and (number % SAVE_EVERY == 0 or last + CHUNK > options.samples):
+            save_arrays(table.state_file, transfer.state())
+            table.save()
+    table.save()
+
+
+def measure_real(table, images, labels, data_dir):
+    """Training images as samples: what there is to reach, and the test of the measure."""
+    train_images, train_labels = load_mnist(data_dir)
+    for n in (50_000, 60_000):
+        if n not in table.real:
+            transfer = Transfer(images, labels)
+            transfer.add(train_images[:n], train_labels[:n])
+            table.real[n] = percent(transfer)
+    table.save()
+
+
+def words(table, width):
+    """-> the table as lines."""
+    columns = sorted({50_000, 60_000, 10_000_000, *(n for n in table.samples if n >= 10_000)})
+    epochs, minutes = table.after_epoch[-1]["epoch"], table.seconds / 60
+    rows = [
+        ("real images, the paper", REAL), ("real images, here", table.real),
+        ("GAN, the paper", GAN), ("DCGAN, the paper, 200 epochs", DCGAN),
+        (f"DCGAN, here, {epochs} epoch{'s' * (epochs > 1)}, {minutes:.0f} min" + (f", width {width}" if width else ""), table.samples),
+    ]  # fmt: skip
+    yield "error of a 1-nearest-neighbour classifier on MNIST's test images, in %, by the number of training images or samples"
+    yield f"{'':44}" + "".join(f"{n:>12,}" for n in columns)
+    for name, errors in rows:
+        yield f"{name:44}" + "".join(f"{errors[n]:>12.2f}" if n in errors else f"{'-':>12}" for n in columns)
+    yield "the paper's numbers are as remembered, not checked against its text; its real images were most likely all 60,000"
+
+
+def draw(table, path):
+    """table.png: error against the number of samples, and against training time."""
+    with drawing() as figure:
+        made = figure(8, 3.4)
+        left, right = made.subplots(1, 2, sharey=True)
+        for errors, label, color, line in (
+            (table.samples, "DCGAN, here", BLUE, "o-"), (DCGAN, "DCGAN, the paper", GREEN, "s"), (GAN, "GAN, the paper", RED, "s"),
+            (table.real, "real images, here", INK, "x"),
+        ):  # fmt: skip
+            numbers = sorted(errors)
+            left.plot(numbers, [errors[n] for n in numbers], line, color=color, label=label, markersize=4)
+        left.set(xscale="log", xlabel="samples", title="1-NN test error, %")
+        left.legend()
+        right.plot(*zip(*((row["minutes"], row["error"]) for row in table.after_epoch), strict=True), "o-", color=BLUE, markersize=4)
+        right.set(xlabel="minutes of training", title="the same, of 10,000 samples")
+        for axes in (left, right):
+            axes.grid(axis="y", color="#e6e6e6")
+            axes.set_ylim(bottom=0)
+        write_atomically(path, png(made))
+
+
+def paper_table(arguments):
+    """The whole program."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--samples", type=int, default=50_000, help="that teach the classifier (default 50000; the paper: up to 10000000)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of training, at least one epoch (default 60)")
+    parser.add_argument("--width", type=int, help="channels of the feature maps next to the image (default the paper's 64)")
+    parser.add_argument("--seed", type=int, help="of training (default 0)")
+    parser.add_argument("--threads", type=int, help="of the CPU (default all)")
+    parser.add_argument("--backend", help="numpy or cupy, for training (default numpy)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's files")
+    parser.add_argument(
+        "--out", metavar="DIR", default="runs/paper-table", help="folder of the run and the table (default runs/paper-table)"
+    )
+    options = parser.parse_args(arguments)
+    expect_size("--samples", options.samples)
+    if not options.minutes >= 0:
+        raise ConfigError(f"--minutes must be 0 or more, got {options.minutes}")
+    folder = Path(options.out).expanduser()
+    images, labels = load_mnist(options.data_dir, split="test")
+    folder.mkdir(parents=True, exist_ok=True)
+    table, run = Table(folder), Run(folder / "run")
+    measure_real(table, images, labels, options.data_dir)
+    train_on(options, run, table, images, labels)
+    if not table.after_epoch:
+        raise ConfigError("nothing is trained yet: give --minutes above 0")
+    measure(options, run, table, images, labels)
+    print("", *words(table, options.width), sep="\n")
+    try:
+        draw(table, folder / "table.png")
+        print(f"drawn: {folder / 'table.png'}")
+    except ConfigError as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    try:
+        paper_table(sys.argv[1:])
+    except MiniganError as error:
+        sys.exit(f"paper_table.py: {error}")
+    except Interrupted as interrupted:
+        print("stopped, all is saved; the same command goes on")
+        sys.exit(interrupted.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
