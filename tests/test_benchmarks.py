@@ -1,16 +1,24 @@
 """The benchmarks measure what they say: counts, twins, messages, and the table in the README."""
 
 import json
+from dataclasses import asdict
 from importlib.util import find_spec
+from math import e
 
 import numpy as np
 import pytest
 
 import minigan as mg
-from benchmarks import contenders, layers, machine, nets, report, results, scaling, step
-from benchmarks.contenders.plan import pixel_order
+from benchmarks import bands, contenders, layers, machine, nets, quality, report, results, scaling, step
+from benchmarks.contenders import minigan_learner
+from benchmarks.contenders.plan import pixel_order, turn
 from benchmarks.race import BenchmarkError, Team
+from minigan.checkpoint import load_arrays
+from minigan.config import new_config
 from minigan.costs import net_flops, step_flops
+from minigan.data import load_dataset
+from minigan.evaluation import Judge, judge_file
+from minigan.run import LOSSES
 
 PACKAGES = {"torch": "torch", "torch-cl": "torch", "keras": "tensorflow", "jax": "jax", "dezero": "dezero"}
 SMALL = dict(batch=6, width=4, image=None, device="cpu")
@@ -166,6 +174,14 @@ def test_exponent():
         (layers, ["--rungs", "fast"], "--rungs: unknown version 'fast'"),
         (scaling, ["--axes", "depth"], "--axes: unknown axis 'depth'"),
         (scaling, ["--plot", "plot.exe"], "--plot must be a .png or .svg"),
+        (quality, ["--against", "torch,keras"], "--against: unknown contender 'keras': choose of torch,torch-cl"),
+        (quality, ["--against", ","], "--against: unknown contender ''"),
+        (quality, ["--preset", "shibuya-svhn"], "--preset must be one of mnist, color32"),
+        (quality, ["--seeds", "1"], "--seeds must be 2 to 10, got 1"),
+        (quality, ["--every", "0"], "--every must be at least 1, got 0"),
+        (quality, ["--steps", "0"], "--steps must be"),
+        (quality, ["--dataset", "letters"], "--dataset must be one of"),
+        (quality, ["--json", "no/such/folder/file.json"], "there is no such folder"),
         (report, ["no-such-file.json"], "no-such-file.json is not a result file"),
     ],
 )
@@ -173,6 +189,147 @@ def test_wrong_options_give_one_line(command, arguments, said, capsys):
     assert command.main(arguments) == 2
     captured = capsys.readouterr()
     assert said in captured.err and captured.err.count("\n") == 1 and not captured.out
+
+
+# -- quality ------------------------------------------------------------------------------------
+
+
+def test_band_is_students_interval_of_the_logarithms():
+    stats = pytest.importorskip("scipy.stats")
+    assert {n: round(stats.t.ppf(0.975, n - 1), 3) for n in range(2, 11)} == bands.T
+    assert bands.band([3.0, 3.0, 3.0]) == pytest.approx((3, 3, 3))
+    assert bands.band([1.0, e**2]) == pytest.approx((e ** (1 - 12.706), e, e ** (1 + 12.706)))  # s = √2, n = 2
+    values = [4.0, 5.0, 7.0, 5.5, 30.0]
+    logs = np.log(values)
+    low, high = stats.t.interval(0.95, 4, logs.mean(), stats.sem(logs))
+    assert np.log(bands.band(values)) == pytest.approx((low, logs.mean(), high), rel=1e-3)
+
+
+@pytest.mark.parametrize("a, b, said", [((1, 3), (2, 4), True), ((1, 4), (2, 3), True), ((1, 2), (2, 3), True), ((1, 2), (2.1, 3), False)])
+def test_overlap(a, b, said):
+    one, other = bands.Band(a[0], 0.0, a[1]), bands.Band(b[0], 0.0, b[1])
+    assert bands.overlap(one, other) == bands.overlap(other, one) == said
+
+
+def test_curves_at_equal_times():
+    fast = {"seconds": [1.0, 2.0, 4.0], "distance": [8.0, 4.0, 1.0]}
+    slow = {"seconds": [2.0, 4.0, 8.0], "distance": [8.0, 4.0, 1.0]}
+    assert [bands.at(instant, *fast.values()) for instant in (1, 2, 3, 4)] == pytest.approx([8, 4, 2, 1])
+    when = bands.instants([fast, slow])
+    assert when == [2, 3, 4]  # from the slow one's first to the fast one's last
+    assert bands.by_time([slow, slow], when)[1] == pytest.approx((32**0.5,) * 3)
+    assert [each.mean for each in bands.by_steps([fast, slow])] == pytest.approx([8, 4, 1])
+    assert bands.instants([fast, {"seconds": [5.0, 6.0, 7.0]}]) == []
+
+
+def test_verdict_counts():
+    """Twice as fast, and at equal steps the same but for one point."""
+    distances = [[8.0, 4.0, 1.0], [8.8, 4.4, 1.1]]
+
+    def row(name, seconds, factor):
+        curves = [{"seconds": seconds, "distance": [values[0] * factor, *values[1:]]} for values in distances]
+        return {"name": name, "curves": curves, "peak_mib": 1.0, "idle": 0.0, "versions": {}}
+
+    record = {
+        "preset": "mnist", "width": 2, "batch": 4, "data": "strokes", "samples": 1000, "floor": 0.5, "steps": [1, 2, 3],
+        "judge": {"name": "0"}, "machine": {"cpu": "Abacus", "threads": 2, "python": "3", "blas": "openblas"},
+        "contenders": [
+            row("minigan", [1.0, 2.0, 3.0], 1.0), row("torch", [2.0, 4.0, 6.0], 100.0), {"name": "torch-cl", "absent": "slower"},
+        ],
+    }  # fmt: skip
+    lines = "\n".join(quality.table(record))
+    assert "equal steps: the bands overlap at 2 of 3 points; at step 3 1.00 x torch's distance" in lines
+    assert "minigan 3.0 s, torch 6.0 s (2.00 x minigan's)" in lines
+    assert "equal time: minigan is ahead at 3 of 3 points, beyond the bands at 3, and behind beyond them at 0; after 3.0 s" in lines
+
+
+def lesson_of(folder, preset, **options):
+    """-> arguments of a Learner: random images, three batches of 4 and one of 2 in an epoch."""
+    config = new_config({"preset": preset, "batch_size": 4, "width": 2, "steps": 9, **options})
+    images = np.random.default_rng(0).integers(0, 256, (14, *config.image_shape), np.uint8)
+    np.save(folder / "images.npy", images)
+    return {"config": asdict(config), "images": str(folder / "images.npy")}
+
+
+def test_minigan_learns_as_train_does(tmp_path, monkeypatch):
+    """The same losses as `minigan train` with the same options, bit for bit."""
+    arguments = lesson_of(tmp_path, "mnist", seed=3, dataset="strokes")
+    learner = minigan_learner.Learner(**arguments)
+    learner.run(9)
+    data = mg.data.Dataset("strokes", np.load(arguments["images"]), None, (), "0" * 16, None)
+    monkeypatch.setattr("minigan.training.load_data", lambda *a: data)
+    monkeypatch.setattr("minigan.training.finish", lambda *a, **b: None)
+    options = dict(preset="mnist", batch_size=4, width=2, steps=9, seed=3, dataset="strokes")
+    run = mg.training.train(options, out=tmp_path / "run", say=lambda line: None)
+    saved = load_arrays(run.generator_file)
+    for name, array in mg.checkpoint.network_state(learner.game.G).items():
+        np.testing.assert_array_equal(array, saved[name])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("preset", ["mnist", "color32"])
+def test_learners_begin_alike(tmp_path, preset, channels_last):
+    """The same weights, and the same batches over two epochs, the small last ones too; all exactly."""
+    pytest.importorskip("torch")
+    from benchmarks.contenders import torch_learner
+
+    arguments = lesson_of(tmp_path, preset, flip=True, seed=7)
+    ours, theirs = minigan_learner.Learner(**arguments), torch_learner.Learner(**arguments, channels_last=channels_last)
+    for net, twin in ((ours.game.G, theirs.G), (ours.game.D, theirs.D)):
+        parameters = list(net.ready().params.values())
+        turned = [parameter.detach().numpy() for parameter in twin.parameters()]
+        assert len(parameters) == len(turned)
+        for values, other in zip(parameters, turned, strict=True):  # in another order: turned, channels first
+            np.testing.assert_array_equal(np.sort(values, axis=None), np.sort(other, axis=None))
+    sizes = []
+    for _ in range(8):
+        images, _ = ours.batches.draw()
+        np.testing.assert_array_equal(images, turn(theirs.images(theirs.batches.draw()[0]).permute(0, 2, 3, 1).numpy()))
+        sizes.append(len(images))
+    assert sizes == [4, 4, 4, 2] * 2
+
+
+@pytest.mark.parametrize("preset", ["mnist", "jindal-mnist64", "fredriksson-mnist", "fredriksson-fnn"])
+def test_learners_play_by_the_rules_of_the_preset(tmp_path, preset):
+    """Soft targets, G first, Adam's other epsilon, both distributions of z: losses of a whole epoch and one step, and then pictures."""
+    pytest.importorskip("torch")
+    from benchmarks.contenders import torch_learner
+
+    arguments = lesson_of(tmp_path, preset, lr_g=1e-4, lr_d=1e-4)
+    learners = minigan_learner.Learner(**arguments), torch_learner.Learner(**arguments, channels_last=True)
+    ours, theirs = (np.array(learner.losses(5)) for learner in learners)
+    np.testing.assert_allclose(theirs[0], ours[0], rtol=1e-5)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-3)
+    ours, theirs = (learner.probes() for learner in learners)  # with the statistics that have run with them
+    np.testing.assert_allclose(theirs, ours, atol=step.PIXELS)
+    assert LOSSES[:3] == minigan_learner.LOSSES and learners[0].steps() == learners[1].steps() == 9
+
+
+def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
+    """Two seeds of few steps on Strokes, by a judge that knows nothing."""
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    data = load_dataset("strokes", limit=2600)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(quality, "load_data", lambda *arguments: data)
+    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(judge_file(data, "crop"))
+    file, picture = tmp_path / "result.json", tmp_path / "quality.png"
+    arguments = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "3", "--every", "2", "--samples", "500"]
+    assert quality.main([*arguments, "--against", "torch", "--json", str(file), "--plot", str(picture)]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "torch: relative difference at steps 1 to 3" in printed and "equal steps: the bands overlap at" in printed
+    (record,) = results.load(file)
+    assert record["steps"] == [2, 3] and record["data"] == "strokes" and record["floor"] > 0
+    assert [row["name"] for row in record["contenders"]] == ["minigan", "torch"]
+    for row in record["contenders"]:
+        assert len(row["curves"]) == 2
+        for curve in row["curves"]:
+            assert curve["seconds"] == sorted(curve["seconds"]) and len(curve["distance"]) == 2 and min(curve["distance"]) > 0
+    ours, theirs = ([curve["distance"][0] for curve in row["curves"]] for row in record["contenders"])
+    assert ours != theirs and ours == pytest.approx(theirs, rel=0.5)  # z is each one's own
+    assert picture.read_bytes().startswith(b"\x89PNG") and str(tmp_path) not in file.read_text()
+    assert quality.main([*arguments, "--samples", "501000"]) == 2
+    assert "--samples must be 500 to 520, as strokes has" in capsys.readouterr().err
 
 
 # -- report -------------------------------------------------------------------------------------

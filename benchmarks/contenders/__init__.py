@@ -28,6 +28,11 @@ CONTENDERS = {  # name -> module, arguments of its Step
     "jax": ("jax_step", {}),
     "dezero": ("dezero_step", {}),
 }
+LEARNERS = {  # the same for those that train to the end: see lesson.py
+    "minigan": ("minigan_learner", {}),
+    "torch": ("torch_learner", {"channels_last": False}),
+    "torch-cl": ("torch_learner", {"channels_last": True}),
+}
 PEERS = tuple(name for name in CONTENDERS if name != "minigan")
 
 
@@ -54,3 +59,9 @@ def target(name):
     """-> "module:Step" and its own arguments, for worker.py."""
     module, variant = CONTENDERS[name]
     return f"{HERE}.{module}:Step", variant
+
+
+def learner(name):
+    """-> "module:Learner" and its own arguments, likewise."""
+    module, variant = LEARNERS[name]
+    return f"{HERE}.{module}:Learner", variant

@@ -14,7 +14,7 @@ from benchmarks.machine import versions
 from minigan import get_backend
 
 torch = need("torch")
-nn, F = torch.nn, torch.nn.functional
+nn, loss = torch.nn, torch.nn.functional.binary_cross_entropy_with_logits
 
 
 class ToImage(nn.Module):
@@ -80,73 +80,55 @@ def twin(net, channels_last, device):
     return nn.Sequential(*(module(op, channels_last) for op in operations)).to(device).to(memory_format=layout)
 
 
-class Step:
-    def __init__(self, preset, batch, width, image, device, channels_last, compiled=False):
-        if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-            raise Missing("no C++ compiler here, which torch.compile needs: install g++")
-        if device == "cuda":
-            if not torch.cuda.is_available():
-                raise Missing("this PyTorch sees no GPU")
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cudnn.conv.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "ieee"
-        self.device = device
-        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        self.G, self.D = (twin(net, channels_last, device) for net in (self.nets.G, self.nets.D))
-        self.nets.G = self.nets.D = None  # their memory is not PyTorch's
+class Players:
+    """Both twins, their optimizers, and one update of each.
+
+    settings_g, settings_d  arguments of Adam
+    """
+
+    def __init__(self, G, D, settings_g, settings_d, device, channels_last, compiled=False):
+        self.device, (self.z_dim,) = device, G.in_shape
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.G, self.D = (twin(net, channels_last, device) for net in (G, D))
         self.optimizer_g, self.optimizer_d = (
-            torch.optim.Adam(net.parameters(), nets.RATE, (nets.BETA1, 0.999), fused=True) for net in (self.G, self.D)
+            torch.optim.Adam(net.parameters(), fused=True, **settings)
+            for net, settings in ((self.G, settings_g), (self.D, settings_d))
         )
         self.play_g, self.play_d = (torch.compile(self.G), torch.compile(self.D)) if compiled else (self.G, self.D)
-        images = torch.from_numpy(turn(self.nets.images())).permute(0, 3, 1, 2).to(device)
-        self.images = images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        self.real, self.fake = torch.ones(batch, 1, device=device), torch.zeros(batch, 1, device=device)
 
-    def draw_z(self):
-        shape = (self.nets.batch, self.nets.z_dim)
-        if self.nets.z == "normal":
-            return torch.randn(shape, device=self.device)
-        return torch.rand(shape, device=self.device).mul_(2).sub_(1)
+    def images(self, turned):
+        """Images (n, h, w, c) on the host, turned -> as the twins want them."""
+        return torch.from_numpy(turned).permute(0, 3, 1, 2).to(self.device).contiguous(memory_format=self.layout)
 
-    def play(self, z):
-        loss = F.binary_cross_entropy_with_logits
-        fakes = self.play_g(z)
+    def targets(self, batch, value=1.0):
+        return torch.full((batch, 1), value, device=self.device)
+
+    def draw_z(self, n, z, generator=None):
+        """z: its distribution, normal or uniform."""
+        shape = (n, self.z_dim)
+        if z == "normal":
+            return torch.randn(shape, generator=generator, device=self.device)
+        return torch.rand(shape, generator=generator, device=self.device).mul_(2).sub_(1)
+
+    def update_d(self, images, fakes, real, fake):
+        """real, fake: targets. -> both losses"""
         self.optimizer_d.zero_grad(set_to_none=True)
-        loss_d_real = loss(self.play_d(self.images), self.real)
+        loss_d_real = loss(self.play_d(images), real)
         loss_d_real.backward()
-        loss_d_fake = loss(self.play_d(fakes.detach()), self.fake)
+        loss_d_fake = loss(self.play_d(fakes.detach()), fake)
         loss_d_fake.backward()
         self.optimizer_d.step()
+        return loss_d_real.detach(), loss_d_fake.detach()
+
+    def update_g(self, fakes, wanted):
+        """fakes: with the graph of G's forward. -> loss"""
         self.D.requires_grad_(False)
         self.optimizer_g.zero_grad(set_to_none=True)
-        loss_g = loss(self.play_d(fakes), self.real)
+        loss_g = loss(self.play_d(fakes), wanted)
         loss_g.backward()
         self.D.requires_grad_(True)
         self.optimizer_g.step()
-        return loss_d_real.detach(), loss_d_fake.detach(), loss_g.detach()
-
-    def losses(self, steps):
-        return [[float(loss) for loss in self.play(self.tensor(z))] for z in self.nets.noise(steps)]
-
-    def tensor(self, z):
-        return torch.from_numpy(z).to(self.device)
-
-    def run(self, times):
-        for _ in range(times):
-            self.play(self.draw_z())
-        self.wait()
-
-    def pixels(self, z):
-        pictures = self.play_g(z).add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-        return pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-    def probes(self):
-        with self.sampling():
-            return turn(self.pixels(self.tensor(self.nets.noise(1)[0]))).ravel()[:: nets.PROBE].tolist()
-
-    def sample(self, times):
-        with self.sampling():
-            for _ in range(times):
-                self.pixels(self.draw_z())
+        return loss_g.detach()
 
     @contextmanager
     def sampling(self):
@@ -162,3 +144,52 @@ class Step:
 
     def versions(self):
         return versions("torch") | {"torch threads": torch.get_num_threads()}
+
+
+class Step(Players):
+    def __init__(self, preset, batch, width, image, device, channels_last, compiled=False):
+        if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            raise Missing("no C++ compiler here, which torch.compile needs: install g++")
+        if device == "cuda":
+            if not torch.cuda.is_available():
+                raise Missing("this PyTorch sees no GPU")
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.conv.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "ieee"
+        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
+        adam = dict(lr=nets.RATE, betas=(nets.BETA1, 0.999))
+        super().__init__(self.nets.G, self.nets.D, adam, adam, device, channels_last, compiled)
+        self.nets.G = self.nets.D = None  # their memory is not PyTorch's
+        self.batch_of_images = self.images(turn(self.nets.images()))
+        self.real, self.fake = self.targets(batch), self.targets(batch, 0.0)
+
+    def play(self, z):
+        fakes = self.play_g(z)
+        losses = self.update_d(self.batch_of_images, fakes, self.real, self.fake)
+        return *losses, self.update_g(fakes, self.real)
+
+    def losses(self, steps):
+        return [[float(each) for each in self.play(self.tensor(z))] for z in self.nets.noise(steps)]
+
+    def tensor(self, z):
+        return torch.from_numpy(z).to(self.device)
+
+    def draw(self):
+        return self.draw_z(self.nets.batch, self.nets.z)
+
+    def run(self, times):
+        for _ in range(times):
+            self.play(self.draw())
+        self.wait()
+
+    def pixels(self, z):
+        pictures = self.play_g(z).add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def probes(self):
+        with self.sampling():
+            return turn(self.pixels(self.tensor(self.nets.noise(1)[0]))).ravel()[:: nets.PROBE].tolist()
+
+    def sample(self, times):
+        with self.sampling():
+            for _ in range(times):
+                self.pixels(self.draw())
