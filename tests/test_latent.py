@@ -132,14 +132,6 @@ def test_the_width_of_strokes():
     assert groups.stroke_width(np.zeros((2, 8, 8, 3), np.uint8)).tolist() == [0, 0]
 
 
-def test_nearest_is_what_loops_find():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 256, (600, 3, 4, 1), np.uint8), rng.integers(0, 256, (40, 3, 4, 1), np.uint8)
-    squared, found = groups.nearest(a, b, 5)
-    wanted = np.square(a[:, None] / 255 - b[None] / 255).sum(axis=(2, 3, 4))
-    assert np.array_equal(found, wanted.argsort(axis=1)[:, :5])
-    np.testing.assert_allclose(squared, np.sort(wanted, axis=1)[:, :5], atol=1e-5)
-
 
 @pytest.mark.parametrize("classes", (0, 10))
 def test_thick_and_thin_are_chosen_by_width(classes, monkeypatch):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
+from minigan.evaluation.neighbours import nearest
 from minigan.latent.opened import Floats, draw_z, paint
 from minigan.training import Game
 
@@ -28,7 +29,6 @@ REAL = 10_000  # training images to compare them with
 VOTES = 10  # nearest training images that must agree on a class
 EACH = 3  # z in a group, as in the paper
 EXTREME = 0.1  # thick and thin: the tenth of a class with the widest strokes, and with the narrowest
-TILE = 512  # samples that are compared at a time
 
 
 def stroke_width(pictures: NDArray[np.uint8]) -> Floats:
@@ -38,23 +38,6 @@ def stroke_width(pictures: NDArray[np.uint8]) -> Floats:
     area, outline = light.sum(axis=(1, 2)), np.hypot(down, right).sum(axis=(1, 2))
     width: Floats = 2 * area / np.maximum(outline, 1e-12)
     return width
-
-
-def nearest(pictures: NDArray[np.uint8], images: NDArray[np.uint8], count: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Pictures (n, h, w, c), images (m, h, w, c), m >= count -> the nearest images of each picture, nearest first (n, count):
-
-    squared distances, of pixels from 0 to 1, and numbers. |a - b|² = |a|² - 2·a·b + |b|², where all a·b are one matrix product.
-    """
-    b = images.reshape(len(images), -1).astype(np.float32) / 255
-    squared, found = [], []
-    for start in range(0, len(pictures), TILE):
-        a = pictures[start : start + TILE].reshape(-1, b.shape[1]).astype(np.float32) / 255
-        distances = np.square(a).sum(axis=1)[:, None] - 2 * a @ b.T + np.square(b).sum(axis=1)
-        near = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        order = np.take_along_axis(near, np.take_along_axis(distances, near, axis=1).argsort(axis=1), axis=1)
-        squared.append(np.take_along_axis(distances, order, axis=1).astype(np.float64))
-        found.append(order)
-    return np.concatenate(squared), np.concatenate(found)
 
 
 @dataclass(frozen=True)
