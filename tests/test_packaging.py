@@ -20,8 +20,8 @@ SOURCES = sorted((ROOT / "minigan").rglob("*.py"))
 
 
 def seconds(code):
-    """-> least seconds of a few fresh processes, import of the interpreter's own things left out"""
-    timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
+    """-> least CPU seconds of a few fresh processes, import of the interpreter's own things left out"""
+    timed = f"import time; start = time.process_time(); {code}; print(time.process_time() - start)"
     return min(float(subprocess.run([sys.executable, "-c", timed], capture_output=True, check=True).stdout) for _ in range(7))
 
 
