@@ -46,7 +46,7 @@ def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
-        raise ConfigError(f"plots need matplotlib ({error}): pip install 'minigan[plots]'") from error
+        raise ConfigError(f"plots need matplotlib ({error}): pip install matplotlib") from error
     with warnings.catch_warnings(), matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
         warnings.simplefilter("ignore")  # a letter that the font lacks, in the name of a folder
 

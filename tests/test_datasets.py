@@ -386,7 +386,7 @@ def test_svhn_that_cannot_be_had(tmp_path, monkeypatch):
 def test_svhn_without_scipy(tmp_path, monkeypatch):
     for name in ("scipy", "scipy.io"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert refusal("svhn", tmp_path, **SHAPE32) == "SVHN is a MATLAB file, which scipy reads: pip install 'minigan[svhn]'"
+    assert refusal("svhn", tmp_path, **SHAPE32) == "SVHN is a MATLAB file, which scipy reads: pip install scipy"
 
 
 # -- CelebA -------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def load_svhn(data_dir: str | Path | None = None, *, progress: bool = True) -> t
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise DataError("SVHN is a MATLAB file, which scipy reads: pip install 'minigan[svhn]'") from error
+        raise DataError("SVHN is a MATLAB file, which scipy reads: pip install scipy") from error
 
     path = search(data_dir, BELOW, lambda place: place / TRAIN.name if (place / TRAIN.name).exists() else None)
     if path is None:
