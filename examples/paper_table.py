@@ -170,6 +170,7 @@ def draw(table, path):
             numbers = sorted(errors)
             left.plot(numbers, [errors[n] for n in numbers], line, color=color, label=label, markersize=4)
         left.set(xscale="log", xlabel="samples", title="1-NN test error, %")
+        left.xaxis.set_major_formatter(lambda n, _: f"{n / 1e6:g} M" if n >= 1e6 else f"{n / 1e3:g} k")
         left.legend()
         right.plot(*zip(*((row["minutes"], row["error"]) for row in table.after_epoch), strict=True), "o-", color=BLUE, markersize=4)
         right.set(xlabel="minutes of training", title="the same, of 10,000 samples")
