@@ -8,7 +8,6 @@ Leaves in DIR (default runs/paper-table) the run, table.json, and table.png wher
 on where it stopped; a larger --samples or --minutes goes on, too.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -18,15 +17,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
 
-from minigan.checkpoint import load_arrays, load_network, save_arrays, write_atomically
+from minigan.checkpoint import load_arrays, save_arrays, write_atomically
 from minigan.checks import expect_size
+from minigan.cli import Parser
 from minigan.data.mnist import load_mnist
 from minigan.errors import ConfigError, MiniganError, RunError
 from minigan.evaluation.transfer import Transfer
 from minigan.plots import BLUE, GREEN, INK, RED, drawing, png
 from minigan.progress import Interrupted
 from minigan.run import Run
-from minigan.training import Game, train
+from minigan.training import open_game, train
 
 PRESET = "radford-mnist-conditional"
 AFTER_EPOCH = 10_000  # samples whose error is measured then
@@ -54,13 +54,6 @@ class Table:
         """Write it."""
         record = {"seconds": self.seconds, "after_epoch": self.after_epoch, "samples": self.samples, "real": self.real}
         write_atomically(self.file, (json.dumps(record, indent=1) + "\n").encode())
-
-
-def trained_game(run):
-    """-> Game with the generator that the run has saved last."""
-    game = Game(run.load_config()[0])
-    load_network(game.G, load_arrays(run.generator_file), run.generator_file)
-    return game
 
 
 def labelled_samples(game, n, seed, start=0):
@@ -91,7 +84,7 @@ def train_on(options, run, table, images, labels):
             table.seconds += monotonic() - start
             table.save()
         transfer = Transfer(images, labels)
-        for chunk in labelled_samples(trained_game(run), AFTER_EPOCH, seed=0):
+        for chunk in labelled_samples(open_game(run, backend=options.backend or "numpy")[0], AFTER_EPOCH, seed=0):
             transfer.add(*chunk)
         row = {"epoch": epoch, "minutes": round(table.seconds / 60, 2), "error": percent(transfer)}
         print("epoch {epoch}, {minutes:.1f} minutes of training: error {error:.2f}% with 10,000 samples".format(**row), flush=True)
@@ -117,7 +110,8 @@ def measure(options, run, table, images, labels):
     transfer = Transfer(images, labels)
     if table.state_file.exists():
         transfer.load_state(load_arrays(table.state_file))
-    for number, (samples, told) in enumerate(labelled_samples(trained_game(run), options.samples, 0, start=transfer.count), 1):
+    game, _ = open_game(run, backend=options.backend or "numpy")
+    for number, (samples, told) in enumerate(labelled_samples(game, options.samples, seed=0, start=transfer.count), 1):
         first, last = transfer.count, transfer.count + len(samples)
         rows = [n for n in MILESTONES if first < n < last] + [last]
         for start, stop in zip([first, *rows], rows, strict=False):
@@ -182,7 +176,7 @@ def draw(table, path):
 
 def paper_table(arguments):
     """The whole program."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="paper_table.py", description=__doc__.split("\n\n")[0])
     parser.add_argument("--samples", type=int, default=50_000, help="that teach the classifier (default 50000; the paper: up to 10000000)")
     parser.add_argument("--minutes", type=float, default=60.0, help="of training, at least one epoch (default 60)")
     parser.add_argument("--width", type=int, help="channels of the feature maps next to the image (default the paper's 64)")

@@ -147,14 +147,12 @@ def say(line: str) -> None:
 
 def sample(arguments: Namespace) -> None:
     """The command `sample`: pictures of a run's generator, as a grid or as an array."""
-    from dataclasses import replace
-
     import numpy as np
 
-    from minigan.checkpoint import load_arrays, load_network, write_atomically
+    from minigan.checkpoint import write_atomically
     from minigan.images import grid, save_png
     from minigan.run import Run
-    from minigan.training import Game
+    from minigan.training import open_game
 
     out = Path(os.path.expanduser(arguments.out))
     if out.suffix not in (".png", ".npy"):
@@ -162,10 +160,7 @@ def sample(arguments: Namespace) -> None:
     expect_size("--n", arguments.n, most=10**9)
     expect_size("--seed", arguments.seed, least=0, most=2**63)
     run = Run(arguments.run)
-    config, _ = run.load_config()
-    game = Game(replace(config, backend="numpy", threads=None))  # a picture more or less needs no GPU
-    generator_file = run.best_generator_file if arguments.best else run.generator_file
-    load_network(game.G, load_arrays(generator_file), generator_file)
+    game, _ = open_game(run, arguments.best)
     pictures = game.sample(arguments.n, game.stream("sample", seed=arguments.seed), arguments.label)
     if out.suffix == ".png":
         save_png(out, grid(pictures))
@@ -196,28 +191,21 @@ def judge(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> None:
     """The command `evaluate`: the table of figures, evaluation.json, nearest.png."""
     import json
-    from dataclasses import replace
 
     import numpy as np
 
-    from minigan.checkpoint import load_arrays, load_network, write_atomically
-    from minigan.errors import DataError
+    from minigan.checkpoint import write_atomically
     from minigan.evaluation import cannot_be_judged, evaluate, expect_n, get_judge, split
     from minigan.images import save_png
     from minigan.run import Run
-    from minigan.training import Game, load_data
+    from minigan.training import open_game, open_images
 
     run, which = Run(arguments.run), "-best" if arguments.best else ""
     out = Path(os.path.expanduser(arguments.out or run.folder / f"evaluation{which}.json"))
     if out.suffix != ".json":
         raise ConfigError(f"--out must end in .json, got {arguments.out!r}")
-    config, about = run.load_config()
-    game = Game(replace(config, backend="numpy", threads=None))
-    generator_file = run.best_generator_file if arguments.best else run.generator_file
-    load_network(game.G, load_arrays(generator_file), generator_file)
-    data = load_data(config, game.preset, arguments.data_dir, say)
-    if about.get("data") not in (None, data.fingerprint):
-        raise DataError(f"the images of {data.name} are not those that the run was trained on: put them back as they were")
+    game, about = open_game(run, arguments.best)
+    config, data = game.config, open_images(game, about, arguments.data_dir, say)
     real = split(data, arguments.data_dir, config.fit)
     n = expect_n(arguments.n, real)
     if reason := cannot_be_judged(real):
@@ -227,7 +215,7 @@ def evaluate(arguments: Namespace) -> None:
         the_judge = get_judge(data, real, arguments.data_dir, config.fit, game.backend, say=say)
     pictures = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
     labels = np.arange(n) % game.preset.classes if game.preset.classes else None
-    say(f"comparing {n:,} samples of {generator_file}; the nearest of {len(real.train):,} training images takes longest")
+    say(f"comparing {n:,} samples of {run.folder}; the nearest of {len(real.train):,} training images takes longest")
     evaluation = evaluate(pictures, real, the_judge, labels, config.flip)
     for line in evaluation.table():
         say(line)

@@ -19,6 +19,7 @@ The mean over the batch puts a 1/n before it, here and nowhere else.
 
 from functools import cache
 from numbers import Real
+from typing import Any
 
 from minigan.backends import Array, Backend, get_backend
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
@@ -42,14 +43,8 @@ def bce_with_logits(
         target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:
             raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
-    elif not backend.is_array(target):
-        raise ArrayTypeError(f"bce_with_logits: expected target as a number or an array of logits' kind, got {type(target).__name__}")
-    elif tuple(target.shape) != tuple(logits.shape):
-        raise ShapeError(f"bce_with_logits: expected target of logits' shape {tuple(logits.shape)}, got {tuple(target.shape)}")
-    elif target.dtype != logits.dtype:
-        raise ArrayTypeError(
-            f"bce_with_logits: expected target of dtype {logits.dtype}, got {target.dtype}: call backend.asarray(target) first"
-        )
+    else:
+        expect_as_logits("bce_with_logits", "target", target, logits, backend, kind="a number or an array")
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
     exp = backend.scratch("bce exp", logits.shape)
     loss = backend.scratch("bce loss", logits.shape)
@@ -91,3 +86,13 @@ def backend_of(array: Array, who: str) -> Backend:
 def shared_backend(name: str, dtype: str) -> Backend:
     """-> one backend for all calls that bring none: it has nothing but scratch memory to share."""
     return get_backend(name, dtype=dtype)
+
+
+def expect_as_logits(who: str, name: str, value: Any, logits: Array, backend: Backend, kind: str = "an array") -> None:
+    """Raises ArrayTypeError, ShapeError unless a value is an array with the logits' shape and dtype, on their device."""
+    if not backend.is_array(value):
+        raise ArrayTypeError(f"{who}: expected {name} as {kind} of logits' kind, got {type(value).__name__}")
+    if tuple(value.shape) != tuple(logits.shape):
+        raise ShapeError(f"{who}: expected {name} of logits' shape {tuple(logits.shape)}, got {tuple(value.shape)}")
+    if value.dtype != logits.dtype:
+        raise ArrayTypeError(f"{who}: expected {name} of dtype {logits.dtype}, got {value.dtype}: call backend.asarray({name}) first")

@@ -23,8 +23,8 @@ The mean over the batch puts a 1/n before it, here and nowhere else.
 """
 
 from minigan.backends import Array, Backend
-from minigan.errors import ArrayTypeError, ShapeError
-from minigan.losses import backend_of
+from minigan.errors import ShapeError
+from minigan.losses import backend_of, expect_as_logits
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | None = None) -> tuple[Array, Array]:
@@ -39,15 +39,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | No
     xp = backend.xp
     if logits.ndim != 2 or logits.size == 0:
         raise ShapeError(f"softmax_cross_entropy: expected logits (n, classes), got {tuple(logits.shape)}")
-    if not backend.is_array(labels):
-        raise ArrayTypeError(f"softmax_cross_entropy: expected labels as an array of logits' kind, got {type(labels).__name__}")
-    if tuple(labels.shape) != tuple(logits.shape):
-        shapes = f"{tuple(logits.shape)}, one-hot, got {tuple(labels.shape)}"
-        raise ShapeError(f"softmax_cross_entropy: expected labels of logits' shape {shapes}")
-    if labels.dtype != logits.dtype:
-        raise ArrayTypeError(
-            f"softmax_cross_entropy: expected labels of dtype {logits.dtype}, got {labels.dtype}: call backend.asarray(labels) first"
-        )
+    expect_as_logits("softmax_cross_entropy", "labels", labels, logits, backend)
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
     shifted = backend.scratch("softmax shifted", logits.shape)
     row = backend.scratch("softmax row", (len(logits), 1))

@@ -4,6 +4,7 @@ The random numbers of a run come from its seed by separate streams, so that none
 depends on how often another was asked.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ from minigan import optimizers
 from minigan.alarms import Alarms
 from minigan.astray import find_astray
 from minigan.backends import Array, get_backend
-from minigan.checkpoint import Sections, load_network, network_state
+from minigan.checkpoint import Sections, load_arrays, load_network, network_state
 from minigan.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
 from minigan.errors import ConfigError, DataError, MiniganError, RunError
@@ -253,6 +254,33 @@ def go_on(
         about["resumed"] = [*about.get("resumed", []), {"step": step, "versions": versions(game.backend)}]
         run.save_config(config, about)
     return step
+
+
+def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Game, dict[str, Any]]:
+    """-> Game with G as the run has saved it, last or at its best; what config.json says besides. Raises RunError."""
+    config, about = run.load_config()
+    game = Game(replace(config, backend=backend, threads=None))
+    file = run.best_generator_file if best else run.generator_file
+    load_network(game.G, load_arrays(file), file)
+    return game, about
+
+
+def open_images(game: Game, about: dict[str, Any], data_dir: str | None, say: Callable[[str], object]) -> Dataset:
+    """-> the images that a run was trained on. Raises DataError where they are others now.
+
+    about     what config.json says besides
+    data_dir  where they are, or None: where they were
+    """
+    config = game.config
+    if config.dataset == "folder" and data_dir is not None:
+        config, data_dir = replace(config, images=os.path.abspath(os.path.expanduser(data_dir))), None
+    data = load_data(config, game.preset, data_dir, say)
+    if about.get("data") != data.fingerprint:
+        raise DataError(
+            f"the images of {data.name} are not those that the run was trained on ({about.get('data')} then, {data.fingerprint} now): "
+            "say where those are with --data-dir"
+        )
+    return data
 
 
 def load_data(config: Config, preset: Preset, data_dir: str | None, say: Callable[[str], object]) -> Dataset:

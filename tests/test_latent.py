@@ -21,7 +21,7 @@ from minigan.latent.features import cut, last_map, strongest, window
 from minigan.latent.guided import guided, guided_gradient
 from minigan.latent.layerwise import activations, backward_from, forward_to, hold_statistics
 from minigan.latent.maps import filters, map_picture, stages
-from minigan.latent.opened import draw_z, hold_discriminator, open_discriminator, open_game, paint, untrained
+from minigan.latent.opened import draw_z, hold_discriminator, open_discriminator, open_still, paint, untrained
 from minigan.latent.page import below, beside, cells, picture, words
 from minigan.latent.walks import linear, ring, spherical
 from tests.pictures import dataset, noise
@@ -164,7 +164,7 @@ def test_pairs_are_those_whose_z_are_nearest():
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_picture_depends_on_its_z_alone(name, runs):
-    game, _ = open_game(str(runs[name]))
+    game, _ = open_still(str(runs[name]))
     classes = max(game.preset.classes, 1)
     z, numbers = draw_z(game, 47, 3), np.arange(47) % classes
     pictures = paint(game, z, numbers)
@@ -178,12 +178,12 @@ def test_a_picture_depends_on_its_z_alone(name, runs):
 
 def test_they_are_the_pictures_of_the_command_sample(runs, tmp_path):
     assert look("sample", runs["plain"], "--n", 30, "--seed", 4, "--out", tmp_path / "a.npy") == 0
-    game, _ = open_game(str(runs["plain"]))
+    game, _ = open_still(str(runs["plain"]))
     assert np.array_equal(np.load(tmp_path / "a.npy"), paint(game, draw_z(game, 30, 4)))
 
 
 def test_a_generator_that_samples_by_batches_is_held_at_the_first_batch_of_its_grids(runs):
-    game, _ = open_game(str(runs["conditional"]))
+    game, _ = open_still(str(runs["conditional"]))
     by_batches = minigan.training.Game(game.config)
     load_network(by_batches.G, load_arrays(runs["conditional"] / "generator.npz"), "generator.npz")
     wanted = by_batches.sample(20, by_batches.stream("fixed z"))
@@ -274,7 +274,7 @@ def test_guided_backpropagation_of_convolutions_by_pytorch():
 
 @pytest.mark.parametrize("name", ("plain", "conditional", "linear"))
 def test_the_ordinary_backward_stays_bit_for_bit(name, runs):
-    game, _ = open_game(str(runs[name]))
+    game, _ = open_still(str(runs[name]))
     open_discriminator(game, str(runs[name]), print)
     D, rng = game.D, np.random.default_rng(0)
     x = rng.standard_normal((8, *D.in_shape)).astype(np.float32)
@@ -328,7 +328,7 @@ def test_a_cut_reaches_out_of_the_image():
 
 
 def test_the_strongest_answers_are_found(runs):
-    game, _ = open_game(str(runs["conditional"]))
+    game, _ = open_still(str(runs["conditional"]))
     data = minigan.training.load_dataset("mnist")
     hold_discriminator(game, game.D, data)
     numbers = np.arange(3, 50, 2)
@@ -343,7 +343,7 @@ def test_the_strongest_answers_are_found(runs):
 
 
 def test_layers_are_found_where_they_should_be(runs):
-    games = {name: open_game(str(folder))[0] for name, folder in runs.items()}
+    games = {name: open_still(str(folder))[0] for name, folder in runs.items()}
     assert {name: game.D.layers[last_map(game.D)].describe() for name, game in games.items()} == {
         "conditional": "LeakyReLU 0.2", "plain": "LeakyReLU 0.2", "colour": "LeakyReLU 0.2", "linear": "LeakyReLU 0.01",
         "dropout": "LeakyReLU 0.3",
@@ -357,14 +357,14 @@ def test_layers_are_found_where_they_should_be(runs):
 
 
 def test_the_net_before_training_is_the_one_that_the_run_began_with(runs):
-    game, _ = open_game(str(runs["plain"]))
+    game, _ = open_still(str(runs["plain"]))
     began = minigan.training.Game(game.config)  # its D has not been loaded
     assert np.array_equal(untrained(game).ready().flat_params, began.D.ready().flat_params)
 
 
 def test_filters_are_the_weights_by_which_an_image_is_read(runs):
     for name, folder in runs.items():
-        game, _ = open_game(str(folder))
+        game, _ = open_still(str(folder))
         h, w, c = game.D.in_shape
         W = filters(game.D)
         assert W.shape[3] == c and (W.shape[1:3] == (h, w) if name == "linear" else W.shape[1] <= 5)
@@ -417,7 +417,7 @@ def test_the_page_of_a_walk(name, runs):
     shown = [[bottom[i * 59 : i * 59 + side, j * 59 : j * 59 + side] for j in range(9)] for i in range(rows)]
     assert all(np.array_equal(shown[i][8], shown[(i + 1) % rows][0]) for i in range(rows))
     assert not np.array_equal(shown[0][0], shown[1][0])
-    game, _ = open_game(str(runs[name]))
+    game, _ = open_still(str(runs[name]))
     drawn = paint(game, draw_z(game, rows, 2), 3 if name == "conditional" else 0)
     assert all(np.array_equal(shown[i][0], drawn[i].repeat(2, 0).repeat(2, 1)) for i in range(rows))
 
@@ -506,7 +506,7 @@ def test_runs_that_lack_something(runs, tmp_path, monkeypatch, capsys):
     shutil.rmtree(broken / "checkpoints")
     assert "has none that can be used: wait" in refused("features", broken).err
     assert look("interpolate", broken) == 0  # G is all that it needs
-    game, _ = open_game(str(broken))
+    game, _ = open_still(str(broken))
     game.G.ready().flat_params[:] = np.nan
     save_arrays(broken / "generator.npz", network_state(game.G))
     capsys.readouterr()

@@ -73,13 +73,13 @@ def look(arguments: Arguments, say: Say) -> None:
 def interpolate(arguments: Arguments, out: Path, say: Say) -> None:
     """A ring of random z, and the pictures between them."""
     from minigan.animation import encode
-    from minigan.latent.opened import open_game
+    from minigan.latent.opened import open_still
     from minigan.latent.page import save_page
     from minigan.latent.walks import PATH_OF, PATHS, animate_walk, draw_walk
 
     if arguments.path not in (None, *PATHS):
         raise ConfigError(f"--path must be {' or '.join(PATHS)}, got {arguments.path!r}")
-    game, _ = open_game(arguments.run)
+    game, _ = open_still(arguments.run)
     game.expect_label(arguments.label)
     path = arguments.path or PATH_OF[game.config.z]
     if out.suffix.lower() not in MOVING:
@@ -95,11 +95,12 @@ def arithmetic(arguments: Arguments, out: Path, say: Say) -> None:
     """Groups of samples, chosen by the width of their strokes or by hand, and their sum."""
     from minigan.latent.arithmetic import draw_arithmetic, draw_candidates
     from minigan.latent.groups import DRAWN, choose, picked
-    from minigan.latent.opened import open_game, open_images
+    from minigan.latent.opened import open_still
     from minigan.latent.page import save_page
+    from minigan.training import open_images
 
     groups = picked(arguments.pick) if arguments.pick else None
-    game, about = open_game(arguments.run)
+    game, about = open_still(arguments.run)
     if arguments.pick == []:
         save_page(out, draw_candidates(game, arguments.seed))
         say(f"{out}: choose three groups, as: minigan arithmetic {arguments.run} --seed {arguments.seed} --pick {EXAMPLE}")
@@ -116,10 +117,10 @@ def arithmetic(arguments: Arguments, out: Path, say: Say) -> None:
 def filters(arguments: Arguments, out: Path, say: Say) -> None:
     """The weights of D's first layer."""
     from minigan.latent.maps import draw_filters
-    from minigan.latent.opened import open_discriminator, open_game
+    from minigan.latent.opened import open_discriminator, open_still
     from minigan.latent.page import save_page
 
-    game, _ = open_game(arguments.run)
+    game, _ = open_still(arguments.run)
     open_discriminator(game, arguments.run, say)
     save_page(out, draw_filters(game))
     say(f"{out}: D's first layer")
@@ -129,10 +130,11 @@ def activations(arguments: Arguments, out: Path, say: Say) -> None:
     """The maps of one layer, or of all, for one image."""
     from minigan.latent.layerwise import find_layer
     from minigan.latent.maps import draw_layer, draw_stages
-    from minigan.latent.opened import draw_z, hold_discriminator, open_discriminator, open_game, open_images, paint, real
+    from minigan.latent.opened import draw_z, hold_discriminator, open_discriminator, open_still, paint, real
     from minigan.latent.page import save_page
+    from minigan.training import open_images
 
-    game, about = open_game(arguments.run)
+    game, about = open_still(arguments.run)
     net, index = (game.nets[arguments.layer], None) if arguments.layer in game.nets else find_layer(game.nets, arguments.layer)
     if net is game.G:
         number, classes = expect_size("--image", arguments.image, 0, 9999), max(game.preset.classes, 1)
@@ -158,10 +160,11 @@ def features(arguments: Arguments, out: Path, say: Say) -> None:
     """What excites the units of a layer of D."""
     from minigan.latent.features import IMAGES, draw_features, last_map
     from minigan.latent.layerwise import find_layer
-    from minigan.latent.opened import open_discriminator, open_game, open_images
+    from minigan.latent.opened import open_discriminator, open_still
     from minigan.latent.page import save_page
+    from minigan.training import open_images
 
-    game, about = open_game(arguments.run)
+    game, about = open_still(arguments.run)
     index = last_map(game.D) if arguments.layer is None else find_layer({"D": game.D}, arguments.layer)[1]
     open_discriminator(game, arguments.run, say)
     data = open_images(game, about, arguments.data_dir, say)

@@ -1,8 +1,6 @@
 """A run opened to look inside: its nets as they were last saved, z and pictures by z, and the images that it learnt from."""
 
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,27 +8,26 @@ from numpy.typing import NDArray
 
 from minigan.checkpoint import load_arrays, load_network, unpack
 from minigan.data import Dataset, to_floats
-from minigan.errors import DataError, RunError
+from minigan.errors import RunError
 from minigan.latent.layerwise import hold_statistics
 from minigan.layers import BatchNorm, Sequential
 from minigan.layers.base import Array
 from minigan.run import Run
-from minigan.training import Game, load_data
+from minigan.training import Game, open_game
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], object]
 
 
-def open_game(folder: str) -> tuple[Game, dict[str, Any]]:
+def open_still(folder: str) -> tuple[Game, dict[str, Any]]:
     """-> Game of the run, its G as last saved and a function of z alone; what config.json says besides. Raises RunError."""
     run = Run(folder)
-    config, about = run.load_config()
+    run.load_config()
     if not run.generator_file.exists():
         raise RunError(f"{run.folder} has no generator.npz yet: wait until the run has saved its nets")
-    game = Game(replace(config, backend="numpy", threads=None))  # a few pictures need no GPU
-    load_network(game.G, load_arrays(run.generator_file), run.generator_file)
+    game, about = open_game(run)
     if any(isinstance(layer, BatchNorm) and layer.sampling == "batch" for layer in game.G.layers):
-        n = config.batch_size
+        n = game.config.batch_size
         z = game.draw_z(n, game.stream("fixed z"))
         hold_statistics(game.G, z, game.labels(np.arange(n) % max(game.preset.classes, 1)))  # as in a batch: all classes in turn
     return game, about
@@ -45,24 +42,6 @@ def open_discriminator(game: Game, folder: str, say: Say) -> None:
         except RunError as error:
             say(f"passing over a checkpoint: {error}")
     raise RunError(f"D is in the checkpoints alone, and {run.checkpoints} has none that can be used: wait until the run has saved one")
-
-
-def open_images(game: Game, about: dict[str, Any], data_dir: str | None, say: Say) -> Dataset:
-    """-> the images that the run was trained on. Raises DataError where they are others now.
-
-    about     what config.json says besides
-    data_dir  where they are, or None: where they were
-    """
-    config = game.config
-    if config.dataset == "folder" and data_dir is not None:
-        config, data_dir = replace(config, images=os.path.abspath(os.path.expanduser(data_dir))), None
-    data = load_data(config, game.preset, data_dir, say)
-    if about.get("data") != data.fingerprint:
-        raise DataError(
-            f"the images of {data.name} are not those that the run was trained on ({about.get('data')} then, {data.fingerprint} now): "
-            "say where those are with --data-dir"
-        )
-    return data
 
 
 def draw_z(game: Game, n: int, seed: int) -> Floats:
