@@ -1,6 +1,28 @@
 """Files with something wrong in them, and the long forms of tests that need many."""
 
+import sys
+from contextlib import contextmanager
+
 import pytest
+
+MOST = 512 * 2**20  # bytes that a damaged file may take
+
+
+@contextmanager
+def little_memory():
+    """Fails where the process grows by more than MOST, however briefly. (Windows does not tell.)"""
+    before = largest()
+    yield
+    assert largest() - before < MOST
+
+
+def largest():
+    """-> bytes that were resident at most so far"""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def long_form(option):
