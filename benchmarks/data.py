@@ -24,9 +24,10 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import machine, results
+from benchmarks.command import command
 from benchmarks.race import BenchmarkError
 from minigan.cli import Parser
-from minigan.errors import ConfigError, DataError, MiniganError
+from minigan.errors import ConfigError, DataError
 
 PRESETS = ("mnist", "shibuya-32")
 ROUNDS, SECONDS = 5, 2.0  # of steps with draws and without, in turns of so many seconds
@@ -150,16 +151,11 @@ def measure(options, say):
     return record
 
 
-def main(argv=None):
-    """-> exit code: 0; 2 for a mistake that the user can mend."""
-    try:
-        options = parse(argv)
-        record = measure(options, say=lambda line: print(line, flush=True))
-        results.add(options.json, record)
-    except (MiniganError, BenchmarkError) as error:
-        print(f"data.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+@command
+def main(argv):
+    options = parse(argv)
+    record = measure(options, say=lambda line: print(line, flush=True))
+    results.add(options.json, record)
 
 
 if __name__ == "__main__":

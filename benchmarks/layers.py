@@ -13,12 +13,13 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import machine, nets, results
+from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from benchmarks.rungs import RUNGS, passes
 from minigan import get_backend
 from minigan.cli import Parser
 from minigan.costs import forward_flops
-from minigan.errors import ConfigError, MiniganError
+from minigan.errors import ConfigError
 from minigan.presets import get_preset
 
 AGREE = 1e-4  # relative to the definition's largest value, in float32
@@ -115,18 +116,10 @@ def line(row):
     return f"  {row['pass']:8}{cells}{rate}"
 
 
-def main(argv=None):
-    """-> exit code: 0; 2 for a mistake that the user can mend, or versions that disagree."""
-    try:
-        options = parse(argv)
-        results.add(options.json, measure(options, say=lambda text: print(text, flush=True)))
-    except MiniganError as error:
-        print(f"layers.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("layers.py: stopped", file=sys.stderr)
-        return 130
-    return 0
+@command
+def main(argv):
+    options = parse(argv)
+    results.add(options.json, measure(options, say=lambda text: print(text, flush=True)))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 import numpy as np
 
 from benchmarks import bands, contenders, machine, race, results, step
+from benchmarks.command import command
 from benchmarks.contenders import lesson
 from benchmarks.race import BenchmarkError, Team
 from benchmarks.scaling import expect_plot
 from minigan import get_backend
 from minigan.cli import Parser
 from minigan.config import new_config
-from minigan.errors import ConfigError, MiniganError
+from minigan.errors import ConfigError
 from minigan.evaluation import frechet_distance, get_judge, moments, split
 from minigan.evaluation.real import LEAST
 from minigan.presets import get_preset
@@ -273,22 +274,14 @@ def plot(record, path):
         made.savefig(path)
 
 
-def main(argv=None):
-    """-> exit code: 0; 2 for a mistake that the user can mend, or contenders that disagree."""
-    try:
-        options = parse(argv)
-        drawn = expect_plot(options.plot)
-        record = measure(options, say=lambda line: print(line, flush=True))
-        print("\n".join(table(record)))
-        if drawn:
-            plot(record, options.plot)
-    except MiniganError as error:
-        print(f"quality.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("quality.py: stopped", file=sys.stderr)
-        return 130
-    return 0
+@command
+def main(argv):
+    options = parse(argv)
+    drawn = expect_plot(options.plot)
+    record = measure(options, say=lambda line: print(line, flush=True))
+    print("\n".join(table(record)))
+    if drawn:
+        plot(record, options.plot)
 
 
 if __name__ == "__main__":

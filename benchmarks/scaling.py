@@ -17,9 +17,10 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import contenders, machine, nets, results
+from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team
 from minigan.cli import Parser
-from minigan.errors import ConfigError, MiniganError
+from minigan.errors import ConfigError
 
 AXES = {  # what changes -> its values; a batch of one image has no statistics for BatchNorm
     "batch": (2, 4, 8, 16, 32, 64, 128, 256, 512),
@@ -147,22 +148,14 @@ def expect_plot(path):
     return True
 
 
-def main(argv=None):
-    """-> exit code: 0; 2 for a mistake that the user can mend."""
-    try:
-        options = parse(argv)
-        drawn = expect_plot(options.plot)
-        record = measure(options, say=lambda line: print(line, flush=True))
-        results.add(options.json, record)
-        if drawn:
-            plot(record, options.plot)
-    except MiniganError as error:
-        print(f"scaling.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("scaling.py: stopped", file=sys.stderr)
-        return 130
-    return 0
+@command
+def main(argv):
+    options = parse(argv)
+    drawn = expect_plot(options.plot)
+    record = measure(options, say=lambda line: print(line, flush=True))
+    results.add(options.json, record)
+    if drawn:
+        plot(record, options.plot)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import contenders, gemm, machine, nets, results
+from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from minigan import get_backend
 from minigan.cli import Parser
 from minigan.costs import net_flops, step_flops
-from minigan.errors import ConfigError, MiniganError
+from minigan.errors import ConfigError
 from minigan.presets import get_preset
 
 STEPS = 3  # whose losses are compared before the clock starts
@@ -147,20 +148,12 @@ def table(record):
             yield f"{row['name']}: " + ", ".join(f"{name} {value}" for name, value in row["versions"].items())
 
 
-def main(argv=None):
-    """-> exit code: 0; 2 for a mistake that the user can mend, or contenders that disagree."""
-    try:
-        options = parse(argv)
-        record = measure(options, say=lambda line: print(line, flush=True))
-        print("\n".join(table(record)))
-        results.add(options.json, record)
-    except MiniganError as error:
-        print(f"step.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("step.py: stopped", file=sys.stderr)
-        return 130
-    return 0
+@command
+def main(argv):
+    options = parse(argv)
+    record = measure(options, say=lambda line: print(line, flush=True))
+    print("\n".join(table(record)))
+    results.add(options.json, record)
 
 
 if __name__ == "__main__":
