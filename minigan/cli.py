@@ -73,6 +73,7 @@ def build_parser() -> Parser:
     train.add_argument("--lr-g", type=float, **given, help="learning rate of the generator")
     train.add_argument("--lr-d", type=float, **given, help="learning rate of the discriminator")
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
+    train.add_argument("--ema", type=float, **given, help="draw pictures from an average of G's weights with this decay; 0: from G")
     train.add_argument(
         "--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)"
     )

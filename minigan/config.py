@@ -47,6 +47,7 @@ class Config:
     steps: int | None = None
     threads: int | None = None  # of the NumPy backend; all CPUs that the process may use
     evaluate_every: int = 0  # steps between evaluations; 0: none. See evaluation/watch.py
+    ema: float = 0.0  # pictures are drawn from the average of G's weights with this decay; 0: from G as it is. See averaging.py
 
     def __post_init__(self) -> None:
         preset = get_preset(self.preset)
@@ -68,6 +69,7 @@ class Config:
             raise ConfigError(f"--beta1 is Adam's: preset {self.preset} trains with {preset.optimizer}")
         if self.beta1 is not None:
             expect_number(flag("beta1"), self.beta1, "[0, 1)")
+        expect_number("--ema", self.ema, "[0, 1)")
         parse_fit(self.fit)
         if (self.dataset == "folder") != (self.images is not None):
             raise ConfigError("--dataset folder and --images DIR belong together: give --images, the folder or .zip of your pictures")
@@ -101,7 +103,7 @@ SIZES = {  # option: from, to. The upper ends are far beyond sense, and below wh
 TEXTS = ("preset", "dataset", "images", "image_size", "fit")
 MAY_CHANGE = ("epochs", "steps", "sample_every", "threads", "images", "evaluate_every")  # on --resume; all else would be another run
 PRESET_FOR = {"folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32"}  # where none is named
-FROM_PRESET = ("width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "fit", "limit", "shuffle", "drop_last")
+FROM_PRESET = ("width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "ema", "fit", "limit", "shuffle", "drop_last")
 
 
 def flag(name: str) -> str:

@@ -6,7 +6,7 @@
         real.png              some of the images that it learns from
         samples/step-*.png    what G makes of the same fixed z
         checkpoints/*.npz     everything, to go on bit for bit; the newest two, and best.npz where figures were measured
-        generator.npz         G alone, by parameter names, for sampling; best-generator.npz of the best one
+        generator.npz         G alone, or its average, by parameter names, for sampling; best-generator.npz of the best one
         progress.gif, losses.png, report.html    made when the run ends; see report.py
         lock                  locked by the process that trains here; it means nothing by being there
 """
@@ -151,7 +151,7 @@ class Run:
         record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}
         with suppress(OSError):  # told by save_arrays
             self.checkpoints.mkdir(exist_ok=True)
-        save_arrays(generator_file, sections["G"])
+        save_arrays(generator_file, sections.get("G average", sections["G"]))
         save_arrays(checkpoint_file, pack(sections, record))  # last: with it the step is done
 
     def load_best(self) -> dict[str, float] | None:

@@ -18,6 +18,7 @@ import numpy as np
 from minigan import optimizers
 from minigan.alarms import Alarms
 from minigan.astray import find_astray
+from minigan.averaging import Average
 from minigan.backends import Array, get_backend
 from minigan.checkpoint import Sections, load_arrays, load_network, network_state
 from minigan.config import Config, new_config, resumed_config, versions
@@ -44,11 +45,15 @@ class Game:
         self.rules = replace(self.preset.rules, joint=config.joint_update)
         self.backend = get_backend(config.backend, threads=config.threads)
         h_w_c = config.image_shape
-        self.G = Sequential(self.preset.generator(config.width, config.z_dim, h_w_c), name="G")
+        self.G = self.make_generator("G")
         self.D = Sequential(self.preset.discriminator(config.width, h_w_c), name="D")
-        self.G.setup((config.z_dim,), backend=self.backend, rng=self.stream("G"))
         self.D.setup(h_w_c, backend=self.backend, rng=self.stream("D"))
         self.nets = {"G": self.G, "D": self.D}
+        self.drawn_from = self.G  # the net that makes the pictures to look at
+        self.average: Average | None = None
+        if config.ema:
+            self.drawn_from = self.nets["G average"] = self.make_generator("G average")
+            self.average = Average(self.drawn_from, self.G, config.ema)
         self.rates = {"G": config.lr_g, "D": config.lr_d}
         self.optimizers = {"G": self.make_optimizer(self.G, config.lr_g), "D": self.make_optimizer(self.D, config.lr_d)}
         if config.joint_update:
@@ -56,6 +61,12 @@ class Game:
             self.optimizers["D joint"] = self.make_optimizer(self.D, config.lr_g)
         self.z_generator = self.stream("z")
         self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
+
+    def make_generator(self, name: str) -> Sequential:
+        """-> G before its first step, of the same weights at every call."""
+        G = Sequential(self.preset.generator(self.config.width, self.config.z_dim, self.config.image_shape), name=name)
+        G.setup((self.config.z_dim,), backend=self.backend, rng=self.stream("G"))
+        return G
 
     def make_optimizer(self, net: Sequential, lr: float) -> optimizers.Optimizer:
         """-> the preset's optimizer for one net."""
@@ -91,7 +102,10 @@ class Game:
             images, numbers = batches.draw()
             return self.backend.asarray(images), self.labels(numbers)
 
-        return play_round(self.G, self.D, self.optimizers, draw_images, self.draw_z, self.rules)
+        result = play_round(self.G, self.D, self.optimizers, draw_images, self.draw_z, self.rules)
+        if self.average is not None:
+            self.average.update()
+        return result
 
     def set_rates(self, epoch: int) -> None:
         """The learning rates of an epoch, counted from 0: constant; with a decay, then in a line to 0."""
@@ -128,7 +142,7 @@ class Game:
 
     def pictures(self, z: Array, numbers: Any) -> np.ndarray:
         """z (n, z_dim) on the device, class numbers (n,) -> pictures of G (n, h, w, c) uint8 on the host, in sampling mode."""
-        y = self.backend.to_host(self.G.forward(z, train=False, labels=self.labels(numbers)))
+        y = self.backend.to_host(self.drawn_from.forward(z, train=False, labels=self.labels(numbers)))
         if not np.all(np.isfinite(y)):
             raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
         return to_pixels(y, self.preset.black)
@@ -150,7 +164,8 @@ class Game:
             moments = optimizer.state()
             steps[name] = moments.pop("steps")
             sections[f"optimizer {name}"] = {moment: self.backend.to_host(array) for moment, array in moments.items()}
-        return sections, {"optimizer_steps": steps, "generators": generators}
+        averaged = {} if self.average is None else {"average_steps": self.average.steps}
+        return sections, {"optimizer_steps": steps, "generators": generators, **averaged}
 
     def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None:
         """Take back what state() gave. Raises RunError where it is another game's."""
@@ -163,6 +178,8 @@ class Game:
             for name, optimizer in self.optimizers.items():
                 moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
                 optimizer.load_state({**moments, "steps": record["optimizer_steps"][name]})
+            if self.average is not None:
+                self.average.steps = int(record["average_steps"])
             self.z_generator.bit_generator.state = generators["z"]
         except MiniganError:
             raise
@@ -257,9 +274,12 @@ def go_on(
 
 
 def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Game, dict[str, Any]]:
-    """-> Game with G as the run has saved it, last or at its best; what config.json says besides. Raises RunError."""
+    """-> Game with G as the run has saved it, last or at its best; what config.json says besides. Raises RunError.
+
+    Where pictures are drawn from an average, G is that.
+    """
     config, about = run.load_config()
-    game = Game(replace(config, backend=backend, threads=None))
+    game = Game(replace(config, backend=backend, threads=None, ema=0.0))
     file = run.best_generator_file if best else run.generator_file
     load_network(game.G, load_arrays(file), file)
     return game, about

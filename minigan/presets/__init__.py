@@ -59,6 +59,7 @@ class Preset:
     beta1: float | None = 0.5  # Adam's; None with another optimizer
     settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
     decay: tuple[int, int] | None = None  # (after so many epochs the rates fall, in so many more to 0)
+    ema: float = 0.0  # decay of the average of G's weights that pictures are drawn from; 0: from G as it is
     rules: Rules = Rules()
     classes: int = 0  # of the labels that G and D are told; 0: none
     black: float = -1.0  # value of a black pixel, white is 1: -1 where G ends in tanh, 0 where in a sigmoid
