@@ -92,7 +92,7 @@ def clean(text: object, most: int = 60) -> str:
 
 
 def draw_losses(history: History) -> bytes:
-    """A run's losses, D(x) and D(G(z)), and gradient norms where they were logged -> PNG, 1280 pixels wide.
+    """A run's losses, D(x) and D(G(z)), gradient norms and Fréchet distances where there are any -> PNG, 1280 pixels wide.
 
     Raises RunError where there is nothing to draw, ConfigError where matplotlib lacks.
     """
@@ -102,12 +102,15 @@ def draw_losses(history: History) -> bytes:
     for player, column, color in (("D", "grad_norm_d", BLUE), ("G", "grad_norm_g", RED)):
         if (columns.get(column, np.zeros(1)) > 0).any():
             norms[player] = (np.where(columns[column] > 0, columns[column], np.nan), color)  # 0 has no logarithm
+    distances = columns.get("frechet", np.zeros(1))
+    measured = distances > 0
+    count = 2 + bool(norms) + bool(measured.any())
     with drawing() as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
-        made = figure(8, 6.6 if norms else 4.9)
+        made = figure(8, 1.5 + 1.7 * count)
         made.suptitle(title_of(history.record[0]), x=0.01, ha="left", fontsize=12, fontweight="bold")
-        axes = made.subplots(3 if norms else 2, sharex=True)
+        axes = made.subplots(count, sharex=True)
         thick = "each step" if window == 1 else f"thin: each step; thick: mean over {window} steps"
         made.supxlabel(f"step   ({thick})", fontsize=9)
 
@@ -124,18 +127,22 @@ def draw_losses(history: History) -> bytes:
         axes[1].set_ylim(0, 1)
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
 
+        for each in axes[2:]:
+            each.set_yscale("log")
+            each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            each.yaxis.set_major_formatter("{x:g}")
+            each.yaxis.set_minor_formatter(NullFormatter())
         if norms:
-            axes[2].set_yscale("log")
-            axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes[2].yaxis.set_major_formatter("{x:g}")
-            axes[2].yaxis.set_minor_formatter(NullFormatter())
             curves(axes[2], "Gradient norms", steps, window, norms, log=True)
+        if measured.any():
+            curves(axes[-1], "LeNet Fréchet distance", steps[measured], 1, {"samples": (distances[measured], BLUE)}, marker=".")
         mark_epochs(axes, steps, columns["epoch"])
         return png(made)
 
 
 def curves(
-    axes: "Axes", title: str, steps: np.ndarray, window: int, lines: dict[str, tuple[np.ndarray, str]], log: bool = False
+    axes: "Axes", title: str, steps: np.ndarray, window: int, lines: dict[str, tuple[np.ndarray, str]], log: bool = False,
+    marker: str = "",
 ) -> None:  # fmt: skip
     """Draw lines, name -> (values, colour), each thin and faint with its running mean (on a log scale, of logarithms)."""
     axes.set_title(title)
@@ -143,7 +150,7 @@ def curves(
         axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.3)
     for name, (values, color) in lines.items():
         mean = np.exp(smooth(np.log(values), window)) if log else smooth(values, window)
-        axes.plot(steps, mean, color=color, linewidth=1.8, label=name, marker="." if len(steps) == 1 else "")
+        axes.plot(steps, mean, color=color, linewidth=1.8, label=name, marker="." if len(steps) == 1 else marker)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), borderaxespad=0.2, handlelength=1.4)
     axes.margins(x=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)

@@ -72,6 +72,18 @@ def test_losses_show_what_was_logged(norms, tmp_path, drawn):
     assert not norms or figure.axes[2].get_yscale() == "log"
 
 
+def test_distances_are_shown_where_they_were_measured(tmp_path, drawn):
+    run = make_run(tmp_path / "a", steps=30)
+    header, *lines = run.metrics_file.read_text().splitlines()
+    measured = {10: "30.5", 20: "8", 30: "4.25"}
+    lines = [line + "," + measured.get(int(line.split(",")[0]), "") for line in lines]
+    run.metrics_file.write_text("\n".join([header + ",frechet", *lines]) + "\n")
+    draw_losses(History(run))
+    axes = drawn[0].axes[-1]
+    assert axes.get_title("left") == "LeNet Fréchet distance" and axes.get_yscale() == "log" and len(drawn[0].axes) == 3
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[10, 30.5], [20, 8], [30, 4.25]])
+
+
 def test_the_same_numbers_give_the_same_bytes(tmp_path):
     run = make_run(tmp_path / "a")
     assert draw_losses(History(run)) == draw_losses(History(run))
