@@ -253,16 +253,16 @@ def lesson_of(folder, preset, **options):
 
 def test_minigan_learns_as_train_does(tmp_path, monkeypatch):
     """The same losses as `minigan train` with the same options, bit for bit."""
-    arguments = lesson_of(tmp_path, "mnist", seed=3, dataset="strokes")
+    arguments = lesson_of(tmp_path, "mnist", seed=3, dataset="strokes", ema=0.9)
     learner = minigan_learner.Learner(**arguments)
     learner.run(9)
     data = mg.data.Dataset("strokes", np.load(arguments["images"]), None, (), "0" * 16, None)
     monkeypatch.setattr("minigan.training.load_data", lambda *a: data)
     monkeypatch.setattr("minigan.training.finish", lambda *a, **b: None)
-    options = dict(preset="mnist", batch_size=4, width=2, steps=9, seed=3, dataset="strokes")
+    options = dict(preset="mnist", batch_size=4, width=2, steps=9, seed=3, dataset="strokes", ema=0.9)
     run = mg.training.train(options, out=tmp_path / "run", say=lambda line: None)
     saved = load_arrays(run.generator_file)
-    for name, array in mg.checkpoint.network_state(learner.game.G).items():
+    for name, array in mg.checkpoint.network_state(learner.game.drawn_from).items():
         np.testing.assert_array_equal(array, saved[name])
 
 
@@ -291,17 +291,24 @@ def test_learners_begin_alike(tmp_path, preset, channels_last):
 
 @pytest.mark.parametrize("preset", ["mnist", "jindal-mnist64", "fredriksson-mnist", "fredriksson-fnn"])
 def test_learners_play_by_the_rules_of_the_preset(tmp_path, preset):
-    """Soft targets, G first, Adam's other epsilon, both distributions of z: losses of a whole epoch and one step, and then pictures."""
+    """Soft targets, G first, Adam's other epsilon, both distributions of z: losses of a whole epoch and one step, and then
+    pictures, drawn from the average of G's weights."""
     pytest.importorskip("torch")
     from benchmarks.contenders import torch_learner
 
-    arguments = lesson_of(tmp_path, preset, lr_g=1e-4, lr_d=1e-4)
+    arguments = lesson_of(tmp_path, preset, lr_g=1e-4, lr_d=1e-4, ema=0.7)
     learners = minigan_learner.Learner(**arguments), torch_learner.Learner(**arguments, channels_last=True)
     ours, theirs = (np.array(learner.losses(5)) for learner in learners)
     np.testing.assert_allclose(theirs[0], ours[0], rtol=1e-5)
     np.testing.assert_allclose(theirs, ours, rtol=1e-3)
     ours, theirs = (learner.probes() for learner in learners)  # with the statistics that have run with them
     np.testing.assert_allclose(theirs, ours, atol=step.PIXELS)
+    averaged, as_it_is, apart = learners[0].game.drawn_from, learners[0].game.G, []
+    for (name, values), other in zip(averaged.params.items(), learners[1].drawn_from.parameters(), strict=True):
+        mean, last = (np.sort(array, axis=None) for array in (values, as_it_is.params[name]))
+        np.testing.assert_allclose(np.sort(other.detach().numpy(), axis=None), mean, atol=1e-5)
+        apart.append(np.abs(mean - last).max())
+    assert max(apart) > 3e-5
     assert LOSSES[:3] == minigan_learner.LOSSES and learners[0].steps() == learners[1].steps() == 9
 
 

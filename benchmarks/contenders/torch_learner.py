@@ -1,8 +1,10 @@
 """PyTorch learns, by the rules and with the numbers of a preset of minigan.
 
 The updates are those of torch_step.py. What is added: targets, the order of the players, batches that are smaller at the
-end of an epoch, and Adam's settings. Real images are turned once, at the start.
+end of an epoch, Adam's settings, and the average of G's weights. Real images are turned once, at the start.
 """
+
+from copy import deepcopy
 
 import numpy as np
 
@@ -27,6 +29,18 @@ def take_eps_hat(optimizer):
     optimizer.register_step_pre_hook(before)
 
 
+class Average:
+    """As minigan/averaging.py: `net` holds the average of another's weights and statistics, one pass over all in a step."""
+
+    def __init__(self, source, decay):
+        self.net, self.decay, self.steps = deepcopy(source), decay, 0
+        self.mean, self.new = ([a.detach() for a in net.state_dict().values() if a.is_floating_point()] for net in (self.net, source))
+
+    def update(self):
+        self.steps += 1
+        torch._foreach_lerp_(self.mean, self.new, (1 - self.decay) / (1 - self.decay**self.steps))
+
+
 class Learner(Players):
     def __init__(self, config, images, channels_last):
         self.lesson = lesson = Lesson(config, images, turned=True)
@@ -42,13 +56,22 @@ class Learner(Players):
         batch, rules = self.config.batch_size, self.rules
         self.real, self.fake = self.targets(batch, rules.real_target), self.targets(batch, rules.fake_target)
         self.wanted = self.targets(batch, rules.generator_target)
+        self.average = Average(self.G, self.config.ema) if self.config.ema else None
+        self.drawn_from = self.average.net.eval() if self.average else self.G
         torch.manual_seed(self.config.seed)
 
     def draw(self, n, generator=None):
         return self.draw_z(n, self.config.z, generator)
 
     def play(self, draw):
-        """One round, as gan.play_round. draw(n) -> z. -> losses in minigan's order"""
+        """One round, as training.Game.round. draw(n) -> z. -> losses in minigan's order"""
+        losses = self.update(draw)
+        if self.average:
+            self.average.update()
+        return losses
+
+    def update(self, draw):
+        """One update of each player, as gan.play_round."""
         images = self.images(self.batches.draw()[0])
         n = len(images)
         z = draw(n)
@@ -74,7 +97,7 @@ class Learner(Players):
         size, parts = self.config.batch_size, []
         with self.sampling():
             for _ in range(0, n, size):
-                y = turn(self.play_g(draw(size)).permute(0, 2, 3, 1).numpy())
+                y = turn(self.drawn_from(draw(size)).permute(0, 2, 3, 1).numpy())
                 if not np.all(np.isfinite(y)):
                     raise RunError("the generator gives NaN: its training went astray")
                 parts.append(to_pixels(y, self.black))
