@@ -79,6 +79,7 @@ class Eyes:
         most = min(len(real.train), len(real.test))
         if not LEAST <= options.samples <= most:
             raise ConfigError(f"--samples must be {LEAST} to {most}, as {data.name} has images to compare with, got {options.samples}")
+        self.samples = options.samples
         self.judge = get_judge(data, real, dir_, fit, get_backend("numpy"), say=say)
         self.real = moments(self.judge.look(real.test)[0])
         self.floor = self.distance(real.some_train(options.samples))

@@ -11,7 +11,7 @@ from benchmarks.machine import cores
 from minigan.backends import BACKENDS
 from minigan.errors import ConfigError, DataError
 
-SAME = ("what", "preset", "width", "batch", "backend")  # what makes two records the same measurement
+SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds")  # what makes two records the same measurement
 
 
 def key(record):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from benchmarks import bands, contenders, layers, machine, nets, quality, report, results, scaling, step
+from benchmarks import bands, contenders, layers, machine, nets, quality, report, results, scaling, search, step
 from benchmarks.contenders import minigan_learner
 from benchmarks.contenders.plan import pixel_order, turn
 from benchmarks.race import BenchmarkError, Team
@@ -18,6 +18,8 @@ from minigan.config import new_config
 from minigan.costs import net_flops, step_flops
 from minigan.data import load_dataset
 from minigan.evaluation import Judge, judge_file
+from minigan.presets import get_preset
+from minigan.presets.own import PRESETS
 from minigan.run import LOSSES
 
 PACKAGES = {"torch": "torch", "torch-cl": "torch", "keras": "tensorflow", "jax": "jax", "dezero": "dezero"}
@@ -181,6 +183,12 @@ def test_exponent():
         (quality, ["--every", "0"], "--every must be at least 1, got 0"),
         (quality, ["--steps", "0"], "--steps must be"),
         (quality, ["--dataset", "letters"], "--dataset must be one of"),
+        (search, ["width=x"], "--width must be"),
+        (search, ["net=k7"], "candidate 'net=k7': cannot read 'net=k7'"),
+        (search, ["seed=3"], "it takes NAME=VALUE, of "),
+        (search, ["--seconds", "0"], "--seconds must be at least 0.001"),
+        (search, ["--averages", "0,1"], "--averages must be decays"),
+        (search, ["--json", "no/such/folder/file.json"], "there is no such folder"),
         (quality, ["--json", "no/such/folder/file.json"], "there is no such folder"),
         (report, ["no-such-file.json"], "no-such-file.json is not a result file"),
     ],
@@ -337,6 +345,51 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
     assert picture.read_bytes().startswith(b"\x89PNG") and str(tmp_path) not in file.read_text()
     assert quality.main([*arguments, "--samples", "501000"]) == 2
     assert "--samples must be 500 to 520, as strokes has" in capsys.readouterr().err
+
+
+# -- search -------------------------------------------------------------------------------------
+
+
+def test_candidates_are_the_preset_with_something_changed():
+    options, changed = search.parse_candidate("batch_size=64 lr_g=4e-3 z=uniform beta2=0.99 real_target=0.9 net=k5")
+    assert options == {"batch_size": 64, "lr_g": 0.004, "z": "uniform"} and changed["settings"] == {"beta2": 0.99}
+    assert changed["rules"].real_target == 0.9 and changed["rules"].same_z
+    data = mg.data.Dataset("strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None)
+    game, batches = search.make("batch_size=64 net=k5", data, seed=1)
+    assert batches.draw()[0].shape == (64, 28, 28, 1) and game.G.params["4.W"].shape == (5, 5, 32, 64)
+    assert get_preset("mnist") is PRESETS["mnist"]  # nothing of it is left
+    for text in search.CANDIDATES:
+        game, batches = search.make(text and text + " width=2", data, 0)
+        assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
+    plain, _ = search.make("", data, 0)
+    assert [layer.describe() for layer in search.make("net=he", data, 0)[0].G.layers] == [layer.describe() for layer in plain.G.layers]
+
+
+def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
+    """On Strokes, by a judge that knows nothing."""
+    data = load_dataset("strokes", limit=2600)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(search, "load_data", lambda *arguments: data)
+    monkeypatch.setattr(search, "race", lambda text, data: (0.02, 2.0 if "8" in text else 1.0))
+    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(judge_file(data, "crop"))
+    file = tmp_path / "result.json"
+    arguments = ["--dataset", "strokes", "width=2", "width=2 batch_size=8", "--seconds", "0.1", "--samples", "500"]
+    for seeds in (1, 2):
+        assert search.main([*arguments, "--averages", "0,0.9", "--seeds", str(seeds), "--json", str(file)]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "a step of the preset: 20.0 ms" in printed and "2 seeds, their geometric mean" in printed
+    one, two = results.load(file)
+    assert [row["steps"] for row in one["candidates"]] == [5, 2]
+    for first, both in zip(one["candidates"], two["candidates"], strict=True):
+        for decay in ("0.0", "0.9"):  # of the same steps the same pictures
+            assert first["distances"][decay] == both["distances"][decay][:1] and len(both["distances"][decay]) == 2
+        assert first["distances"]["0.0"] != first["distances"]["0.9"]
+
+
+def test_a_race_tells_who_is_slower():
+    data = mg.data.Dataset("strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None)
+    seconds, ratio = search.race("batch_size=8", data)
+    assert 0 < seconds < 5 and 0 < ratio < 1
 
 
 # -- report -------------------------------------------------------------------------------------
