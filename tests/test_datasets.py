@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import minigan as mg
-from minigan.data import DATASETS, Dataset, celeba, cifar, dataset, load_dataset, mnist, svhn
+from minigan.data import DATASETS, Dataset, celeba, cifar, dataset, load_dataset, load_test, mnist, svhn
 from minigan.data.places import cache_folder
 from minigan.data.published import Published
 from tests.test_mnist import LABELS, PIXELS, SHAPE, idx_bytes, sha
@@ -237,7 +237,7 @@ RECORDS = 4
 
 
 def batch_file(i):
-    """-> content of data_batch_i.bin: RECORDS pictures of noise, their labels."""
+    """-> content of data_batch_i.bin, of test_batch.bin for 0: RECORDS pictures of noise, their labels."""
     rng = np.random.default_rng(i)
     pixels, labels = rng.integers(0, 256, (RECORDS, 32, 32, 3), np.uint8), rng.integers(0, 10, RECORDS).astype(np.uint8)
     planes = pixels.transpose(0, 3, 1, 2).reshape(RECORDS, -1)
@@ -248,7 +248,7 @@ def cifar_archive(change=lambda name, content: content):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name in ("readme.html", "test_batch.bin", *reversed(cifar.FILES)):
-            content = batch_file(int(name[11]))[0] if "data" in name else b"another" * 99
+            content = b"another" * 99 if "html" in name else batch_file(int(name[11]) if "data" in name else 0)[0]
             content = change(name, content)
             if content is not None:
                 info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
@@ -292,6 +292,37 @@ def test_cifar_from_the_archive_and_from_its_folder(small_cifar, tmp_path, monke
         for i, name in enumerate(cifar.FILES, 1):
             (folder / name).write_bytes(batch_file(i)[0])
         assert is_cifar(load_dataset("cifar10", data_dir, **SHAPE32))
+
+
+def is_cifar_test(data):
+    _, pixels, labels = batch_file(0)
+    np.testing.assert_array_equal(data[0], pixels)
+    assert data[1].tolist() == labels.tolist()
+    return True
+
+
+def test_test_images_of_cifar(small_cifar, tmp_path, monkeypatch):
+    """From the archive, or from the folder; where the folder lacks them, from the next place, or the error says so."""
+    folder = tmp_path / "x" / cifar.FOLDER
+    folder.mkdir(parents=True)
+    for i, name in enumerate(cifar.FILES, 1):
+        (folder / name).write_bytes(batch_file(i)[0])
+    with pytest.raises(mg.DataError, match=r"looked for cifar-10-binary.tar.gz or cifar-10-batches-bin with test_batch.bin in"):
+        cifar.load_cifar10(tmp_path / "x", split="test")
+    content = small_cifar(cifar_archive())
+    (tmp_path / "x" / cifar.ARCHIVE.name).write_bytes(content)
+    assert is_cifar_test(cifar.load_cifar10(tmp_path / "x", split="test"))
+    (tmp_path / "x" / cifar.ARCHIVE.name).unlink()
+    (folder / "test_batch.bin").write_bytes(batch_file(0)[0])
+    assert is_cifar_test(load_test("cifar10", tmp_path / "x", (32, 32, 3), "crop"))
+    assert is_cifar(load_dataset("cifar10", tmp_path / "x", **SHAPE32))  # as ever
+    small, _ = load_test("cifar10", tmp_path / "x", (16, 16, 1), "crop")
+    assert small.shape == (RECORDS, 16, 16, 1)
+    (folder / "test_batch.bin").write_bytes(batch_file(0)[0][:-1])
+    with pytest.raises(mg.DataError, match=r"test_batch.bin is 12291 bytes long, expected 12292"):
+        cifar.load_cifar10(tmp_path / "x", split="test")
+    with pytest.raises(mg.ConfigError, match="expected split 'train' or 'test', got 'dev'"):
+        cifar.load_cifar10(tmp_path / "x", split="dev")
 
 
 def test_cifar_is_downloaded(small_cifar, monkeypatch):

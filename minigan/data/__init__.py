@@ -1,12 +1,12 @@
 """Pictures -> uint8 arrays -> shuffled batches. Knows nothing of networks."""
 
 from minigan.data.batches import SMALLEST_BATCH, Batches, to_floats, to_pixels
-from minigan.data.dataset import DATASETS, IMAGES, Dataset, load_dataset
+from minigan.data.dataset import DATASETS, IMAGES, TESTED, Dataset, load_dataset, load_test
 from minigan.data.fit import parse_fit
 from minigan.data.mnist import load_mnist
 from minigan.data.strokes import strokes
 
 __all__ = [
-    "Batches", "DATASETS", "Dataset", "IMAGES", "SMALLEST_BATCH", "load_dataset", "load_mnist", "parse_fit", "strokes", "to_floats",
-    "to_pixels",
+    "Batches", "DATASETS", "Dataset", "IMAGES", "SMALLEST_BATCH", "TESTED", "load_dataset", "load_mnist", "load_test", "parse_fit",
+    "strokes", "to_floats", "to_pixels",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""CIFAR-10: 50,000 photographs of 32 x 32 in ten classes, from the binary version.
+"""CIFAR-10: 60,000 photographs of 32 x 32 in ten classes, from the binary version.
 
 The set is also published as Python pickles. Reading those means running whatever program is in
-them, so that version is refused. The binary one is five files of 10,000 records:
+them, so that version is refused. The binary one is five files of 10,000 records, and one of the test images:
 
     byte 0         label, 0 to 9
     1 .. 3072      red, then green, then blue: 32 rows of 32 bytes each
@@ -13,36 +13,42 @@ Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images"
 """
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from minigan.data.places import cache_folder, search, searched, unreadable
 from minigan.data.published import Published, download, expect_published
-from minigan.errors import DataError, DataUnavailable
+from minigan.errors import ConfigError, DataError, DataUnavailable
 
 ARCHIVE = Published("cifar-10-binary.tar.gz", 170052171,
                     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", "https://www.cs.toronto.edu/~kriz/")
 BELOW = ("cifar10", "cifar-10", "")
 FOLDER = "cifar-10-batches-bin"
 FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+SPLITS = {"train": FILES, "test": ("test_batch.bin",)}
 RECORDS, SIDE = 10_000, 32  # records in a file; pixels
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
 
 
-def load_cifar10(data_dir: str | Path | None = None, *, progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """The training set.
+def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train",
+                 progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Load one split.
 
     data_dir  folder that must hold the archive or the folder from it, itself or in a sub-folder cifar10;
               None: the usual folders, then a download into the cache
-    -> images (50000, 32, 32, 3) uint8, labels (50000,) uint8
-    Raises DataError, DataUnavailable.
+    split     "train" (n = 50,000) or "test" (n = 10,000)
+    -> images (n, 32, 32, 3) uint8, labels (n,) uint8
+    Raises DataError, DataUnavailable; ConfigError: split.
     """
-    path = search(data_dir, BELOW, _find)
+    if split not in SPLITS:
+        raise ConfigError(f"load_cifar10: expected split {' or '.join(map(repr, SPLITS))}, got {split!r}")
+    files = SPLITS[split]
+    path = search(data_dir, BELOW, lambda place: _find(place, files))
     if path is None:
-        vain = searched("CIFAR-10", data_dir, BELOW, f"{ARCHIVE.name} or {FOLDER}")
+        vain = searched("CIFAR-10", data_dir, BELOW, f"{ARCHIVE.name} or {FOLDER}{' with test_batch.bin' * (split == 'test')}")
         if pickles := search(data_dir, BELOW, lambda place: next((place / p for p in PICKLES if (place / p).exists()), None)):
             raise DataError(f"{pickles}: is the Python version of CIFAR-10, pickles that can run any program: "
                             f"put the binary version beside it, {ARCHIVE.url}")
@@ -52,11 +58,11 @@ def load_cifar10(data_dir: str | Path | None = None, *, progress: bool = True) -
             path = download(ARCHIVE, cache_folder() / "cifar10", progress)
         except DataError as error:
             raise DataUnavailable(f"{vain}; {error}") from error
-    count, size = RECORDS * len(FILES), RECORDS * (1 + 3 * SIDE * SIDE)
+    count, size = RECORDS * len(files), RECORDS * (1 + 3 * SIDE * SIDE)
     images, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), np.empty(count, np.uint8)
-    parts = _from_archive(path) if path.name == ARCHIVE.name else _from_folder(path)
+    parts = _from_archive(path, files) if path.name == ARCHIVE.name else _from_folder(path, files)
     for name, content in parts:
-        i = FILES.index(name)
+        i = files.index(name)
         if len(content) != size:
             raise DataError(f"{path}: {name} is {len(content)} bytes long, expected {size}: {_cure()}")
         records = np.frombuffer(content, np.uint8).reshape(RECORDS, -1)
@@ -72,17 +78,17 @@ def _cure() -> str:
     return f"delete it and fetch {ARCHIVE.url}"
 
 
-def _find(place: Path) -> Path | None:
-    """The folder with the five files, or the archive."""
+def _find(place: Path, files: Sequence[str]) -> Path | None:
+    """The folder with these files, or the archive."""
     for folder in (place / FOLDER, place):
-        if all((folder / name).is_file() for name in FILES):
+        if all((folder / name).is_file() for name in files):
             return folder
     return place / ARCHIVE.name if (place / ARCHIVE.name).exists() else None
 
 
-def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the five files."""
-    for name in FILES:
+def _from_folder(folder: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of these files."""
+    for name in files:
         try:
             with open(folder / name, "rb") as file:
                 yield name, file.read(RECORDS * (1 + 3 * SIDE * SIDE) + 1)
@@ -90,10 +96,10 @@ def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
             raise unreadable(folder / name, error) from error
 
 
-def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+def _from_archive(path: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """The same from the published .tar.gz, whose bytes are known: a member is what it is expected to be."""
     expect_published(path, ARCHIVE)
-    missing = set(FILES)
+    missing = set(files)
     try:
         with tarfile.open(path, "r|gz") as archive:
             for member in archive:

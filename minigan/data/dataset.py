@@ -1,4 +1,4 @@
-"""What a data set is, and how each is loaded by its name."""
+"""What a data set is, and how each is loaded by its name: training images, and of some sets test images."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from minigan.data.strokes import strokes
 from minigan.errors import ConfigError, DataUnavailable
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn", "celeba", "folder", "strokes")
+TESTED = (*SETS, "cifar10")  # sets that are published with test images; their name stands for their files
 STROKES = 60_000  # pictures: as many as MNIST has
 IMAGES = {  # training pictures of the sets whose number is known
     "mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "svhn": 73_257, "celeba": 202_599,
@@ -99,6 +100,20 @@ def _load(name: str, data_dir: str | Path | None, limit: int | None) -> tuple[np
 
         return *load_svhn(data_dir), tuple("0123456789")
     return *load_idx_set(name, data_dir), SETS[name].classes
+
+
+def load_test(name: str, data_dir: str | Path | None, image_shape: tuple[int, int, int], fit: str) -> tuple[np.ndarray, np.ndarray]:
+    """The test images of one of TESTED, looked for as its training images are -> images (n, h, w, c) uint8, labels (n,) uint8.
+
+    Raises DataError, DataUnavailable, ConfigError.
+    """
+    if name == "cifar10":
+        from minigan.data.cifar import load_cifar10
+
+        images, labels = load_cifar10(data_dir, split="test")
+    else:
+        images, labels = load_idx_set(name, data_dir, split="test")
+    return fit_arrays(images, image_shape, parse_fit(fit)), labels
 
 
 def fingerprint(shape: tuple[int, int, int], pixels_sha256: str, labels: np.ndarray | None) -> str:

@@ -22,8 +22,7 @@ import numpy as np
 
 from minigan.backends import Backend
 from minigan.checkpoint import load_arrays, load_network, network_state, pack, save_arrays, unpack
-from minigan.data import Dataset, to_floats
-from minigan.data.mnist import SETS
+from minigan.data import TESTED, Dataset, to_floats
 from minigan.data.places import cache_folder
 from minigan.errors import RunError
 from minigan.evaluation.neighbours import Rows
@@ -135,7 +134,7 @@ def judge_file(data: Dataset, fit: str) -> Path:
     of any other, the fingerprint of its pixels.
     """
     shape = data.images.shape[1:]
-    key = json.dumps([VERSION, data.name, shape, fit, None if data.name in SETS else data.fingerprint])
+    key = json.dumps([VERSION, data.name, shape, fit, None if data.name in TESTED else data.fingerprint])
     size = "x".join(map(str, shape))
     return cache_folder() / "judges" / f"{data.name}-{size}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 

@@ -16,8 +16,7 @@ from time import monotonic
 import numpy as np
 
 from minigan.backends import Backend
-from minigan.data import Batches, Dataset, load_dataset
-from minigan.data.mnist import SETS
+from minigan.data import TESTED, Batches, Dataset, load_dataset
 from minigan.errors import ConfigError, RunError
 from minigan.evaluation.judge import Judge, judge_file, load_judge
 from minigan.evaluation.real import Real, split
@@ -118,7 +117,7 @@ def get_judge(
     if judge is None or seed not in (None, judge.record["seed"]):
         minutes = "about two minutes" if real.image_shape == (28, 28, 1) else "some minutes, more for large images"
         say(f"training a judge of {data.name}, once: it takes {minutes}")
-        if data.name in SETS:  # a run may take a part of it alone
+        if data.name in TESTED:  # a run may take a part of it alone
             real = split(load_dataset(data.name, data_dir, image_shape=real.image_shape, fit=fit, say=say), data_dir, fit)
         judge = train_judge(real, backend, seed or 0, say)
         judge.save(path)

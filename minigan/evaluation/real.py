@@ -1,6 +1,6 @@
 """Real images to compare samples with: those that G learns from, and others for the test.
 
-MNIST, Fashion-MNIST and KMNIST are published with 10,000 test images, which G has never seen. Of any other set a
+MNIST, Fashion-MNIST, KMNIST and CIFAR-10 are published with 10,000 test images, which G has never seen. Of any other set a
 fifth, at most 10,000, is held out: from the judge, which must be tested on images that are new to it, and as
 the real images that samples are compared with. G has learnt from these too, where it was trained before they were
 held out; the floor is of images held out in the same way, so the comparison is fair, but a copy of a held-out image
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.data import Dataset, parse_fit
-from minigan.data.fit import fit_arrays
-from minigan.data.mnist import SETS, load_idx_set
+from minigan.data import TESTED, Dataset, load_test
 from minigan.errors import ConfigError
 
 HELD_OUT, MOST_HELD_OUT = 5, 10_000  # one in so many; at most
@@ -85,9 +83,8 @@ def split(data: Dataset, data_dir: str | None, fit: str) -> Real:
     data_dir, fit  as they were given to load_dataset: a published test set is looked for where the training set was
     """
     labels = None if data.labels is None else np.asarray(data.labels)
-    if data.name in SETS:
-        images, test_labels = load_idx_set(data.name, data_dir, split="test")
-        images = fit_arrays(images, data.images.shape[1:], parse_fit(fit))
+    if data.name in TESTED:
+        images, test_labels = load_test(data.name, data_dir, data.images.shape[1:], fit)
         return Real(data.name, Part(data.images), Part(images), labels, test_labels, data.classes, True)
     count = len(data.images)
     held_out = min(count // HELD_OUT, MOST_HELD_OUT)
