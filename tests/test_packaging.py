@@ -94,7 +94,7 @@ def test_metadata():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", "utf-8")
     assert re.fullmatch(r"\d+\.\d+\.\d+", minigan.__version__)
-    assert {"cuda12", "cuda13", "plots", "svhn", "test", "lint", "bench"} <= set(setup["options.extras_require"])
+    assert {"cuda12", "cuda13", "plots", "svhn", "svm", "test", "lint", "bench"} <= set(setup["options.extras_require"])
     assert setup["options"]["python_requires"] == ">=3.10"
     required = {re.match(r"\w+", line).group() for line in setup["options"]["install_requires"].split("\n") if line}
     assert required == {"numpy", "pillow", "tqdm"}

@@ -33,12 +33,13 @@ def open_still(folder: str) -> tuple[Game, dict[str, Any]]:
     return game, about
 
 
-def open_discriminator(game: Game, folder: str, say: Say) -> None:
-    """D of the newest checkpoint that is whole, into the game. Raises RunError where there is none."""
+def open_discriminator(game: Game, folder: str, say: Say) -> int:
+    """D of the newest checkpoint that is whole, into the game -> its step. Raises RunError where there is none."""
     run = Run(folder)
     for path in reversed(run.found_checkpoints()):
         try:
-            return load_network(game.D, unpack(load_arrays(path), path)[0].get("D", {}), path)
+            load_network(game.D, unpack(load_arrays(path), path)[0].get("D", {}), path)
+            return int(path.stem.removeprefix("step-"))
         except RunError as error:
             say(f"passing over a checkpoint: {error}")
     raise RunError(f"D is in the checkpoints alone, and {run.checkpoints} has none that can be used: wait until the run has saved one")
