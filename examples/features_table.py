@@ -22,7 +22,7 @@ from minigan.errors import ConfigError, MiniganError
 from minigan.evaluation.real import SEED, split
 from minigan.evaluation.svm import expect_scipy, learn, right, standardise
 from minigan.latent.opened import hold_discriminator, open_discriminator, open_still, untrained
-from minigan.latent.pooled import feature_count, features
+from minigan.latent.pooled import expect_features, feature_count, features
 from minigan.progress import Interrupted
 from minigan.run import Run
 from minigan.training import open_images, train
@@ -115,6 +115,7 @@ def features_table(arguments):
     expect_scipy()  # now, not after the training
     folder = trained_run(options)
     game, about = open_still(folder)
+    expect_features(game)
     steps = open_discriminator(game, folder, print)
     data = open_images(game, about, options.data_dir, print)
     real = split(data, options.data_dir, game.config.fit)

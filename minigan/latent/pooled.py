@@ -54,16 +54,23 @@ def feature_count(D: Sequential) -> int:
     return sum(min(h, GRID) * min(w, GRID) * c for h, w, c in shapes)
 
 
-def features(game: Game, D: Sequential, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """images (n, h, w, c) -> features (n, feature_count(D)) on the host, in sampling mode: hold D's statistics before, see layerwise.py.
-
-    Raises ConfigError where D is told the class: then its features would tell it, too; RunError for NaN.
-    """
+def expect_features(game: Game) -> None:
+    """Raises ConfigError where D has no maps, or is told the class: then its features would tell it, too."""
+    map_layers(game.D)
     if game.preset.classes:
         raise ConfigError(
             f"D of preset {game.config.preset} is told the class of each image, and its features would give it away: "
             "take a run without labels, as of color32"
         )
+
+
+def features(game: Game, D: Sequential, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """images (n, h, w, c) -> features (n, feature_count(D)) on the host, in sampling mode: hold D's statistics before, see layerwise.py.
+
+    D  the game's, or another of the same layers
+    Raises ConfigError, see expect_features; RunError for NaN.
+    """
+    expect_features(game)
     indices, size, xp = map_layers(D), game.config.batch_size, game.backend.xp
     found = np.empty((len(images), feature_count(D)), np.float32)
     floats = np.empty((size, *images.shape[1:]), np.float32)
