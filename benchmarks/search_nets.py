@@ -2,7 +2,7 @@
 
 k5           kernels of 5 with TensorFlow's "same" padding, as most published programs for MNIST
 start3       one halving more: 28 -> 14 -> 7 -> 3, with four times the width there
-deep         another convolution, 3x3 with stride 1, at 7x7, in both
+deep         another convolution, 3x3 with stride 1, at 7x7, in both; start3-deep: that too
 no-norm-d    D without BatchNorm, from He's weights
 he, glorot   the preset's own nets from other first weights than N(0, 0.02²)
 """
@@ -64,6 +64,7 @@ NETS = {  # name -> the fields of a Preset that it replaces
     "k5": both(step=HALVE_5),
     "start3": both(start=3),
     "deep": both(deep=True),
+    "start3-deep": both(start=3, deep=True),
     "no-norm-d": dict(discriminator=discriminator(weights=he(), norm=False)),
     "he": both(weights=he()),
     "glorot": both(weights=glorot_uniform()),
