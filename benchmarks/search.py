@@ -1,8 +1,9 @@
 """Which nets and numbers draw the best digits after two minutes? python benchmarks/search.py --help
 
 A candidate is preset mnist with something changed, as text: "batch_size=64 lr_g=4e-3", or "net=deep" (search_nets.py).
-First a race says how long its step takes beside the preset's: both take turns, so that what else the machine does falls on both
-alike. From that and from the preset's own step, the fastest of all the races, follows how many steps fit in the time.
+First a race says how long its step takes beside the preset's: both take turns, and the quickest of each count, which nothing else
+disturbed. Candidates that differ in learning rates and the like alone have one race. From that and from the preset's own step, the
+quickest of all races, follows how many steps fit in the time.
 Then it is trained for so many, and what is measured is the LeNet Fréchet distance of its samples, of G as it is and of averages
 of G's weights. Training itself depends on no clock: another run of the same steps gives the same pictures.
 
@@ -15,7 +16,7 @@ from dataclasses import asdict, fields, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 from time import perf_counter
 
 if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a package
@@ -41,7 +42,7 @@ CANDIDATES = (  # one change each; the first is the preset as it is
 )  # fmt: skip
 OPTIONS = {field.name for field in fields(Config)} & {"width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1"}
 DECAYS = (0.0, 0.99, 0.995, 0.998)  # of averages of G's weights; 0: G as it is
-ROUNDS, STEPS = 7, 6  # of the race, and of each turn
+ROUNDS, STEPS = 12, 6  # of the race, and of each turn
 
 
 def parse_candidate(text):
@@ -95,21 +96,23 @@ def make(text, data, seed):
     return game, Batches(data.images, config.batch_size, [seed, STREAMS["data"]], shuffle=config.shuffle, low=game.preset.black)
 
 
+def of_cost(text):
+    """-> the part of a candidate that a step's time depends on."""
+    return " ".join(word for word in text.split() if word.startswith(("net=", "width=", "batch_size=", "z_dim=")))
+
+
 def race(text, data):
-    """-> seconds of a step of the preset, in the median; the candidate's time over the preset's, in the median."""
-    players = [make("", data, 0), make(text, data, 0)]
-    own_seconds, ratios = [], []
-    for i in range(-2, ROUNDS):
+    """-> seconds of a step of the preset; the candidate's time over the preset's."""
+    players, seconds = [make("", data, 0), make(text, data, 0)], []
+    for _ in range(ROUNDS):
         marks = [perf_counter()]
         for game, batches in players:
             for _ in range(STEPS):
                 game.round(batches)
             marks.append(perf_counter())
-        ours, theirs = (end - start for start, end in pairwise(marks))
-        if i >= 0:
-            own_seconds.append(ours / STEPS)
-            ratios.append(theirs / ours)
-    return median(own_seconds), median(ratios)
+        seconds.append([(end - start) / STEPS for start, end in pairwise(marks)])
+    ours, theirs = map(min, zip(*seconds, strict=True))
+    return ours, theirs / ours
 
 
 def train(text, data, seed, steps, decays, eyes):
@@ -162,18 +165,20 @@ def measure(options, say):
     """-> the search as a record; see results.py. It is added to the file as it grows."""
     data = load_data(options.config, get_preset(PRESET), options.data_dir, say)
     eyes = Eyes(options, data, say)
-    races = {}
+    races = {"": (race("", data)[0], 1.0)}
     for text in options.candidates:
-        races[text] = race(text, data)
-        say(f"{text or PRESET}: a step takes {races[text][1]:.2f} x the preset's")
+        if (cost := of_cost(text)) not in races:
+            races[cost] = race(cost, data)
+            say(f"{cost}: a step takes {races[cost][1]:.2f} x the preset's")
     own_seconds = options.step_ms / 1000 if options.step_ms else min(seconds for seconds, _ in races.values())
     say(f"a step of the preset: {1000 * own_seconds:.1f} ms")
     rows = []
     for text in options.candidates:
-        steps = max(1, int(options.seconds / (own_seconds * races[text][1])))
+        ratio = races[of_cost(text)][1]
+        steps = max(1, int(options.seconds / (own_seconds * ratio)))
         found = [train(text, data, seed, steps, options.averages, eyes) for seed in range(options.seeds)]
         distances = {str(decay): [each[decay] for each in found] for decay in options.averages}
-        rows.append({"candidate": text or PRESET, "ratio": races[text][1], "steps": steps, "distances": distances})
+        rows.append({"candidate": text or PRESET, "ratio": ratio, "steps": steps, "distances": distances})
         say(written(rows[-1]))
         record = {
             "what": "search", "preset": PRESET, "width": options.config.width, "batch": options.config.batch_size, "backend": "numpy",
