@@ -35,7 +35,7 @@ def test_import_brings_nothing_that_a_network_does_not_need():
 
 
 def test_run_time_packages_are_the_promised_ones():
-    allowed = {"minigan", "numpy", "PIL", "tqdm", "cupy", "scipy", *sys.stdlib_module_names}  # two of them optional
+    allowed = {"minigan", "numpy", "PIL", "tqdm", "cupy", "cuda", "scipy", *sys.stdlib_module_names}  # three of them optional
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -45,10 +45,14 @@ def test_run_time_packages_are_the_promised_ones():
             assert {name.split(".")[0] for name in names} <= allowed | extra, path
 
 
+REGISTERS = ("minigan.backends.numpy_backend", "minigan.backends.cupy_backend")
+BELOW_THE_LAYERS = ("numpy_backend", "cupy_backend", "cupy_kernels", "cupy_gemm")
+
+
 def room(module):
     """-> the room that a module of minigan lives in: "minigan.layers.conv2d" -> "layers"."""
     parts = module.split(".")[1:]
-    if parts[:1] == ["backends"] and parts[1:] and parts[1].startswith("numpy_") and parts[1] != "numpy_backend":
+    if parts[:1] == ["backends"] and parts[1:] and re.match("(numpy|cupy|fused)_", parts[1]) and parts[1] not in BELOW_THE_LAYERS:
         return "fast"  # versions of the operations of layers and optimizers: they know what they take the place of
     return parts[0]
 
@@ -77,7 +81,7 @@ def test_imports_only_go_down():
         if module == "minigan":
             continue
         for imported in imports(path):
-            if module == "minigan.backends.numpy_backend" and room(imported) in ("fast", "layers", "optimizers"):
+            if module in REGISTERS and room(imported) in ("fast", "layers", "optimizers"):
                 continue  # where the faster versions are hung up, in a function that runs when a backend is made
             assert imported == "minigan" or level[room(imported)] <= level[room(module)], f"{module} imports {imported}"
 
@@ -99,7 +103,8 @@ def test_metadata():
     required = {re.match(r"\w+", line).group() for line in setup["options"]["install_requires"].split("\n") if line}
     assert required == {"numpy", "pillow", "tqdm"}
     shipped = re.split(r",\s*", setup["options.package_data"]["minigan"])
-    assert set(shipped) == {path.name for path in (ROOT / "minigan").iterdir() if path.is_file() and path.suffix != ".py"}
+    sources = [path for path in (ROOT / "minigan").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert set(shipped) == {path.relative_to(ROOT / "minigan").as_posix() for path in sources if path.suffix != ".py"}
     assert (ROOT / "minigan/py.typed").exists() and "MIT" in (ROOT / "LICENSE").read_text()
 
 

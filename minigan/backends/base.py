@@ -72,6 +72,7 @@ class Backend:
     """Array module, dtype and primitives. Made by `minigan.get_backend`."""
 
     name = "base"
+    precision = "fp32"  # of products of float32
 
     def __init__(self, xp: Any, dtype: Any = "float32"):
         self.xp = xp
@@ -150,6 +151,9 @@ class Backend:
         """out = numbers from N(0, 1), drawn as in fill_uniform."""
         out[...] = self.asarray(generator.standard_normal(out.shape, dtype=self.dtype))
 
+    def synchronize(self) -> None:
+        """Wait until all that was asked for is done; on a CPU it is, when a call returns."""
+
     def implementation(self, definition: Operation) -> Operation:
         """-> this backend's own version of an operation, or the definition itself.
 
@@ -168,17 +172,21 @@ class Backend:
         out  (m, n)   C-contiguous
         Raises ArrayTypeError: a silent copy, or a change of dtype, would hide here.
         """
-        if not out.flags.c_contiguous or out.dtype != a.dtype or out.dtype != b.dtype:
-            raise ArrayTypeError(
-                f"gemm: expected a C-contiguous out of the operands' dtype {a.dtype}, "
-                f"got {out.dtype}, contiguous: {out.flags.c_contiguous}"
-            )
+        self.expect_gemm(a, b, out)
         if accumulate:
             product = self.scratch("gemm", out.shape)
             self.xp.matmul(a, b, out=product)
             self.xp.add(out, product, out=out)
         else:
             self.xp.matmul(a, b, out=out)
+
+    def expect_gemm(self, a: Array, b: Array, out: Array) -> None:
+        """Raises ArrayTypeError unless gemm can take these without a copy or a change of dtype."""
+        if not out.flags.c_contiguous or out.dtype != a.dtype or out.dtype != b.dtype:
+            raise ArrayTypeError(
+                f"gemm: expected a C-contiguous out of the operands' dtype {a.dtype}, "
+                f"got {out.dtype}, contiguous: {out.flags.c_contiguous}"
+            )
 
     def im2col(self, x: Array, cols: Array, stride: Pair, padding: Padding) -> None:
         """Copy the window of x under every output pixel into a row of its own.

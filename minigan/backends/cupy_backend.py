@@ -1,25 +1,34 @@
-"""The CuPy backend: the definitions of `base.py` on an NVIDIA GPU.
+"""The CuPy backend: the definitions of `base.py` on an NVIDIA GPU, and what is faster than they are.
 
-CuPy speaks NumPy's names, so all that differs is how arrays come and go, and
-what is said when a GPU cannot be had.
+Kernels stand in kernels.cu, products in cupy_gemm.py, the recorded step in cupy_graph.py. This file has
+how arrays come and go, and what is said when a GPU cannot be had.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.backends.base import Array, Backend
+from minigan.backends.base import Array, Backend, Padding, Pair
+from minigan.backends.cupy_gemm import Gemm
+from minigan.backends.cupy_kernels import Geometry, Kernels, find_geometry
 from minigan.errors import BackendError
+
+if TYPE_CHECKING:
+    from minigan.backends.cupy_convolution import Convolution
 
 INSTALL = "install it with: pip install cupy-cuda13x (or cupy-cuda12x, by the driver's CUDA version)"
 
 
 class CupyBackend(Backend):
-    """Backend on CuPy. Raises BackendError where there is no CuPy, no driver or no GPU."""
+    """Backend on CuPy. Raises BackendError where there is no CuPy, no driver or no GPU.
+
+    precision  of products of float32: "fp32", or "tf32", which tensor cores do; see cupy_gemm.py
+    """
 
     name = "cupy"
 
-    def __init__(self, dtype: Any = "float32"):
+    def __init__(self, dtype: Any = "float32", precision: str = "fp32"):
         try:
             import cupy
         except ImportError as error:
@@ -35,10 +44,51 @@ class CupyBackend(Backend):
         if devices == 0:
             raise BackendError("backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; or use --backend numpy")
         super().__init__(cupy, dtype)
+        self.precision = precision
+        self.kernels = Kernels(cupy, self.dtype)
+        self.multiply = Gemm(cupy, self.dtype, precision)
+        self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry
+        self.faster = faster_operations()
 
     def to_host(self, array: Array) -> np.ndarray:
         host: np.ndarray = self.xp.asnumpy(array)
         return host
+
+    def synchronize(self) -> None:
+        self.xp.cuda.Device().synchronize()
+
+    def gemm(self, a: Array, b: Array, out: Array, accumulate: bool = False) -> None:
+        self.expect_gemm(a, b, out)
+        self.multiply(a, b, out, accumulate)
+
+    def im2col(self, x: Array, cols: Array, stride: Pair, padding: Padding) -> None:
+        geometry, width = columns_of(x, cols, stride, padding, self)
+        self.kernels.get("im2col", geometry, width=width)(cols.size // width, x, cols, len(x))
+
+    def col2im(self, cols: Array, x: Array, stride: Pair, padding: Padding) -> None:
+        geometry, width = columns_of(x, cols, stride, padding, self)
+        self.kernels.get("col2im", geometry, width=width)(x.size // width, cols, None, x, len(x), 0.0)
+
+def faster_operations() -> dict[Callable[..., Any], Any]:
+    """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
+    from minigan.backends import cupy_convolution, cupy_fused
+    from minigan.layers import conv2d, conv_transpose2d, linear, sequential
+
+    return {
+        conv2d.conv2d_forward: cupy_convolution.conv2d_forward,
+        conv2d.conv2d_backward: cupy_convolution.conv2d_backward,
+        conv_transpose2d.conv_transpose2d_forward: cupy_convolution.conv_transpose2d_forward,
+        conv_transpose2d.conv_transpose2d_backward: cupy_convolution.conv_transpose2d_backward,
+        linear.linear_forward: cupy_convolution.linear_forward,
+        linear.linear_backward: cupy_convolution.linear_backward,
+        sequential.plan: cupy_fused.fused_plan,
+    }
+
+
+def columns_of(x: Array, cols: Array, stride: Pair, padding: Padding, backend: CupyBackend) -> tuple[Geometry, int]:
+    """-> geometry of x (n, h, w, c) and cols (n, h_out, w_out, k_h, k_w, c); how many channels a thread takes"""
+    _, p, q, k_h, k_w, c = cols.shape
+    return find_geometry(x.shape[1:], (k_h, k_w, c, 1), (p, q, 1), stride, padding), backend.kernels.width(c)
 
 
 def one_line(message: object) -> str:

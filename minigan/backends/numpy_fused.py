@@ -21,50 +21,33 @@ Shown by: benchmarks/step.py
 from collections.abc import Callable
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from minigan.backends.base import Array, Workspace
+from minigan.backends.fused_runs import Core, find_runs
 from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.numpy_chunks import Desk, add_sums, chunks, column_sums, contiguous, spread
 from minigan.backends.numpy_convolution import After, BeforeBackward, BeforeForward, Convolution, Nothing, find_convolution
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
 from minigan.layers.activation import Activation
 from minigan.layers.sequential import Step
 
 PIECE = 2**18  # numbers to take through a sequence of operations at a time, where chunks are larger
-Core = Conv2d | ConvTranspose2d | Linear
-ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
-    ("core", (Conv2d, ConvTranspose2d, Linear)),
-    ("norm", (BatchNorm,)),
-    ("activation", (LeakyReLU, ReLU, Sigmoid, Tanh)),
-)
 
 
 def fused_plan(layers: list[Layer], backend: NumpyBackend) -> list[Step]:
     """-> the layers, with a Block in the place of each run of [convolution or Linear] [BatchNorm] [activation].
 
-    Reshape and Flatten before and between them only give the axes other names. A layer of a class
-    derived from these stays alone: it may mean something else.
+    See fused_runs.py.
     """
     steps: list[Step] = []
-    i = 0
-    while i < len(layers):
-        run: dict[str, Any] = {}
-        end = i
-        for role, kinds in ROLES:
-            j = end
-            while j < len(layers) and type(layers[j]) in (Reshape, Flatten):
-                j += 1
-            if j < len(layers) and type(layers[j]) in kinds:
-                run[role], end = layers[j], j + 1
+    for part, run in find_runs(layers):
         if run:
             kind = NormBlock if "norm" in run else Block
-            steps.append(kind(layers[i:end], backend, **run))
+            steps.append(kind(part, backend, **run))
         else:
-            steps.append(layers[i])
-        i = max(end, i + 1)
+            steps += part
     for step, following in pairwise(steps):
         if isinstance(step, Block) and isinstance(following, Block):
             following.previous, step.is_followed = step, True

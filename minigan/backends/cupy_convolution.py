@@ -1,0 +1,209 @@
+"""Convolution on the GPU: columns and cuBLAS, a chunk of images at a time; straight from the image where it has few channels.
+
+As in numpy_columns.py, three things are asked of a convolution y = conv(x, W), x being the larger image:
+
+    forward     y = conv(x, W)        Conv2d's forward, ConvTranspose2d's dx
+    transpose   x = convᵀ(y, W)       Conv2d's dx, ConvTranspose2d's forward
+    gradient    dW from x and y
+
+The column matrix is up to 25 times as large as the image. Written and read back through the GPU's memory it would
+take as long as the product; so it is made for so few images at a time that it stays in the L2 cache, and made anew for
+dW rather than kept.
+
+Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those of its phase, and nothing is
+scattered. (One product for each phase, over columns of y, would need no gathering afterwards. But these columns are
+c_out/c_in times as large, and DCGANs double the channels where they halve the image: twice the traffic.)
+
+With 1 to 4 channels in x, forward and gradient go straight from the image; transpose does not, since there
+y·Wᵀ has fewer numbers than y, and is best left to cuBLAS.
+"""
+
+from math import prod
+
+from minigan.backends.base import Array, Padding, Pair, Shape, Workspace
+from minigan.backends.cupy_backend import CupyBackend
+from minigan.backends.cupy_kernels import find_geometry, strips
+from minigan.backends.cupy_sums import add_row_sums, fold
+
+CACHE = 24 * 2**20  # bytes of columns at a time: they stay in an L2 cache of 40 to 60 MB
+FEW_CHANNELS = 4
+TILE = 4  # FEW of kernels.cu: pixels, or taps, that a thread takes there
+Activation = tuple[str, float]  # a name in kernels.cu, and its constant
+IDENTITY: Activation = ("Identity", 0.0)
+
+
+class Convolution:
+    """One geometry, for batches of any size. Shapes without the batch axis."""
+
+    def __init__(self, backend: CupyBackend, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding):
+        self.backend, self.x_shape, self.W_shape, self.y_shape = backend, x_shape, W_shape, y_shape
+        (k_h, k_w, c, d), kernels = W_shape, backend.kernels
+        self.pixels, self.window = prod(y_shape[:2]), k_h * k_w * c
+        no_padding = padding == ((0, 0), (0, 0))
+        whole_image = self.pixels == 1 and x_shape[:2] == (k_h, k_w)
+        self.is_linear = no_padding and (whole_image or (k_h, k_w, *stride) == (1, 1, 1, 1))  # the columns are x itself
+        self.is_few = c <= FEW_CHANNELS and not self.is_linear
+        self.geometry, self.V, self.VD = find_geometry(x_shape, W_shape, y_shape, stride, padding), kernels.width(c), kernels.width(d)
+
+    def chunks(self, n: int) -> list[slice]:
+        """-> the batch in parts whose columns fit into the cache."""
+        images = max(1, CACHE // (self.pixels * self.window * self.backend.dtype.itemsize))
+        return [slice(start, min(n, start + images)) for start in range(0, n, images)]
+
+    def ask_for(self, activation: Activation, forward: bool, transpose: bool, gradient: bool) -> None:
+        """Name the kernels that will be needed, so that they are compiled together with all others."""
+        get, kind = self.backend.kernels.get, activation[0]
+        if self.is_few and forward:
+            get("few_forward", self.geometry, kind, self.VD)
+        if self.is_few and gradient:
+            get("few_gradient", self.geometry, width=self.VD)
+        if not self.is_linear and not self.is_few and (forward or gradient):
+            get("im2col", self.geometry, width=self.V)
+        if not self.is_linear and transpose:
+            get("col2im", self.geometry, kind, self.V)
+
+    def columns(self, x: Array) -> Array:
+        """x (n, h, w, c_in) -> (n·h_out·w_out, k_h·k_w·c_in)"""
+        n = len(x)
+        if self.is_linear:
+            return x.reshape(n * self.pixels, self.window)
+        cols = self.backend.scratch("columns", (n * self.pixels, self.window))
+        self.backend.kernels.get("im2col", self.geometry, width=self.V)(cols.size // self.V, x, cols, n)
+        return cols
+
+    def forward(self, x: Array, W: Array, b: Array | None, y: Array, activation: Activation = IDENTITY) -> None:
+        """y (n, *y_shape) = activation(conv(x, W) + b)"""
+        n, d, (kind, a) = len(x), self.W_shape[3], activation
+        if self.is_few:
+            threads = -(-n * self.pixels // TILE) * (d // self.VD)
+            self.backend.kernels.get("few_forward", self.geometry, kind, self.VD)(threads, x, W, b, y, n, a)
+            return
+        for part in self.chunks(n):
+            self.backend.gemm(self.columns(x[part]), W.reshape(self.window, d), out=y[part].reshape(-1, d))
+        finish(y, b, activation, self.backend)
+
+    def transpose(self, y: Array, W: Array, b: Array | None, x: Array, activation: Activation = IDENTITY) -> None:
+        """x (n, *x_shape) = activation(convᵀ(y, W) + b)"""
+        n, d, (kind, a) = len(y), self.W_shape[3], activation
+        W_T = W.reshape(self.window, d).T
+        if self.is_linear:
+            self.backend.gemm(y.reshape(-1, d), W_T, out=x.reshape(n * self.pixels, self.window))
+            finish(x, b, activation, self.backend)
+            return
+        col2im = self.backend.kernels.get("col2im", self.geometry, kind, self.V)
+        for part in self.chunks(n):
+            rows, image = y[part].reshape(-1, d), x[part]
+            cols = self.backend.scratch("columns", (len(rows), self.window))
+            self.backend.gemm(rows, W_T, out=cols)
+            col2im(image.size // self.V, cols, b, image, len(image), a)
+
+    def gradient(self, x: Array, y: Array, dW: Array) -> None:
+        """dW += the gradient of W, where y is that of conv(x, W)"""
+        n, d, backend = len(x), self.W_shape[3], self.backend
+        if self.is_few:
+            lanes = -(-self.window // TILE) * (d // self.VD)
+            strip, count = strips(n * self.pixels, lanes)
+            sums = backend.scratch("gradients of strips", (count, self.window * d))
+            backend.kernels.get("few_gradient", self.geometry, width=self.VD)(count * lanes, x, y, sums, n, strip)
+            fold(sums, dW, backend, add=True)
+            return
+        for part in self.chunks(n):
+            backend.gemm(self.columns(x[part]).T, y[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True)
+
+
+def finish(y: Array, b: Array | None, activation: Activation, backend: CupyBackend) -> None:
+    """y (..., c) = activation(y + b), in place"""
+    if b is not None or activation != IDENTITY:
+        activate(y, b, y, activation, backend)
+
+
+def activate(x: Array, b: Array | None, y: Array, activation: Activation, backend: CupyBackend) -> None:
+    """y (..., c) = activation(x + b)"""
+    c, (kind, a) = x.shape[-1], activation
+    width = backend.kernels.width(c)
+    backend.kernels.get("activate", activation=kind, width=width)(x.size // width, x, b, y, x.size // c, c, a)
+
+
+def contiguous(array: Array, name: str, memory: Workspace) -> Array:
+    """-> array, or a copy of it where it does not lie as kernels read it."""
+    if array.flags.c_contiguous and array.data.ptr % 16 == 0:
+        return array
+    copy = memory.get(f"contiguous {name}", array.shape)
+    copy[...] = array
+    return copy
+
+
+def find_convolution(backend: CupyBackend, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding) -> Convolution:
+    """-> the Convolution of this geometry, made once for each backend."""
+    key = (tuple(x_shape), tuple(W_shape), tuple(y_shape), stride, padding)
+    if key not in backend.convolutions:
+        backend.convolutions[key] = Convolution(backend, *key)
+    return backend.convolutions[key]
+
+
+# -- in the place of the definitions in layers/conv2d.py, conv_transpose2d.py and linear.py --------------
+
+
+def conv2d_forward(
+    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: CupyBackend, memory: Workspace
+) -> None:  # fmt: skip
+    """As conv2d_forward in layers/conv2d.py."""
+    convolution = find_convolution(backend, x.shape[1:], W.shape, y.shape[1:], stride, padding)
+    convolution.forward(contiguous(x, "x", memory), W, b, y)
+
+
+def conv2d_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
+    backend: CupyBackend, memory: Workspace,
+) -> None:  # fmt: skip
+    """As conv2d_backward in layers/conv2d.py."""
+    convolution = find_convolution(backend, x.shape[1:], W.shape, dy.shape[1:], stride, padding)
+    dy = contiguous(dy, "dy", memory)
+    if dW is not None:
+        convolution.gradient(contiguous(x, "x", memory), dy, dW)
+    if db is not None:
+        add_row_sums(dy.reshape(-1, dy.shape[3]), db, backend)
+    if dx is not None:
+        convolution.transpose(dy, W, None, dx)
+
+
+def conv_transpose2d_forward(
+    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: CupyBackend, memory: Workspace
+) -> None:  # fmt: skip
+    """As conv_transpose2d_forward in layers/conv_transpose2d.py."""
+    convolution = find_convolution(backend, y.shape[1:], W.shape, x.shape[1:], stride, padding)
+    convolution.transpose(contiguous(x, "x", memory), W, b, y)
+
+
+def conv_transpose2d_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
+    backend: CupyBackend, memory: Workspace,
+) -> None:  # fmt: skip
+    """As conv_transpose2d_backward in layers/conv_transpose2d.py."""
+    convolution = find_convolution(backend, dy.shape[1:], W.shape, x.shape[1:], stride, padding)
+    dy = contiguous(dy, "dy", memory)
+    if dW is not None:
+        convolution.gradient(dy, contiguous(x, "x", memory), dW)
+    if db is not None:
+        add_row_sums(dy.reshape(-1, dy.shape[3]), db, backend)
+    if dx is not None:
+        convolution.forward(dy, W, None, dx)
+
+
+def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: CupyBackend) -> None:
+    """As linear_forward in layers/linear.py."""
+    backend.gemm(contiguous(x, "x", backend.workspace), W, out=y)
+    finish(y, b, IDENTITY, backend)
+
+
+def linear_backward(
+    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, backend: CupyBackend
+) -> None:  # fmt: skip
+    """As linear_backward in layers/linear.py."""
+    dy = contiguous(dy, "dy", backend.workspace)
+    if dW is not None:
+        backend.gemm(contiguous(x, "x", backend.workspace).T, dy, out=dW, accumulate=True)
+    if db is not None:
+        add_row_sums(dy, db, backend)
+    if dx is not None:
+        backend.gemm(dy, W.T, out=dx)

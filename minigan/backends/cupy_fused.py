@@ -1,0 +1,218 @@
+"""Blocks on the GPU: a convolution, its BatchNorm and its activation as one step, with few trips through memory.
+
+Layer by layer, each operation reads a whole activation from memory and writes another one; on a GPU that takes longer
+than the products do. A block needs
+
+    without BatchNorm    the convolution; bias and activation at once, in place, or as the convolution writes its output
+    with it              the convolution; a pass over its output y for mean and variance; one that reads y again and
+                         writes the activation
+    backward             with BatchNorm a pass over dy and y for its two sums, one for its dx; without it one pass, which
+                         takes the sums for the bias too
+
+What the activation did is made anew from y, and not read from memory.
+
+The chain of layers stays the definition of all this: see `plan` in layers/sequential.py.
+"""
+
+from math import prod
+from typing import Any
+
+from minigan.backends.base import Array, Workspace
+from minigan.backends.cupy_backend import CupyBackend
+from minigan.backends.cupy_convolution import IDENTITY, Activation, Convolution, activate, contiguous, find_convolution
+from minigan.backends.cupy_kernels import strips
+from minigan.backends.cupy_sums import GROUP, add_row_sums, fold_down, sum_rows
+from minigan.backends.fused_runs import Core, find_runs
+from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
+from minigan.layers.activation import Activation as ActivationLayer
+from minigan.layers.sequential import Step
+
+
+def fused_plan(layers: list[Layer], backend: CupyBackend) -> list[Step]:
+    """-> the layers, with a Block in the place of each run of them; see fused_runs.py."""
+    steps: list[Step] = []
+    for part, run in find_runs(layers):
+        steps += [Block(part, backend, **run)] if run else part
+    return steps
+
+
+class Block:
+    """[convolution or Linear] [BatchNorm] [activation]. Parameters and buffers are the layers' own."""
+
+    x: Array  # of the last forward
+    out: Array
+
+    def __init__(
+        self, layers: list[Layer], backend: CupyBackend, core: Core | None = None, norm: BatchNorm | None = None,
+        activation: ActivationLayer | None = None,
+    ):  # fmt: skip
+        self.layers, self.core, self.backend = layers, core, backend
+        self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
+        self.has_parameters = any(layer.has_parameters for layer in layers)
+        self.memory = Workspace(backend)
+        self.activation = activation_of(activation)
+        self.norm = None if norm is None else Norm(norm, self.activation, backend, self.memory)
+        first = next(layer for layer in (core, norm, activation) if layer is not None)
+        last = next(layer for layer in (activation, norm, core) if layer is not None)
+        self.x_shape, self.y_shape = first.in_shape, last.out_shape  # reshapes before, and none after
+        if core is not None:
+            self.convolution, self.transposed = convolution_of(core, backend), isinstance(core, ConvTranspose2d)
+            shapes = self.convolution.x_shape, self.convolution.y_shape
+            self.core_in, self.core_out = shapes[::-1] if self.transposed else shapes
+            self.ask_for_kernels()
+
+    def ask_for_kernels(self) -> None:
+        """Name what forward and backward will launch; see Kernels.compile."""
+        last, convolution = IDENTITY if self.norm else self.activation, self.convolution
+        if self.transposed:
+            convolution.ask_for(last, forward=False, transpose=True, gradient=True)
+            convolution.ask_for(IDENTITY, forward=True, transpose=False, gradient=False)
+        else:
+            convolution.ask_for(last, forward=True, transpose=False, gradient=True)
+            convolution.ask_for(IDENTITY, forward=False, transpose=True, gradient=False)
+
+    def forward(self, x: Array, train: bool = True) -> Array:
+        n, core, norm = len(x), self.core, self.norm
+        self.x = contiguous(x, "x", self.memory).reshape(n, *self.x_shape)
+        self.out = self.memory.get("out", (n, *self.y_shape))
+        if norm is not None:
+            y = self.x
+            if core is not None:
+                y = self.memory.get("y", (n, *self.y_shape))
+                self.core_forward(y, IDENTITY)
+            norm.forward(y, self.out, train)
+        elif core is not None:
+            self.core_forward(self.out, self.activation)
+        else:
+            activate(self.x, None, self.out, self.activation, self.backend)
+        return self.out.reshape(n, *self.out_shape)
+
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
+        n, core = len(dy), self.core
+        g = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
+        db = core.db if core is not None and need_dw else None
+        if self.norm is not None:
+            g = self.norm.backward(g, need_dx or core is not None, need_dw)
+        elif self.activation != IDENTITY:
+            dy, g = g, self.memory.get("g", g.shape)
+            self.activation_backward(dy, g, db)
+            db = None  # done
+        if core is None:
+            return g.reshape(n, *self.in_shape) if need_dx else None
+        if db is not None:
+            add_row_sums(g.reshape(-1, len(db)), db, self.backend)
+        dx = self.memory.get("dx", self.x.shape) if need_dx else None
+        self.core_backward(g, core.dW if need_dw else None, dx)
+        return None if dx is None else dx.reshape(n, *self.in_shape)
+
+    def activation_backward(self, dy: Array, g: Array, db: Array | None) -> None:
+        """g = dy·activation', and db += its sums, in the same pass"""
+        kind, a = self.activation
+        if db is not None:
+            shape = (-1, len(db))
+            sum_rows(kind, a, dy.reshape(shape), self.out.reshape(shape), g.reshape(shape), db, self.backend)
+        else:
+            self.backend.kernels.get("activate_backward", activation=kind)(g.size, dy, self.out, g, g.size, a)
+
+    def core_forward(self, y: Array, activation: Activation) -> None:
+        """y = activation(core(x) + bias)"""
+        assert self.core is not None
+        n, W = len(y), self.core.W.reshape(self.convolution.W_shape)
+        operation = self.convolution.transpose if self.transposed else self.convolution.forward
+        operation(self.x.reshape(n, *self.core_in), W, self.core.b, y.reshape(n, *self.core_out), activation)
+
+    def core_backward(self, dy: Array, dW: Array | None, dx: Array | None) -> None:
+        """dW += and dx =, each unless None"""
+        assert self.core is not None
+        n, convolution = len(dy), self.convolution
+        x, dy = self.x.reshape(n, *self.core_in), dy.reshape(n, *self.core_out)
+        if dW is not None:
+            convolution.gradient(*((dy, x) if self.transposed else (x, dy)), dW.reshape(convolution.W_shape))
+        if dx is not None:
+            operation = convolution.forward if self.transposed else convolution.transpose
+            operation(dy, self.core.W.reshape(convolution.W_shape), None, dx.reshape(n, *self.core_in))
+
+
+class Norm:
+    """BatchNorm and the activation behind it, over rows of c channels: layers/batchnorm.py with the kernels of kernels.cu."""
+
+    y: Array  # what was normalised; backward makes x̂ anew from it
+    frozen: bool  # the running statistics were taken, not the batch's
+
+    def __init__(self, layer: BatchNorm, activation: Activation, backend: CupyBackend, memory: Workspace):
+        self.layer, self.activation, self.backend, self.memory = layer, activation, backend, memory
+        self.c = layer.in_shape[-1]
+        self.V = backend.kernels.width(self.c)
+        get, kind = backend.kernels.get, activation[0]
+        self.strip_moments = get("strip_moments", width=self.V)
+        self.fold_moments, self.set_scale, self.frozen_scale = get("fold_moments"), get("set_scale"), get("frozen_scale")
+        self.normalise = get("normalise", activation=kind, width=self.V)
+        self.norm_sums, self.norm_backward = (get(name, activation=kind, width=self.V) for name in ("norm_sums", "norm_backward"))
+        self.norm_gradients = get("norm_gradients")
+
+    def forward(self, y: Array, out: Array, train: bool) -> None:
+        """out = activation(gain·x̂ + bias), with x̂ of y, and the running statistics moved in training mode"""
+        layer, c, m = self.layer, self.c, y.size // self.c
+        self.frozen, self.y = not (train or layer.sampling == "batch"), y
+        mean, inv_std = self.memory.get("mean", (c,)), self.memory.get("inv_std", (c,))
+        if self.frozen:
+            self.frozen_scale(c, layer.running_mean, layer.running_var, mean, inv_std, c, layer.eps)
+        else:
+            if len(y) == 1:
+                layer.forward(self.backend.empty((1, *layer.in_shape)))  # raises: one sample has no statistics
+            running = (layer.running_mean, layer.running_var) if train else (None, None)
+            unbias = m / (m - 1) if layer.unbiased and m > 1 else 1.0
+            self.set_scale(c, self.moments(y, m), mean, inv_std, *running, m, c, layer.eps, layer.running_rate, unbias)
+        self.scale = (mean, inv_std, layer.gain, layer.bias)
+        self.normalise(y.size // self.V, y, *self.scale, out, m, c, self.activation[1])
+
+    def moments(self, y: Array, m: int) -> Array:
+        """-> mean, and sum of squares about it, of the m rows of y: (2, c), in scratch memory"""
+        c, lanes = self.c, self.c // self.V
+        strip, count = strips(m, lanes)
+        moments = self.backend.scratch("moments of strips", (count, 2, c))
+        self.strip_moments(count * lanes, y, moments, m, c, strip)
+        turn = 0
+        while count > 1:
+            groups = -(-count // GROUP)
+            folded = self.backend.scratch(f"moments {turn % 2}", (groups, 2, c))
+            self.fold_moments(groups * c, moments, folded, count, c, GROUP, strip, m)
+            moments, count, strip, turn = folded, groups, strip * GROUP, turn + 1
+        return moments
+
+    def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array:
+        """dy as the output -> dx as y, in the block's memory; dgain and dbias are added to"""
+        layer, backend, c, m = self.layer, self.backend, self.c, dy.size // self.c
+        dgain, dbias = (layer.dgain, layer.dbias) if need_dw else (None, None)
+        means, a = None, self.activation[1]
+        if not self.frozen or dgain is not None or dbias is not None:
+            strip, count = strips(m, c // self.V)
+            sums = backend.scratch("sums of strips", (count, 2 * c))
+            self.norm_sums(count * (c // self.V), dy, self.y, *self.scale, sums, m, c, strip, a)
+            sums = fold_down(sums, backend)
+            means = self.memory.get("means", (2 * c,))
+            backend.kernels.get("fold")(2 * c, sums, means, len(sums), 2 * c, len(sums), 1.0, 0)
+            self.norm_gradients(c, means, dgain, dbias, m, c)
+        dx = self.memory.get("g", dy.shape)
+        if need_dx:
+            self.norm_backward(dy.size // self.V, dy, self.y, *self.scale, None if self.frozen else means, dx, m, c, a)
+        return dx
+
+
+def activation_of(layer: ActivationLayer | None) -> Activation:
+    """-> its name and constant in kernels.cu"""
+    if layer is None:
+        return IDENTITY
+    return type(layer).__name__, float(next(iter(layer.constants), 0.0))
+
+
+def convolution_of(core: Any, backend: CupyBackend) -> Convolution:
+    """-> the Convolution that a layer is, or is the transpose of; a Linear layer is one of images of one pixel"""
+    if isinstance(core, Linear):
+        c_in, c_out = prod(core.in_shape), core.out
+        return find_convolution(backend, (1, 1, c_in), (1, 1, c_in, c_out), (1, 1, c_out), (1, 1), ((0, 0), (0, 0)))
+    if isinstance(core, ConvTranspose2d):
+        W_shape = (*core.kernel_size, core.channels, core.in_shape[2])
+        return find_convolution(backend, core.out_shape, W_shape, core.in_shape, core.stride, core.pads)
+    W_shape = (*core.kernel_size, core.in_shape[2], core.channels)
+    return find_convolution(backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads)

@@ -1,0 +1,34 @@
+"""Which layers a backend may run as one step: [convolution or Linear] [BatchNorm] [activation].
+
+Each part may be missing. Reshape and Flatten before and between them only give the axes other names. A layer of
+a class derived from these stays alone: it may mean something else.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+
+Core = Conv2d | ConvTranspose2d | Linear
+ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
+    ("core", (Conv2d, ConvTranspose2d, Linear)),
+    ("norm", (BatchNorm,)),
+    ("activation", (LeakyReLU, ReLU, Sigmoid, Tanh)),
+)
+
+
+def find_runs(layers: list[Layer]) -> Iterator[tuple[list[Layer], dict[str, Any]]]:
+    """-> yields layers that stand together, and "core", "norm", "activation" -> the one of them; a layer that stays alone with {}."""
+    i = 0
+    while i < len(layers):
+        run: dict[str, Any] = {}
+        end = i
+        for role, kinds in ROLES:
+            j = end
+            while j < len(layers) and type(layers[j]) in (Reshape, Flatten):
+                j += 1
+            if j < len(layers) and type(layers[j]) in kinds:
+                run[role], end = layers[j], j + 1
+        end = max(end, i + 1)
+        yield layers[i:end], run
+        i = end

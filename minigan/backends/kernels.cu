@@ -1,0 +1,464 @@
+/* Every CUDA kernel of minigan. Compiled at run time by cupy_kernels.py, which reads the signatures from here.
+
+Each kernel is a loop over numbers that do not wait for one another: no shared memory, no barriers, no atomics.
+So a sum over many rows is taken in two or more rounds: threads lie along the channels (neighbours read neighbouring
+numbers), each adds up one strip of rows, and `fold` adds the strips, always in the same order. The same bits at every
+run, and a body that a C++ compiler can run on a CPU, block by block and thread by thread, as the tests do.
+
+Template parameters
+    T   float or double: gradient checks run in double on the device
+    G   geometry of a convolution, numbers known when it is compiled, so that / and % become multiplications:
+        H W C        the larger image, which Conv2d reads and ConvTranspose2d writes
+        P Q D        the smaller one: rows, columns, channels
+        KH KW SH SW  kernel and stride;  TOP LEFT  padding before the first row and column
+    F   activation, with its constant a (the slope of LeakyReLU)
+    V   channels that a thread takes at once: 16 bytes, where the channels divide by it; else 1
+Plain arguments are int (32 bits) or double. Arrays are contiguous, channels last. */
+
+#define EACH(i, count) for (int i = (int)(blockIdx.x * blockDim.x + threadIdx.x); i < (count); i += (int)(blockDim.x * gridDim.x))
+
+template <class T, int V> struct alignas(V * sizeof(T)) Pack { T at[V]; };
+
+template <class T, int V> __device__ inline Pack<T, V> load(const T *from) { return *reinterpret_cast<const Pack<T, V> *>(from); }
+
+template <class T, int V> __device__ inline void store(T *to, const Pack<T, V> &values) { *reinterpret_cast<Pack<T, V> *>(to) = values; }
+
+__device__ inline int least(int a, int b) { return a < b ? a : b; }
+
+__device__ inline float exponential(float x) { return expf(x); }
+__device__ inline double exponential(double x) { return exp(x); }
+__device__ inline float log_one_plus(float x) { return log1pf(x); }
+__device__ inline double log_one_plus(double x) { return log1p(x); }
+__device__ inline float tangent(float x) { return tanhf(x); }
+__device__ inline double tangent(double x) { return tanh(x); }
+__device__ inline float root(float x) { return sqrtf(x); }
+__device__ inline double root(double x) { return sqrt(x); }
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(x < -88.0f ? 88.0f : -x)); }
+__device__ inline double sigmoid(double x) { return 1.0 / (1.0 + exp(x < -709.0 ? 709.0 : -x)); }
+
+/* ---- activations: y = forward(x), dx = dy * slope(y). NaN stays NaN */
+
+struct Identity {
+  template <class T> __device__ static T forward(T x, T) { return x; }
+  template <class T> __device__ static T slope(T, T) { return T(1); }
+};
+struct ReLU {
+  template <class T> __device__ static T forward(T x, T) { return x < T(0) ? T(0) : x; }
+  template <class T> __device__ static T slope(T y, T) { return y > T(0) ? T(1) : T(0); }
+};
+struct LeakyReLU {
+  template <class T> __device__ static T forward(T x, T a) { return x > T(0) ? x : a * x; }
+  template <class T> __device__ static T slope(T y, T a) { return y > T(0) ? T(1) : a; }
+};
+struct Tanh {
+  template <class T> __device__ static T forward(T x, T) { return tangent(x); }
+  template <class T> __device__ static T slope(T y, T) { return T(1) - y * y; }
+};
+struct Sigmoid {
+  template <class T> __device__ static T forward(T x, T) { return sigmoid(x); }
+  template <class T> __device__ static T slope(T y, T) { return y * (T(1) - y); }
+};
+
+/* ---- convolution: columns */
+
+/* cols (n*P*Q, KH*KW*C): under each output pixel, its window of x (n, H, W, C) */
+template <class T, class G, int V> __global__ void im2col(const T *x, T *cols, int n) {
+  EACH(t, n * G::P * G::Q * G::KH * G::KW * (G::C / V)) {
+    const int c = t % (G::C / V) * V, tap = t / (G::C / V), j = tap % G::KW, i = tap / G::KW % G::KH;
+    const int m = tap / (G::KW * G::KH), q = m % G::Q, p = m / G::Q % G::P, image = m / (G::Q * G::P);
+    const int h = p * G::SH + i - G::TOP, w = q * G::SW + j - G::LEFT;
+    Pack<T, V> values = {};
+    if (h >= 0 && h < G::H && w >= 0 && w < G::W) values = load<T, V>(x + ((image * G::H + h) * G::W + w) * G::C + c);
+    store<T, V>(cols + t * V, values);
+  }
+}
+
+/* x (n, H, W, C) = F(sum over the copies of each pixel in cols + b). A pixel looks for its copies, and only at every
+   stride-th tap, those of its own phase: nothing is scattered. b (C,) or null */
+template <class T, class G, class F, int V> __global__ void col2im(const T *cols, const T *b, T *x, int n, double a) {
+  EACH(t, n * G::H * G::W * (G::C / V)) {
+    const int c = t % (G::C / V) * V, pixel = t / (G::C / V);
+    const int w = pixel % G::W + G::LEFT, h = pixel / G::W % G::H + G::TOP, image = pixel / (G::W * G::H);
+    Pack<T, V> sum = {};
+    for (int i = h % G::SH, p = h / G::SH; i < G::KH && p >= 0; i += G::SH, p--) {
+      if (p >= G::P) continue;
+      for (int j = w % G::SW, q = w / G::SW; j < G::KW && q >= 0; j += G::SW, q--) {
+        if (q >= G::Q) continue;
+        const int m = (image * G::P + p) * G::Q + q;
+        const Pack<T, V> copy = load<T, V>(cols + ((m * G::KH + i) * G::KW + j) * G::C + c);
+        for (int k = 0; k < V; k++) sum.at[k] += copy.at[k];
+      }
+    }
+    for (int k = 0; k < V; k++) sum.at[k] = F::forward(b ? sum.at[k] + b[c + k] : sum.at[k], T(a));
+    store<T, V>(x + t * V, sum);
+  }
+}
+
+/* ---- convolution of an image of few channels, straight from the image. A thread has a tile of FEW pixels, or taps, and V channels */
+
+constexpr int FEW = 4;
+
+/* y (n, P, Q, D) = F(conv(x, weights) + b);  weights (KH, KW, C, D), b (D,) or null */
+template <class T, class G, class F, int V>
+__global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int n, double a) {
+  const int pixels = n * G::P * G::Q;
+  EACH(t, (pixels + FEW - 1) / FEW * (G::D / V)) {
+    const int o = t % (G::D / V) * V, first = t / (G::D / V) * FEW;
+    int h[FEW], w[FEW];
+    const T *image[FEW];
+    Pack<T, V> sum[FEW] = {};
+    for (int r = 0; r < FEW; r++) {
+      const int m = least(first + r, pixels - 1);
+      h[r] = m / G::Q % G::P * G::SH - G::TOP;
+      w[r] = m % G::Q * G::SW - G::LEFT;
+      image[r] = x + m / (G::Q * G::P) * (G::H * G::W * G::C);
+    }
+    for (int i = 0; i < G::KH; i++)
+      for (int j = 0; j < G::KW; j++)
+        for (int c = 0; c < G::C; c++) {
+          const Pack<T, V> weight = load<T, V>(weights + ((i * G::KW + j) * G::C + c) * G::D + o);
+          for (int r = 0; r < FEW; r++) {
+            const int y_in = h[r] + i, x_in = w[r] + j;
+            const bool inside = y_in >= 0 && y_in < G::H && x_in >= 0 && x_in < G::W;
+            const T value = inside ? image[r][(y_in * G::W + x_in) * G::C + c] : T(0);
+            for (int k = 0; k < V; k++) sum[r].at[k] += value * weight.at[k];
+          }
+        }
+    for (int r = 0; r < FEW; r++)
+      if (first + r < pixels) {
+        for (int k = 0; k < V; k++) sum[r].at[k] = F::forward(b ? sum[r].at[k] + b[o + k] : sum[r].at[k], T(a));
+        store<T, V>(y + (first + r) * G::D + o, sum[r]);
+      }
+  }
+}
+
+/* sums (strips, KH*KW*C, D): d weights from each strip of output pixels */
+template <class T, class G, int V> __global__ void few_gradient(const T *x, const T *dy, T *sums, int n, int strip) {
+  const int taps = G::KH * G::KW * G::C, groups = (taps + FEW - 1) / FEW, pixels = n * G::P * G::Q;
+  EACH(t, (pixels + strip - 1) / strip * groups * (G::D / V)) {
+    const int o = t % (G::D / V) * V, first = t / (G::D / V) % groups * FEW, s = t / (G::D / V) / groups;
+    int i[FEW], j[FEW], c[FEW];
+    Pack<T, V> sum[FEW] = {};
+    for (int r = 0; r < FEW; r++) {
+      const int tap = least(first + r, taps - 1);
+      c[r] = tap % G::C;
+      j[r] = tap / G::C % G::KW - G::LEFT;
+      i[r] = tap / (G::C * G::KW) - G::TOP;
+    }
+    for (int m = s * strip; m < least(pixels, (s + 1) * strip); m++) {
+      const int h = m / G::Q % G::P * G::SH, w = m % G::Q * G::SW;
+      const T *image = x + m / (G::Q * G::P) * (G::H * G::W * G::C);
+      const Pack<T, V> gradient = load<T, V>(dy + m * G::D + o);
+      for (int r = 0; r < FEW; r++) {
+        const int y_in = h + i[r], x_in = w + j[r];
+        const bool inside = y_in >= 0 && y_in < G::H && x_in >= 0 && x_in < G::W;
+        const T value = inside ? image[(y_in * G::W + x_in) * G::C + c[r]] : T(0);
+        for (int k = 0; k < V; k++) sum[r].at[k] += value * gradient.at[k];
+      }
+    }
+    for (int r = 0; r < FEW; r++)
+      if (first + r < taps) store<T, V>(sums + (s * taps + first + r) * G::D + o, sum[r]);
+  }
+}
+
+/* ---- activations, biases and their gradients, over rows of c channels */
+
+/* y = F(x + b);  b (c,) or null; y may be x */
+template <class T, class F, int V> __global__ void activate(const T *x, const T *b, T *y, int rows, int c, double a) {
+  EACH(t, rows * (c / V)) {
+    const int lane = t % (c / V) * V;
+    Pack<T, V> values = load<T, V>(x + t * V);
+    for (int k = 0; k < V; k++) values.at[k] = F::forward(b ? values.at[k] + b[lane + k] : values.at[k], T(a));
+    store<T, V>(y + t * V, values);
+  }
+}
+
+/* dx = dy * F'(y);  dx may be dy */
+template <class T, class F> __global__ void activate_backward(const T *dy, const T *y, T *dx, int size, double a) {
+  EACH(t, size) dx[t] = dy[t] * F::slope(y[t], T(a));
+}
+
+/* g = dy * F'(y), and sums (strips, c) of g: a bias's gradient. y and g may be null where F is Identity */
+template <class T, class F, int V>
+__global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c, int strip, double a) {
+  EACH(t, (rows + strip - 1) / strip * (c / V)) {
+    const int lane = t % (c / V) * V, s = t / (c / V);
+    Pack<T, V> sum = {};
+    for (int row = s * strip; row < least(rows, (s + 1) * strip); row++) {
+      Pack<T, V> values = load<T, V>(dy + row * c + lane);
+      if (y) {
+        const Pack<T, V> out = load<T, V>(y + row * c + lane);
+        for (int k = 0; k < V; k++) values.at[k] *= F::slope(out.at[k], T(a));
+      }
+      if (g) store<T, V>(g + row * c + lane, values);
+      for (int k = 0; k < V; k++) sum.at[k] += values.at[k];
+    }
+    store<T, V>(sums + s * c + lane, sum);
+  }
+}
+
+/* out (groups, width) = scale * sums over each `group` of the rows of in (count, width); with add, out += that */
+template <class T> __global__ void fold(const T *in, T *out, int count, int width, int group, double scale, int add) {
+  EACH(t, (count + group - 1) / group * width) {
+    const int column = t % width, first = t / width * group;
+    T sum = T(0);
+    for (int row = first; row < least(count, first + group); row++) sum += in[row * width + column];
+    out[t] = add ? out[t] + T(scale) * sum : T(scale) * sum;
+  }
+}
+
+/* sums (threads,) of squares: thread t takes every `threads`-th number */
+template <class T> __global__ void squares(const T *x, T *sums, int size, int threads) {
+  EACH(t, threads) {
+    T sum = T(0);
+    for (int i = t; i < size; i += threads) sum += x[i] * x[i];
+    sums[t] = sum;
+  }
+}
+
+/* out () = root of the sum of in (count,) */
+template <class T> __global__ void root_of_sum(const T *in, T *out, int count) {
+  EACH(t, 1) {
+    T sum = T(0);
+    for (int i = 0; i < count; i++) sum += in[i];
+    out[0] = root(sum);
+  }
+}
+
+/* ---- BatchNorm with its activation: see layers/batchnorm.py for the formulas */
+
+/* moments (strips, 2, c): each strip's mean, and its sum of squares about that mean. Numbers are counted from the strip's
+   first row, so that nothing large is subtracted from something large */
+template <class T, int V> __global__ void strip_moments(const T *x, T *moments, int rows, int c, int strip) {
+  EACH(t, (rows + strip - 1) / strip * (c / V)) {
+    const int lane = t % (c / V) * V, s = t / (c / V), end = least(rows, (s + 1) * strip);
+    const T count = T(end - s * strip);
+    const Pack<T, V> origin = load<T, V>(x + s * strip * c + lane);
+    Pack<T, V> sum = {}, square = {};
+    for (int row = s * strip + 1; row < end; row++) {
+      const Pack<T, V> values = load<T, V>(x + row * c + lane);
+      for (int k = 0; k < V; k++) {
+        const T off = values.at[k] - origin.at[k];
+        sum.at[k] += off;
+        square.at[k] += off * off;
+      }
+    }
+    for (int k = 0; k < V; k++) {
+      square.at[k] -= sum.at[k] * (sum.at[k] / count);
+      sum.at[k] = origin.at[k] + sum.at[k] / count;
+    }
+    store<T, V>(moments + s * 2 * c + lane, sum);
+    store<T, V>(moments + (s * 2 + 1) * c + lane, square);
+  }
+}
+
+/* out (groups, 2, c) from in (count, 2, c): moments of every `group` strips together; each strip but the last has `strip` of the rows.
+   Source: Chan, Golub & LeVeque 1983 */
+template <class T> __global__ void fold_moments(const T *in, T *out, int count, int c, int group, int strip, int rows) {
+  EACH(t, (count + group - 1) / group * c) {
+    const int column = t % c, g = t / c;
+    double total = 0, mean = 0, square = 0;
+    for (int s = g * group; s < least(count, (g + 1) * group); s++) {
+      const double more = least(strip, rows - s * strip), off = double(in[s * 2 * c + column]) - mean;
+      square += double(in[(s * 2 + 1) * c + column]) + off * off * total * more / (total + more);
+      mean += off * more / (total + more);
+      total += more;
+    }
+    out[g * 2 * c + column] = T(mean);
+    out[(g * 2 + 1) * c + column] = T(square);
+  }
+}
+
+/* mean, inv_std (c,) from moments (1, 2, c) of so many rows. running_mean, running_var (c,), unless null, move by `rate` towards mean
+   and variance, which is multiplied by `unbias` before */
+template <class T>
+__global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean, T *running_var, int rows, int c, double eps, double rate,
+                          double unbias) {
+  EACH(k, c) {
+    const T var = moments[c + k] / T(rows);
+    mean[k] = moments[k];
+    inv_std[k] = T(1) / root(var + T(eps));
+    if (running_mean) {
+      running_mean[k] += T(rate) * (mean[k] - running_mean[k]);
+      running_var[k] += T(rate) * (var * T(unbias) - running_var[k]);
+    }
+  }
+}
+
+/* the same from statistics that are given */
+template <class T> __global__ void frozen_scale(const T *running_mean, const T *running_var, T *mean, T *inv_std, int c, double eps) {
+  EACH(k, c) {
+    mean[k] = running_mean[k];
+    inv_std[k] = T(1) / root(running_var[k] + T(eps));
+  }
+}
+
+template <class T> __device__ inline T affine(T x_hat, const T *gain, const T *bias, int k) {
+  const T scaled = gain ? x_hat * gain[k] : x_hat;
+  return bias ? scaled + bias[k] : scaled;
+}
+
+/* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;  gain, bias (c,) or null */
+template <class T, class F, int V>
+__global__ void normalise(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *y, int rows, int c, double a) {
+  EACH(t, rows * (c / V)) {
+    const int lane = t % (c / V) * V;
+    Pack<T, V> values = load<T, V>(x + t * V);
+    for (int k = 0; k < V; k++) {
+      const T x_hat = (values.at[k] - mean[lane + k]) * inv_std[lane + k];
+      values.at[k] = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
+    }
+    store<T, V>(y + t * V, values);
+  }
+}
+
+/* sums (strips, 2, c) of g = dy * F' and of g * x_hat. x_hat and F' are made anew from x: that costs less than to keep them */
+template <class T, class F, int V>
+__global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *sums, int rows, int c,
+                          int strip, double a) {
+  EACH(t, (rows + strip - 1) / strip * (c / V)) {
+    const int lane = t % (c / V) * V, s = t / (c / V);
+    Pack<T, V> sum = {}, product = {};
+    for (int row = s * strip; row < least(rows, (s + 1) * strip); row++) {
+      const Pack<T, V> gradient = load<T, V>(dy + row * c + lane), values = load<T, V>(x + row * c + lane);
+      for (int k = 0; k < V; k++) {
+        const T x_hat = (values.at[k] - mean[lane + k]) * inv_std[lane + k];
+        const T g = gradient.at[k] * F::slope(F::forward(affine(x_hat, gain, bias, lane + k), T(a)), T(a));
+        sum.at[k] += g;
+        product.at[k] += g * x_hat;
+      }
+    }
+    store<T, V>(sums + s * 2 * c + lane, sum);
+    store<T, V>(sums + (s * 2 + 1) * c + lane, product);
+  }
+}
+
+/* From sums (1, 2, c): dbias and dgain (c,) are added to, unless null; sums become means over the rows, as norm_backward wants them */
+template <class T> __global__ void norm_gradients(T *sums, T *dgain, T *dbias, int rows, int c) {
+  EACH(k, c) {
+    if (dbias) dbias[k] += sums[k];
+    if (dgain) dgain[k] += sums[c + k];
+    sums[k] /= T(rows);
+    sums[c + k] /= T(rows);
+  }
+}
+
+/* dx = gain * inv_std * (g - mean of g - x_hat * mean of g * x_hat);  means (2, c), null where the statistics were given. dx may be dy */
+template <class T, class F, int V>
+__global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, const T *means, T *dx,
+                              int rows, int c, double a) {
+  EACH(t, rows * (c / V)) {
+    const int lane = t % (c / V) * V;
+    const Pack<T, V> values = load<T, V>(x + t * V);
+    Pack<T, V> gradient = load<T, V>(dy + t * V);
+    for (int k = 0; k < V; k++) {
+      const T x_hat = (values.at[k] - mean[lane + k]) * inv_std[lane + k];
+      T g = gradient.at[k] * F::slope(F::forward(affine(x_hat, gain, bias, lane + k), T(a)), T(a));
+      if (means) g -= means[lane + k] + x_hat * means[c + lane + k];
+      gradient.at[k] = g * inv_std[lane + k] * (gain ? gain[lane + k] : T(1));
+    }
+    store<T, V>(dx + t * V, gradient);
+  }
+}
+
+/* ---- losses: see losses.py */
+
+/* loss of each logit, and dlogits of their mean;  targets (size,), or null: then all are `target` */
+template <class T> __global__ void bce(const T *logits, const T *targets, T *losses, T *dlogits, int size, double target) {
+  EACH(t, size) {
+    const T l = logits[t], wanted = targets ? targets[t] : T(target);
+    const T e = exponential(l > T(0) ? -l : l);
+    losses[t] = log_one_plus(e) + (l < T(0) ? T(0) : l) - l * wanted;
+    dlogits[t] = (exponential(l > T(0) ? T(0) : l) / (e + T(1)) - wanted) * T(1.0 / size);
+  }
+}
+
+template <class T> __global__ void probabilities(const T *logits, T *out, int size) {
+  EACH(t, size) out[t] = T(0.5) + T(0.5) * tangent(T(0.5) * logits[t]);
+}
+
+/* row (count,) = numbers that stand apart, up to eight */
+template <class T>
+__global__ void collect(T *row, const T *a, const T *b, const T *c, const T *d, const T *e, const T *f, const T *g, const T *h, int count) {
+  EACH(t, 1) {
+    const T *from[8] = {a, b, c, d, e, f, g, h};
+    for (int i = 0; i < count; i++) row[i] = from[i][0];
+  }
+}
+
+/* ---- Adam: see optimizers.py. What changes from step to step lies on the device, so that a recorded step stays right:
+   numbers (5,): steps, rate; and from them rate / correction1, 1 / correction2, eps */
+
+template <class T> __global__ void adam_tick(double *numbers, double beta1, double beta2, double eps, int eps_hat) {
+  EACH(t, 1) {
+    const double step = numbers[0] + 1, correction2 = 1 - pow(beta2, step);
+    numbers[0] = step;
+    numbers[2] = numbers[1] / (1 - pow(beta1, step));
+    numbers[3] = 1 / correction2;
+    numbers[4] = eps_hat ? eps / sqrt(correction2) : eps;
+  }
+}
+
+template <class T>
+__global__ void adam(T *p, const T *g, T *m, T *v, const double *numbers, int size, double beta1, double beta2, double l2) {
+  const T rate = T(numbers[2]), scale = T(numbers[3]), eps = T(numbers[4]);
+  EACH(t, size) {
+    const T gradient = l2 != 0 ? p[t] * T(l2) + g[t] : g[t];
+    const T m_new = m[t] * T(beta1) + gradient * T(1 - beta1), v_new = v[t] * T(beta2) + gradient * gradient * T(1 - beta2);
+    m[t] = m_new;
+    v[t] = v_new;
+    p[t] -= m_new / (root(v_new * scale) + eps) * rate;
+  }
+}
+
+/* ---- images: pixels (count, size) uint8 on the device -> out (n, size), picture k being pixels[chosen[k]]; low is -1 or 0 */
+template <class T> __global__ void gather_images(const unsigned char *pixels, const int *chosen, T *out, int n, int size, double low) {
+  EACH(t, n * size) {
+    const T value = T(pixels[(long long)chosen[t / size] * size + t % size]);
+    out[t] = low < 0 ? value / T(127.5) - T(1) : value / T(255);
+  }
+}
+
+/* ---- random numbers: Philox4x32-10, see philox.py.  state (2,): seed, and how often it was asked */
+
+__device__ inline void philox(unsigned *c, unsigned long long seed) {
+  unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
+  for (int round = 0; round < 10; round++) {
+    const unsigned long long a = 0xD2511F53ull * c[0], b = 0xCD9E8D57ull * c[2];
+    const unsigned c1 = c[1], c3 = c[3];
+    c[0] = (unsigned)(b >> 32) ^ c1 ^ k0;
+    c[1] = (unsigned)b;
+    c[2] = (unsigned)(a >> 32) ^ c3 ^ k1;
+    c[3] = (unsigned)a;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+}
+
+__device__ inline double unit(const unsigned *c, int k, float) { return (c[k] >> 8) * (1.0 / 16777216); }
+__device__ inline double unit(const unsigned *c, int k, double) {
+  return ((c[2 * k] >> 5) * 67108864.0 + (c[2 * k + 1] >> 6)) * (1.0 / 9007199254740992.0);
+}
+
+/* out = U[0, 1), or N(0, 1) where normal: by Box and Muller, in double whatever T is */
+template <class T> __global__ void random_numbers(T *out, const unsigned long long *state, int size, int stream, int normal) {
+  const int each = 16 / sizeof(T);
+  EACH(t, (size + each - 1) / each) {
+    unsigned c[4] = {(unsigned)t, (unsigned)state[1], (unsigned)(state[1] >> 32), (unsigned)stream};
+    philox(c, state[0]);
+    double values[each];
+    for (int k = 0; k < each; k++) values[k] = unit(c, k, T(0));
+    if (normal)
+      for (int k = 0; k < each; k += 2) {
+        const double length = sqrt(-2 * log(1 - values[k])), angle = 6.283185307179586 * values[k + 1];
+        values[k] = length * cos(angle);
+        values[k + 1] = length * sin(angle);
+      }
+    for (int k = 0; k < each; k++)
+      if (t * each + k < size) out[t * each + k] = T(values[k]);
+  }
+}
+
+template <class T> __global__ void random_tick(unsigned long long *state) {
+  EACH(t, 1) state[1] += 1;
+}

@@ -1,0 +1,74 @@
+"""The CuPy backend's kernels and blocks against the definitions: the same nets on the plain base class, layer by layer.
+
+On a GPU where there is one; else on the strict stand-in, where the kernels of kernels.cu run on the CPU.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.backends import Backend
+from tests.strict_cupy import make_module
+from tests.test_definitions import CHAINS, RTOL, assert_close, without_kink
+
+MORE = {  # kernels and widths that the chains of the NumPy backend do not reach
+    "one channel, narrow": ((9, 7, 1), lambda: [mg.Conv2d(5, (3, 4), (2, 1), ((1, 0), (2, 1))), mg.ReLU()]),
+    "two channels, all rows": ((5, 6, 2), lambda: [mg.Conv2d(8, 3, 1, 1), mg.Sigmoid()]),
+    "1x1": ((5, 6, 8), lambda: [mg.Conv2d(12, 1), mg.BatchNorm(), mg.LeakyReLU(0.1)]),
+    "1x1, stride 2": ((5, 6, 8), lambda: [mg.Conv2d(4, 1, 2), mg.Tanh()]),
+    "transposed 1x1": ((5, 6, 8), lambda: [mg.ConvTranspose2d(4, 1), mg.ReLU()]),
+    "transposed, few to few": ((4, 5, 3), lambda: [mg.ConvTranspose2d(2, 4, 2, 1), mg.BatchNorm(), mg.ReLU()]),
+    "transposed, stride above the kernel": ((4, 3, 8), lambda: [mg.ConvTranspose2d(4, 2, 3), mg.LeakyReLU(0.2)]),
+    "bias before BatchNorm": ((7, 7, 4), lambda: [mg.Conv2d(6, 3, 2), mg.BatchNorm(), mg.ReLU()]),
+    "Linear, Reshape, activation": ((12,), lambda: [mg.Linear(32), mg.Reshape((4, 4, 2)), mg.LeakyReLU(0.2), mg.Flatten(), mg.Linear(1)]),
+    "BatchNorm of vectors": ((9,), lambda: [mg.BatchNorm(), mg.Linear(3), mg.BatchNorm(gain=False, bias=False), mg.Tanh()]),
+    "batch statistics in sampling": ((6,), lambda: [mg.Linear(8, bias=False), mg.BatchNorm(sampling="batch", unbiased=False), mg.ReLU()]),
+}
+SIZES = (  # n, train, need_dx, need_dw; few, since a CPU runs a GPU's threads one by one
+    (6, True, True, True), (4, True, False, True), (5, True, True, False), (3, False, True, True), (2, False, True, True),
+)  # fmt: skip
+
+
+@pytest.fixture
+def cupy_backend(monkeypatch):
+    """-> function (dtype, precision) -> CupyBackend, on a GPU or on the stand-in."""
+    try:
+        mg.get_backend("cupy")
+    except mg.BackendError:
+        monkeypatch.setitem(sys.modules, "cupy", make_module())
+    return lambda dtype="float32", precision="fp32": mg.get_backend("cupy", dtype=dtype, precision=precision)
+
+
+def network(name, backend):
+    in_shape, layers = {**CHAINS, **MORE}[name]
+    net = mg.Sequential([without_kink(layer) if backend.dtype == "float32" else layer for layer in layers()], name=name)
+    net.setup(in_shape, backend=backend, rng=np.random.default_rng(3))
+    for i, array in enumerate(net.params.values()):
+        if array.ndim == 1:  # biases and gains too at values that matter
+            array[...] = backend.asarray(np.random.default_rng([4, i]).normal(0.5, 0.5, array.shape))
+    return net
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("name", [*CHAINS, *MORE])
+def test_a_chain_of_layers(name, dtype, cupy_backend):
+    """Batches of several sizes, training and sampling mode, every combination of what backward may be asked for."""
+    plain, fast = network(name, Backend(np, dtype)), network(name, cupy_backend(dtype))
+    host, rng = fast.backend.to_host, np.random.default_rng(1)
+    for n, train, need_dx, need_dw in SIZES:
+        x = rng.standard_normal((n, *plain.in_shape)).astype(dtype)
+        dy = rng.standard_normal((n, *plain.out_shape)).astype(dtype)
+        results = []
+        for net in (plain, fast):
+            y = net.forward(net.backend.asarray(x), train=train)
+            results.append((y, net.backward(net.backend.asarray(dy), need_dx=need_dx, need_dw=need_dw)))
+        (y, dx), (y_fast, dx_fast) = results
+        assert_close(host(y_fast), y, RTOL[dtype], "y")
+        assert (dx is None) == (dx_fast is None) == (not need_dx)
+        if need_dx:
+            assert_close(host(dx_fast), dx, 5 * RTOL[dtype], "dx")
+    for kind in ("grads", "buffers"):  # the gradients are sums over all that was asked for above
+        for key, wanted in getattr(plain, kind).items():
+            assert_close(host(getattr(fast, kind)[key]), wanted, 5 * RTOL[dtype], key)
