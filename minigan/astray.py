@@ -69,6 +69,7 @@ def find_astray(game: Any, batches: Batches, steps: int) -> str:
     game, batches  as they were at the last checkpoint (they are used up)
     steps          from there to the step with a number that is not finite, which is the last of them
     """
+    game.recorded = None  # step by step: what is recorded would pass the probes by
     for _ in range(steps - 1):
         game.round(batches)
     for net in (game.G, game.D):

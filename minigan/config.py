@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backends import BACKENDS, Backend
+from minigan.backends import BACKENDS, PRECISIONS, Backend
 from minigan.checks import expect_number, expect_size
 from minigan.data import DATASETS, SMALLEST_BATCH, parse_fit
 from minigan.errors import ConfigError
@@ -48,6 +48,7 @@ class Config:
     threads: int | None = None  # of the NumPy backend; all CPUs that the process may use
     evaluate_every: int = 0  # steps between evaluations; 0: none. See evaluation/watch.py
     ema: float = 0.0  # pictures are drawn from the average of G's weights with this decay; 0: from G as it is. See averaging.py
+    precision: str = "fp32"  # of products on a GPU
 
     def __post_init__(self) -> None:
         preset = get_preset(self.preset)
@@ -70,6 +71,8 @@ class Config:
         if self.beta1 is not None:
             expect_number(flag("beta1"), self.beta1, "[0, 1)")
         expect_number("--ema", self.ema, "[0, 1)")
+        if self.precision != "fp32" and self.backend == "numpy":
+            raise ConfigError(f"--precision {self.precision} is for tensor cores: leave it out, or take --backend cupy")
         parse_fit(self.fit)
         if (self.dataset == "folder") != (self.images is not None):
             raise ConfigError("--dataset folder and --images DIR belong together: give --images, the folder or .zip of your pictures")
@@ -93,7 +96,7 @@ class Config:
 
 
 CHOICES = {
-    "dataset": DATASETS, "backend": BACKENDS, "z": ("normal", "uniform"), "shuffle": ("epoch", "once", "never"),
+    "dataset": DATASETS, "backend": BACKENDS, "precision": PRECISIONS, "z": ("normal", "uniform"), "shuffle": ("epoch", "once", "never"),
 }  # fmt: skip
 SIZES = {  # option: from, to. The upper ends are far beyond sense, and below what NumPy cannot express
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20), "seed": (0, 2**63), "limit": (1, 2**40),

@@ -17,8 +17,8 @@ from minigan.backends import Array
 from minigan.checks import expect_size
 from minigan.errors import ConfigError
 from minigan.layers import Sequential
-from minigan.losses import bce_with_logits
-from minigan.optimizers import Optimizer
+from minigan.losses import bce_with_logits, mean_sigmoid
+from minigan.optimizers import Optimizer, length
 
 
 @dataclass(frozen=True)
@@ -158,28 +158,17 @@ def update_both(
 
 def loss_and_gradient(D: Sequential, logits: Array, target: float, rules: Rules) -> tuple[Array, Array]:
     """-> mean BCE of D's logits against the target, for the report; its gradient dlogits, exact in any case."""
-    loss, dlogits = bce_with_logits(logits, target, backend=D.backend)
-    if rules.loss_limit is not None:
-        clipped, xp = D.backend.scratch("clipped logits", logits.shape), D.backend.xp
-        xp.minimum(logits, rules.loss_limit, out=clipped)
-        xp.maximum(clipped, -rules.loss_limit, out=clipped)
-        loss, _ = bce_with_logits(clipped, target, backend=D.backend)
-    return loss, dlogits
+    return bce_with_logits(logits, target, backend=D.backend, limit=rules.loss_limit)
 
 
 def mean_probability(D: Sequential, logits: Array) -> Array:
-    """-> mean of σ(logits): how sure D is that they are real. σ(l) = (1 + tanh(l/2)) / 2"""
-    xp = D.backend.xp
-    half = D.backend.scratch("half logits", logits.shape)
-    xp.multiply(logits, 0.5, out=half)
-    xp.tanh(half, out=half)
-    return 0.5 + 0.5 * xp.mean(half)
+    """-> mean of σ(logits): how sure D is that they are real."""
+    return D.backend.implementation(mean_sigmoid)(logits, D.backend)
 
 
 def gradient_norm(net: Sequential) -> Array:
     """-> Euclidean length of the gradient of all parameters together."""
-    xp, gradient = net.backend.xp, net.ready().flat_grads
-    return xp.sqrt(xp.dot(gradient, gradient))
+    return net.backend.implementation(length)(net.ready().flat_grads, net.backend)
 
 
 def play_round(

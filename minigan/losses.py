@@ -26,17 +26,17 @@ from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
 def bce_with_logits(
-    logits: Array, target: float | Array, *, backend: Backend | None = None
+    logits: Array, target: float | Array, *, backend: Backend | None = None, limit: float | None = None
 ) -> tuple[Array, Array]:
     """Mean binary cross-entropy and its gradient.
     logits   (n, 1), or any shape   n is the number of all logits
     target   number in [0, 1], or array as logits: 1 real, 0 fake; 0.9 is one-sided smoothing
     backend  of logits; found by the array's type where it is not given
+    limit    the loss that is returned is that of the logits clipped to ±limit; the gradient is exact in any case
     -> mean loss (a scalar of the backend), dlogits as logits, 1/n inside; the caller's own
     Raises ConfigError for a number outside of [0, 1] (an array is not looked through), ShapeError, ArrayTypeError.
     """
     backend = backend or backend_of(logits, "bce_with_logits")
-    xp = backend.xp
     if logits.size == 0:
         raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
     if isinstance(target, (int, float, Real)):
@@ -46,6 +46,19 @@ def bce_with_logits(
     else:
         expect_as_logits("bce_with_logits", "target", target, logits, backend, kind="a number or an array")
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
+    return backend.implementation(mean_bce)(logits, target, dlogits, limit, backend), dlogits
+
+
+def mean_bce(logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: Backend) -> Array:
+    """The arithmetic of bce_with_logits: dlogits is written -> mean loss."""
+    xp = backend.xp
+    if limit is not None:
+        clipped = backend.scratch("clipped logits", logits.shape)
+        xp.minimum(logits, limit, out=clipped)
+        xp.maximum(clipped, -limit, out=clipped)
+        loss = mean_bce(clipped, target, dlogits, None, backend)
+        mean_bce(logits, target, dlogits, None, backend)
+        return loss
     exp = backend.scratch("bce exp", logits.shape)
     loss = backend.scratch("bce loss", logits.shape)
 
@@ -65,7 +78,15 @@ def bce_with_logits(
     xp.divide(dlogits, exp, out=dlogits)
     xp.subtract(dlogits, target, out=dlogits)
     xp.multiply(dlogits, 1.0 / logits.size, out=dlogits)
-    return xp.mean(loss), dlogits
+    return xp.mean(loss)
+
+
+def mean_sigmoid(logits: Array, backend: Backend) -> Array:
+    """-> mean of σ(logits), a scalar of the backend: how sure D is that they are real. σ(l) = (1 + tanh(l/2)) / 2"""
+    half = backend.scratch("half logits", logits.shape)
+    backend.xp.multiply(logits, 0.5, out=half)
+    backend.xp.tanh(half, out=half)
+    return 0.5 + 0.5 * backend.xp.mean(half)
 
 
 def backend_of(array: Array, who: str) -> Backend:

@@ -11,7 +11,7 @@ decoupled weight decay).
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from minigan.backends import Array
+from minigan.backends import Array, Backend
 from minigan.backends.base import Shape
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
@@ -36,19 +36,24 @@ class Optimizer:
         for name in self.moments:
             setattr(self, name, self.backend.zeros(self.store.flat_params.shape))
         self.update = self.backend.implementation(type(self).definition)
+        self.change = self.backend.implementation(type(self).apply)
+        self.backend.owners.add(self)
 
     def step(self) -> None:
         """Change the parameters by their gradients, once. Raises StateError after another setup of the network."""
         if self.net.store is not self.store:
             raise StateError(f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it")
         self.steps += 1
-        p, g = self.store.flat_params, self.store.flat_grads
-        self.apply(p, g)
+        self.change(self, self.store.flat_params, self.store.flat_grads)
         self.store.version += 1
 
     def apply(self, p: Array, g: Array) -> None:
         """p, g (size,): change p, by self.update with this optimizer's own numbers."""
         raise NotImplementedError
+
+    def kept(self) -> list[Array]:
+        """-> the arrays that outlive a step."""
+        return [getattr(self, name) for name in self.moments]
 
     def state(self) -> dict[str, Any]:
         """-> name -> array or int: all that must be saved besides the parameters."""
@@ -65,6 +70,11 @@ class Optimizer:
         for name in self.moments:
             getattr(self, name)[...] = self.backend.asarray(state[name])
         self.steps = int(state["steps"])
+
+
+def length(gradient: Array, backend: Backend) -> Array:
+    """gradient (size,) -> its Euclidean length, a scalar of the backend."""
+    return backend.xp.sqrt(backend.xp.dot(gradient, gradient))
 
 
 class Arithmetic(Protocol):

@@ -75,8 +75,7 @@ class Store:
 
     def buffer(self, layer: Any, name: str, shape: Shape, value: float) -> None:
         """Declare an array that is saved but not trained; `layer.<name>` is it at once."""
-        array = self.backend.empty(shape)
-        array.fill(value)
+        array = self.backend.asarray(np.full(shape, value))
         self.buffers[self.full_name(name)] = array
         setattr(layer, name, array)
 
@@ -98,7 +97,12 @@ class Store:
         for (layer, name, full_name, values), (start, end) in zip(self.declared, ends, strict=True):
             self.params[full_name] = self.flat_params[start:end].reshape(values.shape)
             self.grads[full_name] = self.flat_grads[start:end].reshape(values.shape)
-            self.params[full_name][...] = self.backend.asarray(values)
+            self.backend.put(values, self.params[full_name])
             setattr(layer, name, self.params[full_name])
             setattr(layer, "d" + name, self.grads[full_name])
         self.declared = []
+        self.backend.owners.add(self)
+
+    def kept(self) -> list[Array]:
+        """-> the arrays that outlive a step."""
+        return [self.flat_params, self.flat_grads, *self.buffers.values()]

@@ -29,6 +29,7 @@ from minigan.gan import play_round
 from minigan.layers import Sequential
 from minigan.presets import Preset, get_preset
 from minigan.progress import Interrupted, Progress, interrupts
+from minigan.recorded import Recorded
 from minigan.report import finish
 from minigan.run import LOSSES, MEASURED, Run
 
@@ -43,7 +44,7 @@ class Game:
     def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
         self.rules = replace(self.preset.rules, joint=config.joint_update)
-        self.backend = get_backend(config.backend, threads=config.threads)
+        self.backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
         h_w_c = config.image_shape
         self.G = self.make_generator("G")
         self.D = Sequential(self.preset.discriminator(config.width, h_w_c), name="D")
@@ -61,6 +62,12 @@ class Game:
             self.optimizers["D joint"] = self.make_optimizer(self.D, config.lr_g)
         self.z_generator = self.stream("z")
         self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
+        self.recorded = Recorded(self) if self.can_be_recorded() else None
+
+    def can_be_recorded(self) -> bool:
+        """May a round be recorded? On a GPU, and where the host does not step in: to draw for Dropout, to tell an optimizer its numbers."""
+        by_device = all(optimizer.change is not type(optimizer).apply for optimizer in self.optimizers.values())
+        return self.backend.records and by_device and not any(net.ready().generators for net in self.nets.values())
 
     def make_generator(self, name: str) -> Sequential:
         """-> G before its first step, of the same weights at every call."""
@@ -80,32 +87,42 @@ class Game:
 
     def draw_z(self, n: int, generator: np.random.Generator | None = None) -> Array:
         """-> z (n, z_dim), N(0, 1) or U[-1, 1). The same memory at every call."""
-        generator, xp = generator or self.z_generator, self.backend.xp
         z = self.backend.scratch("z", (n, self.config.z_dim))
-        if self.config.z == "normal":
-            self.backend.fill_normal(generator, z)
-        else:
-            self.backend.fill_uniform(generator, z)
-            xp.multiply(z, 2.0, out=z)
-            xp.subtract(z, 1.0, out=z)
+        host = z if isinstance(z, np.ndarray) else np.empty(z.shape, z.dtype)
+        self.fill_z(host, generator or self.z_generator)
+        if host is not z:
+            self.backend.put(host, z)
         return z
+
+    def fill_z(self, z: np.ndarray, generator: np.random.Generator) -> None:
+        """z (n, z_dim), on the host so that every backend runs the same experiment, is written."""
+        if self.config.z == "normal":
+            generator.standard_normal(dtype=z.dtype, out=z)
+        else:
+            generator.random(dtype=z.dtype, out=z)
+            np.multiply(z, 2.0, out=z)
+            np.subtract(z, 1.0, out=z)
 
     def labels(self, numbers: Any) -> Array | None:
         """Class numbers (n,) on the host -> one-hot labels (n, classes) on the device; None where the nets take none."""
         return self.backend.asarray(self.one_hot[numbers]) if self.preset.classes else None
 
     def round(self, batches: Batches) -> dict[str, Any]:
-        """One update of each player -> dict of scalars, still on the device; see gan.play_round."""
+        """One update of each player -> what `read` takes, still on the device; see gan.play_round."""
         self.set_rates(batches.epoch)
+        result = self.play(batches) if self.recorded is None else self.recorded.round(batches)
+        if self.average is not None:
+            self.average.update()
+        return result
+
+    def play(self, batches: Batches) -> dict[str, Any]:
+        """The round, step by step."""
 
         def draw_images() -> tuple[Array, Array | None]:
             images, numbers = batches.draw()
             return self.backend.asarray(images), self.labels(numbers)
 
-        result = play_round(self.G, self.D, self.optimizers, draw_images, self.draw_z, self.rules)
-        if self.average is not None:
-            self.average.update()
-        return result
+        return play_round(self.G, self.D, self.optimizers, draw_images, self.draw_z, self.rules)
 
     def set_rates(self, epoch: int) -> None:
         """The learning rates of an epoch, counted from 0: constant; with a decay, then in a line to 0."""
@@ -118,6 +135,8 @@ class Game:
 
     def read(self, result: dict[str, Any]) -> dict[str, float]:
         """-> what a round measured, as numbers. On a GPU this waits for the round."""
+        if "row" in result:  # of a recorded round
+            return dict(zip(MEASURED, map(float, self.backend.to_host(result["row"])), strict=True))
         return {name: float(self.backend.to_host(result[name])) for name in MEASURED}
 
     def sample(self, n: int, generator: np.random.Generator, label: int | None = None) -> np.ndarray:
@@ -244,7 +263,8 @@ def train(
             if not run.report_file.exists():  # stopped in its last second
                 finish(run, say, tables=(game.G.summary(), game.D.summary()))
             return run
-        say(f"{config.preset} on {data.name}, {config.backend}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
+        engine = f"{config.backend}, {config.precision}" if game.backend.records else config.backend
+        say(f"{config.preset} on {data.name}, {engine}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
         sample_every = max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every  # EPOCH
         loop(game, batches, run, step, last_step, sample_every, Alarms(data), watch, say)
         finish(run, say, tables=(game.G.summary(), game.D.summary()))
@@ -279,7 +299,7 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     Where pictures are drawn from an average, G is that.
     """
     config, about = run.load_config()
-    game = Game(replace(config, backend=backend, threads=None, ema=0.0))
+    game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
     file = run.best_generator_file if best else run.generator_file
     load_network(game.G, load_arrays(file), file)
     return game, about

@@ -51,6 +51,7 @@ template <class... A> static void launch(void (*kernel)(A...), int grid, int blo
   run(kernel, grid, block, arguments, std::index_sequence_for<A...>());
 }
 """
+GEOMETRY = re.compile(r"\bG[\d_]+")
 NUMBERS = {"int": ctypes.c_int, "double": ctypes.c_double}
 ACTIVATIONS = ("Identity", "ReLU", "LeakyReLU", "Tanh", "Sigmoid")
 
@@ -74,13 +75,13 @@ def variants():
 
 
 @cache
-def library(text):
-    """-> the kernels of this text, compiled; kept in the folder for temporary files."""
+def library(text, expressions=None):
+    """-> the kernels of this text, compiled; kept in the folder for temporary files. expressions: those that are needed, or all."""
     fields = Geometry._fields
     behind = BEHIND % ("".join(f"int G::{f};\n" for f in fields), "".join(f"G::{f} = values[{i}]; " for i, f in enumerate(fields)))
     behind += "".join(
         f'extern "C" void {symbol(e)}(int grid, int block, void **arguments) {{ launch({e}, grid, block, arguments); }}\n'
-        for e in variants()
+        for e in expressions or variants()
     )
     whole = BEFORE + text + behind
     command = [compiler(), "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-"]
@@ -98,17 +99,19 @@ def library(text):
 class HostModule:
     """What cupy.RawModule is, on the CPU. do(function) is called with each launch, to be done now or later."""
 
-    def __init__(self, code, options, name_expressions, do, mutate=lambda text: text):
+    def __init__(self, code, options, name_expressions, do, mutate=None):
         assert options == ("--std=c++17",)
         self.geometries = {name: [int(v.split("=")[1]) for v in text.split(",")] for name, text in geometry_names(code)}
         self.expressions, self.do = name_expressions, do
-        self.library = library(mutate(source()))
         assert code.startswith(source())
+        self.library = library(source())
+        if mutate is not None:
+            self.library = library(mutate(source()), tuple(dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)))
 
     def get_function(self, expression):
         assert expression in self.expressions, f"{expression} was not asked for when the module was compiled"
-        geometry = re.search(r"G[\d_]+", expression)
-        function = getattr(self.library, symbol(expression.replace(geometry[0], "G") if geometry else expression))
+        geometry = GEOMETRY.search(expression)
+        function = getattr(self.library, symbol(GEOMETRY.sub("G", expression)))
         values = (ctypes.c_int * len(Geometry._fields))(*self.geometries[geometry[0]]) if geometry else None
         _, types = signatures()[expression.split("<")[0]]
 
@@ -122,7 +125,8 @@ class HostModule:
                     self.library.set_geometry(values)
                 function(grid, block, (ctypes.c_void_p * len(places))(*(ctypes.addressof(p) for p in places)))
 
-            run.kept = arguments  # alive for as long as it may be launched
+            # the memory, alive for as long as it may be launched; not the arrays: a recorded launch holds none either
+            run.kept = [getattr(argument, "held", None) for argument in arguments]
             self.do(run)
 
         return launch

@@ -34,6 +34,7 @@ class Device:
         self.recording = None  # operations of the graph that is being recorded
         self.streams = []  # those entered by `with`
         self.pools = []
+        self.pinned = []  # host memory that a GPU reads by itself
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
 
     def do(self, operation):
@@ -127,7 +128,7 @@ class StrictArray:
         device.counts["uploads"] += 1
         address = values.ctypes.data
         assert address not in device.in_flight, "pinned memory is used again before its last copy was waited for"
-        if any(isinstance(base, Pinned) for base in bases(values)):
+        if any(0 <= address - memory.ctypes.data < memory.size for memory in device.pinned):
             device.in_flight[address] = (values, values.copy())
         else:
             device.counts["pageable uploads"] += 1
@@ -155,18 +156,6 @@ def as_tuple(index):
     """-> index by which NumPy gives an array, never a number."""
     index = index if isinstance(index, tuple) else (index,)
     return index if any(i is Ellipsis for i in index) else (*index, ...)
-
-
-def bases(array):
-    while array is not None:
-        yield array
-        array = getattr(array, "base", None)
-        if isinstance(array, memoryview):
-            array = array.obj
-
-
-class Pinned(np.ndarray):
-    """Host memory that a GPU reads by itself."""
 
 
 def unwrap(value):
@@ -222,6 +211,11 @@ def new_memory(shape, dtype):
     memory = np.empty(shape, dtype)
     memory.fill(np.nan if memory.dtype.kind == "f" else 1)
     return device.allocate(memory)
+
+
+def alloc_pinned_memory(size):
+    device.pinned.append(np.empty(size, np.uint8))
+    return device.pinned[-1]
 
 
 def asarray(values, dtype=None):
@@ -393,14 +387,18 @@ real_library = cupy_gemm.load_library
 cupy_gemm.load_library = lambda xp: xp.cublas if xp.__version__ == "strict" else real_library(xp)
 
 
-def raw_module(code, options, name_expressions):
+def raw_module(code, options, name_expressions, mutate=None):
     if compiler() is None:
         pytest.skip("the CUDA kernels run here by a C++ compiler, and this machine has none: install g++ or clang++")
-    return HostModule(code, options, name_expressions, lambda operation: device.do(operation))
+    return HostModule(code, options, name_expressions, lambda operation: device.do(operation), mutate)
 
 
-def make_module(devices=1, error=None):
-    """-> a module to stand in sys.modules["cupy"]; devices or error: what asking for a GPU gives. Counts begin anew."""
+def make_module(devices=1, error=None, mutate=None):
+    """-> a module to stand in sys.modules["cupy"]. Counts begin anew.
+
+    devices, error  what asking for a GPU gives
+    mutate          function: text of kernels.cu -> text with a mistake, which a test must find
+    """
     global device  # noqa: PLW0603
     device = Device()
 
@@ -413,12 +411,12 @@ def make_module(devices=1, error=None):
     module.__version__ = "strict"
     module.device, module.cublas = device, Cublas()
     module.ndarray = StrictArray
-    module.RawModule = raw_module
+    module.RawModule = partial(raw_module, mutate=mutate)
     module.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError),
         Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator, get_current_stream=current_stream,
         Device=lambda: types.SimpleNamespace(synchronize=device.synchronise),
-        alloc_pinned_memory=lambda size: np.empty(size, np.uint8).view(Pinned),
+        alloc_pinned_memory=alloc_pinned_memory,
     )  # fmt: skip
     module.empty = new_memory
     module.empty_like = lambda array: new_memory(array.shape, array.dtype)

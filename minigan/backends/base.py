@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from math import prod
 from sys import getrefcount
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
+from minigan.backends.inbox import Inbox
+from minigan.backends.philox import Philox
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 DTYPES = ("float32", "float64")
@@ -30,21 +33,22 @@ class Workspace:
     """Named memory that is allocated once and reused: nothing is allocated in a step.
 
     A name's memory grows to the largest size asked for and never shrinks, so
-    that a smaller last batch is a leading view of the same memory.
+    that a smaller last batch is a leading view of the same memory. Under another
+    `backend.scope` every name has other memory.
     """
 
     def __init__(self, backend: "Backend"):
         self.backend = backend
-        self.memory: dict[str, Array] = {}
-        self.given: dict[str, list[Array]] = {}
+        self.memory: dict[tuple[str, str], Array] = {}  # (scope, name) -> memory
+        self.given: dict[tuple[str, str], list[Array]] = {}
 
     def get(self, name: str, shape: Shape, dtype: Any = None) -> Array:
         """-> array `shape` with whatever was last written to this name's memory."""
         dtype = self.backend.dtype if dtype is None else np.dtype(dtype)
-        size = prod(shape)
-        flat = self.memory.get(name)
+        size, key = prod(shape), (self.backend.scope, name)
+        flat = self.memory.get(key)
         if flat is None or flat.size < size or flat.dtype != dtype:
-            flat = self.memory[name] = self.backend.empty((size,), dtype)
+            flat = self.memory[key] = self.backend.empty((size,), dtype)
         return flat[:size].reshape(shape)
 
     def fresh(self, name: str, shape: Shape) -> Array:
@@ -52,18 +56,19 @@ class Workspace:
 
         The memory of an earlier one is taken again as soon as nobody holds it or a view of
         it: views keep their owner alive, so its references tell. In a training loop two take
-        turns; whoever keeps results simply keeps them, and others are allocated.
+        turns, or a few single numbers; whoever keeps results simply keeps them, and others are allocated.
         """
         size = prod(shape)
-        given = self.given.setdefault(name, [])
+        given = self.given.setdefault((self.backend.scope, name), [])
         for i in range(len(given)):
             if getrefcount(given[i]) == ALONE and given[i].size >= size:
                 return given[i][:size].reshape(shape)
         flat = self.backend.empty((size,))
-        given[:] = [*given[-1:], flat]
+        given[:] = [*given[-1 if size > 1 else -FEW :], flat]
         return flat[:].reshape(shape)
 
 
+FEW = 8  # single numbers that one round keeps at a time, at most
 _list_of_one = [np.empty(1)]
 ALONE = getrefcount(_list_of_one[0])  # references to an array that only a list holds, while it is looked at
 
@@ -73,6 +78,7 @@ class Backend:
 
     name = "base"
     precision = "fp32"  # of products of float32
+    records = False  # does capture record?
 
     def __init__(self, xp: Any, dtype: Any = "float32"):
         self.xp = xp
@@ -83,6 +89,8 @@ class Backend:
         if not known:
             raise ConfigError(f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.scope = ""  # of the workspaces' memory: a recorded step has its own, see cupy_graph.py
+        self.owners: WeakSet[Any] = WeakSet()  # of numbers that a step changes for good: each has kept() -> list of arrays, and steps
         self.workspace = Workspace(self)
         self.faster: dict[Callable[..., Any], Any] = {}  # definition of an operation -> this backend's own version of it
 
@@ -95,6 +103,10 @@ class Backend:
     def to_host(self, array: Array) -> np.ndarray:
         """-> numpy array; on a GPU this waits for it."""
         return np.asarray(array)
+
+    def put(self, values: np.ndarray, out: Array) -> None:
+        """out = values, an array on the host of the same shape."""
+        out[...] = self.asarray(values)
 
     def is_array(self, value: Any) -> bool:
         """Is `value` an array of this backend?"""
@@ -150,6 +162,26 @@ class Backend:
     def fill_normal(self, generator: np.random.Generator, out: Array) -> None:
         """out = numbers from N(0, 1), drawn as in fill_uniform."""
         out[...] = self.asarray(generator.standard_normal(out.shape, dtype=self.dtype))
+
+    def philox(self, seed: int, stream: int = 0) -> Philox:
+        """-> generator of random numbers that a GPU draws by itself; the same numbers on every backend. See philox.py."""
+        return Philox(self, seed, stream)
+
+    def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        """-> function without arguments that does what step() does, and gives what it gives.
+
+        On a GPU the step is recorded, and launched as a whole at each call: see cupy_graph.py for what it may do. On a CPU it is `step`.
+        """
+        return step
+
+    def inbox(self, shape: Shape) -> Inbox:
+        """-> array of at most shape[0] rows that is written from the host again and again; see inbox.py."""
+        return Inbox(self, shape)
+
+    def collect(self, scalars: list[Array], out: Array) -> None:
+        """out (at most 8,) = scalars of this backend, in a row."""
+        for i, scalar in enumerate(scalars):
+            out[i] = scalar
 
     def synchronize(self) -> None:
         """Wait until all that was asked for is done; on a CPU it is, when a call returns."""

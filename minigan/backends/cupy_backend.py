@@ -6,16 +6,20 @@ how arrays come and go, and what is said when a GPU cannot be had.
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from minigan.backends.base import Array, Backend, Padding, Pair
+from minigan.backends.base import Array, Backend, Padding, Pair, Shape
 from minigan.backends.cupy_gemm import Gemm
 from minigan.backends.cupy_kernels import Geometry, Kernels, find_geometry
+from minigan.backends.inbox import Inbox
+from minigan.backends.philox import Philox
 from minigan.errors import BackendError
 
 if TYPE_CHECKING:
     from minigan.backends.cupy_convolution import Convolution
+    from minigan.backends.cupy_graph import Recording
 
 INSTALL = "install it with: pip install cupy-cuda13x (or cupy-cuda12x, by the driver's CUDA version)"
 
@@ -27,6 +31,7 @@ class CupyBackend(Backend):
     """
 
     name = "cupy"
+    records = True
 
     def __init__(self, dtype: Any = "float32", precision: str = "fp32"):
         try:
@@ -49,10 +54,35 @@ class CupyBackend(Backend):
         self.multiply = Gemm(cupy, self.dtype, precision)
         self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry
         self.faster = faster_operations()
+        self.counters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # optimizer -> its Counter
+        self.recording: Recording | None = None  # while a graph is recorded
+        self.graphs = 0  # how many were
 
     def to_host(self, array: Array) -> np.ndarray:
         host: np.ndarray = self.xp.asnumpy(array)
         return host
+
+    def put(self, values: np.ndarray, out: Array) -> None:
+        out.set(np.ascontiguousarray(values, out.dtype))
+
+    def philox(self, seed: int, stream: int = 0) -> Philox:
+        from minigan.backends.cupy_counters import DevicePhilox
+
+        return DevicePhilox(self, seed, stream)
+
+    def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        from minigan.backends.cupy_graph import capture
+
+        return capture(self, step)
+
+    def inbox(self, shape: Shape) -> Inbox:
+        from minigan.backends.cupy_inbox import PinnedInbox
+
+        return PinnedInbox(self, shape)
+
+    def collect(self, scalars: list[Array], out: Array) -> None:
+        padded = [*scalars, *[None] * (8 - len(scalars))]
+        self.kernels.get("collect")(1, out, *padded, len(scalars))
 
     def synchronize(self) -> None:
         self.xp.cuda.Device().synchronize()
@@ -71,7 +101,8 @@ class CupyBackend(Backend):
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan.backends import cupy_convolution, cupy_fused
+    from minigan import losses, optimizers
+    from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_sums
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {
@@ -81,6 +112,10 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
         conv_transpose2d.conv_transpose2d_backward: cupy_convolution.conv_transpose2d_backward,
         linear.linear_forward: cupy_convolution.linear_forward,
         linear.linear_backward: cupy_convolution.linear_backward,
+        losses.mean_bce: cupy_losses.mean_bce,
+        losses.mean_sigmoid: cupy_losses.mean_sigmoid,
+        optimizers.length: cupy_sums.length,
+        optimizers.Adam.apply: cupy_counters.adam,
         sequential.plan: cupy_fused.fused_plan,
     }
 

@@ -59,11 +59,20 @@ class Block:
             self.convolution, self.transposed = convolution_of(core, backend), isinstance(core, ConvTranspose2d)
             shapes = self.convolution.x_shape, self.convolution.y_shape
             self.core_in, self.core_out = shapes[::-1] if self.transposed else shapes
-            self.ask_for_kernels()
+        self.ask_for_kernels()
 
     def ask_for_kernels(self) -> None:
         """Name what forward and backward will launch; see Kernels.compile."""
-        last, convolution = IDENTITY if self.norm else self.activation, self.convolution
+        kernels, last, core = self.backend.kernels, IDENTITY if self.norm else self.activation, self.core
+        channels = self.y_shape[-1] if core is None else self.core_out[-1]
+        if self.norm is None and self.activation != IDENTITY:
+            kernels.get("activate_backward", activation=self.activation[0])
+        if core is None or last != IDENTITY or core.b is not None or core.use_bias:
+            kernels.get("activate", activation=last[0], width=kernels.width(channels))
+            kernels.get("sum_rows", activation=last[0], width=kernels.width(channels))
+        if core is None:
+            return
+        convolution = self.convolution
         if self.transposed:
             convolution.ask_for(last, forward=False, transpose=True, gradient=True)
             convolution.ask_for(IDENTITY, forward=True, transpose=False, gradient=False)

@@ -56,8 +56,8 @@ def mean(values: Array, out: Array, backend: CupyBackend) -> None:
     fold(values.reshape(-1, 1), out, backend, scale=1.0 / values.size)
 
 
-def gradient_norm(gradient: Array, backend: CupyBackend) -> Array:
-    """As gradient_norm in gan.py: -> length of the vector, a scalar of the backend."""
+def length(gradient: Array, backend: CupyBackend) -> Array:
+    """As length in optimizers.py."""
     out, count = backend.workspace.fresh("norm", ()), min(THREADS, gradient.size)
     sums = backend.scratch("squares", (count, 1))
     backend.kernels.get("squares")(count, gradient, sums, gradient.size, count)

@@ -363,12 +363,13 @@ __global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *i
 
 /* ---- losses: see losses.py */
 
-/* loss of each logit, and dlogits of their mean;  targets (size,), or null: then all are `target` */
-template <class T> __global__ void bce(const T *logits, const T *targets, T *losses, T *dlogits, int size, double target) {
+/* loss of each logit, clipped to +-limit, and dlogits of their mean;  targets (size,), or null: then all are `target` */
+template <class T> __global__ void bce(const T *logits, const T *targets, T *losses, T *dlogits, int size, double target, double limit) {
   EACH(t, size) {
     const T l = logits[t], wanted = targets ? targets[t] : T(target);
+    const T shown = l > T(limit) ? T(limit) : l < -T(limit) ? -T(limit) : l;
+    losses[t] = log_one_plus(exponential(shown > T(0) ? -shown : shown)) + (shown < T(0) ? T(0) : shown) - shown * wanted;
     const T e = exponential(l > T(0) ? -l : l);
-    losses[t] = log_one_plus(e) + (l < T(0) ? T(0) : l) - l * wanted;
     dlogits[t] = (exponential(l > T(0) ? T(0) : l) / (e + T(1)) - wanted) * T(1.0 / size);
   }
 }
