@@ -96,7 +96,7 @@ template <class T, class G, class F, int V> __global__ void col2im(const T *cols
 
 /* ---- convolution of an image of few channels, straight from the image. A thread has a tile of FEW pixels, or taps, and V channels */
 
-constexpr int FEW = 4;
+enum { FEW = 4 };
 
 /* y (n, P, Q, D) = F(conv(x, weights) + b);  weights (KH, KW, C, D), b (D,) or null */
 template <class T, class G, class F, int V>
