@@ -6,7 +6,9 @@
 
 A batch that is smaller, at the end of an epoch, is played step by step. The numbers are the same in every case, bit by bit.
 
-What a round measured stays on the device, in a row of its own, until somebody reads it; there are ROWS of them.
+The images stay on the GPU as bytes, where they take no more than half of what is free there: then a batch is a list
+of numbers. Otherwise batches are prepared on the host, as floats. What a round measured stays on the GPU too, in a row of its
+own, until somebody reads it; there are ROWS of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,25 +26,32 @@ if TYPE_CHECKING:
     from minigan.training import Game
 
 ROWS = 64  # rounds whose results are kept on the device
+PART = 2**24  # bytes of images that are sent to it at a time
 
 
 class Recorded:
     """Plays the rounds of a Game."""
 
+    pixels: Array | None = None  # all images, on the device
+
     def __init__(self, game: "Game"):
         self.game, self.backend = game, game.backend
         size, batches = game.config.batch_size, range(game.rules.batches)
         self.images = [self.backend.inbox((size, *game.config.image_shape)) for _ in batches]
+        self.numbers = [self.backend.inbox((size,), np.int32) for _ in batches]
         self.labels = [self.backend.inbox((size, game.preset.classes)) for _ in batches] if game.preset.classes else []
         self.z: list[Inbox] = []  # one for each drawing in a round
         self.z_sizes: list[int] = []  # of a round with whole batches
         self.rows, self.turn = self.backend.empty((ROWS, len(MEASURED))), 0
+        self.batches: Batches | None = None  # those that pixels are of
         self.drawn: list[tuple[Array, Array | None]] = []  # of the present round
         self.replay: Callable[[], dict[str, Any]] | None = None
 
     def round(self, batches: Batches) -> dict[str, Any]:
         """-> {"row": what MEASURED names, on the device; "images": how many real ones there were}"""
-        self.drawn = [self.send_batch(i, *batches.draw()) for i in range(self.game.rules.batches)]
+        if batches is not self.batches:
+            self.batches, self.pixels = batches, self.keep(batches)
+        self.drawn = [self.send_batch(i, batches) for i in range(self.game.rules.batches)]
         whole = all(len(x) == self.game.config.batch_size for x, _ in self.drawn)
         if not whole or not self.z_sizes:
             sizes: list[int] = []
@@ -69,6 +78,8 @@ class Recorded:
         z: Iterator[Array] = (self.z[i].array[:n] for i, n in enumerate(self.z_sizes))
         return self.play(lambda n: next(z))
 
+    # -- what a round reads ------------------------------------------------------------------
+
     def draw_z(self, sizes: list[int], n: int) -> Array:
         """-> z (n, z_dim); n is noted in sizes"""
         sizes.append(n)
@@ -82,11 +93,32 @@ class Recorded:
         self.game.fill_z(self.z[i].open(n), self.game.z_generator)
         return self.z[i].send()
 
-    def send_batch(self, i: int, images: np.ndarray, numbers: np.ndarray | None) -> tuple[Array, Array | None]:
+    def send_batch(self, i: int, batches: Batches) -> tuple[Array, Array | None]:
         """The i-th batch of a round -> images, labels, on the device"""
-        n = len(images)
-        self.images[i].open(n)[...] = images
+        if self.pixels is None:
+            images, numbers = batches.draw()
+            self.images[i].open(len(images))[...] = images
+            x = self.images[i].send()
+        else:
+            chosen, flips, numbers = batches.choose()
+            self.numbers[i].open(len(chosen))[...] = chosen if flips is None else np.where(flips, -1 - chosen, chosen)
+            x = self.images[i].array[: len(chosen)]
+            self.backend.gather_images(self.pixels, self.numbers[i].send(), x, batches.low)
         if not self.labels:
-            return self.images[i].send(), None
-        self.labels[i].open(n)[...] = self.game.one_hot[numbers]
-        return self.images[i].send(), self.labels[i].send()
+            return x, None
+        self.labels[i].open(len(x))[...] = self.game.one_hot[numbers]
+        return x, self.labels[i].send()
+
+    def keep(self, batches: Batches) -> Array | None:
+        """-> all images (count, h, w, c) uint8 on the device; None where they are too many"""
+        images = batches.images
+        if images.nbytes > self.backend.free_memory() // 2:
+            return None
+        pixels = self.backend.empty(images.shape, np.uint8)
+        step = max(1, PART // images[:1].nbytes)
+        for start in range(0, len(images), step):
+            part = np.arange(start, min(len(images), start + step))
+            memory = np.empty((len(part), *images.shape[1:]), np.uint8)
+            batches.read(memory, part)
+            self.backend.put(memory, pixels[start : start + len(part)])
+        return pixels

@@ -34,6 +34,7 @@ class Device:
         self.recording = None  # operations of the graph that is being recorded
         self.streams = []  # those entered by `with`
         self.pools = []
+        self.free = 2**32  # bytes
         self.pinned = []  # host memory that a GPU reads by itself
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
 
@@ -120,15 +121,16 @@ class StrictArray:
             device.elementwise.add(("copy", self.dtype.name))
         device.do(lambda: np.copyto(target, source))
 
-    def set(self, values):
+    def set(self, values, stream=None):
         """Copy from the host: at once, or in a while where the memory is pinned."""
         assert isinstance(values, np.ndarray) and values.shape == self.shape and values.dtype == self.dtype
         assert self.flags.c_contiguous and values.flags.c_contiguous
         device.refuse_in_capture("a copy from the host")
         device.counts["uploads"] += 1
+        assert stream in (None, current_stream())
         address = values.ctypes.data
         assert address not in device.in_flight, "pinned memory is used again before its last copy was waited for"
-        if any(0 <= address - memory.ctypes.data < memory.size for memory in device.pinned):
+        if stream is not None and any(0 <= address - memory.ctypes.data < memory.size for memory in device.pinned):
             device.in_flight[address] = (values, values.copy())
         else:
             device.counts["pageable uploads"] += 1
@@ -413,7 +415,9 @@ def make_module(devices=1, error=None, mutate=None):
     module.ndarray = StrictArray
     module.RawModule = partial(raw_module, mutate=mutate)
     module.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError),
+        runtime=types.SimpleNamespace(
+            getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError, memGetInfo=lambda: (device.free, 2**33)
+        ),
         Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator, get_current_stream=current_stream,
         Device=lambda: types.SimpleNamespace(synchronize=device.synchronise),
         alloc_pinned_memory=alloc_pinned_memory,

@@ -115,7 +115,7 @@ def test_dtype_may_be_given_as_a_type():
 
 def test_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(mg.BackendError, match="CuPy is not installed: install it with: pip install cupy-cuda13x") as caught:
+    with pytest.raises(mg.BackendError, match=r"CuPy is not installed: install it with: pip install 'cupy-cuda13x\[ctk\]'") as caught:
         mg.get_backend("cupy")
     assert "\n" not in str(caught.value)
 

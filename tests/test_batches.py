@@ -278,3 +278,24 @@ def test_mistakes(make, error):
     with pytest.raises(error) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_in_numbers_is_the_batch_that_draw_gives():
+    """Also after a draw, whose thread prepares the next batch meanwhile, and after a seek."""
+    images = np.random.default_rng(0).integers(0, 256, (23, 3, 4, 1), np.uint8)
+    drawn, chosen = (Batches(images, 5, 7, labels=np.arange(23), flip=True) for _ in range(2))
+    for step in range(14):
+        if step == 9:
+            for batches in (drawn, chosen):
+                batches.seek(1, 2)
+        floats, labels = drawn.draw()
+        if step % 4 == 3:
+            numbers, flips, own_labels = labels, None, chosen.draw()[1].copy()
+        else:
+            numbers, flips, own_labels = chosen.choose()
+            pixels = np.where(flips[:, None, None, None], images[numbers][:, :, ::-1], images[numbers])
+            wanted = np.empty(pixels.shape, np.float32)
+            to_floats(pixels, wanted)
+            np.testing.assert_array_equal(floats, wanted)
+        np.testing.assert_array_equal(labels, own_labels)
+        assert (drawn.epoch, drawn.position) == (chosen.epoch, chosen.position)

@@ -50,11 +50,11 @@ def new_game(preset, recorded=True, **options):
     return game
 
 
-def new_batches(game, count=14):
+def new_batches(game, count=14, flip=False):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *game.config.image_shape), np.uint8)
     labels = np.arange(count) % game.preset.classes if game.preset.classes else None
-    return Batches(images, game.config.batch_size, 1, labels=labels, low=game.preset.black)
+    return Batches(images, game.config.batch_size, 1, labels=labels, flip=flip, low=game.preset.black)
 
 
 def assert_same(a, b):
@@ -85,6 +85,18 @@ def test_recorded_rounds_have_the_bits_of_eager_ones(preset, cupy):
     assert_same(*games)
 
 
+def test_images_that_do_not_fit_come_from_the_host(stand_in):
+    """With the same bits, mirrored ones too."""
+    seen = []
+    for free in (2**30, 0):
+        stand_in.device.free = free
+        game = new_game("mnist")
+        batches = new_batches(game, flip=True)
+        seen.append([game.read(game.round(batches)) for _ in range(6)])
+        assert (game.recorded.pixels is None) == (free == 0)
+    assert seen[0] == seen[1]
+
+
 def test_a_checkpoint_of_recorded_rounds_goes_on_with_the_same_bits(cupy):
     whole = new_game("mnist")
     batches = new_batches(whole)
@@ -103,7 +115,7 @@ def test_a_checkpoint_of_recorded_rounds_goes_on_with_the_same_bits(cupy):
 
 @pytest.mark.parametrize("preset", SYSTEMS)
 def test_a_round_neither_waits_nor_allocates(preset, stand_in):
-    """Once it is recorded; and it is one launch, one kernel besides, and copies from pinned memory."""
+    """Once it is recorded; and it is one launch, a few kernels besides, and copies from pinned memory."""
     game = new_game(preset)
     batches = new_batches(game, count=8)
     for _ in range(3):
@@ -112,9 +124,10 @@ def test_a_round_neither_waits_nor_allocates(preset, stand_in):
     counts.clear()
     for _ in range(5):
         game.round(batches)
-    assert counts["graphs"] == 5 and counts["launches"] == 5  # the graph, and one kernel that puts the results in a row
+    recorded = game.recorded
+    assert counts["graphs"] == 5 and counts["launches"] == 5 * (1 + len(recorded.images))  # results into a row, and images from bytes
     assert counts["synchronisations"] == counts["allocations"] == counts["pageable uploads"] == 0
-    assert counts["uploads"] == 5 * (len(game.recorded.images) + len(game.recorded.labels) + len(game.recorded.z))
+    assert counts["uploads"] == 5 * (len(recorded.numbers) + len(recorded.labels) + len(recorded.z))
 
 
 def test_an_eager_round_neither_waits_nor_allocates(stand_in):

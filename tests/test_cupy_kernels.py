@@ -154,11 +154,12 @@ def test_images_are_gathered_as_batches_make_them(make):
     backend, rng = make(), np.random.default_rng(0)
     pixels, chosen = rng.integers(0, 256, (9, 5, 4, 3), np.uint8), np.array([8, 0, 3, 3], np.int32)
     for low in (-1.0, 0.0):
-        out, wanted = poisoned(backend, (4, 5, 4, 3)), np.empty((4, 5, 4, 3), np.float32)
-        xp = backend.xp
-        backend.kernels.get("gather_images")(out.size, xp.asarray(pixels), xp.asarray(chosen), out, 4, 60, low)
-        to_floats(pixels[chosen], wanted, low)
-        np.testing.assert_array_equal(backend.to_host(out), wanted)
+        wanted = np.empty((5, 5, 4, 3), np.float32)
+        to_floats(np.concatenate([pixels[chosen], pixels[2:3, :, ::-1]]), wanted, low)
+        for engine in (backend, Backend(np)):
+            out = poisoned(engine, (5, 5, 4, 3))
+            engine.gather_images(engine.xp.asarray(pixels), engine.xp.asarray(np.append(chosen, [-1 - 2]).astype(np.int32)), out, low)
+            np.testing.assert_array_equal(engine.to_host(out), wanted)
 
 
 # ---- random numbers
@@ -320,6 +321,21 @@ def test_a_full_gpu_is_told_in_one_line(monkeypatch, capsys, tmp_path):
 def test_precisions_that_cannot_be(precision, name, message):
     with pytest.raises(mg.ConfigError, match=message):
         mg.get_backend(name, precision=precision)
+
+
+def test_the_precision_of_a_run(monkeypatch, tmp_path, capsys):
+    """It is said when the run starts, and kept: a run does not go on in another."""
+    from minigan.cli import main
+
+    monkeypatch.setitem(sys.modules, "cupy", make_module())
+    small = ["train", "--width", "2", "--batch-size", "4", "--dataset", "strokes", "--limit", "12", "--steps"]
+    assert main([*small, "2", "--backend", "cupy", "--precision", "tf32", "--out", str(tmp_path / "a")]) == 0
+    assert any("on strokes, cupy, tf32, seed 0" in line for line in capsys.readouterr().out.splitlines())
+    assert main(["train", "--resume", str(tmp_path / "a"), "--steps", "3", "--precision", "fp32"]) == 2
+    assert "--precision fp32 does not fit the run, which has tf32" in capsys.readouterr().err
+    assert main([*small, "1", "--precision", "tf32", "--out", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["sample", str(tmp_path / "a"), "--out", str(tmp_path / "a.png")]) == 0  # on the CPU
 
 
 # ---- mutants: mistakes in kernels.cu, each of which must be found

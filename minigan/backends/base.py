@@ -106,7 +106,7 @@ class Backend:
 
     def put(self, values: np.ndarray, out: Array) -> None:
         """out = values, an array on the host of the same shape."""
-        out[...] = self.asarray(values)
+        out[...] = self.xp.asarray(values, dtype=out.dtype)
 
     def is_array(self, value: Any) -> bool:
         """Is `value` an array of this backend?"""
@@ -174,9 +174,28 @@ class Backend:
         """
         return step
 
-    def inbox(self, shape: Shape) -> Inbox:
+    def inbox(self, shape: Shape, dtype: Any = None) -> Inbox:
         """-> array of at most shape[0] rows that is written from the host again and again; see inbox.py."""
-        return Inbox(self, shape)
+        return Inbox(self, shape, dtype)
+
+    def free_memory(self) -> int:
+        """-> bytes of a device's own memory that are free; 0 where arrays lie in the host's."""
+        return 0
+
+    def gather_images(self, pixels: Array, chosen: Array, out: Array, low: float) -> None:
+        """Pictures that stay on the device -> a batch of floats.
+
+        pixels  (count, h, w, c) uint8
+        chosen  (n,) int32   numbers of pictures; -1 - i is picture i mirrored left to right
+        out     (n, h, w, c) written; 0 and 255 become low and 1
+        low     -1 or 0
+        """
+        mirrored = chosen < 0
+        out[...] = pixels[self.xp.where(mirrored, -1 - chosen, chosen)]
+        out[mirrored] = out[mirrored][:, :, ::-1]
+        self.xp.divide(out, 127.5 if low else 255, out=out)
+        if low:
+            self.xp.subtract(out, 1.0, out=out)
 
     def collect(self, scalars: list[Array], out: Array) -> None:
         """out (at most 8,) = scalars of this backend, in a row."""

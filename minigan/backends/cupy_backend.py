@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from minigan.backends.cupy_convolution import Convolution
     from minigan.backends.cupy_graph import Recording
 
-INSTALL = "install it with: pip install cupy-cuda13x (or cupy-cuda12x, by the driver's CUDA version)"
+INSTALL = "install it with: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x, by the driver's CUDA version)"
 
 
 class CupyBackend(Backend):
@@ -63,7 +63,7 @@ class CupyBackend(Backend):
         return host
 
     def put(self, values: np.ndarray, out: Array) -> None:
-        out.set(np.ascontiguousarray(values, out.dtype))
+        out.set(np.ascontiguousarray(values, out.dtype), stream=self.xp.cuda.get_current_stream())
 
     def philox(self, seed: int, stream: int = 0) -> Philox:
         from minigan.backends.cupy_counters import DevicePhilox
@@ -75,10 +75,17 @@ class CupyBackend(Backend):
 
         return capture(self, step)
 
-    def inbox(self, shape: Shape) -> Inbox:
+    def inbox(self, shape: Shape, dtype: Any = None) -> Inbox:
         from minigan.backends.cupy_inbox import PinnedInbox
 
-        return PinnedInbox(self, shape)
+        return PinnedInbox(self, shape, dtype)
+
+    def free_memory(self) -> int:
+        free: int = self.xp.cuda.runtime.memGetInfo()[0]
+        return free
+
+    def gather_images(self, pixels: Array, chosen: Array, out: Array, low: float) -> None:
+        self.kernels.get("gather_images")(out.size, pixels, chosen, out, *out.shape, low)
 
     def collect(self, scalars: list[Array], out: Array) -> None:
         padded = [*scalars, *[None] * (8 - len(scalars))]

@@ -20,12 +20,14 @@ class Counter:
 
     def __init__(self, backend: CupyBackend, size: int, dtype: Any):
         self.numbers = backend.xp.zeros((size,), dtype)
+        self.current_stream = backend.xp.cuda.get_current_stream
         self.known: tuple[float, ...] | None = None
 
     def set(self, *values: float) -> None:
         """Write them to the device, unless they are there."""
         if values != self.known:
-            self.numbers[: len(values)].set(np.array(values, self.numbers.dtype))
+            stream = self.current_stream()  # the one on which kernels read them
+            self.numbers[: len(values)].set(np.array(values, self.numbers.dtype), stream=stream)
             self.known = values
 
 

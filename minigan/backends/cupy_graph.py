@@ -103,6 +103,7 @@ def capture(backend: CupyBackend, step: Callable[[], Any]) -> Replay:
     except BaseException:
         backend.recording = None
         with suppress(Exception):  # where the device is lost, so are the numbers
+            backend.synchronize()
             snapshot.put_back()
         raise
     finally:

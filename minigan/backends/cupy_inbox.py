@@ -6,6 +6,7 @@ it nearly always has happened.
 """
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from minigan.backends.inbox import Inbox
 class PinnedInbox(Inbox):
     """Inbox on CuPy."""
 
-    def __init__(self, backend: CupyBackend, shape: Shape):
-        super().__init__(backend, shape)
-        cuda, size = backend.xp.cuda, prod(shape)
-        memory = [cuda.alloc_pinned_memory(size * backend.dtype.itemsize) for _ in range(2)]
-        self.halves = [np.frombuffer(half, backend.dtype, size).reshape(shape) for half in memory]
+    def __init__(self, backend: CupyBackend, shape: Shape, dtype: Any = None):
+        super().__init__(backend, shape, dtype)
+        cuda, size, dtype = backend.xp.cuda, prod(shape), self.array.dtype
+        memory = [cuda.alloc_pinned_memory(size * dtype.itemsize) for _ in range(2)]
+        self.halves = [np.frombuffer(half, dtype, size).reshape(shape) for half in memory]
+        self.current_stream = cuda.get_current_stream
         self.copied = [cuda.Event(disable_timing=True) for _ in range(2)]
         self.turn = 0
 
@@ -32,6 +34,6 @@ class PinnedInbox(Inbox):
 
     def send(self) -> Array:
         array = self.array[: self.rows]
-        array.set(self.halves[self.turn][: self.rows])
+        array.set(self.halves[self.turn][: self.rows], stream=self.current_stream())
         self.copied[self.turn].record()
         return array

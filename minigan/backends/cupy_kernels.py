@@ -22,7 +22,7 @@ from minigan.errors import ArrayTypeError, BackendError, ShapeError
 
 BLOCK = 256  # threads in one
 MOST_BLOCKS = 2**15  # beyond that, threads take several numbers each
-LARGEST = 2**31 - 1  # numbers in an array: indices have 32 bits
+LARGEST = 2**31 - 1 - BLOCK * MOST_BLOCKS  # numbers in an array: indices have 32 bits, and a loop looks one step beyond
 OPTIONS = ("--std=c++17",)
 SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (\w+)\(([^)]*)\)")
 ALWAYS = ("fold", "squares", "root_of_sum", "bce", "probabilities", "collect", "adam", "adam_tick")  # in every training step
@@ -106,7 +106,8 @@ class Kernel:
                 f"{self.expression}: expected a contiguous array of {dtype}, aligned to {self.aligned} bytes, got {argument.dtype}, "
                 f"contiguous: {argument.flags.c_contiguous}"
             )
-        expect_int(argument.size)
+        if dtype != np.uint8:
+            expect_int(argument.size)
         return argument
 
 
@@ -115,7 +116,7 @@ class Kernels:
 
     def __init__(self, xp: Any, dtype: np.dtype[Any]):
         self.xp, self.dtype = xp, dtype
-        self.dtypes = {"T*": dtype.name, **{f"{kind.replace(' ', '')}*": name for kind, name in DTYPES.items()}}
+        self.dtypes = {"T*": dtype, **{f"{kind.replace(' ', '')}*": np.dtype(name) for kind, name in DTYPES.items()}}
         self.made: dict[str, Kernel] = {}
         self.pending: list[Kernel] = []
         self.geometries: set[Geometry] = set()

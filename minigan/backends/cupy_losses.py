@@ -5,7 +5,7 @@ from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_convolution import contiguous
 from minigan.backends.cupy_sums import mean
 
-NO_LIMIT = 1e30
+NO_LIMIT = float("inf")
 
 
 def mean_bce(logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: CupyBackend) -> Array:

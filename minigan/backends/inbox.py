@@ -4,7 +4,7 @@
     x = inbox.send()        the array, with what was written
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Inbox:
     """Inbox(backend, (most rows, ...)): made by backend.inbox. On a CPU the array itself is written."""
 
-    def __init__(self, backend: "Backend", shape: "Shape"):
-        self.array, self.rows = backend.empty(shape), 0
+    def __init__(self, backend: "Backend", shape: "Shape", dtype: Any = None):
+        self.array, self.rows = backend.empty(shape, dtype), 0
 
     def open(self, n: int) -> np.ndarray:
         """-> memory for n rows, to be written before send()"""

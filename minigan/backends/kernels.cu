@@ -412,10 +412,14 @@ __global__ void adam(T *p, const T *g, T *m, T *v, const double *numbers, int si
   }
 }
 
-/* ---- images: pixels (count, size) uint8 on the device -> out (n, size), picture k being pixels[chosen[k]]; low is -1 or 0 */
-template <class T> __global__ void gather_images(const unsigned char *pixels, const int *chosen, T *out, int n, int size, double low) {
-  EACH(t, n * size) {
-    const T value = T(pixels[(long long)chosen[t / size] * size + t % size]);
+/* ---- images: pixels (count, h, w, c) uint8, which stay on the device -> out (n, h, w, c), picture k being pixels[chosen[k]], or,
+   where that is below 0, pixels[-1 - chosen[k]] mirrored left to right; low is -1 or 0. There may be more pixels than an int can count */
+template <class T>
+__global__ void gather_images(const unsigned char *pixels, const int *chosen, T *out, int n, int h, int w, int c, double low) {
+  EACH(t, n * h * w * c) {
+    const int channel = t % c, column = t / c % w, row = t / (c * w) % h, number = chosen[t / (c * w * h)];
+    const long long image = number < 0 ? -1 - number : number;
+    const T value = T(pixels[((image * h + row) * w + (number < 0 ? w - 1 - column : column)) * c + channel]);
     out[t] = low < 0 ? value / T(127.5) - T(1) : value / T(255);
   }
 }

@@ -101,6 +101,26 @@ class Batches:
         self.next = self._prepare_next()
         return batch
 
+    def choose(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """-> the next batch as numbers: of its images (n,), which of them are mirrored (n,), labels (n,); None for what there is not.
+
+        In the place of draw(), for whoever has the images already.
+        """
+        if self.process != os.getpid():
+            self._start()
+        self.next = None
+        epoch, position = self._after()
+        chosen, flips = self.thread.submit(self._choose, epoch, position - 1).result()  # there, as the order is the thread's
+        self.epoch, self.position = epoch, position
+        return chosen, flips, None if self.labels is None else self.labels[chosen]
+
+    def read(self, pixels: np.ndarray, chosen: np.ndarray) -> None:
+        """pixels[k] = image chosen[k], uint8. Raises DataError."""
+        if self.file is None:
+            np.take(self.images, chosen, axis=0, out=pixels, mode="clip")  # mode "raise" would take a copy
+        else:
+            self.file.read_into(pixels, chosen)
+
     def _start(self) -> None:
         """A thread for this process, and an order that it can rely on: a fork may have come amid a shuffle."""
         from concurrent.futures import ThreadPoolExecutor
@@ -129,10 +149,7 @@ class Batches:
         start = position * self.batch_size
         chosen = self.order[start : start + self.batch_size]
         pixels, floats = self.pixels[: len(chosen)], floats[: len(chosen)]
-        if self.file is None:
-            np.take(self.images, chosen, axis=0, out=pixels, mode="clip")  # mode "raise" would take a copy
-        else:
-            self.file.read_into(pixels, chosen)
+        self.read(pixels, chosen)
         if self.flip:
             for i in np.flatnonzero(self.flips[chosen]):
                 pixels[i] = pixels[i, :, ::-1]
@@ -141,6 +158,11 @@ class Batches:
             labels = labels[: len(chosen)]
             np.take(self.labels, chosen, out=labels, mode="clip")
         return floats, labels
+
+    def _choose(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray | None]:
+        self._arrange(epoch)
+        chosen = self.order[position * self.batch_size : (position + 1) * self.batch_size].copy()
+        return chosen, self.flips[chosen] if self.flip else None
 
     def _arrange(self, epoch: int) -> None:
         """Order and flips of an epoch, which depend on nothing that was before."""
