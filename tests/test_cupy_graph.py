@@ -241,6 +241,18 @@ def test_a_step_that_cannot_be_recorded(what, forbidden, stand_in):
     assert float(backend.to_host(replay())) > float(backend.to_host(replay())) and optimizer.steps == 2
 
 
+def test_memory_that_a_step_takes_each_time_is_noticed(stand_in, monkeypatch):
+    """CUDA would let it pass: the pool gives the same memory to others after the recording."""
+    backend = mg.get_backend("cupy")
+    net, _, step = a_net(backend)
+    before = backend.to_host(net.store.flat_params).copy()
+    sizes = iter((100, 200))
+    monkeypatch.setattr(stand_in.cuda.MemoryPool, "total_bytes", lambda pool: next(sizes))
+    with pytest.raises(mg.StateError, match="must not allocate memory"):
+        backend.capture(step)
+    np.testing.assert_array_equal(backend.to_host(net.store.flat_params), before)
+
+
 def test_the_null_stream_is_not_recorded(stand_in):
     with pytest.raises(CUDARuntimeError, match="null stream"), stand_in.cuda.Stream() as stream:
         stream.begin_capture()

@@ -302,7 +302,7 @@ def test_commands(arguments, message, capsys, tmp_path, monkeypatch):
 def test_cupy_without_cupy(pictures, capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cupy", None)
     line = refused(capsys, "train", *SMALL, "--backend", "cupy", "--out", tmp_path / "a")
-    assert "CuPy is not installed: install it with: pip install cupy-cuda13x" in line
+    assert "CuPy is not installed: install it with: pip install 'cupy-cuda13x[ctk]'" in line
     assert not (tmp_path / "a").exists()
 
 

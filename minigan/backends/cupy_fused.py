@@ -67,7 +67,7 @@ class Block:
         channels = self.y_shape[-1] if core is None else self.core_out[-1]
         if self.norm is None and self.activation != IDENTITY:
             kernels.get("activate_backward", activation=self.activation[0])
-        if core is None or last != IDENTITY or core.b is not None or core.use_bias:
+        if core is None or last != IDENTITY or core.use_bias:
             kernels.get("activate", activation=last[0], width=kernels.width(channels))
             kernels.get("sum_rows", activation=last[0], width=kernels.width(channels))
         if core is None:

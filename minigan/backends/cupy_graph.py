@@ -59,9 +59,9 @@ class Snapshot:
 class Replay:
     """The recorded step. Calling it launches it -> what the step gave: the same arrays at every call, written anew."""
 
-    def __init__(self, graph: Any, recording: Recording, result: Any, memory: Any):
+    def __init__(self, graph: Any, recording: Recording, result: Any, *kept: Any):
         self.graph, self.recording, self.result = graph, recording, result
-        self.memory = memory  # the pool that the graph's arrays lie in
+        self.kept = kept  # whose memory the graph writes into: the backend, the pool, and by way of the step its networks
 
     def __call__(self) -> Any:
         for before in self.recording.before:
@@ -109,4 +109,4 @@ def capture(backend: CupyBackend, step: Callable[[], Any]) -> Replay:
     finally:
         backend.recording, backend.scope = None, ""
     snapshot.put_back_steps()
-    return Replay(graph, recording, result, pool)
+    return Replay(graph, recording, result, backend, pool, step)
