@@ -72,3 +72,55 @@ def test_a_chain_of_layers(name, dtype, cupy_backend):
     for kind in ("grads", "buffers"):  # the gradients are sums over all that was asked for above
         for key, wanted in getattr(plain, kind).items():
             assert_close(host(getattr(fast, kind)[key]), wanted, 5 * RTOL[dtype], key)
+
+
+class Plain:
+    """An optimizer that does not move."""
+
+    def step(self):
+        pass
+
+
+class OwnNorm(mg.BatchNorm):
+    """A layer that stays alone: what it does is not known."""
+
+
+HALVE = dict(kernel_size=4, stride=2, padding=1, bias=False)  # a bias before BatchNorm has no gradient but rounding
+DISCRIMINATORS = {
+    "blocks": (True, lambda: [
+        mg.Conv2d(4, 4, 2, 1), mg.LeakyReLU(0.2), mg.Conv2d(8, **HALVE), mg.BatchNorm(), mg.LeakyReLU(0.2), mg.Flatten(),
+        mg.Linear(6, bias=False), mg.BatchNorm(unbiased=False, running_rate=0.3), mg.ReLU(), mg.Linear(1),
+    ]),
+    "labels": (True, lambda: [
+        mg.AppendLabels(3), mg.Conv2d(4, **HALVE), mg.BatchNorm(), mg.Sequential([mg.ReLU(), mg.Flatten()]), mg.Linear(1),
+    ]),
+    "Dropout": (False, lambda: [mg.Conv2d(4, **HALVE), mg.BatchNorm(), mg.Dropout(0.5), mg.Flatten(), mg.Linear(1)]),
+    "a layer of one's own": (False, lambda: [mg.Conv2d(4, **HALVE), OwnNorm(), mg.Flatten(), mg.Linear(1)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_real_and_fake_at_once_is_one_after_the_other(name, cupy_backend):
+    """D's update with both batches in one pass, where that can be done: the same gradients, statistics, and measures."""
+    paired, layers = DISCRIMINATORS[name]
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((2, 5, 8, 8, 2))
+    labels = np.eye(3)[[0, 2, 1, 1, 0]]
+    results, nets = [], []
+    for backend in (cupy_backend("float64"), Backend(np, "float64")):
+        D = mg.Sequential(layers(), name="D")
+        D.setup((8, 8, 2), backend=backend, rng=np.random.default_rng(1))
+        told = backend.asarray(labels) if name == "labels" else None
+        rules, images = mg.gan.Rules(real_target=0.9), [backend.asarray(array) for array in (real, fake)]
+        for _ in range(2):
+            result = mg.gan.update_discriminator(D, Plain(), *images, rules, told)
+        results.append({key: backend.to_host(value) for key, value in result.items()})
+        nets.append(D)
+    fast, plain = nets
+    assert any("real and fake" in key for _, key in fast.memory.memory) == paired
+    assert results[0].keys() == results[1].keys()
+    for key, wanted in results[1].items():
+        assert results[0][key] == pytest.approx(wanted, rel=1e-11), key
+    for kind in ("grads", "buffers"):
+        for key, wanted in getattr(plain, kind).items():
+            assert_close(fast.backend.to_host(getattr(fast, kind)[key]), wanted, 1e-10, key)

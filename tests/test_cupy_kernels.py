@@ -15,6 +15,7 @@ from minigan.optimizers import adam_step
 from tests import strict_cupy
 from tests.strict_cupy import make_module
 from tests.test_cupy_fused import test_a_chain_of_layers as chain_test
+from tests.test_cupy_fused import test_real_and_fake_at_once_is_one_after_the_other as pair_test
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
@@ -292,7 +293,7 @@ def test_errors_of_an_installation_are_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
     module.RawModule = Broken
     with pytest.raises(mg.BackendError, match=r"kernels do not compile .*NVRTC.*--backend numpy") as caught:
-        backend.kernels.get("fold")(1, x, x, 1, 1, 1, 1.0, 0)
+        backend.kernels.get("fold")(1, x, x, 1, 1, 1, 1, 1.0, 0)
     assert "\n" not in str(caught.value)
 
 
@@ -340,18 +341,22 @@ def test_the_precision_of_a_run(monkeypatch, tmp_path, capsys):
 
 # ---- mutants: mistakes in kernels.cu, each of which must be found
 
+def real_and_fake(dtype, make):
+    pair_test("blocks", make)
+
+
 MUTANTS = {  # what is wrong: the text, what takes its place, and the test, or the chain of layers, that shows it
     "phase of the rows": ("for (int i = h % G::SH,", "for (int i = (h + 1) % G::SH,", "transposed k4 s2 p1"),
     "phase of the columns": ("q = w / G::SW; j", "q = (w + 1) / G::SW; j", "transposed k5 s2 same"),
     "tap left out": ("i < G::KH && p >= 0", "i < G::KH - 1 && p >= 0", "transposed k4 s2 p1"),
     "padding before": ("i - G::TOP, w = q * G::SW + j - G::LEFT", "i - G::LEFT, w = q * G::SW + j", "k4 s2 p1, uneven image"),
-    "last strip left out": ("EACH(t, (rows + strip - 1) / strip * (c / V)) {\n    const int lane = t % (c / V) * V, s = t / (c / V), end",
-                            "EACH(t, rows / strip * (c / V)) {\n    const int lane = t % (c / V) * V, s = t / (c / V), end",
-                            test_batchnorm_of_numbers_far_from_zero),
+    "last rows left out": ("const int end = least(s / strips * rows + rows, first + strip);",
+                           "const int end = least(s / strips * rows + rows - 1, first + strip);", test_batchnorm_of_numbers_far_from_zero),
     "strip of the gradient": ("m < least(pixels, (s + 1) * strip)", "m < least(pixels - 1, (s + 1) * strip)", "one channel in"),
     "tile of few pixels": ("if (first + r < pixels)", "if (first + r < pixels - 1)", "three channels in"),
     "fold sets, not adds": ("out[t] = add ? out[t] + T(scale) * sum", "out[t] = add ? T(scale) * sum", "one channel in"),
-    "mean of g x_hat": ("x_hat * means[c + lane + k]", "means[c + lane + k]", "Linear, BatchNorm, ReLU"),
+    "mean of g x_hat": ("x_hat * means[(part * 2 + 1) * c", "means[(part * 2 + 1) * c", "Linear, BatchNorm, ReLU"),
+    "statistics of the first batch for both": ("own = t / (c / V) / rows * c + lane;", "own = lane;", real_and_fake),
     "sums into one place": ("sums[t] = sum;\n", "sums[0] += sum;\n", test_sums_of_many_rows),
 }  # fmt: skip
 

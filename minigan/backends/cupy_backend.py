@@ -4,7 +4,8 @@ Kernels stand in kernels.cu, products in cupy_gemm.py, the recorded step in cupy
 how arrays come and go, and what is said when a GPU cannot be had.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -57,6 +58,7 @@ class CupyBackend(Backend):
         self.counters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # optimizer -> its Counter
         self.recording: Recording | None = None  # while a graph is recorded
         self.graphs = 0  # how many were
+        self.parts = 1  # of a batch; see in_parts
 
     def to_host(self, array: Array) -> np.ndarray:
         host: np.ndarray = self.xp.asnumpy(array)
@@ -79,6 +81,19 @@ class CupyBackend(Backend):
         from minigan.backends.cupy_inbox import PinnedInbox
 
         return PinnedInbox(self, shape, dtype)
+
+    def can_pair(self, steps: Iterable[Any]) -> bool:
+        from minigan.backends.cupy_fused import takes_parts
+
+        return takes_parts(steps)
+
+    @contextmanager
+    def in_parts(self, parts: int) -> Iterator[None]:
+        self.parts = parts
+        try:
+            yield
+        finally:
+            self.parts = 1
 
     def free_memory(self) -> int:
         free: int = self.xp.cuda.runtime.memGetInfo()[0]

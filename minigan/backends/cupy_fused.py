@@ -14,6 +14,7 @@ What the activation did is made anew from y, and not read from memory.
 The chain of layers stays the definition of all this: see `plan` in layers/sequential.py.
 """
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -21,9 +22,9 @@ from minigan.backends.base import Array, Workspace
 from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_convolution import IDENTITY, Activation, Convolution, activate, contiguous, find_convolution
 from minigan.backends.cupy_kernels import strips
-from minigan.backends.cupy_sums import GROUP, add_row_sums, fold_down, sum_rows
+from minigan.backends.cupy_sums import GROUP, add_row_sums, fold_each, sum_rows
 from minigan.backends.fused_runs import Core, find_runs
-from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
+from minigan.layers import AppendLabels, BatchNorm, ConvTranspose2d, Flatten, Layer, Linear, Reshape, Sequential
 from minigan.layers.activation import Activation as ActivationLayer
 from minigan.layers.sequential import Step
 
@@ -34,6 +35,14 @@ def fused_plan(layers: list[Layer], backend: CupyBackend) -> list[Step]:
     for part, run in find_runs(layers):
         steps += [Block(part, backend, **run)] if run else part
     return steps
+
+
+def takes_parts(steps: Iterable[Any]) -> bool:
+    """Do all of these see each sample alone, or are they blocks, which see each part of a batch? And draw nothing, as Dropout does."""
+    return all(
+        isinstance(step, Block) or type(step) in (Reshape, Flatten, AppendLabels)
+        or (type(step) is Sequential and takes_parts(step.steps)) for step in steps
+    )  # fmt: skip
 
 
 class Block:
@@ -146,6 +155,8 @@ class Norm:
     """BatchNorm and the activation behind it, over rows of c channels: layers/batchnorm.py with the kernels of kernels.cu."""
 
     y: Array  # what was normalised; backward makes x̂ anew from it
+    parts: int  # of the batch, each with statistics of its own
+    m: int  # rows in one
     frozen: bool  # the running statistics were taken, not the batch's
 
     def __init__(self, layer: BatchNorm, activation: Activation, backend: CupyBackend, memory: Workspace):
@@ -161,50 +172,52 @@ class Norm:
 
     def forward(self, y: Array, out: Array, train: bool) -> None:
         """out = activation(gain·x̂ + bias), with x̂ of y, and the running statistics moved in training mode"""
-        layer, c, m = self.layer, self.c, y.size // self.c
+        layer, c = self.layer, self.c
         self.frozen, self.y = not (train or layer.sampling == "batch"), y
-        mean, inv_std = self.memory.get("mean", (c,)), self.memory.get("inv_std", (c,))
+        self.parts = parts = 1 if self.frozen else self.backend.parts
+        self.m = m = y.size // c // parts
+        mean, inv_std = self.memory.get("mean", (parts, c)), self.memory.get("inv_std", (parts, c))
         if self.frozen:
             self.frozen_scale(c, layer.running_mean, layer.running_var, mean, inv_std, c, layer.eps)
         else:
-            if len(y) == 1:
+            if len(y) == parts:
                 layer.forward(self.backend.empty((1, *layer.in_shape)))  # raises: one sample has no statistics
             running = (layer.running_mean, layer.running_var) if train else (None, None)
             unbias = m / (m - 1) if layer.unbiased and m > 1 else 1.0
-            self.set_scale(c, self.moments(y, m), mean, inv_std, *running, m, c, layer.eps, layer.running_rate, unbias)
+            self.set_scale(c, self.moments(y), mean, inv_std, *running, parts, m, c, layer.eps, layer.running_rate, unbias)
         self.scale = (mean, inv_std, layer.gain, layer.bias)
-        self.normalise(y.size // self.V, y, *self.scale, out, m, c, self.activation[1])
+        self.normalise(y.size // self.V, y, *self.scale, out, parts, m, c, self.activation[1])
 
-    def moments(self, y: Array, m: int) -> Array:
-        """-> mean, and sum of squares about it, of the m rows of y: (2, c), in scratch memory"""
-        c, lanes = self.c, self.c // self.V
-        strip, count = strips(m, lanes)
-        moments = self.backend.scratch("moments of strips", (count, 2, c))
-        self.strip_moments(count * lanes, y, moments, m, c, strip)
+    def moments(self, y: Array) -> Array:
+        """-> mean, and sum of squares about it, of the rows of each part of y: (parts, 2, c), in scratch memory"""
+        c, lanes, parts, m = self.c, self.c // self.V, self.parts, self.m
+        strip, count = strips(m, parts * lanes)
+        moments = self.backend.scratch("moments of strips", (parts, count, 2, c))
+        self.strip_moments(parts * count * lanes, y, moments, parts, m, c, strip)
         turn = 0
         while count > 1:
-            groups = -(-count // GROUP)
-            folded = self.backend.scratch(f"moments {turn % 2}", (groups, 2, c))
-            self.fold_moments(groups * c, moments, folded, count, c, GROUP, strip, m)
-            moments, count, strip, turn = folded, groups, strip * GROUP, turn + 1
+            folds = -(-count // GROUP)
+            folded = self.backend.scratch(f"moments {turn % 2}", (parts, folds, 2, c))
+            self.fold_moments(parts * folds * c, moments, folded, parts, count, c, GROUP, strip, m)
+            moments, count, strip, turn = folded, folds, strip * GROUP, turn + 1
         return moments
 
     def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array:
         """dy as the output -> dx as y, in the block's memory; dgain and dbias are added to"""
-        layer, backend, c, m = self.layer, self.backend, self.c, dy.size // self.c
+        layer, backend, c, parts, m = self.layer, self.backend, self.c, self.parts, self.m
         dgain, dbias = (layer.dgain, layer.dbias) if need_dw else (None, None)
         means, a = None, self.activation[1]
         if not self.frozen or dgain is not None or dbias is not None:
-            strip, count = strips(m, c // self.V)
-            sums = backend.scratch("sums of strips", (count, 2 * c))
-            self.norm_sums(count * (c // self.V), dy, self.y, *self.scale, sums, m, c, strip, a)
-            sums = fold_down(sums, backend)
-            means = self.memory.get("means", (2 * c,))
-            backend.kernels.get("fold")(2 * c, sums, means, len(sums), 2 * c, len(sums), 1.0, 0)
-            self.norm_gradients(c, means, dgain, dbias, m, c)
+            lanes = parts * (c // self.V)
+            strip, count = strips(m, lanes)
+            sums = backend.scratch("sums of strips", (parts, count, 2 * c))
+            self.norm_sums(count * lanes, dy, self.y, *self.scale, sums, parts, m, c, strip, a)
+            means = self.memory.get("means", (parts, 2 * c))
+            fold_each(sums, means, backend)
+            self.norm_gradients(c, means, dgain, dbias, parts, m, c)
         dx = self.memory.get("g", dy.shape)
         if need_dx:
-            self.norm_backward(dy.size // self.V, dy, self.y, *self.scale, None if self.frozen else means, dx, m, c, a)
+            self.norm_backward(dy.size // self.V, dy, self.y, *self.scale, None if self.frozen else means, dx, parts, m, c, a)
         return dx
 
 

@@ -15,20 +15,25 @@ THREADS = 2**15  # of the sum of squares over a whole network
 
 def fold(parts: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False) -> None:
     """out (...) = scale · Σ over the first axis of parts (count, ...), or += that with `add`."""
-    kernel, width = backend.kernels.get("fold"), out.size
-    parts = fold_down(parts.reshape(len(parts), width), backend)
-    kernel(width, parts, out, len(parts), width, len(parts), scale, int(add))
+    fold_each(parts.reshape(1, len(parts), out.size), out, backend, scale, add)
 
 
-def fold_down(parts: Array, backend: CupyBackend) -> Array:
-    """parts (count, width) -> (at most 32, width) with the same sum, in scratch memory"""
-    kernel, width, turn = backend.kernels.get("fold"), parts.shape[1], 0
-    while len(parts) > GROUP:
-        groups = -(-len(parts) // GROUP)
-        folded = backend.scratch(f"fold {turn % 2}", (groups, width))
-        kernel(groups * width, parts, folded, len(parts), width, GROUP, 1.0, 0)
-        parts, turn = folded, turn + 1
-    return parts
+def fold_each(sums: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False) -> None:
+    """out (parts, width) = scale · Σ over the second axis of sums (parts, count, width), or += that with `add`."""
+    sums = fold_down(sums, backend)
+    parts, count, width = sums.shape
+    backend.kernels.get("fold")(parts * width, sums, out, parts, count, width, count, scale, int(add))
+
+
+def fold_down(sums: Array, backend: CupyBackend) -> Array:
+    """sums (parts, count, width) -> (parts, at most 32, width) with the same sums, in scratch memory"""
+    kernel, (parts, count, width), turn = backend.kernels.get("fold"), sums.shape, 0
+    while count > GROUP:
+        folds = -(-count // GROUP)
+        folded = backend.scratch(f"fold {turn % 2}", (parts, folds, width))
+        kernel(parts * folds * width, sums, folded, parts, count, width, GROUP, 1.0, 0)
+        sums, count, turn = folded, folds, turn + 1
+    return sums
 
 
 def add_row_sums(dy: Array, db: Array, backend: CupyBackend) -> None:
@@ -59,8 +64,8 @@ def mean(values: Array, out: Array, backend: CupyBackend) -> None:
 def length(gradient: Array, backend: CupyBackend) -> Array:
     """As length in optimizers.py."""
     out, count = backend.workspace.fresh("norm", ()), min(THREADS, gradient.size)
-    sums = backend.scratch("squares", (count, 1))
+    sums = backend.scratch("squares", (1, count, 1))
     backend.kernels.get("squares")(count, gradient, sums, gradient.size, count)
     sums = fold_down(sums, backend)
-    backend.kernels.get("root_of_sum")(1, sums, out, len(sums))
+    backend.kernels.get("root_of_sum")(1, sums, out, sums.size)
     return out

@@ -197,12 +197,13 @@ __global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c
   }
 }
 
-/* out (groups, width) = scale * sums over each `group` of the rows of in (count, width); with add, out += that */
-template <class T> __global__ void fold(const T *in, T *out, int count, int width, int group, double scale, int add) {
-  EACH(t, (count + group - 1) / group * width) {
-    const int column = t % width, first = t / width * group;
+/* out (parts, ..., width) = scale * sums over each `group` of the rows of in (parts, count, width); with add, out += that */
+template <class T> __global__ void fold(const T *in, T *out, int parts, int count, int width, int group, double scale, int add) {
+  const int folds = (count + group - 1) / group;
+  EACH(t, parts * folds * width) {
+    const int column = t % width, first = t / width % folds * group, part = t / width / folds;
     T sum = T(0);
-    for (int row = first; row < least(count, first + group); row++) sum += in[row * width + column];
+    for (int row = first; row < least(count, first + group); row++) sum += in[(part * count + row) * width + column];
     out[t] = add ? out[t] + T(scale) * sum : T(scale) * sum;
   }
 }
@@ -225,17 +226,20 @@ template <class T> __global__ void root_of_sum(const T *in, T *out, int count) {
   }
 }
 
-/* ---- BatchNorm with its activation: see layers/batchnorm.py for the formulas */
+/* ---- BatchNorm with its activation: see layers/batchnorm.py for the formulas. A batch may have several parts of as many rows each,
+   one after the other, every one with statistics of its own */
 
-/* moments (strips, 2, c): each strip's mean, and its sum of squares about that mean. Numbers are counted from the strip's
+/* moments (parts, strips, 2, c): each strip's mean, and its sum of squares about that mean. Numbers are counted from the strip's
    first row, so that nothing large is subtracted from something large */
-template <class T, int V> __global__ void strip_moments(const T *x, T *moments, int rows, int c, int strip) {
-  EACH(t, (rows + strip - 1) / strip * (c / V)) {
-    const int lane = t % (c / V) * V, s = t / (c / V), end = least(rows, (s + 1) * strip);
-    const T count = T(end - s * strip);
-    const Pack<T, V> origin = load<T, V>(x + s * strip * c + lane);
+template <class T, int V> __global__ void strip_moments(const T *x, T *moments, int parts, int rows, int c, int strip) {
+  const int strips = (rows + strip - 1) / strip;
+  EACH(t, parts * strips * (c / V)) {
+    const int lane = t % (c / V) * V, s = t / (c / V), first = s / strips * rows + s % strips * strip;
+    const int end = least(s / strips * rows + rows, first + strip);
+    const T count = T(end - first);
+    const Pack<T, V> origin = load<T, V>(x + first * c + lane);
     Pack<T, V> sum = {}, square = {};
-    for (int row = s * strip + 1; row < end; row++) {
+    for (int row = first + 1; row < end; row++) {
       const Pack<T, V> values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {
         const T off = values.at[k] - origin.at[k];
@@ -252,35 +256,39 @@ template <class T, int V> __global__ void strip_moments(const T *x, T *moments, 
   }
 }
 
-/* out (groups, 2, c) from in (count, 2, c): moments of every `group` strips together; each strip but the last has `strip` of the rows.
-   Source: Chan, Golub & LeVeque 1983 */
-template <class T> __global__ void fold_moments(const T *in, T *out, int count, int c, int group, int strip, int rows) {
-  EACH(t, (count + group - 1) / group * c) {
-    const int column = t % c, g = t / c;
+/* out (parts, ..., 2, c) from in (parts, count, 2, c): moments of every `group` strips together; each strip but the last of a part has
+   `strip` of its rows.  Source: Chan, Golub & LeVeque 1983 */
+template <class T> __global__ void fold_moments(const T *in, T *out, int parts, int count, int c, int group, int strip, int rows) {
+  const int folds = (count + group - 1) / group;
+  EACH(t, parts * folds * c) {
+    const int column = t % c, f = t / c % folds, part = t / c / folds;
     double total = 0, mean = 0, square = 0;
-    for (int s = g * group; s < least(count, (g + 1) * group); s++) {
-      const double more = least(strip, rows - s * strip), off = double(in[s * 2 * c + column]) - mean;
-      square += double(in[(s * 2 + 1) * c + column]) + off * off * total * more / (total + more);
+    for (int s = f * group; s < least(count, (f + 1) * group); s++) {
+      const T *at = in + (part * count + s) * 2 * c + column;
+      const double more = least(strip, rows - s * strip), off = double(at[0]) - mean;
+      square += double(at[c]) + off * off * total * more / (total + more);
       mean += off * more / (total + more);
       total += more;
     }
-    out[g * 2 * c + column] = T(mean);
-    out[(g * 2 + 1) * c + column] = T(square);
+    out[(part * folds + f) * 2 * c + column] = T(mean);
+    out[((part * folds + f) * 2 + 1) * c + column] = T(square);
   }
 }
 
-/* mean, inv_std (c,) from moments (1, 2, c) of so many rows. running_mean, running_var (c,), unless null, move by `rate` towards mean
-   and variance, which is multiplied by `unbias` before */
+/* mean, inv_std (parts, c) from moments (parts, 2, c) of so many rows each. running_mean, running_var (c,), unless null, move by `rate`
+   towards mean and variance of each part, which is multiplied by `unbias` before */
 template <class T>
-__global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean, T *running_var, int rows, int c, double eps, double rate,
-                          double unbias) {
+__global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean, T *running_var, int parts, int rows, int c, double eps,
+                          double rate, double unbias) {
   EACH(k, c) {
-    const T var = moments[c + k] / T(rows);
-    mean[k] = moments[k];
-    inv_std[k] = T(1) / root(var + T(eps));
-    if (running_mean) {
-      running_mean[k] += T(rate) * (mean[k] - running_mean[k]);
-      running_var[k] += T(rate) * (var * T(unbias) - running_var[k]);
+    for (int part = 0; part < parts; part++) {
+      const T new_mean = moments[part * 2 * c + k], var = moments[(part * 2 + 1) * c + k] / T(rows);
+      mean[part * c + k] = new_mean;
+      inv_std[part * c + k] = T(1) / root(var + T(eps));
+      if (running_mean) {
+        running_mean[k] += T(rate) * (new_mean - running_mean[k]);
+        running_var[k] += T(rate) * (var * T(unbias) - running_var[k]);
+      }
     }
   }
 }
@@ -298,31 +306,33 @@ template <class T> __device__ inline T affine(T x_hat, const T *gain, const T *b
   return bias ? scaled + bias[k] : scaled;
 }
 
-/* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;  gain, bias (c,) or null */
+/* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;  mean, inv_std (parts, c), gain, bias (c,) or null */
 template <class T, class F, int V>
-__global__ void normalise(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *y, int rows, int c, double a) {
-  EACH(t, rows * (c / V)) {
-    const int lane = t % (c / V) * V;
+__global__ void normalise(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *y, int parts, int rows, int c,
+                          double a) {
+  EACH(t, parts * rows * (c / V)) {
+    const int lane = t % (c / V) * V, own = t / (c / V) / rows * c + lane;
     Pack<T, V> values = load<T, V>(x + t * V);
     for (int k = 0; k < V; k++) {
-      const T x_hat = (values.at[k] - mean[lane + k]) * inv_std[lane + k];
+      const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
       values.at[k] = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
     }
     store<T, V>(y + t * V, values);
   }
 }
 
-/* sums (strips, 2, c) of g = dy * F' and of g * x_hat. x_hat and F' are made anew from x: that costs less than to keep them */
+/* sums (parts, strips, 2, c) of g = dy * F' and of g * x_hat. x_hat and F' are made anew from x: that costs less than to keep them */
 template <class T, class F, int V>
-__global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *sums, int rows, int c,
-                          int strip, double a) {
-  EACH(t, (rows + strip - 1) / strip * (c / V)) {
-    const int lane = t % (c / V) * V, s = t / (c / V);
+__global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *sums, int parts,
+                          int rows, int c, int strip, double a) {
+  const int strips = (rows + strip - 1) / strip;
+  EACH(t, parts * strips * (c / V)) {
+    const int lane = t % (c / V) * V, s = t / (c / V), part = s / strips, first = part * rows + s % strips * strip, own = part * c + lane;
     Pack<T, V> sum = {}, product = {};
-    for (int row = s * strip; row < least(rows, (s + 1) * strip); row++) {
+    for (int row = first; row < least(part * rows + rows, first + strip); row++) {
       const Pack<T, V> gradient = load<T, V>(dy + row * c + lane), values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {
-        const T x_hat = (values.at[k] - mean[lane + k]) * inv_std[lane + k];
+        const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
         const T g = gradient.at[k] * F::slope(F::forward(affine(x_hat, gain, bias, lane + k), T(a)), T(a));
         sum.at[k] += g;
         product.at[k] += g * x_hat;
@@ -333,29 +343,33 @@ __global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_s
   }
 }
 
-/* From sums (1, 2, c): dbias and dgain (c,) are added to, unless null; sums become means over the rows, as norm_backward wants them */
-template <class T> __global__ void norm_gradients(T *sums, T *dgain, T *dbias, int rows, int c) {
+/* From sums (parts, 2, c): dbias and dgain (c,) are added to, unless null; sums become means over the rows, as norm_backward wants them */
+template <class T> __global__ void norm_gradients(T *sums, T *dgain, T *dbias, int parts, int rows, int c) {
   EACH(k, c) {
-    if (dbias) dbias[k] += sums[k];
-    if (dgain) dgain[k] += sums[c + k];
-    sums[k] /= T(rows);
-    sums[c + k] /= T(rows);
+    for (int part = 0; part < parts; part++) {
+      T *own = sums + part * 2 * c + k;
+      if (dbias) dbias[k] += own[0];
+      if (dgain) dgain[k] += own[c];
+      own[0] /= T(rows);
+      own[c] /= T(rows);
+    }
   }
 }
 
-/* dx = gain * inv_std * (g - mean of g - x_hat * mean of g * x_hat);  means (2, c), null where the statistics were given. dx may be dy */
+/* dx = gain * inv_std * (g - mean of g - x_hat * mean of g * x_hat);  means (parts, 2, c), null where the statistics were given.
+   dx may be dy */
 template <class T, class F, int V>
 __global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, const T *means, T *dx,
-                              int rows, int c, double a) {
-  EACH(t, rows * (c / V)) {
-    const int lane = t % (c / V) * V;
+                              int parts, int rows, int c, double a) {
+  EACH(t, parts * rows * (c / V)) {
+    const int lane = t % (c / V) * V, part = t / (c / V) / rows, own = part * c + lane;
     const Pack<T, V> values = load<T, V>(x + t * V);
     Pack<T, V> gradient = load<T, V>(dy + t * V);
     for (int k = 0; k < V; k++) {
-      const T x_hat = (values.at[k] - mean[lane + k]) * inv_std[lane + k];
+      const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
       T g = gradient.at[k] * F::slope(F::forward(affine(x_hat, gain, bias, lane + k), T(a)), T(a));
-      if (means) g -= means[lane + k] + x_hat * means[c + lane + k];
-      gradient.at[k] = g * inv_std[lane + k] * (gain ? gain[lane + k] : T(1));
+      if (means) g -= means[part * 2 * c + lane + k] + x_hat * means[(part * 2 + 1) * c + lane + k];
+      gradient.at[k] = g * inv_std[own + k] * (gain ? gain[lane + k] : T(1));
     }
     store<T, V>(dx + t * V, gradient);
   }
