@@ -86,14 +86,20 @@ def library(text, expressions=None):
     whole = BEFORE + text + behind
     command = [compiler(), "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-"]
     key = hashlib.sha256("\n".join([*command, whole]).encode()).hexdigest()[:20]
-    path = Path(tempfile.gettempdir()) / f"minigan-kernels-{os.getuid() if hasattr(os, 'getuid') else 0}-{key}.so"
+    path = own_folder() / f"{key}.so"
     if not path.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / "kernels.so"
-            subprocess.run([*command, "-o", str(made)], input=whole, text=True, check=True)
-            shutil.move(made, path.with_suffix(f".{os.getpid()}"))
-            os.replace(path.with_suffix(f".{os.getpid()}"), path)
+        made = path.with_suffix(f".{os.getpid()}")
+        subprocess.run([*command, "-o", str(made)], input=whole, text=True, check=True)
+        os.replace(made, path)
     return ctypes.CDLL(str(path))
+
+
+def own_folder():
+    """-> folder for compiled kernels, into which nobody else can write"""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"minigan-kernels-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder if folder.stat().st_uid == user else Path(tempfile.mkdtemp())
 
 
 class HostModule:
