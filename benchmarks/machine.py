@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import resource
+import subprocess
 import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +38,18 @@ def cpu_model():
 def cores():
     """-> how many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def gpu():
+    """-> the first GPU as `nvidia-smi` shows it now: name, driver, clocks in MHz, heat, power; {} without it."""
+    fields = {"name": "name", "driver": "driver_version", "sm_mhz": "clocks.sm", "memory_mhz": "clocks.mem",
+              "celsius": "temperature.gpu", "watts": "power.draw"}  # fmt: skip
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits"]
+    try:
+        line = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return {}
+    return dict(zip(fields, (value.strip() for value in line.split(",")), strict=False))
 
 
 def facts(threads):

@@ -8,10 +8,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from time import sleep
+from threading import Timer
+from time import perf_counter, sleep
 
 from benchmarks import machine
 from minigan.errors import MiniganError
@@ -34,10 +35,13 @@ class Absent(Exception):
 
 
 class Worker:
-    """A contender's process. Raises Absent where it cannot be made."""
+    """A contender's process. Raises Absent where it cannot be made.
 
-    def __init__(self, name, target, arguments, threads=None, environment=None):
-        self.name = name
+    limit  seconds that an answer may take, or None
+    """
+
+    def __init__(self, name, target, arguments, threads=None, environment=None, limit=None):
+        self.name, self.limit = name, limit
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"], cwd=ROOT, text=True,
@@ -57,14 +61,18 @@ class Worker:
 
     def ask(self, **request):
         """-> the answer's value. Raises Absent, BenchmarkError."""
-        try:
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        start = perf_counter()
+        with self.killed_in_the_end():
+            try:
+                self.process.stdin.write(json.dumps(request) + "\n")
+                self.process.stdin.flush()
+                line = self.process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
         if not line:
             code = self.process.wait()
+            if self.limit is not None and perf_counter() - start >= self.limit:
+                raise BenchmarkError(f"{self.name}: no answer within {self.limit:.0f} s")
             why = " (killed: not enough memory?)" if code == -9 else ""
             raise BenchmarkError(f"{self.name}: its process ended with code {code}{why}: {self.last_line()}")
         answer = json.loads(line)
@@ -73,6 +81,19 @@ class Worker:
         if "error" in answer:
             raise BenchmarkError(f"{self.name}: {answer['error']}")
         return answer["value"]
+
+    @contextmanager
+    def killed_in_the_end(self):
+        """Where there is a limit, the process lives no longer than that."""
+        if self.limit is None:
+            yield
+            return
+        timer = Timer(self.limit, self.process.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def call(self, method, **arguments):
         return self.ask(call=method, **{"with": arguments})
@@ -120,7 +141,19 @@ class Team:
 
     def drop(self, name, why):
         self.workers.pop(name).stop()
-        self.absent[name] = why
+        self.absent[name] = str(why).removeprefix(f"{name}: ")
+
+    def renew(self, name, target, arguments, limit, **options):
+        """As add; but where the process is there from before, only what it plays is made anew."""
+        self.absent.pop(name, None)
+        if name not in self.workers:
+            return self.add(name, target, arguments, limit=limit, **options)
+        try:
+            self.workers[name].limit = limit
+            self.workers[name].make(target, arguments)
+        except (Absent, BenchmarkError) as error:
+            self.drop(name, error)
+        return self.workers.get(name)
 
     def race(self, methods, rounds, warm_up, turn, say):
         """Take turns. -> name -> [seconds of one unit in each round]

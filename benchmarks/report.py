@@ -1,4 +1,4 @@
-"""The README's table of speed, written from result files: python benchmarks/report.py RESULT.json [...]
+"""The README's tables of speed, for CPUs and for GPUs, written from result files: python benchmarks/report.py RESULT.json [...]
 
 Between <!-- performance:begin --> and <!-- performance:end --> in README.md; the rest stays as it is.
 """
@@ -10,7 +10,7 @@ from statistics import median
 if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import results
+from benchmarks import blocks, contenders, gpu_step, results
 from minigan.checkpoint import write_atomically
 from minigan.cli import Parser
 from minigan.errors import DataError, MiniganError
@@ -30,12 +30,16 @@ NETS = {
 }
 
 
+def net_of(record):
+    return f"{NETS.get(record['preset'], record['preset'])}, width {record['width']}, batch {record['batch']}"
+
+
 def row(record):
     """A record of step.py -> a row of the table."""
     present = {each["name"]: each for each in record["contenders"] if "seconds" in each}
     ours = present["minigan"]
     what = "one step" if record["what"] == "step" else "sampling 10,000 images"
-    what += f": {NETS.get(record['preset'], record['preset'])}, width {record['width']}, batch {record['batch']}"
+    what += f": {net_of(record)}"
     seconds = median(ours["seconds"])
     cells = [what, f"{1000 * seconds:,.0f} ms", f"{ours['gflops']:.0f} ({ours['gflops'] / record['gemm_gflops']:.0%})"]
     memory = f"{ours['peak_mib']:.0f}"
@@ -69,6 +73,47 @@ def table(records, paths):
     return "\n".join([*lines, "", text, f"Measured on {'; '.join(machines)}; {used}.", f"From {names} in `benchmarks/results/`."])
 
 
+def gpu_row(record):
+    """A record of gpu_step.py -> a row of the GPUs' table: minigan's fastest way, and each one's time over it."""
+    ours = gpu_step.fastest(record, contenders.OURS)
+    way = ours["name"].removeprefix("minigan-")
+    cells = [f"{net_of(record)}, {record['precision']}", f"{1000 * blocks.spread(ours['seconds'])[0]:.2f} ms ({way})"]
+    share = f" ({ours['gflops'] / record['gemm_gflops']:.0%})" if record["gemm_gflops"] else ""
+    cells.append(f"{ours['gflops']:,.0f}{share}")
+    for names in (contenders.TORCH_AT_ITS_BEST, ("torch-example",), ("jax",)):
+        theirs = gpu_step.fastest(record, names)
+        cells.append("-" if theirs is None else f"{blocks.gain(ours, theirs):.2f}" + (f" ({theirs['name']})" if len(names) > 1 else ""))
+    return cells
+
+
+def gpu_table(records, paths):
+    """Records of gpu_step.py -> the text between the markers, likewise."""
+    headings = ["one step on a GPU", "minigan", "GFLOP/s (of GEMM)", "PyTorch", "PyTorch's own example", "JAX"]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(gpu_row(record)) + " |" for record in records]
+    gpus = sorted({record["gpu"]["before"].get("name", "a GPU") for record in records})
+    versions = {name: value for record in records for each in record["contenders"] for name, value in each.get("versions", {}).items()}
+    used = ", ".join(f"{name} {value}" for name, value in versions.items() if " " not in name and name != "gpu")
+    text = "Ratios: a contender's time over minigan's in the same run, medians of blocks of steps; above 1, minigan is faster."
+    names = ", ".join(f"`{Path(path).name}`" for path in paths)
+    return "\n".join([*lines, "", text, f"Measured on {', '.join(gpus)}; {used}.", f"From {names} in `benchmarks/results/`."])
+
+
+def tables(read):
+    """path -> records -> the text between the markers: a table for CPUs and one for GPUs, each where it has rows."""
+    texts = []
+    for write, gpus in ((table, False), (gpu_table, True)):
+        chosen = {path: [each for each in records if on_gpu(each) == gpus] for path, records in read.items()}
+        rows = [each for records in chosen.values() for each in records]
+        if rows:
+            texts.append(write(rows, [path for path, records in chosen.items() if records]))
+    return "\n\n".join(texts)
+
+
+def on_gpu(record):
+    return record["what"] == "step" and record.get("backend") == "cupy"
+
+
 def replace(document, text):
     """-> the document with the text between its markers. Raises DataError where they lack."""
     head, begin, rest = document.partition(BEGIN)
@@ -85,14 +130,14 @@ def main(argv=None):
     parser.add_argument("--readme", default=Path(__file__).resolve().parents[1] / "README.md", help="the document (default README.md)")
     try:
         options = parser.parse_args(argv)
-        records = [record for path in options.results for record in results.load(path) if record["what"] in ("step", "sample")]
-        if not records:
+        read = {path: [each for each in results.load(path) if each["what"] in ("step", "sample")] for path in options.results}
+        if not any(read.values()):
             raise DataError("these files have no measurement of step.py")
         try:
             document = Path(options.readme).read_text(encoding="utf-8")
         except OSError as error:
             raise DataError(f"cannot read {options.readme}: {error.strerror}") from error
-        write_atomically(Path(options.readme), replace(document, table(records, options.results)).encode())
+        write_atomically(Path(options.readme), replace(document, tables(read)).encode())
     except MiniganError as error:
         print(f"report.py: error: {error}", file=sys.stderr)
         return 2

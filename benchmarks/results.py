@@ -15,7 +15,8 @@ SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds")  # wh
 
 
 def key(record):
-    return [record.get(name) for name in SAME] + [record["machine"]["cpu"], record["machine"]["threads"]]
+    precision = record.get("precision", "fp32")  # which older files do not tell
+    return [record.get(name) for name in SAME] + [precision, record["machine"]["cpu"], record["machine"]["threads"]]
 
 
 def load(path):
@@ -55,8 +56,12 @@ def add(path, record):
     if path is None:
         return
     records = load(path) if Path(path).exists() else []
-    records = [old for old in records if key(old) != key(record)] + [rounded(record)]
-    lines = ",\n".join(json.dumps(each) for each in records)
+    write(path, [old for old in records if key(old) != key(record)] + [record])
+
+
+def write(path, records):
+    """Write a result file, one record a line."""
+    lines = ",\n".join(json.dumps(rounded(each)) for each in records)
     Path(path).write_text(f"[\n{lines}\n]\n")
 
 

@@ -88,8 +88,7 @@ class Definition:
         self.wait()
 
     def wait(self):
-        if self.device == "cuda":
-            self.backend.xp.cuda.Device().synchronize()
+        self.backend.synchronize()
 
     def versions(self):
         return versions("numpy")

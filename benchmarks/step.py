@@ -1,6 +1,6 @@
 """One training step, or sampling, side by side with others: python benchmarks/step.py --help
 
-Prints for each contender the time of a step, its ratio to minigan's (above 1: minigan is
+On a GPU a step is timed by gpu_step.py. Else prints for each contender the time of a step, its ratio to minigan's (above 1: minigan is
 faster), the rate in GFLOP/s counted from the architecture, its share of the rate of a bare
 GEMM in the same run, and the peak memory of its process.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import contenders, gemm, machine, nets, results
+from benchmarks import contenders, gemm, gpu_step, machine, nets, precision, results
 from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from minigan import get_backend
@@ -36,16 +36,23 @@ def parse(argv):
     parser.add_argument("--batch", type=int, default=128, help="images in a step (default 128)")
     parser.add_argument("--backend", default="numpy", help="numpy or cupy (default numpy)")
     parser.add_argument("--threads", type=int, help="bind every contender to so many cores (default all)")
-    parser.add_argument("--against", default="torch,torch-cl,torch-compile", help=f"of {','.join(contenders.PEERS)} (default torch's)")
-    parser.add_argument("--rounds", type=int, default=9, help="after 2 of warm-up (default 9)")
+    parser.add_argument("--precision", default="fp32", help="with cupy: fp32 or tf32, for every contender (default fp32)")
+    parser.add_argument("--against", help=f"of {','.join(contenders.PEERS['cpu'])} (default torch's); with cupy of "
+                                          f"{','.join(contenders.PEERS['cuda'])} (default all)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, help=f"after 2 of warm-up (default 9); with cupy turns (default {gpu_step.TURNS})")
     parser.add_argument("--json", metavar="FILE", help="add the figures to a result file")
     options = parser.parse_args(argv)
-    options.against = list(dict.fromkeys(name for name in options.against.split(",") if name))
-    for name in options.against:
-        if name not in contenders.PEERS:
-            raise ConfigError(f"--against: unknown contender {name!r}: choose of {','.join(contenders.PEERS)}")
+    options.device = "cuda" if options.backend == "cupy" else "cpu"
+    if options.against is None:
+        options.against = ",".join(contenders.PEERS["cuda"]) if options.device == "cuda" else "torch,torch-cl,torch-compile"
+    options.against = contenders.chosen(options.against, options.device)
     if options.what not in ("step", "sample"):
         raise ConfigError(f"--what must be step or sample, got {options.what!r}")
+    precision.expect_known(options.precision)
+    if options.precision != "fp32" and options.device == "cpu":
+        raise ConfigError(f"--precision {options.precision} is a GPU's: add --backend cupy")
+    if options.rounds is None:
+        options.rounds = gpu_step.TURNS if options.device == "cuda" and options.what == "step" else 9
     nets.expect_known(options.preset)
     results.expect_common(options)
     return options
@@ -78,10 +85,11 @@ def check(team, what, say):
 
 def measure(options, say):
     """-> the run as a record; see results.py."""
-    device = "cuda" if options.backend == "cupy" else "cpu"
-    environment = {} if device == "cuda" else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    device = options.device
+    environment = gpu_step.ENVIRONMENT if device == "cuda" else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     host = nets.build(options.preset, options.batch, get_backend("numpy"), options.width)
     common = dict(preset=options.preset, batch=options.batch, width=options.width, image=None, device=device)
+    exact = {"precision": options.precision} if device == "cuda" else {}
     start = dict(threads=options.threads, environment=environment)
     if options.what == "step":
         unit, method, flops = 1, "run", step_flops(host.G, host.D, options.batch, nets.RULES)
@@ -91,15 +99,15 @@ def measure(options, say):
     facts = machine.facts(options.threads)
     with Team() as team:
         for name in ["minigan", *options.against]:
-            target, variant = contenders.target(name)
-            if team.add(name, target, {**common, **variant}, **start) is None:
+            target, variant = contenders.target(name, device)
+            if team.add(name, target, {**common, **exact, **variant}, **start) is None:
                 say(f"{name}: {team.absent[name]}")
                 if name == "minigan":
                     raise BenchmarkError(team.absent[name])
         losses = check(team, options.what, say)
         versions = {name: worker.call("versions") for name, worker in team.workers.items()}
         methods = dict.fromkeys(team.workers, method)
-        if team.add("gemm", "benchmarks.gemm:Gemm", {"device": device, "edge": gemm.EDGE}, **start) is None:
+        if team.add("gemm", "benchmarks.gemm:Gemm", {"device": device, "edge": gemm.EDGE, **exact}, **start) is None:
             raise BenchmarkError(team.absent["gemm"])
         facts["blas"] = team.workers["gemm"].call("blas")
         seconds, times = team.race({**methods, "gemm": "run"}, options.rounds, 2, TURN, say)
@@ -117,8 +125,8 @@ def measure(options, say):
     width = options.width or get_preset(options.preset).width
     return {
         "what": options.what, "preset": options.preset, "width": width, "batch": options.batch,
-        "backend": options.backend, "rounds": options.rounds, "date": date.today().isoformat(), "machine": facts,
-        "gflop": flops * 1e-9, "gemm_gflops": limit, "contenders": rows,
+        "backend": options.backend, "precision": options.precision, "rounds": options.rounds,
+        "date": date.today().isoformat(), "machine": facts, "gflop": flops * 1e-9, "gemm_gflops": limit, "contenders": rows,
     }  # fmt: skip
 
 
@@ -151,8 +159,9 @@ def table(record):
 @command
 def main(argv):
     options = parse(argv)
-    record = measure(options, say=lambda line: print(line, flush=True))
-    print("\n".join(table(record)))
+    on_gpu = options.device == "cuda" and options.what == "step"
+    record = (gpu_step.measure if on_gpu else measure)(options, say=lambda line: print(line, flush=True))
+    print("\n".join((gpu_step.table if on_gpu else table)(record)))
     results.add(options.json, record)
 
 

@@ -8,6 +8,12 @@ A contender is a class `Step` in a module here, made in a process of its own by 
     sample(times)  draws so many batches of pictures, uint8 on the host
     versions()     -> package -> version
 
+On a GPU (device "cuda") it is also given a precision, "fp32" or "tf32", and has besides:
+    conv_error()     -> relative error of one convolution, as it computes it, against float64; see precision.py
+    launch(times)    plays so many steps, as `run`, but does not wait; wait() does
+    mark()           -> an event in the device's queue, or None where the framework shows none
+    between(a, b)    -> seconds between two of them
+
 The step: z is drawn; D is updated on real images and on fakes, in separate passes (each its
 own BatchNorm statistics); D's forward is run again, as its weights changed, and G is updated
 by the non-saturating loss through D, whose weights get no gradient there. G does not change
@@ -16,7 +22,7 @@ in between, so a contender may keep its forward. Adam 2e-4, 0.5, 0.999, 1e-8. No
 
 from importlib import import_module
 
-from minigan.errors import MiniganError
+from minigan.errors import ConfigError, MiniganError
 
 HERE = "benchmarks.contenders"
 CONTENDERS = {  # name -> module, arguments of its Step
@@ -28,12 +34,37 @@ CONTENDERS = {  # name -> module, arguments of its Step
     "jax": ("jax_step", {}),
     "dezero": ("dezero_step", {}),
 }
+ON_GPU = {  # the same for device "cuda"
+    "minigan": ("minigan_step", {}),
+    "minigan-graph": ("minigan_step", {"captured": True}),
+    "torch-graph-cl": ("torch_gpu", {"channels_last": True}, "Graph"),
+    "torch-graph": ("torch_gpu", {"channels_last": False}, "Graph"),
+    "torch-cl": ("torch_step", {"channels_last": True}),
+    "torch": ("torch_step", {"channels_last": False}),
+    "torch-example": ("torch_gpu", {}, "Example"),
+    "jax": ("jax_step", {}),
+    "torch-compile": ("torch_step", {"channels_last": True, "compiled": "reduce-overhead"}),
+    "torch-autotune": ("torch_step", {"channels_last": True, "compiled": "max-autotune"}),
+}
+OURS = ("minigan", "minigan-graph")
+TORCH_AT_ITS_BEST = tuple(name for name in ON_GPU if name.startswith("torch") and name != "torch-example")
 LEARNERS = {  # the same for those that train to the end: see lesson.py
     "minigan": ("minigan_learner", {}),
     "torch": ("torch_learner", {"channels_last": False}),
     "torch-cl": ("torch_learner", {"channels_last": True}),
 }
-PEERS = tuple(name for name in CONTENDERS if name != "minigan")
+PEERS = {  # device -> whom minigan can be measured against there
+    device: tuple(name for name in table if name not in OURS) for device, table in (("cpu", CONTENDERS), ("cuda", ON_GPU))
+}
+
+
+def chosen(text, device):
+    """ "torch,jax" -> ["torch", "jax"], each once. Raises ConfigError for who is no contender on that device."""
+    names = list(dict.fromkeys(name for name in text.split(",") if name))
+    for name in names:
+        if name not in PEERS[device]:
+            raise ConfigError(f"--against: unknown contender {name!r}: choose of {','.join(PEERS[device])}")
+    return names
 
 
 class Missing(MiniganError):
@@ -55,10 +86,10 @@ def need(package, install=None):
         raise Missing(f"does not load: {error}") from error
 
 
-def target(name):
+def target(name, device="cpu"):
     """-> "module:Step" and its own arguments, for worker.py."""
-    module, variant = CONTENDERS[name]
-    return f"{HERE}.{module}:Step", variant
+    module, variant, *kind = (ON_GPU if device == "cuda" else CONTENDERS)[name]
+    return f"{HERE}.{module}:{kind[0] if kind else 'Step'}", variant
 
 
 def learner(name):

@@ -10,14 +10,16 @@ from functools import partial
 import numpy as np
 
 from benchmarks import nets
-from benchmarks.contenders import need
+from benchmarks.contenders import Missing, need
 from benchmarks.contenders.plan import plan
 from benchmarks.machine import versions
+from benchmarks.precision import error_of
 from minigan import get_backend
 
 jax = need("jax")
 jnp, lax = jax.numpy, jax.lax
 NAMES = ("NHWC", "HWIO", "NHWC")
+PRECISIONS = {"fp32": "highest", "tf32": "tensorfloat32"}  # left to itself, JAX takes TF32 on GPUs that have it
 
 
 def parameters(operations):
@@ -139,7 +141,10 @@ def step(G, D, state, images, z):
 
 
 class Step:
-    def __init__(self, preset, batch, width, image, device):
+    def __init__(self, preset, batch, width, image, device, precision="fp32"):
+        if device == "cuda" and jax.default_backend() != "gpu":
+            raise Missing("this JAX sees no GPU: pip install 'jax[cuda13]'")
+        jax.config.update("jax_default_matmul_precision", PRECISIONS[precision])
         self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
         G, D = plan(self.nets.G), plan(self.nets.D)
         self.nets.G = self.nets.D = None
@@ -169,10 +174,22 @@ class Step:
         return [[float(loss) for loss in self.play(jnp.asarray(z))] for z in self.nets.noise(steps)]
 
     def run(self, times):
+        self.launch(times)
+        self.wait()
+
+    def launch(self, times):
         for _ in range(times):
             self.key, z = self.draw_z(self.key)
             self.play(z)
+
+    def wait(self):
         jax.block_until_ready(self.state)
+
+    def mark(self):
+        return None  # JAX shows no events of the device's queue
+
+    def conv_error(self):
+        return error_of(lambda x, W: np.asarray(jax.jit(conv, static_argnums=(2, 3))(x, W, (1, 1), "VALID")))
 
     def sample(self, times):
         for _ in range(times):

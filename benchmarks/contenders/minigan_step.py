@@ -1,47 +1,84 @@
-"""minigan itself, by its public interface."""
+"""minigan itself, by its public interface: step by step, or on a GPU the whole step as one graph.
+
+z lies in memory of its own; a step draws the next one at its end, on a GPU there. So whoever compares losses puts a z of
+theirs into the place before a step, and the graph is the same.
+"""
 
 import numpy as np
 
 from benchmarks import nets
 from benchmarks.machine import versions
-from minigan import Adam, get_backend
+from benchmarks.precision import error_of
+from minigan import Adam, Conv2d, Sequential, get_backend
 from minigan.data import to_pixels
 from minigan.gan import play_round
 
 
 class Step:
-    def __init__(self, preset, batch, width, image, device):
-        self.backend = get_backend("cupy" if device == "cuda" else "numpy")
+    def __init__(self, preset, batch, width, image, device, precision="fp32", captured=False):
+        self.backend = get_backend("cupy", precision=precision) if device == "cuda" else get_backend("numpy")
         self.nets = nets.build(preset, batch, self.backend, width, image)
         self.optimizers = {net.name: Adam(net, nets.RATE, beta1=nets.BETA1) for net in (self.nets.G, self.nets.D)}
         self.images = self.backend.asarray(self.nets.images())
         self.generator = np.random.default_rng(0)
+        self.philox = self.backend.philox(0) if device == "cuda" else None
+        self.z = self.backend.empty((batch, self.nets.z_dim))
+        self.draw()
+        self.play = self.backend.capture(self.step) if captured else self.step
 
-    def draw_z(self, n):
-        backend, xp = self.backend, self.backend.xp
-        z = backend.scratch("z", (n, self.nets.z_dim))
-        if self.nets.z == "normal":
-            backend.fill_normal(self.generator, z)
+    def draw(self):
+        """z anew, N(0, 1) or U[-1, 1)."""
+        backend, xp, normal = self.backend, self.backend.xp, self.nets.z == "normal"
+        if self.philox is not None:
+            self.philox.draw(self.z, normal)
+        elif normal:
+            backend.fill_normal(self.generator, self.z)
         else:
-            backend.fill_uniform(self.generator, z)
-            xp.multiply(z, 2.0, out=z)
-            xp.subtract(z, 1.0, out=z)
-        return z
+            backend.fill_uniform(self.generator, self.z)
+        if not normal:
+            xp.multiply(self.z, 2.0, out=self.z)
+            xp.subtract(self.z, 1.0, out=self.z)
 
-    def play(self, draw_z):
-        return play_round(self.nets.G, self.nets.D, self.optimizers, lambda: (self.images, None), draw_z, nets.RULES)
+    def step(self):
+        both = self.nets
+        self.result = play_round(both.G, both.D, self.optimizers, lambda: (self.images, None), lambda n: self.z, nets.RULES)
+        self.draw()
 
     def losses(self, steps):
         found = []
         for z in self.nets.noise(steps):
-            result = self.play(lambda n, z=z: self.backend.asarray(z))
-            found.append([float(result[name]) for name in ("loss_d_real", "loss_d_fake", "loss_g")])
+            self.backend.put(z, self.z)
+            self.play()
+            found.append([float(self.backend.to_host(self.result[name])) for name in ("loss_d_real", "loss_d_fake", "loss_g")])
         return found
 
     def run(self, times):
-        for _ in range(times):
-            self.play(self.draw_z)
+        self.launch(times)
         self.wait()
+
+    def launch(self, times):
+        for _ in range(times):
+            self.play()
+
+    def wait(self):
+        self.backend.synchronize()
+
+    def mark(self):
+        event = self.backend.xp.cuda.Event()
+        event.record()
+        return event
+
+    def between(self, a, b):
+        return self.backend.xp.cuda.get_elapsed_time(a, b) / 1000
+
+    def conv_error(self):
+        def convolve(x, W):
+            net = Sequential([Conv2d(W.shape[3], W.shape[:2], bias=False)])
+            net.setup(x.shape[1:], backend=self.backend, rng=self.generator)
+            net.params["0.W"][...] = self.backend.asarray(W)
+            return self.backend.to_host(net.forward(self.backend.asarray(x)))
+
+        return error_of(convolve)
 
     def pixels(self, z):
         return to_pixels(self.backend.to_host(self.nets.G.forward(z, train=False)))
@@ -52,14 +89,16 @@ class Step:
 
     def sample(self, times):
         for _ in range(times):
-            self.pixels(self.draw_z(self.nets.batch))
-
-    def wait(self):
-        if self.backend.name == "cupy":
-            self.backend.xp.cuda.Device().synchronize()
+            self.draw()
+            self.pixels(self.z)
 
     def versions(self):
-        found = versions("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x")
-        if self.backend.name == "cupy":
-            found["gpu"] = self.backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
-        return found
+        return versions_of(self.backend)
+
+
+def versions_of(backend):
+    """-> package -> version, and the GPU's name."""
+    found = versions("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x")
+    if backend.name == "cupy":
+        found["gpu"] = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return found

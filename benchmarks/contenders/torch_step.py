@@ -1,7 +1,7 @@
 """PyTorch: eager channels-first, eager channels_last, or compiled; the fastest counts.
 
 At its best: native padding (see plan.py), fused Adam, D frozen in G's update, G's forward
-run once for both updates, gradients set to None. On a GPU in full float32, as minigan there.
+run once for both updates, gradients set to None. On a GPU in the precision that is asked for.
 """
 
 import shutil
@@ -11,6 +11,7 @@ from benchmarks import nets
 from benchmarks.contenders import Missing, need
 from benchmarks.contenders.plan import affine, plan, same_on_both_sides, turn
 from benchmarks.machine import versions
+from benchmarks.precision import error_of
 from minigan import get_backend
 
 torch = need("torch")
@@ -80,10 +81,28 @@ def twin(net, channels_last, device):
     return nn.Sequential(*(module(op, channels_last) for op in operations)).to(device).to(memory_format=layout)
 
 
+def use_gpu(precision):
+    """PyTorch on a GPU, in "fp32" or "tf32", and with cuDNN's fastest algorithms. Raises Missing.
+
+    Left to itself it computes convolutions in TF32 and matrix products in float32. Set by the old interface and by the
+    new one: parts of torch.compile read the old, and refuse where it says other than the new.
+    """
+    if not torch.cuda.is_available():
+        raise Missing("this PyTorch sees no GPU: install one for CUDA, and check `nvidia-smi`")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if not hasattr(cudnn, "conv"):
+        raise Missing("this PyTorch cannot be told its precision: install 2.9 or later")
+    cudnn.benchmark = True
+    cudnn.allow_tf32 = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    cudnn.fp32_precision = cudnn.conv.fp32_precision = matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+
+
 class Players:
     """Both twins, their optimizers, and one update of each.
 
     settings_g, settings_d  arguments of Adam
+    compiled  False, True, or a mode of torch.compile
     """
 
     def __init__(self, G, D, settings_g, settings_d, device, channels_last, compiled=False):
@@ -91,10 +110,15 @@ class Players:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.G, self.D = (twin(net, channels_last, device) for net in (G, D))
         self.optimizer_g, self.optimizer_d = (
-            torch.optim.Adam(net.parameters(), fused=True, **settings)
+            torch.optim.Adam(net.parameters(), **{"fused": True, **settings})
             for net, settings in ((self.G, settings_g), (self.D, settings_d))
         )
-        self.play_g, self.play_d = (torch.compile(self.G), torch.compile(self.D)) if compiled else (self.G, self.D)
+        self.play_g, self.play_d = self.G, self.D
+        self.in_graphs = compiled in ("reduce-overhead", "max-autotune")
+        if compiled:
+            torch.compiler.reset()  # what was compiled for another net in this process would count against its limit
+            mode = compiled if self.in_graphs else None
+            self.play_g, self.play_d = torch.compile(self.G, mode=mode), torch.compile(self.D, mode=mode)
 
     def images(self, turned):
         """Images (n, h, w, c) on the host, turned -> as the twins want them."""
@@ -147,22 +171,22 @@ class Players:
 
 
 class Step(Players):
-    def __init__(self, preset, batch, width, image, device, channels_last, compiled=False):
+    def __init__(self, preset, batch, width, image, device, channels_last, compiled=False, precision="fp32", adam=None):
+        """adam: arguments of both optimizers, besides the rates"""
         if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             raise Missing("no C++ compiler here, which torch.compile needs: install g++")
         if device == "cuda":
-            if not torch.cuda.is_available():
-                raise Missing("this PyTorch sees no GPU")
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cudnn.conv.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "ieee"
+            use_gpu(precision)
         self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        adam = dict(lr=nets.RATE, betas=(nets.BETA1, 0.999))
+        adam = dict(lr=nets.RATE, betas=(nets.BETA1, 0.999), **(adam or {}))
         super().__init__(self.nets.G, self.nets.D, adam, adam, device, channels_last, compiled)
         self.nets.G = self.nets.D = None  # their memory is not PyTorch's
         self.batch_of_images = self.images(turn(self.nets.images()))
         self.real, self.fake = self.targets(batch), self.targets(batch, 0.0)
 
     def play(self, z):
+        if self.in_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         fakes = self.play_g(z)
         losses = self.update_d(self.batch_of_images, fakes, self.real, self.fake)
         return *losses, self.update_g(fakes, self.real)
@@ -177,9 +201,28 @@ class Step(Players):
         return self.draw_z(self.nets.batch, self.nets.z)
 
     def run(self, times):
+        self.launch(times)
+        self.wait()
+
+    def launch(self, times):
         for _ in range(times):
             self.play(self.draw())
-        self.wait()
+
+    def mark(self):
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between(self, a, b):
+        return a.elapsed_time(b) / 1000
+
+    def conv_error(self):
+        def convolve(x, W):
+            x = torch.from_numpy(x).to(self.device).permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
+            W = torch.from_numpy(W).to(self.device).permute(3, 2, 0, 1).contiguous(memory_format=self.layout)
+            return nn.functional.conv2d(x, W).permute(0, 2, 3, 1).cpu().numpy()
+
+        return error_of(convolve)
 
     def pixels(self, z):
         pictures = self.play_g(z).add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
