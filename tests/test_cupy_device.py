@@ -255,6 +255,34 @@ def test_layers(name, precision, make):
             assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
 
 
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize("name", ("k4 s2 p1", "k4 s2 p1, uneven", "one channel in", "linear, tile", "transposed k5 s2 same"))
+def test_two_batches_in_one_pass(name, precision, make):
+    """As D takes real images and fakes: statistics of each half on its own, gradients of both together."""
+    plain, net, n = build(name, exact()), build(name, make(precision=precision)), 9
+    assert net.backend.can_pair(net.steps)
+    rng, host = np.random.default_rng(12), net.backend.to_host
+    x, dy = (rng.standard_normal((2 * n, *shape)).astype(np.float32) for shape in (net.in_shape, net.out_shape))
+    wanted = {"y": []}
+    for half in (slice(n), slice(n, 2 * n)):
+        wanted["y"].append(plain.forward(x[half].astype(np.float64)))
+        plain.backward(dy[half].astype(np.float64), need_dx=False)
+    wanted = {"y": np.concatenate(wanted["y"]), **plain.grads, **plain.buffers}
+    seen, first = [], {key: buffer.copy() for key, buffer in net.buffers.items()}
+    for _ in range(3):
+        for key, buffer in net.buffers.items():
+            buffer[...] = first[key]
+        net.zero_grads()
+        poison(net)
+        with net.backend.in_parts(2):
+            y = net.forward(net.backend.asarray(x))
+        net.backward(net.backend.asarray(dy), need_dx=False)
+        seen.append({key: host(array).copy() for key, array in {"y": y, **net.grads, **net.buffers}.items()})
+    for what, array in joined(wanted).items():
+        expect_close(joined(seen[0])[what], array, LIMITS[precision], what)
+    assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
+
+
 OPTIMIZERS = {
     "Adam": lambda net: mg.Adam(net, 0.01), "Adam, eps hat": lambda net: mg.Adam(net, 0.01, eps=0.1, eps_hat=True, l2=0.1),
     "SGD": lambda net: mg.SGD(net, 0.01), "SGD, Nesterov": lambda net: mg.SGD(net, 0.01, momentum=0.9, nesterov=True, l2=0.1),
