@@ -3,6 +3,7 @@
 Whatever touches the GPU does so in a process of its own, so that it can be stopped, and break, without taking the rest along.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ CEILINGS = "benchmarks.ceilings:Ceilings"
 PRECISIONS = ("fp32", "tf32")
 NETS = {"fredriksson-mnist": 128, "pytorch-64": 64}  # preset: width
 BATCH = 128
+SHOWN = 10  # failures of tests
 COPY = 1024  # MiB
 TESTS = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cupy_device.py"]
 TRAIN = ["examples/train_mnist.py", "--preset", "fredriksson-mnist", "--backend", "cupy"]
@@ -26,11 +28,11 @@ FIRST = ["--dataset", "strokes", "--limit", "256", "--dry-run"]  # one step, and
 
 def run(arguments, until, **environment):
     """A Python program in a process of its own, from the checkout's root -> seconds, exit code, lines of its output."""
-    start = perf_counter()
+    start, paths = perf_counter(), os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(
             [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=max(1.0, until - start),
-            env=machine.clean_environment(PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1", **environment),
+            env=machine.clean_environment(PYTHONPATH=paths, PYTHONDONTWRITEBYTECODE="1", **environment),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise BenchmarkError(f"not done within {error.timeout:.0f} s") from error
@@ -39,10 +41,10 @@ def run(arguments, until, **environment):
 
 def checks(team, options, until, say):
     """The tests of the device."""
-    seconds, code, lines = run(TESTS, until, MINIGAN_GPU="1")  # on the GPU, or not at all
+    seconds, code, lines = run(TESTS, until, MINIGAN_GPU="1", COLUMNS="250")  # on the GPU, or not at all; in whole lines
     failures = [" ".join(line.split()) for line in lines if line.startswith(("FAILED", "ERROR"))]
     say(f"{lines[-1]}")
-    for line in failures:
+    for line in failures[:SHOWN]:
         say(line)
     return {"what": "gpu checks", "passed": code == 0, "outcome": lines[-1], "failures": failures, "seconds": seconds}
 
