@@ -247,12 +247,12 @@ def test_layers(name, precision, make):
     for fused in (False, True):
         net = build(name, make(precision=precision), fused)
         for n, train in ((17, True), (9, True), (6, False), *([(1, False)] if precision == "fp32" else [])):
-            wanted, seen = play(wanted_net, n, train), [play(net, n, train) for _ in range(3)]
+            wanted, seen = play(wanted_net, n, train), [play(net, n, train) for _ in range(3 if n == 17 else 1)]
             if precision == "tf32":  # so much rounding is even only over many numbers
                 wanted, seen = joined(wanted), [joined(each) for each in seen]
             for what, array in wanted.items():
                 expect_close(seen[0][what], array, LIMITS[precision], f"{what}, n {n}, train {train}, fused {fused}")
-            assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
+            assert all(bits(each) == bits(seen[0]) for each in seen)
 
 
 @pytest.mark.parametrize("precision", LIMITS)
