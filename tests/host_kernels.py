@@ -103,7 +103,7 @@ def own_folder():
 
 
 class HostModule:
-    """What cupy.RawModule is, on the CPU. do(function) is called with each launch, to be done now or later."""
+    """What cupy.RawModule is, on the CPU. do(function, *arrays) is called with each launch, to be done now or later."""
 
     def __init__(self, code, options, name_expressions, do, mutate=None):
         assert options == ("--std=c++17",)
@@ -133,7 +133,7 @@ class HostModule:
 
             # the memory, alive for as long as it may be launched; not the arrays: a recorded launch holds none either
             run.kept = [getattr(argument, "held", None) for argument in arguments]
-            self.do(run)
+            self.do(run, *(argument for argument in arguments if hasattr(argument, "held")))
 
         return launch
 

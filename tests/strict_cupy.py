@@ -6,15 +6,17 @@ conversion to NumPy, mixing with NumPy arrays or scalars, float(), bool() and it
 
 All that would run on the device goes through Device.do. It runs at once, or, while a graph is recorded, it
 is only noted down, as CUDA does; a launch of the graph runs the notes. So the rules of recording hold here too: no
-new memory, no copies from or to the host, no cuBLAS by way of CuPy, not on the null stream. Synchronisations,
-allocations and launches are counted in `cupy.device`. The kernels of kernels.cu run on the CPU: see host_kernels.py;
-and so does cuBLAS, called through the same C interface.
+new memory, no copies from or to the host, no cuBLAS by way of CuPy, not on the null stream; and a graph that is launched
+when memory that it uses was given back is found out. Synchronisations, allocations and launches are counted in
+`cupy.device`. The kernels of kernels.cu run on the CPU: see host_kernels.py; and so does cuBLAS, called through the same
+C interface.
 """
 
 import contextlib
 import ctypes
 import operator
 import types
+import weakref
 from collections import Counter
 from functools import partial
 
@@ -32,18 +34,25 @@ class Device:
         self.counts = Counter()  # allocations, synchronisations, uploads, launches
         self.elementwise = set()  # CuPy's own kernels that were used: each takes a second to compile
         self.recording = None  # operations of the graph that is being recorded
+        self.owners = {}  # id -> weak reference to an array that owns memory
         self.streams = []  # those entered by `with`
         self.pools = []
         self.free = 2**32  # bytes
         self.pinned = []  # host memory that a GPU reads by itself
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
 
-    def do(self, operation):
+    def do(self, operation, *arrays):
+        """arrays: StrictArrays that the operation reads or writes."""
         self.counts["launches"] += 1
         if self.recording is None:
             operation()
-        else:
-            self.recording.append(operation)
+        else:  # a graph keeps addresses, not arrays
+            self.recording.append((operation, [weakref.ref(a if a.base is None else a.base) for a in arrays]))
+
+    def owner_of(self, address):
+        """-> the array in whose memory an address lies"""
+        alive = (reference() for reference in list(self.owners.values()))
+        return next(owner for owner in alive if owner is not None and 0 <= address - owner.held.ctypes.data < max(1, owner.nbytes))
 
     def refuse_in_capture(self, what):
         if self.recording is not None:
@@ -55,7 +64,10 @@ class Device:
         self.counts["allocations"] += 1
         for pool in self.pools:
             pool.bytes += memory.nbytes
-        return StrictArray(memory)
+        owner = StrictArray(memory)
+        key = id(owner)
+        self.owners[key] = weakref.ref(owner, lambda _: self.owners.pop(key, None))
+        return owner
 
     def synchronise(self):
         self.refuse_in_capture("waiting for the device")
@@ -119,7 +131,7 @@ class StrictArray:
         if not (isinstance(source, np.ndarray) and source.shape == target.shape and source.dtype == target.dtype
                 and source.flags.c_contiguous and target.flags.c_contiguous):  # fmt: skip
             device.elementwise.add(("copy", self.dtype.name))
-        device.do(lambda: np.copyto(target, source))
+        device.do(lambda: np.copyto(target, source), self, *([value] if isinstance(value, StrictArray) else []))
 
     def set(self, values, stream=None):
         """Copy from the host: at once, or in a while where the memory is pinned."""
@@ -148,7 +160,8 @@ class StrictArray:
     def fill(self, value):
         if value != 0:
             device.elementwise.add(("fill", self.dtype.name))
-        device.do(lambda: self.held.fill(unwrap(value)))
+        held = self.held
+        device.do(lambda: held.fill(unwrap(value)), self)
 
     def __abs__(self):
         return call(np.absolute, self)
@@ -169,6 +182,7 @@ def unwrap(value):
 
 
 def call(function, *arguments, **options):
+    used = [a for a in (*arguments, *options.values()) if isinstance(a, StrictArray)]
     arguments = [unwrap(argument) for argument in arguments]
     options = {name: unwrap(option) for name, option in options.items()}
     arrays = [a for a in (*arguments, *options.values()) if isinstance(a, np.ndarray)]
@@ -176,8 +190,8 @@ def call(function, *arguments, **options):
     if function in (np.matmul, np.dot):
         device.refuse_in_capture("CuPy's own cuBLAS")
     if isinstance(options.get("out"), np.ndarray):
-        device.do(lambda: function(*arguments, **options))
-        return StrictArray(options["out"])
+        device.do(lambda: function(*arguments, **options), *used)
+        return next(a for a in used if a.held is options["out"])
     result = function(*arguments, **options)
     if isinstance(result, (np.ndarray, np.generic)):
         result = np.asarray(result)
@@ -199,8 +213,8 @@ for name in ("add", "sub", "mul", "truediv"):
 
 def in_place(function):
     def method(self, other):
-        other = unwrap(other)
-        device.do(lambda: function(self.held, other))
+        held, more = self.held, unwrap(other)
+        device.do(lambda: function(held, more), self, *([other] if isinstance(other, StrictArray) else []))
         return self
 
     return method
@@ -278,7 +292,8 @@ class Graph:
     def launch(self):
         device.refuse_in_capture("a launch of a graph")
         device.counts["graphs"] += 1
-        for operation in self.notes:
+        for operation, owners in self.notes:
+            assert all(owner() is not None for owner in owners), "a graph uses memory that was given back"
             operation()
 
 
@@ -381,7 +396,7 @@ class Cublas:
             product = np.matmul(*factors)
             out[...] = product * number(alpha).value + out * beta if beta else product
 
-        device.do(multiply)
+        device.do(multiply, *(device.owner_of(address) for address in (a, b, c, self.workspace)))
         return 0
 
 
@@ -392,7 +407,7 @@ cupy_gemm.load_library = lambda xp: xp.cublas if xp.__version__ == "strict" else
 def raw_module(code, options, name_expressions, mutate=None):
     if compiler() is None:
         pytest.skip("the CUDA kernels run here by a C++ compiler, and this machine has none: install g++ or clang++")
-    return HostModule(code, options, name_expressions, lambda operation: device.do(operation), mutate)
+    return HostModule(code, options, name_expressions, lambda *operation: device.do(*operation), mutate)
 
 
 def make_module(devices=1, error=None, mutate=None):

@@ -204,6 +204,16 @@ def test_what_is_handed_out_beside_a_graph_stays_as_it_is(cupy):
     np.testing.assert_array_equal(backend.to_host(y), kept)
 
 
+def test_the_stand_in_notices_memory_that_a_graph_has_lost(stand_in):
+    backend = mg.get_backend("cupy")
+    net, _, step = a_net(backend)
+    replay = backend.capture(step)
+    replay()
+    net.steps[0].memory.memory.clear()
+    with pytest.raises(AssertionError, match="memory that was given back"):
+        replay()
+
+
 def test_on_the_cpu_capture_is_the_step_itself():
     def step():
         return 1
