@@ -1,10 +1,10 @@
 """Other nets than those of preset mnist, for 28x28 images, that search.py tries in its place.
 
-k5           kernels of 5 with TensorFlow's "same" padding, as most published programs for MNIST
-start3       one halving more: 28 -> 14 -> 7 -> 3, with four times the width there
-deep         another convolution, 3x3 with stride 1, at 7x7, in both; start3-deep: that too
-no-norm-d    D without BatchNorm, from He's weights
-he, glorot   the preset's own nets from other first weights than N(0, 0.02²)
+start3, start7  28 -> 14 -> 7 -> 3, as the preset, and one halving less
+start3-deep     another convolution, 3x3 with stride 1, at 7x7, in both; start7-deep likewise
+k5              kernels of 5 with TensorFlow's "same" padding, as most published programs for MNIST; 28 -> 14 -> 7
+no-norm-d       D without BatchNorm, from He's weights
+he, glorot      the preset's own nets from other first weights than N(0, 0.02²)
 """
 
 from minigan.initializers import glorot_uniform, he, normal
@@ -17,7 +17,7 @@ KEEP = dict(kernel_size=3, padding=1)
 SMALL = normal(0.02)
 
 
-def generator(start=7, step=HALVE, deep=False, weights=SMALL):
+def generator(start=3, step=HALVE, deep=False, weights=SMALL):
     """-> a preset's function (width, z_dim, image_shape) -> layers.
 
     start  pixels of the smallest map
@@ -37,7 +37,7 @@ def generator(start=7, step=HALVE, deep=False, weights=SMALL):
     return layers
 
 
-def discriminator(start=7, step=HALVE, deep=False, weights=SMALL, norm=True):
+def discriminator(start=3, step=HALVE, deep=False, weights=SMALL, norm=True):
     """-> a preset's function (width, image_shape) -> layers, the mirror of generator."""
 
     def layers(width, image_shape):
@@ -61,10 +61,11 @@ def both(**options):
 
 
 NETS = {  # name -> the fields of a Preset that it replaces
-    "k5": both(step=HALVE_5),
-    "start3": both(start=3),
-    "deep": both(deep=True),
-    "start3-deep": both(start=3, deep=True),
+    "start3": both(),
+    "start7": both(start=7),
+    "start3-deep": both(deep=True),
+    "start7-deep": both(start=7, deep=True),
+    "k5": both(start=7, step=HALVE_5),
     "no-norm-d": dict(discriminator=discriminator(weights=he(), norm=False)),
     "he": both(weights=he()),
     "glorot": both(weights=glorot_uniform()),

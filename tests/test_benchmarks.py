@@ -362,7 +362,7 @@ def test_candidates_are_the_preset_with_something_changed():
         game, batches = search.make(text and text + " width=2", data, 0)
         assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
     plain, _ = search.make("", data, 0)
-    assert [layer.describe() for layer in search.make("net=he", data, 0)[0].G.layers] == [layer.describe() for layer in plain.G.layers]
+    assert [layer.describe() for layer in search.make("net=start3", data, 0)[0].G.layers] == [layer.describe() for layer in plain.G.layers]
 
 
 def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
@@ -373,7 +373,7 @@ def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(search, "race", lambda text, data: (0.02, 2.0 if "8" in text else 1.0))
     Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(judge_file(data, "crop"))
     file = tmp_path / "result.json"
-    arguments = ["--dataset", "strokes", "width=2", "width=2 batch_size=8", "--seconds", "0.1", "--samples", "500"]
+    arguments = ["--dataset", "strokes", "width=2 lr_g=0.1", "width=2 batch_size=8 lr_g=0.1", "--seconds", "0.1", "--samples", "500"]
     for seeds in (1, 2):
         assert search.main([*arguments, "--averages", "0,0.9", "--seeds", str(seeds), "--json", str(file)]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
