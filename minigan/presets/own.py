@@ -90,6 +90,7 @@ PRESETS = {
         epochs=6,
         lr_g=8e-3,
         lr_d=4e-3,
+        beta1=0.0,
         ema=0.998,
         counts=dict(G=(78_305, 224), D=(42_001, 192)),
         **COMMON,
