@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders import need
-from benchmarks.contenders.plan import operation, turn
+from benchmarks.contenders.plan import needs_turning, operation, turn
 from benchmarks.machine import versions
 from minigan import get_backend
 
@@ -109,7 +109,7 @@ class Implementation(Definition):
 
 
 class Torch(Definition):
-    """The same layer in PyTorch; autograd gives dx and dW apart as well. Images are turned, see contenders/plan.py."""
+    """The same layer in PyTorch; autograd gives dx and dW apart as well. Images may be turned, see contenders/plan.py."""
 
     def __init__(self, preset, batch, width, device, channels_last):
         need("torch")
@@ -121,7 +121,8 @@ class Torch(Definition):
         self.layout = self.torch.channels_last if channels_last else self.torch.contiguous_format
 
     def prepare(self):
-        op = operation(self.definition, None, turned=True)
+        self.turned = needs_turning([self.definition])
+        op = operation(self.definition, None, self.turned)
         self.module = self.module_of(op, self.channels_last).to(self.torch_device)
         if len(self.x.shape) == 4:
             self.module = self.module.to(memory_format=self.layout)
@@ -134,19 +135,20 @@ class Torch(Definition):
         """Host array of minigan -> the twin's tensor."""
         if array.ndim == 2:
             return self.torch.from_numpy(array).to(self.torch_device)
-        images = self.torch.from_numpy(turn(array)).permute(0, 3, 1, 2).to(self.torch_device)
+        images = self.torch.from_numpy(turn(array, self.turned)).permute(0, 3, 1, 2).to(self.torch_device)
         return images.contiguous(memory_format=self.layout)
 
     def array(self, tensor):
         """The way back."""
         tensor = tensor.detach().cpu()
-        return tensor.numpy() if tensor.ndim == 2 else turn(tensor.permute(0, 2, 3, 1).numpy())
+        return tensor.numpy() if tensor.ndim == 2 else turn(tensor.permute(0, 2, 3, 1).numpy(), self.turned)
 
     def results(self):
         found = {"forward": self.array(self.y), "dx": self.array(self.gradient(self.leaf))}
         if "dw" in passes(self.definition):
             dw = self.gradient(self.module.weight).cpu().numpy()
-            found["dw"] = dw.transpose(2, 3, 1, 0)[::-1, ::-1] if dw.ndim == 4 else dw.T
+            dw = dw.transpose(2, 3, 1, 0) if dw.ndim == 4 else dw.T
+            found["dw"] = dw[::-1, ::-1] if dw.ndim == 4 and self.turned else dw
         return found
 
     def gradient(self, of):

@@ -292,7 +292,7 @@ def test_learners_begin_alike(tmp_path, preset, channels_last):
     sizes = []
     for _ in range(8):
         images, _ = ours.batches.draw()
-        np.testing.assert_array_equal(images, turn(theirs.images(theirs.batches.draw()[0]).permute(0, 2, 3, 1).numpy()))
+        np.testing.assert_array_equal(images, turn(theirs.images(theirs.batches.draw()[0]).permute(0, 2, 3, 1).numpy(), theirs.turned))
         sizes.append(len(images))
     assert sizes == [4, 4, 4, 2] * 2
 
@@ -329,12 +329,12 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
     monkeypatch.setattr(quality, "load_data", lambda *arguments: data)
     Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(judge_file(data, "crop"))
     file, picture = tmp_path / "result.json", tmp_path / "quality.png"
-    arguments = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "3", "--every", "2", "--samples", "500"]
+    arguments = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "30", "--every", "20", "--samples", "500"]
     assert quality.main([*arguments, "--against", "torch", "--json", str(file), "--plot", str(picture)]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "torch: relative difference at steps 1 to 3" in printed and "equal steps: the bands overlap at" in printed
     (record,) = results.load(file)
-    assert record["steps"] == [2, 3] and record["data"] == "strokes" and record["floor"] > 0
+    assert record["steps"] == [20, 30] and record["data"] == "strokes" and record["floor"] > 0
     assert [row["name"] for row in record["contenders"]] == ["minigan", "torch"]
     for row in record["contenders"]:
         assert len(row["curves"]) == 2
@@ -356,7 +356,7 @@ def test_candidates_are_the_preset_with_something_changed():
     assert changed["rules"].real_target == 0.9 and changed["rules"].same_z
     data = mg.data.Dataset("strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None)
     game, batches = search.make("batch_size=64 net=k5", data, seed=1)
-    assert batches.draw()[0].shape == (64, 28, 28, 1) and game.G.params["4.W"].shape == (5, 5, 32, 64)
+    assert batches.draw()[0].shape == (64, 28, 28, 1) and game.G.params["4.W"].shape == (5, 5, 16, 32)
     assert get_preset("mnist") is PRESETS["mnist"]  # nothing of it is left
     for text in search.CANDIDATES:
         game, batches = search.make(text and text + " width=2", data, 0)

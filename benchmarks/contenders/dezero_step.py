@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders import NoTwin, need
-from benchmarks.contenders.plan import plan, same_on_both_sides, turn
+from benchmarks.contenders.plan import needs_turning, plan, same_on_both_sides, turn
 from benchmarks.machine import versions
 from minigan import get_backend
 
@@ -55,9 +55,9 @@ class Operation(L.Layer):
 class Twin(L.Layer):
     """A minigan net's twin in DeZero."""
 
-    def __init__(self, net):
+    def __init__(self, net, turned):
         super().__init__()
-        self.chain = [Operation(op) for op in plan(net, turned=True, channels_first=True)]
+        self.chain = [Operation(op) for op in plan(net, turned, channels_first=True)]
         for i, operation in enumerate(self.chain):
             setattr(self, f"l{i}", operation)  # so that its parameters are found
 
@@ -85,13 +85,14 @@ class Bce(dezero.Function):
 class Step:
     def __init__(self, preset, batch, width, image, device):
         self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        self.G, self.D = Twin(self.nets.G), Twin(self.nets.D)
+        self.turned = needs_turning([*self.nets.G.layers, *self.nets.D.layers])
+        self.G, self.D = (Twin(net, self.turned) for net in (self.nets.G, self.nets.D))
         self.nets.G = self.nets.D = None
         adam = dezero.optimizers.Adam
         self.optimizer_g, self.optimizer_d = (
             adam(nets.RATE, nets.BETA1, 0.999, 1e-8).setup(net) for net in (self.G, self.D)
         )
-        self.images = turn(self.nets.images()).transpose(0, 3, 1, 2).copy()
+        self.images = turn(self.nets.images(), self.turned).transpose(0, 3, 1, 2).copy()
         self.rng = np.random.default_rng(0)
         self.batch_statistics = any(
             each.op.kind == "norm" and each.op.sampling == "batch" for each in self.G.chain
@@ -131,7 +132,7 @@ class Step:
         return np.ascontiguousarray(pictures.transpose(0, 2, 3, 1))
 
     def probes(self):
-        return turn(self.pixels(self.nets.noise(1)[0])).ravel()[:: nets.PROBE].tolist()
+        return turn(self.pixels(self.nets.noise(1)[0]), self.turned).ravel()[:: nets.PROBE].tolist()
 
     def sample(self, times):
         for _ in range(times):

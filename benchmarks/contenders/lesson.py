@@ -18,7 +18,7 @@ from math import ceil
 import numpy as np
 
 from benchmarks import nets
-from benchmarks.contenders.plan import turn
+from benchmarks.contenders.plan import needs_turning, turn
 from minigan.config import config_from_record
 from minigan.data import Batches
 from minigan.errors import ConfigError
@@ -50,13 +50,13 @@ NAMES = tuple(name for name in nets.NAMES if playable(get_preset(name)))
 class Lesson:
     """The game at its start, and the batches."""
 
-    def __init__(self, config, images, turned=False):
+    def __init__(self, config, images, for_twin=False):
         self.config = config = config_from_record(config)
         self.game = Game(config)
-        self.turned = turned
+        self.turned = for_twin and needs_turning([*self.game.G.layers, *self.game.D.layers])
         pictures = np.load(images)
         self.batches = Batches(
-            turn(pictures) if turned else pictures, config.batch_size, [config.seed, STREAMS["data"]], shuffle=config.shuffle,
+            turn(pictures, self.turned), config.batch_size, [config.seed, STREAMS["data"]], shuffle=config.shuffle,
             drop_last=config.drop_last, flip=config.flip, low=self.game.preset.black,
         )  # fmt: skip
 

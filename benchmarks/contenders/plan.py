@@ -7,8 +7,8 @@ reshaped into images in another order, so the columns of the Linear before are p
 
 The odd pixel. With padding "same", minigan (as TensorFlow) puts it after; PyTorch and DeZero
 can put it only before. Padding by hand would cost them a copy of every image. So their twins
-work on pictures turned by 180 degrees: kernels, real images and the order of pixels are turned
-once, here, and the losses are those of the same net.
+of such nets work on pictures turned by 180 degrees: kernels, real images and the order of pixels
+are turned once, here, and the losses are those of the same net.
 """
 
 from types import SimpleNamespace
@@ -33,9 +33,23 @@ def plan(net, turned=False, channels_first=False):
     return operations
 
 
-def turn(images):
-    """(..., h, w, c) -> turned by 180 degrees."""
-    return images[..., ::-1, ::-1, :].copy()
+def turn(images, turned=True):
+    """(..., h, w, c) -> turned by 180 degrees; or as they are, for a twin that works on those."""
+    return images[..., ::-1, ::-1, :].copy() if turned else images
+
+
+def needs_turning(layers):
+    """-> must a twin that knows one padding for both sides work on turned pictures? Raises NoTwin where that does not help."""
+    layers = [layer for layer in layers if isinstance(layer, (Conv2d, ConvTranspose2d))]
+    for turned in (False, True):
+        try:
+            for layer in layers:
+                same_on_both_sides(operation(layer, None, turned))
+        except NoTwin as error:
+            trouble = error
+        else:
+            return turned
+    raise trouble
 
 
 def vector_orders(layers, turned, channels_first):
@@ -78,7 +92,8 @@ def operation(layer, order, turned):
         op.kind = "conv" if isinstance(layer, Conv2d) else "conv_transpose"
         op.W = layer.W[::-1, ::-1] if turned else layer.W
         op.W, op.b, op.stride, op.kernel = op.W.copy(), copy(layer.b), layer.stride, layer.kernel_size
-        op.pads = tuple(pad[::-1] for pad in layer.pads) if turned else layer.pads
+        op.pads = reached(op, layer.pads)
+        op.pads = tuple(pad[::-1] for pad in op.pads) if turned else op.pads
     elif isinstance(layer, Linear):
         op.kind = "linear"
         op.W, op.b = layer.W[:, columns].copy(), copy(layer.b, columns)
@@ -96,6 +111,13 @@ def operation(layer, order, turned):
     else:
         raise NoTwin(f"{layer.who} has no twin")
     return op
+
+
+def reached(op, pads):
+    """-> the padding that windows come to: they may leave some of it after the last pixel, or that pixel itself (less than 0)."""
+    small, large = (op.out_shape, op.in_shape) if op.kind == "conv" else (op.in_shape, op.out_shape)
+    spans = [(n - 1) * s + k for n, s, k in zip(small[:2], op.stride, op.kernel, strict=True)]
+    return tuple((before, span - n - before) for (before, _), span, n in zip(pads, spans, large[:2], strict=True))
 
 
 def copy(array, index=slice(None)):
@@ -125,7 +147,7 @@ def same_on_both_sides(op):
         else:
             more = size_out - ((size_in - 1) * s + k - 2 * before)
             fits = 0 <= more < s
-        if not fits:
+        if before < 0 or not fits:
             raise NoTwin(f"padding {op.pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
         padding.append(before)
         extra.append(more)

@@ -1,7 +1,7 @@
 """PyTorch learns, by the rules and with the numbers of a preset of minigan.
 
 The updates are those of torch_step.py. What is added: targets, the order of the players, batches that are smaller at the
-end of an epoch, Adam's settings, and the average of G's weights. Real images are turned once, at the start.
+end of an epoch, Adam's settings, and the average of G's weights. Real images are turned once, at the start, where the twins are.
 """
 
 from copy import deepcopy
@@ -43,7 +43,7 @@ class Average:
 
 class Learner(Players):
     def __init__(self, config, images, channels_last):
-        self.lesson = lesson = Lesson(config, images, turned=True)
+        self.lesson = lesson = Lesson(config, images, for_twin=True)
         self.config, self.rules, self.batches, self.steps = lesson.config, lesson.game.rules, lesson.batches, lesson.steps
         self.black, settings = lesson.game.preset.black, lesson.game.preset.settings
         adam = dict(betas=(self.config.beta1, 0.999), eps=settings.get("eps", 1e-8))
@@ -97,7 +97,7 @@ class Learner(Players):
         size, parts = self.config.batch_size, []
         with self.sampling():
             for _ in range(0, n, size):
-                y = turn(self.drawn_from(draw(size)).permute(0, 2, 3, 1).numpy())
+                y = turn(self.drawn_from(draw(size)).permute(0, 2, 3, 1).numpy(), self.turned)
                 if not np.all(np.isfinite(y)):
                     raise RunError("the generator gives NaN: its training went astray")
                 parts.append(to_pixels(y, self.black))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from benchmarks import nets
 from benchmarks.contenders import Missing, need
-from benchmarks.contenders.plan import affine, plan, same_on_both_sides, turn
+from benchmarks.contenders.plan import affine, needs_turning, plan, same_on_both_sides, turn
 from benchmarks.machine import versions
 from benchmarks.precision import error_of
 from minigan import get_backend
@@ -74,9 +74,9 @@ def filled(layer, weight, bias):
     return layer
 
 
-def twin(net, channels_last, device):
+def twin(net, turned, channels_last, device):
     """A minigan net -> its twin in PyTorch."""
-    operations = plan(net, turned=True, channels_first=not channels_last)
+    operations = plan(net, turned, channels_first=not channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return nn.Sequential(*(module(op, channels_last) for op in operations)).to(device).to(memory_format=layout)
 
@@ -108,7 +108,8 @@ class Players:
     def __init__(self, G, D, settings_g, settings_d, device, channels_last, compiled=False):
         self.device, (self.z_dim,) = device, G.in_shape
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.G, self.D = (twin(net, channels_last, device) for net in (G, D))
+        self.turned = needs_turning([*G.layers, *D.layers])
+        self.G, self.D = (twin(net, self.turned, channels_last, device) for net in (G, D))
         self.optimizer_g, self.optimizer_d = (
             torch.optim.Adam(net.parameters(), **{"fused": True, **settings})
             for net, settings in ((self.G, settings_g), (self.D, settings_d))
@@ -120,9 +121,9 @@ class Players:
             mode = compiled if self.in_graphs else None
             self.play_g, self.play_d = torch.compile(self.G, mode=mode), torch.compile(self.D, mode=mode)
 
-    def images(self, turned):
-        """Images (n, h, w, c) on the host, turned -> as the twins want them."""
-        return torch.from_numpy(turned).permute(0, 3, 1, 2).to(self.device).contiguous(memory_format=self.layout)
+    def images(self, images):
+        """Images (n, h, w, c) on the host, turned where the twins are -> as they want them."""
+        return torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device).contiguous(memory_format=self.layout)
 
     def targets(self, batch, value=1.0):
         return torch.full((batch, 1), value, device=self.device)
@@ -181,7 +182,7 @@ class Step(Players):
         adam = dict(lr=nets.RATE, betas=(nets.BETA1, 0.999), **(adam or {}))
         super().__init__(self.nets.G, self.nets.D, adam, adam, device, channels_last, compiled)
         self.nets.G = self.nets.D = None  # their memory is not PyTorch's
-        self.batch_of_images = self.images(turn(self.nets.images()))
+        self.batch_of_images = self.images(turn(self.nets.images(), self.turned))
         self.real, self.fake = self.targets(batch), self.targets(batch, 0.0)
 
     def play(self, z):
@@ -230,7 +231,7 @@ class Step(Players):
 
     def probes(self):
         with self.sampling():
-            return turn(self.pixels(self.tensor(self.nets.noise(1)[0]))).ravel()[:: nets.PROBE].tolist()
+            return turn(self.pixels(self.tensor(self.nets.noise(1)[0])), self.turned).ravel()[:: nets.PROBE].tolist()
 
     def sample(self, times):
         with self.sampling():
