@@ -12,7 +12,16 @@ averaged in the same way.
 Source: Yazıcı et al. 2019, arXiv:1806.04498; Karras et al. 2018, arXiv:1710.10196
 """
 
+from minigan.backends import Array, Backend
 from minigan.layers import Sequential
+
+
+def approach(mean: Array, new: Array, share: float, backend: Backend) -> None:
+    """mean += share·(new - mean), arrays of one shape."""
+    change = backend.scratch("average", mean.shape)
+    backend.xp.subtract(new, mean, out=change)
+    backend.xp.multiply(change, share, out=change)
+    backend.xp.add(mean, change, out=mean)
 
 
 class Average:
@@ -25,17 +34,14 @@ class Average:
     def __init__(self, net: Sequential, source: Sequential, decay: float):
         self.net, self.source, self.decay = net, source, decay
         self.steps = 0
+        self.approach = net.ready().backend.implementation(approach)
 
     def update(self) -> None:
         """Take the weights of now in: once after each step of the source's optimizer."""
         self.steps += 1
         share = (1.0 - self.decay) / (1.0 - self.decay**self.steps)
         mean, new = self.net.ready(), self.source.ready()
-        xp, scratch = mean.backend.xp, mean.backend.scratch
         pairs = [(mean.flat_params, new.flat_params), *((mean.buffers[name], new.buffers[name]) for name in mean.buffers)]
         for a, x in pairs:
-            change = scratch("average", a.shape)
-            xp.subtract(x, a, out=change)
-            xp.multiply(change, share, out=change)
-            xp.add(a, change, out=a)
+            self.approach(a, x, share, mean.backend)
         mean.version += 1

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.averaging import approach
 from minigan.backends import Backend
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.config import new_config
@@ -312,11 +313,14 @@ def test_optimizers(optimizer, make):
 
 
 def verdict(backend):
-    """-> losses against soft and hard targets, clipped or not, with their gradients; the mean probability; the length of a gradient."""
+    """-> losses against soft and hard targets, clipped or not, with their gradients; the mean probability; the length of a
+    gradient; an average that takes it in."""
     logits = backend.asarray(np.random.default_rng(7).normal(0, 20, (37, 1)).astype(np.float32))
     gradient = backend.asarray(np.random.default_rng(7).standard_normal(4099).astype(np.float32))
     mean_of, length_of = backend.implementation(mean_sigmoid), backend.implementation(length)
     found = {"probability": mean_of(logits, backend), "length": length_of(gradient, backend)}
+    found["average"] = backend.asarray(np.arange(4099) / 100)
+    backend.implementation(approach)(found["average"], gradient, 0.3, backend)
     for target in (0, 0.9, 1):
         for limit in (None, 15.0):
             loss, dlogits = bce_with_logits(logits, target, limit=limit, backend=backend)

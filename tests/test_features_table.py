@@ -22,7 +22,7 @@ from minigan.presets import get_preset
 from tests.pictures import dataset, noise
 
 SHAPE = (16, 16, 1)
-TRAIN = ("--image-size", 16, "--width", 4, "--z-dim", 8, "--batch-size", 16)
+TRAIN = ("--image-size", 16, "--width", 4, "--z-dim", 8, "--batch-size", 16, "--lr-g", 2e-3, "--lr-d", 1e-3, "--beta1", 0.5)
 
 
 def load_program():
@@ -108,7 +108,7 @@ def of_preset(name, width, shape):
 
 @pytest.mark.parametrize("name, width, shape, channels", (
     ("color32", 64, (32, 32, 3), 64 + 128 + 256),
-    ("mnist", 32, (28, 28, 1), 32 + 64),
+    ("fredriksson-mnist", 32, (28, 28, 1), 32 + 64),
     ("tensorflow-mnist", 64, (28, 28, 1), 64 + 128),  # with Dropout after the kinks
     ("shibuya-svhn", 8, (32, 32, 3), 4 + 8 + 16),
 ))  # fmt: skip

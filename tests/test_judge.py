@@ -243,7 +243,7 @@ def test_the_best_is_kept_and_a_resumed_run_keeps_it(cache, tmp_path, capsys, mo
     sections, record = unpack(load_arrays(out / "checkpoints/best.npz"), "")
     assert record["step"] == 5 and record["best"]["frechet"] == 20 and "optimizer D" in sections
     generator = load_arrays(out / "best-generator.npz")
-    assert all(np.array_equal(generator[name], sections["G"][name]) for name in generator)
+    assert all(np.array_equal(generator[name], sections["G average"][name]) for name in generator)
     kept = (out / "best-generator.npz").read_bytes()
     assert kept != (out / "generator.npz").read_bytes()
     assert [path.name for path in sorted((out / "checkpoints").iterdir())] == ["best.npz", "step-00000000.npz", "step-00000012.npz"]

@@ -344,7 +344,7 @@ def test_a_checkpoint_of_another_architecture(command, run, capsys):
     before = files(run)
     arguments = ["--resume", run, "--steps", 5] if command == "train" else [run, "--out", run.parent / "s.png"]
     line = refused(capsys, command, *arguments)
-    assert "G.0.W is float32 (8, 588) in the file and float32 (8, 392) here: it is of another architecture" in line
+    assert "G.0.W is float32 (8, 216) in the file and float32 (8, 144) here: it is of another architecture" in line
     assert files(run) == before and not (run.parent / "s.png").exists()
 
 

@@ -132,7 +132,7 @@ def test_comparison_of_unlike_runs(tmp_path, drawn):
     size(draw_comparison([History(run) for run in runs]))
     grids = [axes for axes in drawn[0].axes if axes.images]
     labels = [axes.get_title("left").replace("\n", " ").replace("\u00a0", " ") for axes in grids]
-    assert labels[1:3] == ["b: width 32, seed 1", "$c_{$: width 32, seed 1"] and labels[3].endswith("width 8, seed 0")
+    assert labels[1:3] == ["b: width 16, seed 1", "$c_{$: width 16, seed 1"] and labels[3].endswith("width 8, seed 0")
     assert [axes.get_xlabel() for axes in grids] == ["step 20", "step 0", "step 20", "step 20"]
 
 

@@ -59,7 +59,7 @@ def hostile(folder):
 
 def test_page_holds_the_run(tmp_path):
     about = {"note": "on Strokes, NOT on MNIST", "versions": {"numpy": "9.9"}, "resumed": [{"step": 7}]}
-    run = make_run(tmp_path / "mine", steps=40, about=about)
+    run = make_run(tmp_path / "mine", steps=40, about=about, lr_g=0.002, batch_size=128)
     os.utime(run.metrics_file, (0, datetime(2026, 2, 3, 4, 5).timestamp()))
     text = page(History(run), tables=("G: <table>", "D: table"), curves=CURVES)
     found = Reader(text)

@@ -123,11 +123,12 @@ class CupyBackend(Backend):
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan import losses, optimizers
+    from minigan import averaging, losses, optimizers
     from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_sums
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {
+        averaging.approach: cupy_counters.approach,
         conv2d.conv2d_forward: cupy_convolution.conv2d_forward,
         conv2d.conv2d_backward: cupy_convolution.conv2d_backward,
         conv_transpose2d.conv_transpose2d_forward: cupy_convolution.conv_transpose2d_forward,

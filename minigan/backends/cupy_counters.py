@@ -59,6 +59,11 @@ def adam(optimizer: Adam, p: Array, g: Array) -> None:
     backend.kernels.get("adam")(p.size, p, g, o.m, o.v, counter.numbers, p.size, o.beta1, o.beta2, o.l2)
 
 
+def approach(mean: Array, new: Array, share: float, backend: CupyBackend) -> None:
+    """As approach in averaging.py. It is not recorded, for the share is another one after each step."""
+    backend.kernels.get("approach")(mean.size, mean, new, mean.size, share)
+
+
 class DevicePhilox(Philox):
     """Philox by a kernel."""
 

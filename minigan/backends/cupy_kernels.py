@@ -25,7 +25,7 @@ MOST_BLOCKS = 2**15  # beyond that, threads take several numbers each
 LARGEST = 2**31 - 1 - BLOCK * MOST_BLOCKS  # numbers in an array: indices have 32 bits, and a loop looks one step beyond
 OPTIONS = ("--std=c++17",)
 SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (\w+)\(([^)]*)\)")
-ALWAYS = ("fold", "squares", "root_of_sum", "bce", "probabilities", "collect", "adam", "adam_tick")  # in every training step
+ALWAYS = ("fold", "squares", "root_of_sum", "bce", "probabilities", "collect", "adam", "adam_tick", "approach")  # of a training step
 DTYPES = {"double": "float64", "int": "int32", "unsigned char": "uint8", "unsigned long long": "uint64"}  # of arrays, but for T
 TYPES = {"float32": "float", "float64": "double"}
 

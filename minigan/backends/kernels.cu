@@ -438,6 +438,11 @@ __global__ void gather_images(const unsigned char *pixels, const int *chosen, T 
   }
 }
 
+/* mean += share * (x - mean): see averaging.py */
+template <class T> __global__ void approach(T *mean, const T *x, int size, double share) {
+  EACH(t, size) mean[t] += T(share) * (x[t] - mean[t]);
+}
+
 /* ---- random numbers: Philox4x32-10, see philox.py.  state (2,): seed, and how often it was asked */
 
 __device__ inline void philox(unsigned *c, unsigned long long seed) {
