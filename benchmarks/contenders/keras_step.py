@@ -20,10 +20,6 @@ def layer(op):
     """An operation of plan.py -> Keras layer, and its weights in Keras' order."""
     if op.kind == "linear":
         return layers.Dense(op.W.shape[1], use_bias=op.b is not None), [op.W, op.b]
-    if op.kind in ("conv", "conv_transpose"):
-        kind, c_out = (layers.Conv2D, op.W.shape[3]) if op.kind == "conv" else (layers.Conv2DTranspose, op.W.shape[2])
-        options = dict(kernel_size=op.kernel, strides=op.stride, padding=padding(op), use_bias=op.b is not None)
-        return kind(c_out, **options), [op.W, op.b]
     if op.kind == "norm":
         options = dict(momentum=1 - op.rate, epsilon=op.eps, scale=affine(op), center=affine(op))
         return layers.BatchNormalization(**options), [op.gain, op.bias]
@@ -35,19 +31,35 @@ def layer(op):
     return (kinds[op.kind]() if op.kind in kinds else layers.Activation(op.kind)), []
 
 
+def convolution(op):
+    """-> as `layer`; with one more where the padding has no name: zeros around x before a convolution, and what they would have
+    become cut off after a transposed one."""
+    name, pads = padding(op), op.pads
+    kind, c_out = (layers.Conv2D, op.W.shape[3]) if op.kind == "conv" else (layers.Conv2DTranspose, op.W.shape[2])
+    made = kind(c_out, kernel_size=op.kernel, strides=op.stride, padding=name or "valid", use_bias=op.b is not None), [op.W, op.b]
+    if name:
+        return [made]
+    if op.kind == "conv":  # a pixel that no window reaches, padding below 0, may stay
+        return [(layers.ZeroPadding2D([[max(0, side) for side in axis] for axis in pads]), []), made]
+    if min(map(min, pads)) < 0:
+        raise NoTwin(f"padding {pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
+    return [made, (layers.Cropping2D(pads), [])]
+
+
 def padding(op):
-    """-> "valid" or "same", whichever it is. Raises NoTwin."""
+    """-> "valid" or "same", whichever it is, or None."""
     image = op.in_shape[:2] if op.kind == "conv" else op.out_shape[:2]
     for name in ("valid", "same"):
         sizes, pads = conv_sizes("", image, op.kernel, op.stride, name)
-        if pads == op.pads and sizes == tuple((op.out_shape if op.kind == "conv" else op.in_shape)[:2]):
+        small = op.out_shape if op.kind == "conv" else op.in_shape
+        if sizes == tuple(small[:2]) and [before for before, _ in pads] == [before for before, _ in op.pads]:
             return name
-    raise NoTwin(f"padding {op.pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
+    return None
 
 
 def twin(net):
     """A minigan net -> its twin in Keras."""
-    made = [layer(op) for op in plan(net)]
+    made = [pair for op in plan(net) for pair in (convolution(op) if op.kind in ("conv", "conv_transpose") else [layer(op)])]
     model = keras.Sequential([keras.Input(net.in_shape), *(each for each, _ in made)])
     for each, weights in made:
         trained = [array for array in weights if array is not None]
