@@ -251,6 +251,8 @@ def plot(record, path):
 
     ours, theirs = pair(record)
     with drawing() as figure:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         made = figure(9, 3.8)
         panels = made.subplots(1, 2, sharey=True)
         what = f"Preset {record['preset']} on {record['data']}, {len(ours['curves'])} seeds"
@@ -266,7 +268,9 @@ def plot(record, path):
                     panel.plot(x, curve["distance"], color=color, linewidth=0.5, alpha=0.6)
         for panel, label in zip(panels, ("steps", "seconds of training"), strict=True):
             panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.axhline(record["floor"], color="#777777", linewidth=0.8, linestyle="--")
             panel.set_xlabel(label)
             panel.grid(axis="y", alpha=0.3)
