@@ -75,7 +75,7 @@ def variants():
 
 
 @cache
-def library(text, expressions=None):
+def compiled(text, expressions=None):
     """-> the kernels of this text, compiled; kept in the folder for temporary files. expressions: those that are needed, or all."""
     fields = Geometry._fields
     behind = BEHIND % ("".join(f"int G::{f};\n" for f in fields), "".join(f"G::{f} = values[{i}]; " for i, f in enumerate(fields)))
@@ -110,14 +110,15 @@ class HostModule:
         self.geometries = {name: [int(v.split("=")[1]) for v in text.split(",")] for name, text in geometry_names(code)}
         self.expressions, self.do = name_expressions, do
         assert code.startswith(source())
-        self.library = library(source())
-        if mutate is not None:
-            self.library = library(mutate(source()), tuple(dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)))
+        if mutate is None:
+            self.compiled = compiled(source())
+        else:
+            self.compiled = compiled(mutate(source()), tuple(dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)))
 
     def get_function(self, expression):
         assert expression in self.expressions, f"{expression} was not asked for when the module was compiled"
         geometry = GEOMETRY.search(expression)
-        function = getattr(self.library, symbol(GEOMETRY.sub("G", expression)))
+        function = getattr(self.compiled, symbol(GEOMETRY.sub("G", expression)))
         values = (ctypes.c_int * len(Geometry._fields))(*self.geometries[geometry[0]]) if geometry else None
         _, types = signatures()[expression.split("<")[0]]
 
@@ -128,7 +129,7 @@ class HostModule:
 
             def run():
                 if values is not None:
-                    self.library.set_geometry(values)
+                    self.compiled.set_geometry(values)
                 function(grid, block, (ctypes.c_void_p * len(places))(*(ctypes.addressof(p) for p in places)))
 
             # the memory, alive for as long as it may be launched; not the arrays: a recorded launch holds none either

@@ -400,8 +400,8 @@ class Cublas:
         return 0
 
 
-real_library = cupy_gemm.load_library
-cupy_gemm.load_library = lambda xp: xp.cublas if xp.__version__ == "strict" else real_library(xp)
+real_cublas = cupy_gemm.load_cublas
+cupy_gemm.load_cublas = lambda xp: xp.cublas if xp.__version__ == "strict" else real_cublas(xp)
 
 
 def raw_module(code, options, name_expressions, mutate=None):

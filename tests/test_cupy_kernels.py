@@ -287,7 +287,7 @@ def test_errors_of_an_installation_are_one_line(monkeypatch):
     def missing(xp):
         raise OSError("libcublas.so.13: cannot open\nshared object")
 
-    monkeypatch.setattr(cupy_gemm, "load_library", missing)
+    monkeypatch.setattr(cupy_gemm, "load_cublas", missing)
     with pytest.raises(mg.BackendError, match=r"cuBLAS is not there .*pip install 'cupy-cuda13x\[ctk\]'") as caught:
         backend.gemm(x, x, out=backend.empty((4, 4)))
     assert "\n" not in str(caught.value)

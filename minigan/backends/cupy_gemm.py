@@ -43,7 +43,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def load_library(xp: Any) -> Any:
+def load_cublas(xp: Any) -> Any:
     """-> cuBLAS as ctypes knows it: the library that belongs to CuPy. Raises ImportError, OSError, RuntimeError."""
     from cuda import pathfinder  # CuPy brings it
 
@@ -58,7 +58,7 @@ class Gemm:
         number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype.name]
         self.zero, self.one = number(0), number(1)
         self.handle = pointer()
-        self.library: Any = None
+        self.cublas: Any = None
         self.stream: int | None = None  # the handle's
 
     def __call__(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
@@ -76,7 +76,7 @@ class Gemm:
 
     def prepare(self) -> None:
         """Handle and workspace for the stream that CuPy works on now."""
-        if self.library is None:
+        if self.cublas is None:
             self.open()
         stream = self.xp.cuda.get_current_stream().ptr
         if stream != self.stream:
@@ -87,21 +87,21 @@ class Gemm:
     def open(self) -> None:
         """Load the library and make the handle. Raises BackendError."""
         try:
-            library = load_library(self.xp)
+            cublas = load_cublas(self.xp)
             for name, types in SIGNATURES.items():
-                getattr(library, name).argtypes, getattr(library, name).restype = types, integer
+                getattr(cublas, name).argtypes, getattr(cublas, name).restype = types, integer
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(
                 f"backend cupy: cuBLAS is not there ({' '.join(str(error).split())[:200]}): "
                 "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; or use --backend numpy"
             ) from error
-        self.library = library
+        self.cublas = cublas
         self.workspace = self.xp.empty((WORKSPACE,), np.uint8)
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
 
     def call(self, name: str, *arguments: Any) -> None:
         """Raises BackendError where cuBLAS says that it did not work."""
-        status = getattr(self.library, name)(*arguments)
+        status = getattr(self.cublas, name)(*arguments)
         if status:
             raise BackendError(f"backend cupy: {name} failed with cuBLAS status {status}: is the GPU's memory full? Lower --batch-size")
 
