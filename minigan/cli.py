@@ -48,7 +48,7 @@ def build_parser() -> Parser:
             help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)",
         )  # fmt: skip
         command.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
-        command.add_argument("--precision", **given, help="of products on a GPU: fp32, or tf32, several times as fast (default fp32)")
+        command.add_argument("--precision", **given, help="of products on a GPU: fp32, or tf32, by tensor cores (default fp32)")
         command.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
         command.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
         command.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")

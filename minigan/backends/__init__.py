@@ -18,7 +18,7 @@ def get_backend(name: str = "numpy", dtype: Any = "float32", threads: int | None
     dtype  "float32" for training, "float64" for gradient checks
     threads  of the NumPy backend; by default the number of CPUs that this process may use. As many
              threads give the same bits at every run, another number the same to rounding
-    precision  of products of float32 on a GPU: "fp32", or "tf32": several times as fast, factors rounded to 11 bits
+    precision  of products of float32 on a GPU: "fp32", or "tf32": by tensor cores, factors rounded to 11 bits
     Raises ConfigError (unknown name, dtype or precision, threads that cannot be), BackendError (no CuPy, no GPU).
     """
     if precision not in PRECISIONS:

@@ -6,8 +6,8 @@ As in numpy_columns.py, three things are asked of a convolution y = conv(x, W), 
     transpose   x = convᵀ(y, W)       Conv2d's dx, ConvTranspose2d's forward
     gradient    dW from x and y
 
-The column matrix is up to 25 times as large as the image. Written and read back through the GPU's memory it would
-take as long as the product; so it is made for so few images at a time that it stays in the L2 cache, and made anew for
+The column matrix is up to 25 times as large as the image. To write it and read it back is, by count of bytes,
+as much work as the product in TF32; so it is made for so few images at a time that it stays in the L2 cache, and made anew for
 dW rather than kept.
 
 Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those of its phase, and nothing is

@@ -1,7 +1,6 @@
 """Blocks on the GPU: a convolution, its BatchNorm and its activation as one step, with few trips through memory.
 
-Layer by layer, each operation reads a whole activation from memory and writes another one; on a GPU that takes longer
-than the products do. A block needs
+Layer by layer, each operation reads a whole activation from memory and writes another one. A block needs
 
     without BatchNorm    the convolution; bias and activation at once, in place, or as the convolution writes its output
     with it              the convolution; a pass over its output y for mean and variance; one that reads y again and

@@ -11,8 +11,8 @@ nothing is allocated in a call, and with one workspace on one stream a product h
 Arrays here are row by row, cuBLAS reads column by column, which is the transpose: out = a·b is asked for as outᵀ = bᵀ·aᵀ.
 Nothing is copied: the transpose of a contiguous matrix is read by a flag.
 
-Precision of float32: "fp32" multiplies in full; "tf32" rounds what it multiplies to 11 bits, which tensor cores do several
-times as fast, and adds in float32. It is said in each call, so that no setting elsewhere changes it.
+Precision of float32: "fp32" multiplies in full; "tf32" rounds what it multiplies to 11 bits, for tensor cores, and
+adds in float32. It is said in each call, so that no setting elsewhere changes it.
 Source: NVIDIA, cuBLAS library, cublas_api.h: the numbers of its enumerations
 """
 

@@ -1,6 +1,6 @@
 """Sums over many rows on the GPU: strips side by side, then the strips, in a fixed order.
 
-One thread that adds up 100,000 rows would take milliseconds, and threads that add into one place would do it in
+One thread that adds up 100,000 rows leaves the rest of the GPU idle, and threads that add into one place would do it in
 another order at every run. So the rows are cut into strips (cupy_kernels.strips), each thread adds up one strip of one
 channel, and the sums of the strips are folded, 32 at a time, until one is left.
 """
