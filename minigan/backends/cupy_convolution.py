@@ -110,6 +110,13 @@ class Convolution:
         for part in self.chunks(n):
             backend.gemm(self.columns(x[part]).T, y[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True)
 
+    def backward(self, dy: Array, x: Array, W: Array, dW: Array | None, dx: Array | None, transposed: bool) -> None:
+        """dW += and dx =, each unless None, of Conv2d; transposed: of ConvTranspose2d, for which the two images change places."""
+        if dW is not None:
+            self.gradient(*((dy, x) if transposed else (x, dy)), dW)
+        if dx is not None:
+            (self.forward if transposed else self.transpose)(dy, W, None, dx)
+
 
 def finish(y: Array, b: Array | None, activation: Activation, backend: CupyBackend) -> None:
     """y (..., c) = activation(y + b), in place"""
@@ -154,17 +161,15 @@ def conv2d_forward(
 
 def conv2d_backward(
     dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
-    backend: CupyBackend, memory: Workspace,
+    backend: CupyBackend, memory: Workspace, transposed: bool = False,
 ) -> None:  # fmt: skip
     """As conv2d_backward in layers/conv2d.py."""
-    convolution = find_convolution(backend, x.shape[1:], W.shape, dy.shape[1:], stride, padding)
+    large, small = (dy, x) if transposed else (x, dy)
+    convolution = find_convolution(backend, large.shape[1:], W.shape, small.shape[1:], stride, padding)
     dy = contiguous(dy, "dy", memory)
-    if dW is not None:
-        convolution.gradient(contiguous(x, "x", memory), dy, dW)
+    convolution.backward(dy, x if dW is None else contiguous(x, "x", memory), W, dW, dx, transposed)
     if db is not None:
         add_row_sums(dy.reshape(-1, dy.shape[3]), db, backend)
-    if dx is not None:
-        convolution.transpose(dy, W, None, dx)
 
 
 def conv_transpose2d_forward(
@@ -180,14 +185,7 @@ def conv_transpose2d_backward(
     backend: CupyBackend, memory: Workspace,
 ) -> None:  # fmt: skip
     """As conv_transpose2d_backward in layers/conv_transpose2d.py."""
-    convolution = find_convolution(backend, dy.shape[1:], W.shape, x.shape[1:], stride, padding)
-    dy = contiguous(dy, "dy", memory)
-    if dW is not None:
-        convolution.gradient(dy, contiguous(x, "x", memory), dW)
-    if db is not None:
-        add_row_sums(dy.reshape(-1, dy.shape[3]), db, backend)
-    if dx is not None:
-        convolution.forward(dy, W, None, dx)
+    conv2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory, transposed=True)
 
 
 def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: CupyBackend) -> None:

@@ -143,11 +143,8 @@ class Block:
         assert self.core is not None
         n, convolution = len(dy), self.convolution
         x, dy = self.x.reshape(n, *self.core_in), dy.reshape(n, *self.core_out)
-        if dW is not None:
-            convolution.gradient(*((dy, x) if self.transposed else (x, dy)), dW.reshape(convolution.W_shape))
-        if dx is not None:
-            operation = convolution.forward if self.transposed else convolution.transpose
-            operation(dy, self.core.W.reshape(convolution.W_shape), None, dx.reshape(n, *self.core_in))
+        W, dW = self.core.W.reshape(convolution.W_shape), None if dW is None else dW.reshape(convolution.W_shape)
+        convolution.backward(dy, x, W, dW, None if dx is None else dx.reshape(x.shape), self.transposed)
 
 
 def activation_of(layer: ActivationLayer | None) -> Activation:
