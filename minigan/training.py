@@ -20,6 +20,7 @@ from minigan.alarms import Alarms
 from minigan.astray import find_astray
 from minigan.averaging import Average
 from minigan.backends import Array, get_backend
+from minigan.backends.inbox import Inbox
 from minigan.checkpoint import Sections, load_arrays, load_network, network_state
 from minigan.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
@@ -61,6 +62,7 @@ class Game:
             self.rates["D joint"] = config.lr_g
             self.optimizers["D joint"] = self.make_optimizer(self.D, config.lr_g)
         self.z_generator = self.stream("z")
+        self.z: Inbox | None = None  # where draw_z writes
         self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
         self.recorded = Recorded(self) if self.can_be_recorded() else None
 
@@ -87,12 +89,10 @@ class Game:
 
     def draw_z(self, n: int, generator: np.random.Generator | None = None) -> Array:
         """-> z (n, z_dim), N(0, 1) or U[-1, 1). The same memory at every call."""
-        z = self.backend.scratch("z", (n, self.config.z_dim))
-        host = z if isinstance(z, np.ndarray) else np.empty(z.shape, z.dtype)
-        self.fill_z(host, generator or self.z_generator)
-        if host is not z:
-            self.backend.put(host, z)
-        return z
+        if self.z is None or n > len(self.z.array):
+            self.z = self.backend.inbox((n, self.config.z_dim))
+        self.fill_z(self.z.open(n), generator or self.z_generator)
+        return self.z.send()
 
     def fill_z(self, z: np.ndarray, generator: np.random.Generator) -> None:
         """z (n, z_dim), on the host so that every backend runs the same experiment, is written."""

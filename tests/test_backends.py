@@ -66,15 +66,14 @@ def test_gemm(make_backend):
 def test_every_backend_draws_the_same_numbers(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", make_module())
     for dtype in ("float32", "float64"):
-        for fill in ("fill_uniform", "fill_normal"):
-            drawn = []
-            for name in ("numpy", "cupy"):
-                backend = mg.get_backend(name, dtype=dtype)
-                out = backend.empty((5, 3))
-                getattr(backend, fill)(np.random.default_rng(1), out)
-                assert out.dtype == dtype
-                drawn.append(backend.to_host(out))
-            np.testing.assert_array_equal(*drawn)
+        drawn = []
+        for name in ("numpy", "cupy"):
+            backend = mg.get_backend(name, dtype=dtype)
+            out = backend.empty((5, 3))
+            backend.fill_uniform(np.random.default_rng(1), out)
+            assert out.dtype == dtype
+            drawn.append(backend.to_host(out))
+        np.testing.assert_array_equal(*drawn)
 
 
 def test_workspace_reuses_its_memory():

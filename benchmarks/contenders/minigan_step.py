@@ -28,13 +28,13 @@ class Step:
 
     def draw(self):
         """z anew, N(0, 1) or U[-1, 1)."""
-        backend, xp, normal = self.backend, self.backend.xp, self.nets.z == "normal"
+        xp, normal = self.backend.xp, self.nets.z == "normal"
         if self.philox is not None:
             self.philox.draw(self.z, normal)
         elif normal:
-            backend.fill_normal(self.generator, self.z)
+            self.generator.standard_normal(dtype=self.z.dtype, out=self.z)
         else:
-            backend.fill_uniform(self.generator, self.z)
+            self.generator.random(dtype=self.z.dtype, out=self.z)
         if not normal:
             xp.multiply(self.z, 2.0, out=self.z)
             xp.subtract(self.z, 1.0, out=self.z)

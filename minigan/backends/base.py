@@ -160,10 +160,6 @@ class Backend:
         """
         out[...] = self.asarray(generator.random(out.shape, dtype=self.dtype))
 
-    def fill_normal(self, generator: np.random.Generator, out: Array) -> None:
-        """out = numbers from N(0, 1), drawn as in fill_uniform."""
-        out[...] = self.asarray(generator.standard_normal(out.shape, dtype=self.dtype))
-
     def philox(self, seed: int, stream: int = 0) -> Philox:
         """-> generator of random numbers that a GPU draws by itself; the same numbers on every backend. See philox.py."""
         return Philox(self, seed, stream)

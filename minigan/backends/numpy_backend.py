@@ -36,9 +36,6 @@ class NumpyBackend(Backend):
     def fill_uniform(self, generator: np.random.Generator, out: Array) -> None:
         generator.random(dtype=self.dtype, out=out)  # in place: nothing is allocated in a step
 
-    def fill_normal(self, generator: np.random.Generator, out: Array) -> None:
-        generator.standard_normal(dtype=self.dtype, out=out)
-
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
