@@ -1,10 +1,9 @@
 """A benchmark as a command: what its exit codes are, and one line for a mistake."""
 
-import sys
 from functools import wraps
 from pathlib import Path
 
-from minigan.errors import MiniganError
+from minigan.cli import answer
 
 
 def command(work):
@@ -13,14 +12,6 @@ def command(work):
 
     @wraps(work)
     def main(argv=None):
-        try:
-            work(argv)
-        except MiniganError as error:
-            print(f"{program}: error: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print(f"{program}: stopped", file=sys.stderr)
-            return 130
-        return 0
+        return answer(program, lambda: work(argv))
 
     return main

@@ -17,8 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
 
 from minigan.checks import expect_size
-from minigan.cli import Parser
-from minigan.errors import ConfigError, MiniganError
+from minigan.cli import Parser, answer
+from minigan.errors import ConfigError
 from minigan.evaluation.real import SEED, split
 from minigan.evaluation.svm import expect_scipy, learn, right, standardise
 from minigan.latent.opened import hold_discriminator, open_discriminator, open_still, untrained
@@ -113,7 +113,11 @@ def features_table(arguments):
     if options.n is not None:
         expect_size("--n", options.n, least=100)
     expect_scipy()  # now, not after the training
-    folder = trained_run(options)
+    try:
+        folder = trained_run(options)
+    except Interrupted:
+        print("stopped, all is saved; the same command goes on")
+        raise
     game, about = open_still(folder)
     expect_features(game)
     steps = open_discriminator(game, folder, print)
@@ -130,12 +134,4 @@ def features_table(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        features_table(sys.argv[1:])
-    except MiniganError as error:
-        sys.exit(f"features_table.py: {error}")
-    except Interrupted as interrupted:
-        print("stopped, all is saved; the same command goes on")
-        sys.exit(interrupted.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(answer("features_table.py", lambda: features_table(sys.argv[1:])))

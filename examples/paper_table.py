@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works withou
 
 from minigan.checkpoint import load_arrays, save_arrays, write_atomically
 from minigan.checks import expect_size
-from minigan.cli import Parser
+from minigan.cli import Parser, answer
 from minigan.data.mnist import load_mnist
-from minigan.errors import ConfigError, MiniganError, RunError
+from minigan.errors import ConfigError, RunError
 from minigan.evaluation.transfer import Transfer
 from minigan.plots import BLUE, GREEN, INK, RED, drawing, png
 from minigan.progress import Interrupted
@@ -196,7 +196,11 @@ def paper_table(arguments):
     folder.mkdir(parents=True, exist_ok=True)
     table, run = Table(folder), Run(folder / "run")
     measure_real(table, images, labels, options.data_dir)
-    train_on(options, run, table, images, labels)
+    try:
+        train_on(options, run, table, images, labels)
+    except Interrupted:
+        print("stopped, all is saved; the same command goes on")
+        raise
     if not table.after_epoch:
         raise ConfigError("nothing is trained yet: give --minutes above 0")
     measure(options, run, table, images, labels)
@@ -209,12 +213,4 @@ def paper_table(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        paper_table(sys.argv[1:])
-    except MiniganError as error:
-        sys.exit(f"paper_table.py: {error}")
-    except Interrupted as interrupted:
-        print("stopped, all is saved; the same command goes on")
-        sys.exit(interrupted.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(answer("paper_table.py", lambda: paper_table(sys.argv[1:])))

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -299,23 +300,31 @@ def place(arguments: Namespace, history: "History | None", name: str, endings: t
     return out
 
 
-def complain(what: object) -> None:
-    """One line on stderr."""
-    print(" ".join(f"minigan: error: {what}".split()), file=sys.stderr)
-
-
 def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C, 143 after SIGTERM."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a folder's name does not stop a run
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
+    commands = {
+        "train": train, "sample": sample, "presets": presets, "judge": judge, "evaluate": evaluate,
+        "animate": animate, "plot": plot, "compare": compare, "report": report,
+        **dict.fromkeys(COMMANDS, look_inside),
+    }  # fmt: skip
+
+    def work() -> None:
         arguments = build_parser().parse_args(argv)
-        commands = {
-            "train": train, "sample": sample, "presets": presets, "judge": judge, "evaluate": evaluate,
-            "animate": animate, "plot": plot, "compare": compare, "report": report,
-            **dict.fromkeys(COMMANDS, look_inside),
-        }  # fmt: skip
         commands[arguments.command](arguments)
+
+    return answer("minigan", work)
+
+
+def answer(program: str, work: Callable[[], object]) -> int:
+    """Do the work of a program -> its exit code, as main's; what went wrong is told in one line on stderr."""
+
+    def complain(what: object) -> None:
+        print(" ".join(f"{program}: error: {what}".split()), file=sys.stderr)
+
+    try:
+        work()
     except MiniganError as error:
         complain(error)
         return 2
