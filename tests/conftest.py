@@ -1,5 +1,6 @@
 """Backends as fixtures: one test body runs on every backend that this machine can offer. And how long the long tests are."""
 
+import os
 import sys
 from collections import Counter
 
@@ -36,6 +37,19 @@ def make_backend(request, monkeypatch):
             pytest.skip(str(error))
     name = "numpy" if request.param == "numpy" else "cupy"
     return lambda dtype="float64": mg.get_backend(name, dtype=dtype)
+
+
+@pytest.fixture
+def make_cupy(monkeypatch):
+    """-> function (dtype, precision) -> CupyBackend, on a GPU where there is one, else on the stand-in."""
+    try:
+        mg.get_backend("cupy")
+    except mg.BackendError:
+        if os.environ.get("MINIGAN_GPU"):  # it is the GPU that is to be tested
+            raise
+        monkeypatch.setitem(sys.modules, "cupy", make_module())
+        monkeypatch.setattr("minigan.backends.cupy_gemm.WORKSPACE", 1024)  # the stand-in would fill it anew for each backend
+    return lambda dtype="float32", precision="fp32": mg.get_backend("cupy", dtype=dtype, precision=precision)
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ a definition is looked up in its own table, `backend.faster`: an operation that 
 With MINIGAN_GPU=1 in the environment a machine without a GPU fails.
 """
 
-import os
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -25,26 +23,8 @@ from minigan.layers import sequential
 from minigan.losses import bce_with_logits, mean_sigmoid
 from minigan.optimizers import length
 from minigan.training import Game
-from tests.strict_cupy import make_module
 
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3}  # of the error, relative to the length of what is exact
-
-
-@pytest.fixture
-def make(monkeypatch):
-    """-> function -> a CuPy backend, on the GPU or on the stand-in."""
-    try:
-        mg.get_backend("cupy")
-    except mg.BackendError:
-        if os.environ.get("MINIGAN_GPU"):  # it is the GPU that is to be tested
-            raise
-        monkeypatch.setitem(sys.modules, "cupy", make_module())
-        monkeypatch.setattr("minigan.backends.cupy_gemm.WORKSPACE", 1024)  # the stand-in would fill it anew for each backend
-
-    def get(dtype="float32", precision="fp32"):
-        return mg.get_backend("cupy", dtype=dtype, precision=precision)
-
-    return get
 
 
 def exact():
@@ -65,9 +45,9 @@ def bits(results):
 
 
 @pytest.mark.parametrize("precision", LIMITS)
-def test_gemm(precision, make):
+def test_gemm(precision, make_cupy):
     """Every form that layers ask for: either operand transposed, added to what is there; sizes odd, one, and of whole tiles."""
-    backend, rng = make(precision=precision), np.random.default_rng(0)
+    backend, rng = make_cupy(precision=precision), np.random.default_rng(0)
     for m, k, n in ((1, 1, 1), (1, 7, 3), (5, 1, 4), (33, 17, 9), (64, 128, 32), (127, 65, 31), (130, 257, 129)):
         a, b, start = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n)))
         forms = {"a": (a, False), "aT": (a.T.copy(), True)}, {"b": (b, False), "bT": (b.T.copy(), True)}
@@ -98,9 +78,9 @@ def random_geometry(rng):
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
-def test_im2col_and_col2im(dtype, make):
+def test_im2col_and_col2im(dtype, make_cupy):
     """Copies are exact; sums of a window's copies are to rounding. Nothing of what was in the memory before stays."""
-    backend, plain, rng = make(dtype), exact(), np.random.default_rng(1)
+    backend, plain, rng = make_cupy(dtype), exact(), np.random.default_rng(1)
     for _ in range(40):
         x_shape, kernel, stride, padding, out = random_geometry(rng)
         x, c = rng.standard_normal(x_shape).astype(dtype), rng.standard_normal((x_shape[0], *out, *kernel, x_shape[3])).astype(dtype)
@@ -119,9 +99,9 @@ def test_im2col_and_col2im(dtype, make):
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
-def test_numbers_of_philox_are_those_of_its_twin(dtype, make):
+def test_numbers_of_philox_are_those_of_its_twin(dtype, make_cupy):
     """Uniform ones bit by bit; normal ones to the last bit of a logarithm and a sine. Others at each call, the same at the same step."""
-    device, host = make(dtype), mg.get_backend("numpy", dtype=dtype)
+    device, host = make_cupy(dtype), mg.get_backend("numpy", dtype=dtype)
     drawn = []
     for backend in (device, host, device):
         philox = backend.philox(2**40 + 3, stream=2)
@@ -134,9 +114,9 @@ def test_numbers_of_philox_are_those_of_its_twin(dtype, make):
     assert not np.array_equal(drawn[0][0], drawn[0][1])
 
 
-def test_numbers_are_those_that_numpy_draws(make):
+def test_numbers_are_those_that_numpy_draws(make_cupy):
     drawn = []
-    for backend in (make(), mg.get_backend("numpy")):
+    for backend in (make_cupy(), mg.get_backend("numpy")):
         out = backend.empty((7, 5))
         backend.fill_uniform(np.random.default_rng(1), out)
         drawn.append(backend.to_host(out))
@@ -242,11 +222,11 @@ def counted(backend, counts):
 
 
 @pytest.mark.parametrize("name, precision", [(name, "fp32") for name in ALL] + [(name, "tf32") for name in LAYERS])
-def test_layers(name, precision, make):
+def test_layers(name, precision, make_cupy):
     """Alone and fused, in training and sampling mode, in batches of odd sizes; three runs give the same bits."""
     wanted_net = build(name, exact())
     for fused in (False, True):
-        net = build(name, make(precision=precision), fused)
+        net = build(name, make_cupy(precision=precision), fused)
         for n, train in ((17, True), (9, True), (6, False), *([(1, False)] if precision == "fp32" else [])):
             wanted, seen = play(wanted_net, n, train), [play(net, n, train) for _ in range(3 if n == 17 else 1)]
             if precision == "tf32":  # so much rounding is even only over many numbers
@@ -258,9 +238,9 @@ def test_layers(name, precision, make):
 
 @pytest.mark.parametrize("precision", LIMITS)
 @pytest.mark.parametrize("name", ("k4 s2 p1", "k4 s2 p1, uneven", "one channel in", "linear, tile", "transposed k5 s2 same"))
-def test_two_batches_in_one_pass(name, precision, make):
+def test_two_batches_in_one_pass(name, precision, make_cupy):
     """As D takes real images and fakes: statistics of each half on its own, gradients of both together."""
-    plain, net, n = build(name, exact()), build(name, make(precision=precision)), 9
+    plain, net, n = build(name, exact()), build(name, make_cupy(precision=precision)), 9
     assert net.backend.can_pair(net.steps)
     rng, host = np.random.default_rng(12), net.backend.to_host
     x, dy = (rng.standard_normal((2 * n, *shape)).astype(np.float32) for shape in (net.in_shape, net.out_shape))
@@ -304,8 +284,8 @@ def five_steps(backend, optimizer):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizers(optimizer, make):
-    wanted, seen = five_steps(exact(), optimizer), [five_steps(make(), optimizer) for _ in range(3)]
+def test_optimizers(optimizer, make_cupy):
+    wanted, seen = five_steps(exact(), optimizer), [five_steps(make_cupy(), optimizer) for _ in range(3)]
     for what, array in wanted.items():
         expect_close(seen[0][what], array, LIMITS["fp32"], what)
     assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
@@ -327,8 +307,8 @@ def verdict(backend):
     return {name: np.asarray(backend.to_host(array)).copy() for name, array in found.items()}
 
 
-def test_losses_and_lengths(make):
-    wanted, seen = verdict(exact()), [verdict(make()) for _ in range(3)]
+def test_losses_and_lengths(make_cupy):
+    wanted, seen = verdict(exact()), [verdict(make_cupy()) for _ in range(3)]
     for what, array in wanted.items():
         expect_close(seen[0][what], array, LIMITS["fp32"], what)
     assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
@@ -363,8 +343,8 @@ PRESETS = ("mnist", "fredriksson-mnist", "color32", "tensorflow-mnist")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_ten_steps_are_those_of_the_numpy_backend(preset, make, smooth):
-    make()
+def test_ten_steps_are_those_of_the_numpy_backend(preset, make_cupy, smooth):
+    make_cupy()
     losses = []
     for backend in ("numpy", "cupy"):
         game, batches = small(backend, preset)
@@ -372,31 +352,31 @@ def test_ten_steps_are_those_of_the_numpy_backend(preset, make, smooth):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
 
-def test_every_faster_operation_was_held_against_its_definition(make):
+def test_every_faster_operation_was_held_against_its_definition(make_cupy):
     """The cases above come to all that the backend has of its own."""
     counts = Counter()
     for fused in (False, True):
         for name in ALL:
-            net = build(name, counted(make(), counts), fused)
+            net = build(name, counted(make_cupy(), counts), fused)
             play(net, 2, True), play(net, 2, False)
     for optimizer in OPTIMIZERS:
-        five_steps(counted(make(), counts), optimizer)
-    verdict(counted(make(), counts))
-    untested = [f"{definition.__module__}.{definition.__qualname__}" for definition in make().faster if not counts[definition]]
+        five_steps(counted(make_cupy(), counts), optimizer)
+    verdict(counted(make_cupy(), counts))
+    untested = [f"{definition.__module__}.{definition.__qualname__}" for definition in make_cupy().faster if not counts[definition]]
     assert not untested
 
 
 @pytest.mark.parametrize("name", ("k5, leaky relu", "one channel in", "transposed, relu", "transposed to one channel", "vectors to images"))
-def test_gradients_in_float64(name, make):
-    net = build(name, make("float64"))
+def test_gradients_in_float64(name, make_cupy):
+    net = build(name, make_cupy("float64"))
     x = net.backend.asarray(np.random.default_rng(9).standard_normal((3, *net.in_shape)))
     assert mg.check_gradients(net, x, directions=2)
 
 
 @pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist"))
-def test_a_checkpoint_goes_to_the_cpu_and_back(preset, make, smooth, tmp_path):
+def test_a_checkpoint_goes_to_the_cpu_and_back(preset, make_cupy, smooth, tmp_path):
     """Whatever it is taken up on, all numbers are there, bit for bit; and the game goes on as if it had stayed."""
-    make()
+    make_cupy()
     games = {}
     for name, backend in (("stays", "cupy"), ("gpu", "cupy"), ("cpu", "numpy"), ("back", "cupy")):
         games[name] = small(backend, preset)
@@ -450,9 +430,9 @@ def game_on(backend, captured):
 
 
 @pytest.mark.parametrize("precision", LIMITS)
-def test_a_graph_plays_what_the_program_plays(precision, make):
+def test_a_graph_plays_what_the_program_plays(precision, make_cupy):
     """Bit for bit after each of several steps, each with another z."""
-    games = [game_on(make(precision=precision), captured) for captured in (False, True)]
+    games = [game_on(make_cupy(precision=precision), captured) for captured in (False, True)]
     rng, seen = np.random.default_rng(11), set()
     for _ in range(4):
         z = rng.standard_normal((6, 5))
@@ -468,8 +448,8 @@ def test_a_graph_plays_what_the_program_plays(precision, make):
 # -- mistakes ---------------------------------------------------------------------------------------------
 
 
-def test_mistakes_are_told_in_one_line(make):
-    backend = make()
+def test_mistakes_are_told_in_one_line(make_cupy):
+    backend = make_cupy()
     a, b = backend.zeros((4, 3)), backend.zeros((3, 5))
     net = build("linear", backend)
     for mistake, said in (

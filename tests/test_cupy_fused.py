@@ -3,14 +3,12 @@
 On a GPU where there is one; else on the strict stand-in, where the kernels of kernels.cu run on the CPU.
 """
 
-import sys
 
 import numpy as np
 import pytest
 
 import minigan as mg
 from minigan.backends import Backend
-from tests.strict_cupy import make_module
 from tests.test_definitions import CHAINS, RTOL, assert_close, without_kink
 
 MORE = {  # kernels and widths that the chains of the NumPy backend do not reach
@@ -31,16 +29,6 @@ SIZES = (  # n, train, need_dx, need_dw; few, since a CPU runs a GPU's threads o
 )  # fmt: skip
 
 
-@pytest.fixture
-def cupy_backend(monkeypatch):
-    """-> function (dtype, precision) -> CupyBackend, on a GPU or on the stand-in."""
-    try:
-        mg.get_backend("cupy")
-    except mg.BackendError:
-        monkeypatch.setitem(sys.modules, "cupy", make_module())
-    return lambda dtype="float32", precision="fp32": mg.get_backend("cupy", dtype=dtype, precision=precision)
-
-
 def network(name, backend):
     in_shape, layers = {**CHAINS, **MORE}[name]
     net = mg.Sequential([without_kink(layer) if backend.dtype == "float32" else layer for layer in layers()], name=name)
@@ -53,9 +41,9 @@ def network(name, backend):
 
 @pytest.mark.parametrize("dtype", RTOL)
 @pytest.mark.parametrize("name", [*CHAINS, *MORE])
-def test_a_chain_of_layers(name, dtype, cupy_backend):
+def test_a_chain_of_layers(name, dtype, make_cupy):
     """Batches of several sizes, training and sampling mode, every combination of what backward may be asked for."""
-    plain, fast = network(name, Backend(np, dtype)), network(name, cupy_backend(dtype))
+    plain, fast = network(name, Backend(np, dtype)), network(name, make_cupy(dtype))
     host, rng = fast.backend.to_host, np.random.default_rng(1)
     for n, train, need_dx, need_dw in SIZES:
         x = rng.standard_normal((n, *plain.in_shape)).astype(dtype)
@@ -100,14 +88,14 @@ DISCRIMINATORS = {
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_real_and_fake_at_once_is_one_after_the_other(name, cupy_backend):
+def test_real_and_fake_at_once_is_one_after_the_other(name, make_cupy):
     """D's update with both batches in one pass, where that can be done: the same gradients, statistics, and measures."""
     paired, layers = DISCRIMINATORS[name]
     rng = np.random.default_rng(0)
     real, fake = rng.standard_normal((2, 5, 8, 8, 2))
     labels = np.eye(3)[[0, 2, 1, 1, 0]]
     results, nets = [], []
-    for backend in (cupy_backend("float64"), Backend(np, "float64")):
+    for backend in (make_cupy("float64"), Backend(np, "float64")):
         D = mg.Sequential(layers(), name="D")
         D.setup((8, 8, 2), backend=backend, rng=np.random.default_rng(1))
         told = backend.asarray(labels) if name == "labels" else None

@@ -35,12 +35,8 @@ def stand_in(monkeypatch):
 
 
 @pytest.fixture
-def cupy(monkeypatch):
+def cupy(make_cupy):
     """A GPU, or the stand-in."""
-    try:
-        mg.get_backend("cupy")
-    except mg.BackendError:
-        monkeypatch.setitem(sys.modules, "cupy", make_module())
 
 
 def new_game(preset, recorded=True, **options):

@@ -20,16 +20,6 @@ from tests.test_cupy_fused import test_real_and_fake_at_once_is_one_after_the_ot
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
 
-@pytest.fixture
-def make(monkeypatch):
-    """-> function (dtype, precision) -> CupyBackend"""
-    try:
-        mg.get_backend("cupy")
-    except mg.BackendError:
-        monkeypatch.setitem(sys.modules, "cupy", make_module())
-    return lambda dtype="float32", precision="fp32": mg.get_backend("cupy", dtype=dtype, precision=precision)
-
-
 def poisoned(backend, shape):
     return backend.asarray(np.full(shape, np.nan))
 
@@ -51,9 +41,9 @@ def random_geometry(rng):
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_convolutions_of_odd_shapes(seed, dtype, make, monkeypatch):
+def test_convolutions_of_odd_shapes(seed, dtype, make_cupy, monkeypatch):
     """Each of the three products, into memory full of NaN, three times the same bits; also where few images fit into the cache."""
-    rng, backend = np.random.default_rng(seed), make(dtype)
+    rng, backend = np.random.default_rng(seed), make_cupy(dtype)
     (n, h, w, c), kernel, stride, padding, out = random_geometry(rng)
     d = int(rng.choice([1, 3, 4, 8]))
     if seed % 2:
@@ -87,9 +77,9 @@ def test_convolutions_of_odd_shapes(seed, dtype, make, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_sums_of_many_rows(dtype, make):
+def test_sums_of_many_rows(dtype, make_cupy):
     """More strips than are folded at once, an odd number of rows, a mean far from 0."""
-    backend, rng = make(dtype), np.random.default_rng(0)
+    backend, rng = make_cupy(dtype), np.random.default_rng(0)
     rows = (1000 + rng.standard_normal((20_011, 3))).astype(dtype)
     total = backend.asarray(np.full(3, 5.0))
     cupy_sums.add_row_sums(backend.asarray(rows), total, backend)
@@ -100,9 +90,9 @@ def test_sums_of_many_rows(dtype, make):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_batchnorm_of_numbers_far_from_zero(dtype, make):
+def test_batchnorm_of_numbers_far_from_zero(dtype, make_cupy):
     """Mean 1000, deviation 1: a sum of squares would keep no digit of the variance in float32."""
-    backend, rng = make(dtype), np.random.default_rng(0)
+    backend, rng = make_cupy(dtype), np.random.default_rng(0)
     x = (1000 + rng.standard_normal((9_001, 8))).astype(dtype)
     net = mg.Sequential([mg.BatchNorm()])
     net.setup((8,), backend=backend, rng=rng)
@@ -114,9 +104,9 @@ def test_batchnorm_of_numbers_far_from_zero(dtype, make):
 
 
 @pytest.mark.parametrize("eps_hat", (False, True))
-def test_adam_is_the_definition(eps_hat, make):
+def test_adam_is_the_definition(eps_hat, make_cupy):
     """Ten steps in float64, with a rate that changes; on the CPU the same bits."""
-    backend, plain, rng = make("float64"), Backend(np, "float64"), np.random.default_rng(0)
+    backend, plain, rng = make_cupy("float64"), Backend(np, "float64"), np.random.default_rng(0)
     nets = []
     for engine in (backend, plain):
         net = mg.Sequential([mg.Linear(7)])
@@ -135,8 +125,8 @@ def test_adam_is_the_definition(eps_hat, make):
 
 
 @pytest.mark.parametrize("limit", (None, 2.0))
-def test_losses_are_the_definition(limit, make):
-    backend, rng = make("float64"), np.random.default_rng(0)
+def test_losses_are_the_definition(limit, make_cupy):
+    backend, rng = make_cupy("float64"), np.random.default_rng(0)
     logits = np.concatenate([rng.normal(0, 5, 37), [0.0, 800.0, -800.0]])[:, None]
     for target in (0.9, rng.uniform(0, 1, logits.shape)):
         results = []
@@ -149,10 +139,10 @@ def test_losses_are_the_definition(limit, make):
     assert backend.to_host(p) == pytest.approx(np.mean(0.5 + 0.5 * np.tanh(logits / 2)), rel=1e-13)
 
 
-def test_images_are_gathered_as_batches_make_them(make):
+def test_images_are_gathered_as_batches_make_them(make_cupy):
     from minigan.data import to_floats
 
-    backend, rng = make(), np.random.default_rng(0)
+    backend, rng = make_cupy(), np.random.default_rng(0)
     pixels, chosen = rng.integers(0, 256, (9, 5, 4, 3), np.uint8), np.array([8, 0, 3, 3], np.int32)
     for low in (-1.0, 0.0):
         wanted = np.empty((5, 5, 4, 3), np.float32)
@@ -177,9 +167,9 @@ def test_philox_gives_the_published_words(counter, key, answer):
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
-def test_philox_is_the_same_on_every_backend(dtype, make):
+def test_philox_is_the_same_on_every_backend(dtype, make_cupy):
     """Uniform numbers bit by bit; normal ones too in float32, and to some units of the last place in float64."""
-    fast, plain = make(dtype), Backend(np, dtype)
+    fast, plain = make_cupy(dtype), Backend(np, dtype)
     seed = 2**63 + 12345
     generators = [backend.philox(seed, stream=7) for backend in (fast, plain)]
     for size in (1, 5, 1000):
@@ -201,8 +191,8 @@ def test_philox_is_the_same_on_every_backend(dtype, make):
     assert drawn[1].mean() == pytest.approx(0, abs=0.06) and drawn[1].std() == pytest.approx(1, abs=0.04)
 
 
-def test_philox_in_a_recorded_step(make):
-    backend = make()
+def test_philox_in_a_recorded_step(make_cupy):
+    backend = make_cupy()
     generator, out = backend.philox(3), backend.empty((4, 2))
     replay = backend.capture(lambda: generator.uniform(out))
     assert generator.steps == 0
@@ -216,9 +206,9 @@ def test_philox_in_a_recorded_step(make):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_products(dtype, make):
+def test_products(dtype, make_cupy):
     """Either factor transposed or not, also vectors; added to out or not."""
-    backend, rng = make(dtype), np.random.default_rng(0)
+    backend, rng = make_cupy(dtype), np.random.default_rng(0)
     for m, k, n in ((4, 3, 5), (1, 7, 1), (1, 1, 6), (9, 1, 1), (16, 8, 4)):
         for a_turned in (False, True):
             for b_turned in (False, True):
@@ -231,13 +221,13 @@ def test_products(dtype, make):
                 assert off(backend.to_host(out), 2 * a.astype(np.float64) @ b) <= TOLERANCE[dtype]
 
 
-def test_precision_is_what_it_says(make):
+def test_precision_is_what_it_says(make_cupy):
     """Products of random numbers: fp32 to 1e-6, tf32 to some 1e-4 and no better; float64 is not touched by it."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((32, 64)), rng.standard_normal((64, 16))
     errors = {}
     for dtype, precision in (("float32", "fp32"), ("float32", "tf32"), ("float64", "tf32")):
-        backend = make(dtype, precision)
+        backend = make_cupy(dtype, precision)
         assert backend.precision == precision
         out = backend.empty((32, 16))
         backend.gemm(backend.asarray(a), backend.asarray(b), out=out)
@@ -246,8 +236,8 @@ def test_precision_is_what_it_says(make):
     assert errors["float64", "tf32"] < 1e-15
 
 
-def test_products_that_would_need_a_copy_are_refused(make):
-    backend = make()
+def test_products_that_would_need_a_copy_are_refused(make_cupy):
+    backend = make_cupy()
     x = backend.asarray(np.ones((6, 6)))
     with pytest.raises(mg.ArrayTypeError, match="contiguous, or transposes of such"):
         backend.gemm(x[:, :3], x[:3], out=backend.empty((6, 6)))
@@ -258,8 +248,8 @@ def test_products_that_would_need_a_copy_are_refused(make):
 # ---- what goes wrong
 
 
-def test_a_kernel_takes_no_wrong_argument(make):
-    backend = make()
+def test_a_kernel_takes_no_wrong_argument(make_cupy):
+    backend = make_cupy()
     x, kernel = backend.asarray(np.ones((4, 4))), backend.kernels.get("activate_backward")
     for wrong in (x.T[:2], backend.empty((4, 4), "float64")):
         with pytest.raises(mg.ArrayTypeError, match="expected a contiguous array of float32"):
@@ -341,8 +331,8 @@ def test_the_precision_of_a_run(monkeypatch, tmp_path, capsys):
 
 # ---- mutants: mistakes in kernels.cu, each of which must be found
 
-def real_and_fake(dtype, make):
-    pair_test("blocks", make)
+def real_and_fake(dtype, make_cupy):
+    pair_test("blocks", make_cupy)
 
 
 MUTANTS = {  # what is wrong: the text, what takes its place, and the test, or the chain of layers, that shows it

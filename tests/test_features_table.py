@@ -1,9 +1,7 @@
 """Features of D and a linear SVM on top: cells against loops, the SVM against what is known of it, and the program on toy pictures."""
 
-import importlib.util
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,18 +18,10 @@ from minigan.latent.pooled import cells, feature_count, features, map_layers, po
 from minigan.layers import Conv2d, Flatten, LeakyReLU, Linear
 from minigan.presets import get_preset
 from tests.pictures import dataset, noise
+from tests.programs import load_program
 
 SHAPE = (16, 16, 1)
 TRAIN = ("--image-size", 16, "--width", 4, "--z-dim", 8, "--batch-size", 16, "--lr-g", 2e-3, "--lr-d", 1e-3, "--beta1", 0.5)
-
-
-def load_program():
-    """-> examples/features_table.py as a module"""
-    path = Path(__file__).parents[1] / "examples/features_table.py"
-    spec = importlib.util.spec_from_file_location("features_table", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def pictures(count, shape=SHAPE, seed=0):
@@ -66,7 +56,7 @@ def program(monkeypatch):
     monkeypatch.setattr(minigan.training, "load_dataset", load)
     monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)
     monkeypatch.setattr("minigan.evaluation.real.LEAST", 50)
-    return load_program()
+    return load_program("features_table")
 
 
 # -- cells ----------------------------------------------------------------------

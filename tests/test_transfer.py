@@ -1,8 +1,6 @@
 """1-nearest-neighbour label transfer: against plain loops, the same in pieces, real MNIST's known error, and the program."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,20 +9,12 @@ from minigan import ConfigError, RunError, ShapeError
 from minigan.config import new_config
 from minigan.evaluation.transfer import Transfer
 from minigan.training import Game
+from tests.programs import load_program
 
 RNG = np.random.default_rng(0)
 
 
-def load_program():
-    """-> examples/paper_table.py as a module"""
-    path = Path(__file__).parents[1] / "examples/paper_table.py"
-    spec = importlib.util.spec_from_file_location("paper_table", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PROGRAM = load_program()
+PROGRAM = load_program("paper_table")
 CHUNK, labelled_samples = PROGRAM.CHUNK, PROGRAM.labelled_samples
 
 
@@ -124,7 +114,7 @@ def test_real_mnist_has_its_known_error():
 @pytest.fixture
 def program(monkeypatch):
     """examples/paper_table.py, on Strokes, with few of them."""
-    module = load_program()
+    module = load_program("paper_table")
     train = module.train
 
     def train_few(options, **more):
