@@ -36,9 +36,9 @@ from minigan.training import STREAMS, Game, load_data
 
 PRESET = "mnist"
 CANDIDATES = (  # one change each; the first is the preset as it is
-    "", "width=16", "width=48", "width=64", "batch_size=32", "batch_size=64", "batch_size=256", "lr_g=1e-3 lr_d=1e-3",
-    "lr_g=1e-3 lr_d=5e-4", "lr_g=2e-3 lr_d=2e-3", "lr_g=4e-3 lr_d=1e-3", "lr_g=4e-3 lr_d=2e-3", "beta1=0.0", "beta2=0.99", "z_dim=16",
-    "z_dim=32", "z_dim=100", "z=uniform", "real_target=0.9", *(f"net={name}" for name in NETS),
+    "", "width=8", "width=24", "width=32", "batch_size=32", "batch_size=128", "lr_g=4e-3 lr_d=2e-3", "lr_g=8e-3 lr_d=2e-3",
+    "lr_g=8e-3 lr_d=8e-3", "lr_g=1.6e-2 lr_d=8e-3", "beta1=0.5", "beta2=0.99", "z_dim=16", "z_dim=32", "z_dim=100", "z=uniform",
+    "real_target=0.9", *(f"net={name}" for name in NETS if name != "start3"),
 )  # fmt: skip
 OPTIONS = {field.name for field in fields(Config)} & {"width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1"}
 DECAYS = (0.0, 0.99, 0.995, 0.998)  # of averages of G's weights; 0: G as it is

@@ -363,6 +363,10 @@ def test_candidates_are_the_preset_with_something_changed():
         game, batches = search.make(text and text + " width=2", data, 0)
         assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
     plain, _ = search.make("", data, 0)
+    assert len({str(search.parse_candidate(text)) for text in search.CANDIDATES}) == len(search.CANDIDATES)
+    for text in search.CANDIDATES[1:]:  # what a candidate sets is not what the preset has anyway
+        options, _ = search.parse_candidate(text)
+        assert not options or any(getattr(plain.config, name) != value for name, value in options.items()), text
     assert [layer.describe() for layer in search.make("net=start3", data, 0)[0].G.layers] == [layer.describe() for layer in plain.G.layers]
 
 
