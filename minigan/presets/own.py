@@ -11,9 +11,8 @@ D halves the image as long as 3 or more pixels are left on the shorter side, G d
 An odd size loses its last pixel in D; G gets it back by output_padding. Every halving doubles
 the channels, up to 8 times the width.
 
-mnist    digits within two minutes on two CPU cores; of what was tried, the numbers that draw the best ones in
-         that time: small and deep nets, small batches, large steps, and the average of G's weights over some 500 of
-         them (benchmarks/search.py)
+mnist    digits within two minutes on two CPU cores, by numbers that were searched for (benchmarks/search.py): narrow
+         nets, small batches, large steps, and the average of G's weights over some 500 of them
 color32  pictures of 32x32 in colour: CIFAR-10, SVHN
 image64  a folder of any pictures, at 64x64
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
