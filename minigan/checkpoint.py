@@ -171,6 +171,7 @@ def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | P
             )
     for name, target in targets.items():
         target[...] = net.backend.asarray(arrays[name])
+    net.ready().version += 1
 
 
 def pack(sections: Sections, record: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -55,6 +55,24 @@ class Rules:
         """-> real batches that a round takes."""
         return self.d_steps + self.own_batches
 
+    @property
+    def players(self) -> list[str]:
+        """-> who moves, in order: "D", "G", or "both" at once."""
+        players = ["D"] * self.d_steps
+        return {"D": [*players, "G"], "G": ["G", *players], "both": ["both"]}[self.first]
+
+    def fakes(self, player: str, n: int) -> int:
+        """-> how many fakes an update takes beside n real images."""
+        return n * (self.generator_batch if player == "G" else 1)
+
+    def z_sizes(self, n: int) -> list[int]:
+        """-> of each z that play_round draws, how many rows it has, where real batches have n."""
+        sizes: list[int] = []
+        for player in self.players:
+            if not sizes or not self.same_z or sizes[-1] != self.fakes(player, n):
+                sizes.append(self.fakes(player, n))
+        return sizes
+
 
 def update_discriminator(
     D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, rules: Rules = Rules(), labels: Array | None = None
@@ -86,8 +104,8 @@ def update_discriminator(
     result["loss_d_fake"], dlogits = loss_and_gradient(D, logits, rules.fake_target, rules)
     result["d_gz"] = mean_probability(D, logits)
     D.backward(dlogits, need_dx=False)  # gradients add up
-    result["grad_norm_d"] = gradient_norm(D)
     optimizer.step()
+    result["grad_norm_d"] = gradient_norm(D)
     return result
 
 
@@ -106,8 +124,8 @@ def update_discriminator_at_once(
     result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n]), "loss_d_fake": loss_fake}
     result["d_gz"] = mean_probability(D, logits[n:])
     D.backward(side_by_side(D, "dlogits", d_real, d_fake), need_dx=False)
-    result["grad_norm_d"] = gradient_norm(D)
     optimizer.step()
+    result["grad_norm_d"] = gradient_norm(D)
     return result
 
 
@@ -149,11 +167,10 @@ def update_generator(
     dx_fake = D.backward(dlogits, need_dw=rules.joint)
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)
-    result = {"loss_g": loss, "grad_norm_g": gradient_norm(G)}
     optimizer.step()
     if joint_optimizer is not None:
         joint_optimizer.step()
-    return result
+    return {"loss_g": loss, "grad_norm_g": gradient_norm(G)}
 
 
 def update_both(
@@ -180,9 +197,9 @@ def update_both(
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)
 
-    norms = {"grad_norm_d": gradient_norm(D), "grad_norm_g": gradient_norm(G)}
     optimizer_d.step()
     optimizer_g.step()
+    norms = {"grad_norm_d": gradient_norm(D), "grad_norm_g": gradient_norm(G)}
     return {"loss_d_real": loss_real, "loss_d_fake": loss_fake, "loss_g": loss_g, "d_x": d_x, "d_gz": d_gz, **norms}
 
 
@@ -212,8 +229,7 @@ def play_round(
     draw_z(n)      -> z (n, z_dim)
     -> dict of scalars of both updates, and "images": how many real ones were drawn
     """
-    players = ["D"] * rules.d_steps
-    players = {"D": [*players, "G"], "G": ["G", *players], "both": ["both"]}[rules.first]
+    players = rules.players
     result: dict[str, Any] = {}
     x_real, labels = draw_images()
     images, z, x_fake = len(x_real), None, None
@@ -221,7 +237,7 @@ def play_round(
         if i and (rules.own_batches or player == players[i - 1] == "D"):  # each update of D has real images of its own
             x_real, labels = draw_images()
             images += len(x_real)
-        n = len(x_real) * (rules.generator_batch if player == "G" else 1)
+        n = rules.fakes(player, len(x_real))
         if z is None or not rules.same_z or len(z) != n:
             z, x_fake = draw_z(n), None
         if player == "D":

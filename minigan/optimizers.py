@@ -43,6 +43,7 @@ class Optimizer:
         """Change the parameters by their gradients, once. Raises StateError after another setup of the network."""
         if self.net.store is not self.store:
             raise StateError(f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it")
+        self.backend.add_gradients(self.store.flat_grads)
         self.steps += 1
         self.change(self, self.store.flat_params, self.store.flat_grads)
         self.store.version += 1

@@ -1,23 +1,20 @@
-"""Rounds of the game on a GPU, recorded and launched as a whole.
+"""Rounds of the game as a whole: on a GPU recorded once and then launched, on a CPU played by several processes.
 
-    round 1   step by step, to see how often z is drawn, and how much of it
-    round 2   is recorded (backends/cupy_graph.py), and launched
-    from 3    images, labels and z are written to where the recorded round reads them, then it is launched
+Images, labels and z are written to where the round reads them, then `backend.capture` has it played: see backends/cupy_graph.py
+and backends/numpy_crew.py. A batch that is smaller, at the end of an epoch, is played step by step.
 
-A batch that is smaller, at the end of an epoch, is played step by step. The numbers are the same in every case, bit by bit.
-
-The images stay on the GPU as bytes, where they take no more than half of what is free there: then a batch is a list
-of numbers. Otherwise batches are prepared on the host, as floats. What a round measured stays on the GPU too, in a row of its
-own, until somebody reads it; there are ROWS of them.
+On a GPU the images stay there as bytes, where they take no more than half of what is free: then a batch is a list of
+numbers. Otherwise batches are prepared on the host, as floats. What a round measured stays on the GPU too, in a row of
+its own, until somebody reads it; there are ROWS of them.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import count, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minigan.backends import Array
-from minigan.backends.inbox import Inbox
 from minigan.data import Batches
 from minigan.gan import play_round
 from minigan.run import MEASURED
@@ -40,56 +37,49 @@ class Recorded:
         self.images = [self.backend.inbox((size, *game.config.image_shape)) for _ in batches]
         self.numbers = [self.backend.inbox((size,), np.int32) for _ in batches]
         self.labels = [self.backend.inbox((size, game.preset.classes)) for _ in batches] if game.preset.classes else []
-        self.z: list[Inbox] = []  # one for each drawing in a round
-        self.z_sizes: list[int] = []  # of a round with whole batches
+        self.z_sizes = game.rules.z_sizes(size)  # of a round with whole batches
+        self.z = [self.backend.inbox((n, game.config.z_dim)) for n in self.z_sizes]  # one for each drawing
         self.rows, self.turn = self.backend.empty((ROWS, len(MEASURED))), 0
         self.batches: Batches | None = None  # those that pixels are of
         self.drawn: list[tuple[Array, Array | None]] = []  # of the present round
-        self.replay: Callable[[], dict[str, Any]] | None = None
+        self.replay: Callable[[], dict[str, Any]] | None = None  # the round with whole batches
 
     def round(self, batches: Batches) -> dict[str, Any]:
         """-> {"row": what MEASURED names, on the device; "images": how many real ones there were}"""
         if batches is not self.batches:
             self.batches, self.pixels = batches, self.keep(batches)
         self.drawn = [self.send_batch(i, batches) for i in range(self.game.rules.batches)]
-        whole = all(len(x) == self.game.config.batch_size for x, _ in self.drawn)
-        if not whole or not self.z_sizes:
-            sizes: list[int] = []
-            result = self.play(lambda n: self.draw_z(sizes, n))
-            self.z_sizes = sizes if whole else self.z_sizes
-        else:
+        size = self.game.config.batch_size
+        if all(len(x) == size for x, _ in self.drawn):
             for i, n in enumerate(self.z_sizes):
                 self.send_z(i, n)
             if self.replay is None:
-                self.replay = self.backend.capture(self.play_again)
+                self.replay = self.backend.capture(self.play_whole, size)
             result = self.replay()
+        else:
+            inboxes = count()
+            result = self.play(iter(self.drawn), lambda n: self.send_z(next(inboxes), n))
         self.turn = (self.turn + 1) % ROWS
         row = self.rows[self.turn]
         self.backend.collect([result[name] for name in MEASURED], row)
-        return {"row": row, "images": result["images"]}
+        return {"row": row, "images": sum(len(x) for x, _ in self.drawn)}
 
-    def play(self, draw_z: Callable[[int], Array]) -> dict[str, Any]:
-        """One round with the images that were drawn -> as gan.play_round"""
-        game, images = self.game, iter(self.drawn)
-        return play_round(game.G, game.D, game.optimizers, lambda: next(images), draw_z, game.rules)
+    def play(self, batches: Iterator[Any], draw_z: Callable[[int], Array]) -> dict[str, Any]:
+        """One round -> as gan.play_round"""
+        game = self.game
+        return play_round(game.G, game.D, game.optimizers, lambda: next(batches), draw_z, game.rules)
 
-    def play_again(self) -> dict[str, Any]:
-        """The same with the z that was sent: what is recorded."""
-        z: Iterator[Array] = (self.z[i].array[:n] for i, n in enumerate(self.z_sizes))
-        return self.play(lambda n: next(z))
+    def play_whole(self) -> dict[str, Any]:
+        """The round with whole batches, from the inboxes: what is captured."""
+        share = self.backend.share
+        batches = ((share(x.array), share(of_x.array) if of_x else None) for x, of_x in zip_longest(self.images, self.labels))
+        z = (share(inbox.array) for inbox in self.z)
+        return self.play(batches, lambda n: next(z))
 
     # -- what a round reads ------------------------------------------------------------------
 
-    def draw_z(self, sizes: list[int], n: int) -> Array:
-        """-> z (n, z_dim); n is noted in sizes"""
-        sizes.append(n)
-        return self.send_z(len(sizes) - 1, n)
-
     def send_z(self, i: int, n: int) -> Array:
         """Draw z for the i-th time in this round -> (n, z_dim)"""
-        while len(self.z) <= i:
-            most = self.game.config.batch_size * self.game.rules.generator_batch
-            self.z.append(self.backend.inbox((most, self.game.config.z_dim)))
         self.game.fill_z(self.z[i].open(n), self.game.z_generator)
         return self.z[i].send()
 

@@ -67,9 +67,9 @@ class Game:
         self.recorded = Recorded(self) if self.can_be_recorded() else None
 
     def can_be_recorded(self) -> bool:
-        """May a round be recorded? On a GPU, and where the host does not step in: to draw for Dropout, to tell an optimizer its numbers."""
-        by_device = all(optimizer.change is not type(optimizer).apply for optimizer in self.optimizers.values())
-        return self.backend.records and by_device and not any(net.ready().generators for net in self.nets.values())
+        """May a round be played as a whole? Not where the host steps in amid it: to draw for Dropout, to tell an optimizer its numbers."""
+        by_device = not self.backend.records or all(optimizer.change is not type(optimizer).apply for optimizer in self.optimizers.values())
+        return by_device and not any(net.ready().generators for net in self.nets.values())
 
     def make_generator(self, name: str) -> Sequential:
         """-> G before its first step, of the same weights at every call."""

@@ -164,12 +164,21 @@ class Backend:
         """-> generator of random numbers that a GPU draws by itself; the same numbers on every backend. See philox.py."""
         return Philox(self, seed, stream)
 
-    def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
-        """-> function without arguments that does what step() does, and gives what it gives.
+    def capture(self, step: Callable[[], Any], rows: int = 0) -> Callable[[], Any]:
+        """-> function without arguments that does what step() does, and gives what it gives; here it is `step`.
 
-        On a GPU the step is recorded, and launched as a whole at each call: see cupy_graph.py for what it may do. On a CPU it is `step`.
+        rows  of the batches that it takes. It takes them from inboxes, by backend.share
+        On a GPU the step is recorded, and launched as a whole at each call: see cupy_graph.py for what it may do. On a CPU several
+        processes play it, each with its share of the rows: see numpy_crew.py.
         """
         return step
+
+    def share(self, batch: Array) -> Array:
+        """batch (n, ...) -> the rows of it that are for this process, within a captured step; all, where there is but one"""
+        return batch
+
+    def add_gradients(self, gradients: Array) -> None:
+        """gradients (size,) of this process's share += those of the others', where there are others"""
 
     def inbox(self, shape: Shape, dtype: Any = None) -> Inbox:
         """-> array of at most shape[0] rows that is written from the host again and again; see inbox.py."""

@@ -72,7 +72,7 @@ class CupyBackend(Backend):
 
         return DevicePhilox(self, seed, stream)
 
-    def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
+    def capture(self, step: Callable[[], Any], rows: int = 0) -> Callable[[], Any]:
         from minigan.backends.cupy_graph import capture
 
         return capture(self, step)

@@ -5,19 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.backends.base import Array, Backend
+from minigan.backends.base import Array, Backend, Shape
+from minigan.backends.inbox import Inbox
 from minigan.backends.numpy_chunks import Desk
 from minigan.backends.threads import get_team
 from minigan.errors import ConfigError
 
 if TYPE_CHECKING:
     from minigan.backends.numpy_convolution import Convolution
+    from minigan.backends.numpy_crew import Crew
 
 
 class NumpyBackend(Backend):
     """NumpyBackend(dtype)
 
-    threads   how many work side by side; by default as many as there are CPUs that this process may use
+    threads   how many work side by side, in a captured step as processes; by default as many as there are CPUs that
+              this process may use
     winograd  False: convolutions by columns alone, slower with many channels, rounding errors smaller
     """
 
@@ -32,6 +35,24 @@ class NumpyBackend(Backend):
         self.winograd = winograd
         self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry
         self.faster = faster_operations()
+        self.crew: Crew | None = None  # while a step is played by several processes
+
+    def capture(self, step: Callable[[], Any], rows: int = 0) -> Callable[[], Any]:
+        from minigan.backends.numpy_crew import capture
+
+        return capture(self, step, rows)
+
+    def inbox(self, shape: Shape, dtype: Any = None) -> Inbox:
+        from minigan.backends.numpy_crew import SharedInbox
+
+        return SharedInbox(self, shape, dtype)
+
+    def share(self, batch: Array) -> Array:
+        return batch if self.crew is None else self.crew.share(batch)
+
+    def add_gradients(self, gradients: Array) -> None:
+        if self.crew is not None:
+            self.crew.add_gradients(gradients)
 
     def fill_uniform(self, generator: np.random.Generator, out: Array) -> None:
         generator.random(dtype=self.dtype, out=out)  # in place: nothing is allocated in a step
@@ -39,8 +60,8 @@ class NumpyBackend(Backend):
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan import optimizers
-    from minigan.backends import numpy_adam, numpy_convolution, numpy_fused
+    from minigan import losses, optimizers
+    from minigan.backends import numpy_adam, numpy_convolution, numpy_crew, numpy_fused
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {
@@ -50,6 +71,8 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
         conv_transpose2d.conv_transpose2d_backward: numpy_convolution.conv_transpose2d_backward,
         linear.linear_forward: numpy_convolution.linear_forward,
         linear.linear_backward: numpy_convolution.linear_backward,
+        losses.mean_bce: numpy_crew.mean_bce,
+        losses.mean_sigmoid: numpy_crew.mean_sigmoid,
         optimizers.adam_step: numpy_adam.adam_step,
         sequential.plan: numpy_fused.fused_plan,
     }

@@ -151,6 +151,7 @@ class NormBlock(Block):
 
     norm: BatchNorm
     frozen: bool  # the running statistics were taken, not the batch's
+    m: int  # numbers of a channel in the batch
 
     def __init__(
         self, layers: list[Layer], backend: NumpyBackend, core: Core | None = None, *, norm: BatchNorm,
@@ -166,7 +167,7 @@ class NormBlock(Block):
         W, _, b, _ = self.start_forward(x)
         self.c = self.memory.get("c", self.out.shape)
         self.normalise_later = None
-        self.frozen = not (train or norm.sampling == "batch")
+        self.frozen, self.m = not (train or norm.sampling == "batch"), n * self.pixels
         if self.frozen:
             self.set_scale(norm.running_mean, norm.running_var)
             self.operation.forward(self.x, W, b, None, self.memory, self.before_forward, self.normalise)
@@ -175,9 +176,11 @@ class NormBlock(Block):
             norm.forward(self.backend.empty((1, *norm.in_shape)))  # raises: one sample has no statistics
         y = self.c if self.core is not None else self.x
         mean, var = self.statistics(W, b, y)
+        if self.backend.crew is not None:
+            self.m = self.pixels * self.backend.crew.pool(mean, var, n)
         self.set_scale(mean, var)
         if train:
-            norm.update_running(mean, var, m=n * self.pixels)
+            norm.update_running(mean, var, self.m)
         if self.is_followed:
             self.normalise_later = lambda part, desk: self.normalise(part, y[part], desk)
         else:
@@ -293,7 +296,8 @@ class NormBlock(Block):
     def add_sums(self, need_dw: bool) -> None:
         """Add to dgain and dbias, and keep B and C for norm_backward."""
         c, memory, norm = self.channels, self.memory, self.norm
-        C, B, dgain = memory.get("C", (c,)), memory.get("B", (c,)), memory.get("sum of g x_hat", (c,))
+        both, dgain = memory.get("C and B", (2, c)), memory.get("sum of g x_hat", (c,))
+        C, B = both
         np.sum(self.sums, axis=0, out=C)
         np.sum(self.sums_with_c, axis=0, out=B)
         np.multiply(B, self.inv_std, out=dgain)
@@ -301,11 +305,13 @@ class NormBlock(Block):
             np.add(norm.dgain, dgain, out=norm.dgain)
         if need_dw and norm.dbias is not None:
             np.add(norm.dbias, C, out=norm.dbias)
+        if self.backend.crew is not None:  # what goes into dgain and dbias is added up later, with all gradients
+            self.backend.crew.add(both)
         for factor, with_what in ((C, self.A), (B, self.A), (B, self.inv_std), (B, self.inv_std)):
             np.multiply(factor, with_what, out=factor)
-        m = len(self.out) * self.pixels
-        self.B_row = spread(np.multiply(B, 1.0 / m, out=B), "B row", self.pixels, memory)
-        self.C_row = spread(np.multiply(C, 1.0 / m, out=C), "C row", self.pixels, memory)
+        np.multiply(both, 1.0 / self.m, out=both)
+        self.B_row = spread(B, "B row", self.pixels, memory)
+        self.C_row = spread(C, "C row", self.pixels, memory)
 
     def norm_backward(self, g: Array, part: slice, desk: Desk) -> Array:
         """-> dx of BatchNorm for one chunk, in scratch memory; A·g alone where the statistics were given"""
