@@ -92,9 +92,11 @@ def bind(threads):
 
 
 def peak_mib():
-    """-> largest resident memory that this process ever had, in MiB."""
+    """-> largest resident memory that this process and its children ever had, in MiB; what they share is counted for each."""
     try:  # ru_maxrss remembers the program that started this one, VmHWM does not
-        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        status = [Path(f"/proc/{process}/status").read_text() for process in ("self", *children)]
+        return sum(int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) for text in status) / 1024
     except (OSError, TypeError):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (1024 if sys.platform.startswith("linux") else 2**20)

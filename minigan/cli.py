@@ -61,7 +61,7 @@ def build_parser() -> Parser:
         command.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
         command.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
         command.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
-        command.add_argument("--threads", type=int, **given, help="of the CPU (default all; another number rounds differently)")
+        command.add_argument("--threads", type=int, **given, help="CPUs to work on (default all; another number rounds differently)")
     train.add_argument("--flip", action="store_true", **given, help="mirror images at random")
     train.add_argument("--shuffle", **given, help="new order every epoch, once, or never")
     train.add_argument("--drop-last", action=argparse.BooleanOptionalAction, **given, help="leave out the smaller last batch of an epoch")

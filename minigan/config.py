@@ -45,7 +45,7 @@ class Config:
     sample_every: int | str  # steps between sample grids, each with a checkpoint; or "epoch"
     epochs: int | None = None  # the end, one of the two. Totals: a resumed run goes on to the same end
     steps: int | None = None
-    threads: int | None = None  # of the NumPy backend; all CPUs that the process may use
+    threads: int | None = None  # CPUs that the NumPy backend works on; all that the process may use
     evaluate_every: int = 0  # steps between evaluations; 0: none. See evaluation/watch.py
     ema: float = 0.0  # pictures are drawn from the average of G's weights with this decay; 0: from G as it is. See averaging.py
     precision: str = "fp32"  # of products on a GPU

@@ -270,5 +270,4 @@ def test_games_that_the_host_steps_into_are_not_recorded(stand_in):
     assert new_game("jayathilaka-faces:sgd", width=2).recorded is None  # its numbers would have to be told each time
     assert new_game("tensorflow-mnist").recorded is None  # Dropout's masks are drawn on the host
     assert new_game("mnist").recorded is not None
-    numpy_game = Game(new_config(dict(preset="mnist", width=4, batch_size=4, z_dim=6)))
-    assert numpy_game.recorded is None
+    assert new_game("jayathilaka-faces:sgd", width=2, backend="numpy").recorded is not None  # processes run all of Python

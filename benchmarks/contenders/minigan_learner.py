@@ -14,13 +14,18 @@ class Learner:
         self.lesson = Lesson(config, images)
         self.game, self.batches, self.steps = self.lesson.game, self.lesson.batches, self.lesson.steps
 
+    def share_z(self):
+        """From here on z is what every contender draws."""
+        draw = self.lesson.shared_z()
+        self.game.fill_z = lambda z, generator: np.copyto(z, draw(len(z)))
+
     def losses(self, steps):
-        self.game.draw_z = self.lesson.shared_z()
-        results = (self.game.round(self.batches) for _ in range(steps))
-        return [[float(result[name]) for name in LOSSES] for result in results]
+        self.share_z()
+        results = (self.game.read(self.game.round(self.batches)) for _ in range(steps))
+        return [[result[name] for name in LOSSES] for result in results]
 
     def probes(self):
-        self.game.draw_z = self.lesson.shared_z()
+        self.share_z()
         pictures = self.game.sample(self.game.config.batch_size, generator=None)
         return pictures.ravel()[:: nets.PROBE].tolist()
 

@@ -1,7 +1,7 @@
-"""minigan itself, by its public interface: step by step, or on a GPU the whole step as one graph.
+"""minigan itself, by its public interface: the whole step captured, as in training; on a GPU step by step too.
 
-z lies in memory of its own; a step draws the next one at its end, on a GPU there. So whoever compares losses puts a z of
-theirs into the place before a step, and the graph is the same.
+z lies in memory of its own, where the next one is drawn after a step, on a GPU by the step itself. So whoever compares
+losses puts a z of theirs into the place before a step, and the step is the same.
 """
 
 import numpy as np
@@ -22,9 +22,12 @@ class Step:
         self.images = self.backend.asarray(self.nets.images())
         self.generator = np.random.default_rng(0)
         self.philox = self.backend.philox(0) if device == "cuda" else None
-        self.z = self.backend.empty((batch, self.nets.z_dim))
+        self.z = self.backend.inbox((batch, self.nets.z_dim)).array
         self.draw()
-        self.play = self.backend.capture(self.step) if captured else self.step
+        if device == "cuda":
+            self.play = self.backend.capture(self.step) if captured else self.step
+        else:
+            self.play = self.step_on_cpu(batch)
 
     def draw(self):
         """z anew, N(0, 1) or U[-1, 1)."""
@@ -40,9 +43,24 @@ class Step:
             xp.subtract(self.z, 1.0, out=self.z)
 
     def step(self):
-        both = self.nets
-        self.result = play_round(both.G, both.D, self.optimizers, lambda: (self.images, None), lambda n: self.z, nets.RULES)
+        self.result = self.round()
         self.draw()
+
+    def round(self):
+        both, share = self.nets, self.backend.share
+        return play_round(
+            both.G, both.D, self.optimizers, lambda: (share(self.images), None), lambda n: share(self.z), nets.RULES
+        )
+
+    def step_on_cpu(self, batch):
+        """-> a step as on a GPU; but z is drawn once, not by each of the processes that play the round"""
+        captured = self.backend.capture(self.round, batch)
+
+        def step():
+            self.result = captured()
+            self.draw()
+
+        return step
 
     def losses(self, steps):
         found = []

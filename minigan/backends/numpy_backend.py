@@ -62,9 +62,10 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
     from minigan import losses, optimizers
     from minigan.backends import numpy_adam, numpy_convolution, numpy_crew, numpy_fused
-    from minigan.layers import conv2d, conv_transpose2d, linear, sequential
+    from minigan.layers import batchnorm, conv2d, conv_transpose2d, linear, sequential
 
     return {
+        batchnorm.batchnorm_forward: numpy_crew.batchnorm_forward,
         conv2d.conv2d_forward: numpy_convolution.conv2d_forward,
         conv2d.conv2d_backward: numpy_convolution.conv2d_backward,
         conv_transpose2d.conv_transpose2d_forward: numpy_convolution.conv_transpose2d_forward,

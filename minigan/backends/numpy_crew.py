@@ -35,8 +35,9 @@ from minigan.backends.base import Array, Shape
 from minigan.backends.inbox import Inbox
 from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.threads import blas, get_team
-from minigan.errors import BackendError
+from minigan.errors import BackendError, StateError
 
+MOST = 2**23  # numbers that networks and optimizers keep, some four for each parameter: with more, threads are as fast, in less memory
 FEWEST = 4  # rows that are a share: with fewer, what a process does apart from its rows weighs more
 LOOKS = 2000  # at a semaphore before going to sleep: some 300 microseconds
 NAP = 0.5  # seconds of sleep, after which it is seen whether the others still live
@@ -272,7 +273,8 @@ class Together:
 def capture(backend: NumpyBackend, step: Callable[[], Any], rows: int) -> Callable[[], Any]:
     """As Backend.capture."""
     size = min(backend.team.size, rows // FEWEST)
-    if size < 2 or not can_fork():
+    numbers = sum(array.size for owner in backend.owners for array in owner.kept())
+    if size < 2 or numbers > MOST or not can_fork():
         return step
     return Together(backend, step, size)
 
@@ -288,7 +290,7 @@ def can_fork() -> bool:
     return True
 
 
-# -- in the place of the definitions in losses.py -----------------------------------------------
+# -- in the place of the definitions in losses.py and layers/batchnorm.py -----------------------
 
 
 def mean_bce(logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: NumpyBackend) -> Array:
@@ -308,3 +310,17 @@ def mean_sigmoid(logits: Array, backend: NumpyBackend) -> Array:
 
     mean = definition(logits, backend)
     return mean if backend.crew is None else backend.crew.mean(mean, logits.size)[0]
+
+
+def batchnorm_forward(
+    x: Array, gain: Array | None, bias: Array | None, y: Array, x_hat: Array, mean: Array, var: Array, inv_std: Array, eps: float,
+    backend: NumpyBackend,
+) -> None:  # fmt: skip
+    """As batchnorm_forward in layers/batchnorm.py: where BatchNorm is no part of a block, and so knows nothing of a crew."""
+    from minigan.layers.batchnorm import batchnorm_forward as definition
+
+    if backend.crew is not None:
+        raise StateError(
+            "a layer derived from BatchNorm sees one process's rows alone: play this step uncaptured, or take get_backend(\"numpy\", threads=1)"
+        )
+    definition(x, gain, bias, y, x_hat, mean, var, inv_std, eps, backend)
