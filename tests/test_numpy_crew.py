@@ -220,7 +220,7 @@ def test_a_process_that_ends_within_a_step_is_told_and_nobody_is_left(tiny):
         return failing
 
     play, backend, *_ = tiny(3, wrap=wrap)
-    with pytest.raises(mg.BackendError, match=r"process 1 of 3 ended within a step \(MemoryError: no room for 5 GiB\): try a smaller batch"):
+    with pytest.raises(mg.BackendError, match=r"process 1 of 3 ended within a step \(MemoryError: no room for 5 GiB\): try a smaller"):
         play()
     assert play.crew is None and backend.crew is None and backend.team.size == 3
 

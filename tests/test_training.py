@@ -166,7 +166,7 @@ def test_strokes_in_place_of_mnist_cannot_be_missed(tmp_path, capsys, monkeypatc
 @pytest.mark.parametrize("number, code", ((signal.SIGINT, 130), (signal.SIGTERM, 143)))
 def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkeypatch):
     calls = []
-    play = minigan.training.play_round
+    play = minigan.training.Game.round
 
     def play_and_signal(*arguments):
         calls.append(1)
@@ -174,7 +174,7 @@ def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkey
             os.kill(os.getpid(), number)
         return play(*arguments)
 
-    monkeypatch.setattr(minigan.training, "play_round", play_and_signal)
+    monkeypatch.setattr(minigan.training.Game, "round", play_and_signal)
     before = signal.getsignal(number)
     assert train("--steps", 8, "--out", tmp_path / "a") == code
     assert signal.getsignal(number) is before

@@ -79,6 +79,7 @@ class Crew:
 
     def start(self, step: Callable[[], Any]) -> None:
         """Fork. The others wait for the first meeting, and then play step() again and again."""
+        assert sys.platform != "win32"  # as can_fork says
         for rank in range(1, self.size):
             with warnings.catch_warnings():  # of threads that a child has not: it calls none of them
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -86,9 +87,10 @@ class Crew:
             if child == 0:
                 self.serve(step, rank)
             self.children.append(child)
-        self.end = weakref.finalize(self, end_processes, self.children)
+        self.end = weakref.finalize(self, end_processes, self.children, self.parent)
 
     def stop(self) -> None:
+        """End the others."""
         if self.rank == 0 and self.children:
             self.end()
 
@@ -143,6 +145,7 @@ class Crew:
         self.begin()
 
     def wait(self, semaphore: Any) -> None:
+        """Return when it was raised; it is lowered again. Raises BackendError where it will never be."""
         acquire = semaphore.acquire
         for _ in range(LOOKS):
             if acquire(False):
@@ -213,14 +216,18 @@ class Crew:
 
 
 def lives(child: int) -> bool:
+    """Is a child still there? Asked once after its end, for then it is forgotten."""
+    assert sys.platform != "win32"
     try:
         return os.waitpid(child, os.WNOHANG) == (0, 0)
     except ChildProcessError:  # whoever ignores SIGCHLD hears nothing of its children
         return False
 
 
-def end_processes(children: list[int]) -> None:
-    for child in children:
+def end_processes(children: list[int], parent: int) -> None:
+    """Whatever they are doing. Their parent does it, not another process that was forked from it and forgets its copy of the crew."""
+    assert sys.platform != "win32"
+    for child in children if os.getpid() == parent else []:
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
         with suppress(OSError):
@@ -230,6 +237,7 @@ def end_processes(children: list[int]) -> None:
 
 def end_with_parent() -> None:
     """Linux ends this process as soon as its parent has ended, however that was."""
+    assert sys.platform != "win32"
     import ctypes
 
     PR_SET_PDEATHSIG = 1
@@ -265,6 +273,7 @@ class Together:
         return {id(owner): tuple(getattr(owner, name, None) for name in names) for owner in self.backend.owners}
 
     def stop(self) -> None:
+        """End the crew; the next call forks another."""
         if self.crew is not None:
             self.crew.stop()
             self.crew = None
@@ -321,6 +330,7 @@ def batchnorm_forward(
 
     if backend.crew is not None:
         raise StateError(
-            "a layer derived from BatchNorm sees one process's rows alone: play this step uncaptured, or take get_backend(\"numpy\", threads=1)"
+            "a layer derived from BatchNorm sees one process's rows alone: play this step uncaptured, "
+            'or take get_backend("numpy", threads=1)'
         )
     definition(x, gain, bias, y, x_hat, mean, var, inv_std, eps, backend)
