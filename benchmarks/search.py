@@ -1,6 +1,6 @@
 """Which nets and numbers draw the best digits after two minutes? python benchmarks/search.py --help
 
-A candidate is preset mnist with something changed, as text: "batch_size=64 lr_g=4e-3", or "net=deep" (search_nets.py).
+A candidate is preset mnist with something changed, as text: "batch_size=64 lr_g=4e-3", or "net=start7" (search_nets.py).
 First a race says how long its step takes beside the preset's: both take turns, and the quickest of each count, which nothing else
 disturbed. Candidates that differ in learning rates and the like alone have one race. From that and from the preset's own step, the
 quickest of all races, follows how many steps fit in the time.
@@ -38,7 +38,7 @@ PRESET = "mnist"
 CANDIDATES = (  # one change each; the first is the preset as it is
     "", "width=8", "width=24", "width=32", "batch_size=32", "batch_size=128", "lr_g=4e-3 lr_d=2e-3", "lr_g=8e-3 lr_d=2e-3",
     "lr_g=8e-3 lr_d=8e-3", "lr_g=1.6e-2 lr_d=8e-3", "beta1=0.5", "beta2=0.99", "z_dim=16", "z_dim=32", "z_dim=100", "z=uniform",
-    "real_target=0.9", *(f"net={name}" for name in NETS if name != "start3"),
+    "real_target=0.9", *(f"net={name}" for name in NETS if name != "start3-deep"),
 )  # fmt: skip
 OPTIONS = {field.name for field in fields(Config)} & {"width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1"}
 DECAYS = (0.0, 0.99, 0.995, 0.998)  # of averages of G's weights; 0: G as it is
@@ -46,7 +46,7 @@ ROUNDS, STEPS = 12, 6  # of the race, and of each turn
 
 
 def parse_candidate(text):
-    """ "lr_g=1e-3 net=deep" -> what differs in Config's options, what in the Preset. Raises ConfigError."""
+    """ "lr_g=1e-3 net=start7" -> what differs in Config's options, what in the Preset. Raises ConfigError."""
     options, changed = {}, {}
     for word in text.split():
         name, equals, value = word.partition("=")
@@ -133,7 +133,7 @@ def train(text, data, seed, steps, decays, eyes):
 
 def parse(argv):
     parser = Parser(prog="search.py", description="Which nets and numbers draw the best digits after two minutes of training?")
-    parser.add_argument("candidates", nargs="*", help='as "batch_size=64 lr_g=4e-3", "net=deep", or "", the preset (default a list)')
+    parser.add_argument("candidates", nargs="*", help='as "batch_size=64 lr_g=4e-3", "net=start7", or "", the preset (default a list)')
     parser.add_argument("--seconds", type=float, default=120.0, help="of training (default 120)")
     parser.add_argument("--step-ms", type=float, help="of a step of the preset as it is (default measured, the fastest race)")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each (default 1)")

@@ -1,9 +1,9 @@
 """Other nets than those of preset mnist, for 28x28 images, that search.py tries in its place.
 
-start3, start7  28 -> 14 -> 7 -> 3, as the preset, and one halving less
-start3-deep     another convolution, 3x3 with stride 1, at 7x7, in both; start7-deep likewise
+start3-deep     the preset: 28 -> 14 -> 7 -> 3, and another convolution, 3x3 with stride 1, at 7x7, in both
+start3, start7  without that convolution; and with one halving less. start7-deep: that with the convolution
 k5              kernels of 5 with TensorFlow's "same" padding, as most published programs for MNIST; 28 -> 14 -> 7
-no-norm-d       D without BatchNorm, from He's weights
+no-norm-d       the preset's D without BatchNorm, from He's weights
 he, glorot      the preset's own nets from other first weights than N(0, 0.02²)
 """
 
@@ -61,12 +61,12 @@ def both(**options):
 
 
 NETS = {  # name -> the fields of a Preset that it replaces
+    "start3-deep": both(deep=True),
     "start3": both(),
     "start7": both(start=7),
-    "start3-deep": both(deep=True),
     "start7-deep": both(start=7, deep=True),
     "k5": both(start=7, step=HALVE_5),
-    "no-norm-d": dict(discriminator=discriminator(weights=he(), norm=False)),
-    "he": both(weights=he()),
-    "glorot": both(weights=glorot_uniform()),
+    "no-norm-d": dict(discriminator=discriminator(deep=True, weights=he(), norm=False)),
+    "he": both(deep=True, weights=he()),
+    "glorot": both(deep=True, weights=glorot_uniform()),
 }

@@ -9,14 +9,18 @@ D halves the image as long as 3 or more pixels are left on the shorter side, G d
     28 -> 14 -> 7 -> 3      32 -> 16 -> 8 -> 4      64 -> 32 -> 16 -> 8 -> 4      75 -> 37 -> 18 -> 9 -> 4
 
 An odd size loses its last pixel in D; G gets it back by output_padding. Every halving doubles
-the channels, up to 8 times the width.
+the channels, up to 8 times the width. `refined` nets have another convolution, 3x3 with stride 1, at the map
+before the smallest, where there is one between that and the image.
 
 mnist    digits within two minutes on two CPU cores, by numbers that were searched for (benchmarks/search.py): narrow
-         nets, small batches, large steps, and the average of G's weights over some 500 of them
+         refined nets, small batches, large steps, and the average of G's weights over some 500 of them
 color32  pictures of 32x32 in colour: CIFAR-10, SVHN
 image64  a folder of any pictures, at 64x64
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
+
+from functools import partial
+from itertools import pairwise
 
 from minigan.backends.base import Pair
 from minigan.errors import ShapeError
@@ -28,6 +32,7 @@ from minigan.presets.frameworks import WEIGHTS, torch_norm
 
 SMALLEST = 3  # pixels on the shorter side of the smallest map
 HALVE: Arguments = dict(kernel_size=4, stride=2, padding=1)
+KEEP: Arguments = dict(kernel_size=3, padding=1)
 
 
 def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
@@ -48,32 +53,34 @@ def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
     return sizes, [min(2**i, 8) for i in range(len(sizes) - 1)]
 
 
-def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
+def generator(width: int, z_dim: int, image_shape: ImageShape, refined: bool = False) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
     layers = [Linear(h * w * channels, **WEIGHTS), Reshape((h, w, channels))]
-    for (h, w), multiple in zip(sizes[-2::-1], [*multiples[-2::-1], None], strict=True):
+    for i, ((h, w), multiple) in enumerate(zip(sizes[-2::-1], [*multiples[-2::-1], None], strict=True)):
         odd = (h % 2, w % 2)
         layers += [torch_norm(), ReLU()]
         if multiple is None:
             layers += [ConvTranspose2d(image_shape[2], **HALVE, output_padding=odd, initializer=normal(0.02)), Tanh()]
         else:
             layers += [ConvTranspose2d(multiple * width, **HALVE, output_padding=odd, **WEIGHTS)]
+            if refined and i == 0:  # the map before the smallest
+                layers += [torch_norm(), ReLU(), Conv2d(multiple * width, **KEEP, **WEIGHTS)]
     return layers
 
 
-def discriminator(width: int, image_shape: ImageShape) -> Layers:
-    _, (first, *others) = pyramid(image_shape)
-    layers = [Conv2d(first * width, **HALVE, initializer=normal(0.02)), LeakyReLU(0.2)]
-    for multiple in others:
+def discriminator(width: int, image_shape: ImageShape, refined: bool = False) -> Layers:
+    _, multiples = pyramid(image_shape)
+    layers = [Conv2d(multiples[0] * width, **HALVE, initializer=normal(0.02)), LeakyReLU(0.2)]
+    for i, (before, multiple) in enumerate(pairwise(multiples), start=2):
+        if refined and i == len(multiples):  # before the last halving
+            layers += [Conv2d(before * width, **KEEP, **WEIGHTS), torch_norm(), LeakyReLU(0.2)]
         layers += [Conv2d(multiple * width, **HALVE, **WEIGHTS), torch_norm(), LeakyReLU(0.2)]
     return [*layers, Flatten(), Linear(1, initializer=normal(0.02))]
 
 
 COMMON: Arguments = dict(
     source="minigan, after Radford et al. 2016",
-    generator=generator,
-    discriminator=discriminator,
     z_dim=64,
     rules=Rules(same_z=True),
     any_size=True,
@@ -91,7 +98,9 @@ PRESETS = {
         lr_d=4e-3,
         beta1=0.0,
         ema=0.998,
-        counts=dict(G=(78_305, 224), D=(42_001, 192)),
+        generator=partial(generator, refined=True),
+        discriminator=partial(discriminator, refined=True),
+        counts=dict(G=(87_585, 288), D=(51_281, 256)),
         **COMMON,
     ),
     "color32": Preset(
@@ -100,6 +109,8 @@ PRESETS = {
         image_shape=(32, 32, 3),
         width=64,
         epochs=25,
+        generator=generator,
+        discriminator=discriminator,
         counts=dict(G=(921_475, 896), D=(663_361, 768)),
         **COMMON,
     ),
@@ -109,6 +120,8 @@ PRESETS = {
         image_shape=(64, 64, 3),
         width=32,
         epochs=25,
+        generator=generator,
+        discriminator=discriminator,
         counts=dict(G=(952_771, 960), D=(694_689, 896)),
         **COMMON,
     ),
