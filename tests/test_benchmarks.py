@@ -367,7 +367,8 @@ def test_candidates_are_the_preset_with_something_changed():
     for text in search.CANDIDATES[1:]:  # what a candidate sets is not what the preset has anyway
         options, _ = search.parse_candidate(text)
         assert not options or any(getattr(plain.config, name) != value for name, value in options.items()), text
-    assert [layer.describe() for layer in search.make("net=start3-deep", data, 0)[0].G.layers] == [layer.describe() for layer in plain.G.layers]
+    same, _ = search.make("net=start3-deep", data, 0)
+    assert [layer.describe() for layer in same.G.layers] == [layer.describe() for layer in plain.G.layers]
 
 
 def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):

@@ -13,7 +13,8 @@ from minigan.errors import ConfigError
 
 if TYPE_CHECKING:
     from minigan.backends.numpy_convolution import Convolution
-    from minigan.backends.numpy_crew import Crew
+    from minigan.backends.numpy_crew import Alone, Crew
+    from minigan.backends.threads import Team
 
 
 class NumpyBackend(Backend):
@@ -30,7 +31,7 @@ class NumpyBackend(Backend):
         super().__init__(np, dtype)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
-        self.team = get_team(threads)
+        self.team: Team | Alone = get_team(threads)
         self.desks = [Desk(self) for _ in range(self.team.size)]  # each thread's scratch memory
         self.winograd = winograd
         self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry

@@ -34,7 +34,7 @@ import numpy as np
 from minigan.backends.base import Array, Shape
 from minigan.backends.inbox import Inbox
 from minigan.backends.numpy_backend import NumpyBackend
-from minigan.backends.threads import blas, get_team
+from minigan.backends.threads import BUFFER, Work, blas
 from minigan.errors import BackendError, StateError
 
 MOST = 2**23  # numbers that networks and optimizers keep, some four for each parameter: with more, threads are as fast, in less memory
@@ -116,14 +116,15 @@ class Crew:
 
     def play(self, step: Callable[[], Any]) -> Any:
         """step() with this process's share, on one thread."""
-        backend, team = self.backend, self.backend.team
-        backend.crew, backend.team = self, get_team(1)
+        backend, team, size = self.backend, self.backend.team, np.setbufsize(BUFFER)
+        backend.crew, backend.team = self, Alone()
         try:
             with blas.single_threaded():
                 result = step()
                 self.meet()
         finally:
             backend.crew, backend.team = None, team
+            np.setbufsize(size)
         return result
 
     def is_whole(self) -> bool:
@@ -216,6 +217,17 @@ class Crew:
             np.add(parts[0, mine], parts[other, mine], out=parts[0, mine])
         self.meet()
         gradient[...] = parts[0]
+
+
+class Alone:
+    """A team of one, where all that Team prepares for each run is prepared for the whole step."""
+
+    size = 1
+
+    def run(self, work: Work, count: int) -> None:
+        """As Team.run."""
+        for i in range(count):
+            work(i, 0)
 
 
 def lives(child: int) -> bool:
