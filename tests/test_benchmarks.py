@@ -144,7 +144,7 @@ def test_layers_and_scaling_run(tmp_path, capsys, monkeypatch, quick):
     assert layers.main([*small, "--width", "2", "--batch", "4", "--rungs", "minigan", "--layers", "all"]) == 0
     assert scaling.main([*small, "--width", "2", "--batch", "4", "--axes", "batch,width"]) == 0
     printed = capsys.readouterr().out
-    assert "G.7 ConvTranspose2d 4->2, k4 s2 p1" in printed and "time per image ~ batch^" in printed
+    assert "G.10 ConvTranspose2d 4->2, k4 s2 p1" in printed and "time per image ~ batch^" in printed
     assert [record["what"] for record in results.load(file)] == ["layers", "scaling"]
 
 

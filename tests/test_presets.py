@@ -6,7 +6,7 @@ import pytest
 import minigan as mg
 from minigan.config import new_config
 from minigan.data import Batches
-from minigan.presets import MODULES, get_preset
+from minigan.presets import MODULES, get_preset, own
 from minigan.training import Game
 
 PUBLISHED = {  # preset: (G total, trainable, not), (D total, trainable, not), as Keras' summary counts them
@@ -149,8 +149,20 @@ def test_images_of_any_size(size, channels):
 def test_the_three_own_presets_are_one_architecture():
     for name in OWN:
         preset = get_preset(name)
-        made, _ = game("mnist", image_size="x".join(map(str, preset.image_shape[:2])), channels=preset.image_shape[2], width=preset.width)
+        assert getattr(preset.generator, "func", preset.generator) is own.generator
+        assert getattr(preset.discriminator, "func", preset.discriminator) is own.discriminator
+        made, _ = game(name, width=preset.width)
         assert {player: made.nets[player].count() for player in "GD"} == preset.counts
+
+
+@pytest.mark.parametrize("size, refined", (("8x8", 0), ("12x12", 1), ("28x28", 1), ("75x64", 1)))
+def test_a_refined_net_has_one_more_convolution_at_the_map_before_the_smallest(size, refined):
+    made, _ = game("mnist", image_size=size, width=2)
+    for net in (made.G, made.D):
+        maps = [layer for layer in net.layers if type(layer) in (mg.Conv2d, mg.ConvTranspose2d)]
+        assert [i for i, layer in enumerate(maps) if layer.stride == (1, 1)] == [1 if net is made.G else len(maps) - 2] * refined
+        plain = (own.generator(2, 64, made.G.out_shape) if net is made.G else own.discriminator(2, made.D.in_shape))
+        assert len(net.layers) == len(plain) + 3 * refined
 
 
 @pytest.mark.parametrize("size, layer, nearest", (("5x5", "5x5 to 2x2", "6x6"), ("4x60", "4x60 to 2x30", "6x60")))

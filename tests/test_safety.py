@@ -406,7 +406,7 @@ def test_nothing_of_a_run_is_pickled(tmp_path, few_pictures, monkeypatch):
 @pytest.mark.parametrize("player, name, place", (
     ("D", "2.W", "D.2 (Conv2d 4->8, k4 s2 p1): its W is no longer finite"),
     ("G", "2.gain", "G.2 (BatchNorm 16): its gain is no longer finite"),
-    ("D", "9.b", "D.9 (Linear 144->1): its b is no longer finite"),
+    ("D", "12.b", "D.12 (Linear 144->1): its b is no longer finite"),
 ))  # fmt: skip
 @pytest.mark.parametrize("value", (np.nan, np.inf))
 def test_numbers_that_are_none_stop_the_run_and_name_the_layer(player, name, place, value, tmp_path, capsys, monkeypatch, few_pictures):
