@@ -64,6 +64,10 @@ class Recorded:
         self.backend.collect([result[name] for name in MEASURED], row)
         return {"row": row, "images": sum(len(x) for x, _ in self.drawn)}
 
+    def close(self) -> None:
+        """Let go of what plays whole rounds, the other processes or the graph. The next round makes it anew."""
+        self.replay = None
+
     def play(self, batches: Iterator[Any], draw_z: Callable[[int], Array]) -> dict[str, Any]:
         """One round -> as gan.play_round"""
         game = self.game
@@ -73,13 +77,16 @@ class Recorded:
         """The round with whole batches, from the inboxes: what is captured."""
         share = self.backend.share
         batches = ((share(x.array), share(of_x.array) if of_x else None) for x, of_x in zip_longest(self.images, self.labels))
-        z = (share(inbox.array) for inbox in self.z)
+        z = (share(self.z[i].array) for i in range(len(self.z_sizes)))
         return self.play(batches, lambda n: next(z))
 
     # -- what a round reads ------------------------------------------------------------------
 
     def send_z(self, i: int, n: int) -> Array:
         """Draw z for the i-th time in this round -> (n, z_dim)"""
+        while len(self.z) <= i:  # where batches of a round differ in size, there may be more drawings
+            most = self.game.rules.fakes("G", self.game.config.batch_size)
+            self.z.append(self.backend.inbox((most, self.game.config.z_dim)))
         self.game.fill_z(self.z[i].open(n), self.game.z_generator)
         return self.z[i].send()
 

@@ -267,6 +267,8 @@ def train(
         say(f"{config.preset} on {data.name}, {engine}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
         sample_every = max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every  # EPOCH
         loop(game, batches, run, step, last_step, sample_every, Alarms(data), watch, say)
+        if game.recorded is not None:
+            game.recorded.close()
         finish(run, say, tables=(game.G.summary(), game.D.summary()))
     if watch is not None:
         say(watch.outcome(run.folder))

@@ -16,6 +16,7 @@ from minigan.backends.numpy_backend import NumpyBackend
 from minigan.config import new_config
 from minigan.data import Batches
 from minigan.gan import Rules, play_round
+from minigan.recorded import Recorded
 from minigan.training import Game
 
 pytestmark = pytest.mark.skipif(not numpy_crew.can_fork(), reason="processes are not forked here")
@@ -185,6 +186,17 @@ def test_what_else_changes_the_game_is_heard_of(monkeypatch):
     assert_near(*seen)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_round_of_batches_of_different_sizes(size, monkeypatch):
+    """The second is smaller, and wants a z of its own although z is shared."""
+    game = make_game(monkeypatch, "mnist", 2)
+    game.rules = Rules(d_steps=2, same_z=True)
+    game.recorded = Recorded(game) if size == 2 else None
+    other = make_game(monkeypatch, "mnist", 1)
+    other.rules = game.rules
+    assert_near(play(game, 4), play(other, 4))
+
+
 def test_pictures_between_rounds_and_the_average_do_not_fork_anew(monkeypatch):
     game = make_game(monkeypatch, "mnist", 2)
     assert game.average is not None
@@ -195,6 +207,8 @@ def test_pictures_between_rounds_and_the_average_do_not_fork_anew(monkeypatch):
         game.sample_grid()
         play(game, 1, batches)
     assert crew_of(game).children == children
+    game.recorded.close()
+    assert all(wait_for_end(child) for child in children)
 
 
 def test_a_process_that_was_killed_between_steps_is_replaced(tiny):
