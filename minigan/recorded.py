@@ -8,6 +8,7 @@ numbers. Otherwise batches are prepared on the host, as floats. What a round mea
 its own, until somebody reads it; there are ROWS of them.
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import count, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,8 @@ class Recorded:
     pixels: Array | None = None  # all images, on the device
 
     def __init__(self, game: "Game"):
-        self.game, self.backend = game, game.backend
+        self.game: Game = weakref.proxy(game)  # whose own this is: no circle, or processes would outlive it for a while
+        self.backend = game.backend
         size, batches = game.config.batch_size, range(game.rules.batches)
         self.images = [self.backend.inbox((size, *game.config.image_shape)) for _ in batches]
         self.numbers = [self.backend.inbox((size,), np.int32) for _ in batches]
@@ -54,7 +56,7 @@ class Recorded:
             for i, n in enumerate(self.z_sizes):
                 self.send_z(i, n)
             if self.replay is None:
-                self.replay = self.backend.capture(self.play_whole, size)
+                self.replay = self.backend.capture(weak(self.play_whole), size)
             result = self.replay()
         else:
             inboxes = count()
@@ -119,3 +121,15 @@ class Recorded:
             batches.read(memory, part)
             self.backend.put(memory, pixels[start : start + len(part)])
         return pixels
+
+
+def weak(method: Callable[[], Any]) -> Callable[[], Any]:
+    """-> function that does what a bound method does, and does not keep its object."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> Any:
+        alive = reference()
+        assert alive is not None, "who calls it holds the object"
+        return alive()
+
+    return call

@@ -1,5 +1,6 @@
 """Several processes at one step: the numbers of one, whatever happens to the processes."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -209,6 +210,19 @@ def test_pictures_between_rounds_and_the_average_do_not_fork_anew(monkeypatch):
     assert crew_of(game).children == children
     game.recorded.close()
     assert all(wait_for_end(child) for child in children)
+
+
+def test_processes_go_with_the_game(monkeypatch):
+    """At once, not when the garbage collector comes by."""
+    gc.disable()
+    try:
+        game = make_game(monkeypatch, "mnist", 2)
+        play(game, 4)
+        children = list(crew_of(game).children)
+        del game
+        assert all(wait_for_end(child) for child in children)
+    finally:
+        gc.enable()
 
 
 def test_a_process_that_was_killed_between_steps_is_replaced(tiny):
