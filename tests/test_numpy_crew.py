@@ -267,6 +267,32 @@ def test_one_that_is_killed_within_a_step(tiny):
         play()
 
 
+def test_no_more_processes_to_be_had(tiny, monkeypatch):
+    """One line, and the first that was started ends."""
+    fork, children = os.fork, []
+
+    def refuse():
+        if children:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        child = fork()
+        children.append(child)
+        return child
+
+    play, *_ = tiny(3)
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(mg.BackendError, match=r"could not start 2 more processes \(Resource temporarily unavailable\): --threads 1"):
+        play()
+    assert wait_for_end(children[0])
+
+
+def test_without_semaphores_the_step_stays_as_it_is(monkeypatch):
+    def refuse(*arguments, **options):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    assert not numpy_crew.can_fork()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_when_the_caller_fails_the_others_end_and_the_next_step_begins_anew(error, tiny):
     fails = []

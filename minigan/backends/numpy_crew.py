@@ -83,6 +83,7 @@ class Crew:
         """Fork. The others wait for the first meeting, and then play step() again and again."""
         if sys.platform == "win32":  # as can_fork says
             return
+        self.end = weakref.finalize(self, end_processes, self.children, self.parent)
         for rank in range(1, self.size):
             with warnings.catch_warnings():  # of threads that a child has not: it calls none of them
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -90,7 +91,6 @@ class Crew:
             if child == 0:
                 self.serve(step, rank)
             self.children.append(child)
-        self.end = weakref.finalize(self, end_processes, self.children, self.parent)
 
     def stop(self) -> None:
         """End the others."""
@@ -100,7 +100,7 @@ class Crew:
     def serve(self, step: Callable[[], Any], rank: int) -> None:
         """The life of a process other than the caller's. It ends with the caller's."""
         try:
-            self.rank, self.children = rank, []
+            self.rank = rank
             end_with_parent()
             for number in (signal.SIGINT, signal.SIGTERM):  # the caller decides what these mean
                 signal.signal(number, signal.SIG_IGN)
@@ -275,7 +275,13 @@ class Together:
         if self.crew is None or not self.known.items() <= before.items() or not self.crew.is_whole():
             self.stop()
             self.crew = Crew(self.backend, self.size)
-            self.crew.start(self.step)
+            try:
+                self.crew.start(self.step)
+            except OSError as error:
+                self.stop()
+                raise BackendError(
+                    f"backend numpy: could not start {self.size - 1} more processes ({error.strerror}): --threads 1 takes one"
+                ) from error
         try:
             self.crew.begin()
             result = self.crew.play(self.step)
@@ -310,9 +316,11 @@ def can_fork() -> bool:
     """On Linux; elsewhere a process with threads cannot be forked safely, or not at all."""
     if sys.platform != "linux":
         return False
-    try:
-        from multiprocessing import synchronize  # noqa: F401  not everywhere: it wants semaphores of the system
-    except ImportError:
+    try:  # it wants semaphores of the system, which a container may lack
+        from multiprocessing import get_context
+
+        get_context("fork").Semaphore(0)
+    except (ImportError, OSError):
         return False
     return True
 
