@@ -71,7 +71,8 @@ def measure_axis(axis, options, say):
             if axis != "threads":
                 given[axis] = size
             name = f"{axis} {size}"
-            if team.add(name, contenders.target("minigan")[0], given, threads=threads) is None:
+            target, variant = contenders.target("minigan", device)
+            if team.add(name, target, given | variant, threads=threads) is None:
                 raise BenchmarkError(f"{name}: {team.absent[name]}")
             sizes[name] = size
         seconds, _ = team.race(dict.fromkeys(sizes, "run"), options.rounds, 2, TURN, say=lambda line: None)

@@ -40,7 +40,10 @@ class Optimizer:
         self.backend.owners.add(self)
 
     def step(self) -> None:
-        """Change the parameters by their gradients, once. Raises StateError after another setup of the network."""
+        """Change the parameters by their gradients, once; where several processes play a step, by the sum of theirs.
+
+        Raises StateError after another setup of the network.
+        """
         if self.net.store is not self.store:
             raise StateError(f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it")
         self.backend.add_gradients(self.store.flat_grads)

@@ -62,10 +62,10 @@ def test_pixel_order_turns_and_moves_channels():
     assert pixel_order(image.shape, turned=True, channels_first=False).tolist() == image[::-1, ::-1].ravel().tolist()
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", [*PACKAGES, "minigan-threads"])
 def test_twins_play_the_same_game(name):
     """Losses of three steps, and sampled pictures: uneven padding, dense layers, BatchNorm of both kinds."""
-    if find_spec(PACKAGES[name]) is None:
+    if find_spec(PACKAGES.get(name, "minigan")) is None:
         pytest.skip(f"{PACKAGES[name]} is not installed")
     with Team() as team:
         workers = {}

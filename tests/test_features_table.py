@@ -21,7 +21,7 @@ from tests.pictures import dataset, noise
 from tests.programs import load_program
 
 SHAPE = (16, 16, 1)
-TRAIN = ("--image-size", 16, "--width", 4, "--z-dim", 8, "--batch-size", 16, "--lr-g", 2e-3, "--lr-d", 1e-3, "--beta1", 0.5)
+TRAIN = ("--image-size", 16, "--width", 3, "--z-dim", 8, "--batch-size", 16, "--lr-g", 2e-3, "--lr-d", 1e-3, "--beta1", 0.5)
 
 
 def pictures(count, shape=SHAPE, seed=0):
@@ -124,7 +124,7 @@ def test_features_are_the_pooled_maps(run, program):
     found = features(game, game.D, images)
     maps = activations(game.D, (images / 127.5 - 1).astype(np.float32))
     wanted = np.concatenate([pool(maps[i]).reshape(37, -1) for i in map_layers(game.D)], axis=1)
-    assert found.shape == (37, 16 * (4 + 4 + 8)) and found.dtype == np.float32
+    assert found.shape == (37, 16 * (3 + 3 + 6)) and found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(features(game, game.D, images[:16]), found[:16])
     before = untrained(game)
@@ -226,7 +226,7 @@ def test_table_of_a_run(program, run, capsys):
     out = capsys.readouterr().out
     table = rows(out)
     assert list(table) == ["D of mnist, 40 steps", "the same D before its first step", "pixels"]
-    assert [row[:2] for row in table.values()] == [["256", "800"], ["256", "800"], ["256", "800"]]
+    assert [row[:2] for row in table.values()] == [["192", "800"], ["192", "800"], ["256", "800"]]
     trained, at_first, plain = (float(row[3].rstrip("%")) for row in table.values())
     assert trained > 80 and at_first > 80 and 20 < plain < 65
     assert "200 images (held out of 1,000: no published test)" in out and "D has seen the images that are held out" in out
@@ -260,13 +260,13 @@ def test_published_test_images_and_fewer_for_the_memory(program, run, monkeypatc
     pytest.importorskip("scipy.optimize")
     monkeypatch.setattr("minigan.evaluation.real.TESTED", ("strokes",))
     monkeypatch.setattr("minigan.evaluation.real.load_test", lambda *_: (pictures(70, seed=1), np.arange(70) % 10))
-    monkeypatch.setattr(program, "MEMORY", 4 * 256 * 500)
+    monkeypatch.setattr(program, "MEMORY", 4 * 192 * 500)
     program.features_table([str(run), "--n", "300"])
     out = capsys.readouterr().out
     assert "70 images (its published test images)" in out and "held out" not in out
     assert [row[1] for row in rows(out).values()] == ["300"] * 3
     program.features_table([str(run)])
-    assert [row[1] for row in rows(capsys.readouterr().out).values()] == ["500", "500", "500"]
+    assert [row[1] for row in rows(capsys.readouterr().out).values()] == ["500", "500", "375"]
 
 
 def test_without_a_run_one_is_trained_and_gone_on_with(program, monkeypatch, tmp_path, capsys):

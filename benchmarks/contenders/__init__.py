@@ -26,13 +26,14 @@ from minigan.errors import ConfigError, MiniganError
 
 HERE = "benchmarks.contenders"
 CONTENDERS = {  # name -> module, arguments of its Step
-    "minigan": ("minigan_step", {}),
+    "minigan": ("minigan_step", {"captured": True}),
     "torch": ("torch_step", {"channels_last": False}),
     "torch-cl": ("torch_step", {"channels_last": True}),
     "torch-compile": ("torch_step", {"channels_last": True, "compiled": True}),
     "keras": ("keras_step", {}),
     "jax": ("jax_step", {}),
     "dezero": ("dezero_step", {}),
+    "minigan-threads": ("minigan_step", {}),  # for itself: what the processes of a captured step gain
 }
 ON_GPU = {  # the same for device "cuda"
     "minigan": ("minigan_step", {}),

@@ -1,4 +1,4 @@
-"""minigan itself, by its public interface: the whole step captured, as in training; on a GPU step by step too.
+"""minigan itself, by its public interface: step by step, or the whole step captured, as in training.
 
 z lies in memory of its own, where the next one is drawn after a step, on a GPU by the step itself. So whoever compares
 losses puts a z of theirs into the place before a step, and the step is the same.
@@ -24,10 +24,11 @@ class Step:
         self.philox = self.backend.philox(0) if device == "cuda" else None
         self.z = self.backend.inbox((batch, self.nets.z_dim)).array
         self.draw()
-        if device == "cuda":
-            self.play = self.backend.capture(self.step) if captured else self.step
-        else:
-            self.play = self.step_on_cpu(batch)
+        self.play, self.play_round = self.step, self.round
+        if captured and device == "cuda":
+            self.play = self.backend.capture(self.step)
+        elif captured:  # z is drawn once, not by each of the processes that play the round
+            self.play_round = self.backend.capture(self.round, batch)
 
     def draw(self):
         """z anew, N(0, 1) or U[-1, 1)."""
@@ -43,7 +44,7 @@ class Step:
             xp.subtract(self.z, 1.0, out=self.z)
 
     def step(self):
-        self.result = self.round()
+        self.result = self.play_round()
         self.draw()
 
     def round(self):
@@ -51,16 +52,6 @@ class Step:
         return play_round(
             both.G, both.D, self.optimizers, lambda: (share(self.images), None), lambda n: share(self.z), nets.RULES
         )
-
-    def step_on_cpu(self, batch):
-        """-> a step as on a GPU; but z is drawn once, not by each of the processes that play the round"""
-        captured = self.backend.capture(self.round, batch)
-
-        def step():
-            self.result = captured()
-            self.draw()
-
-        return step
 
     def losses(self, steps):
         found = []
