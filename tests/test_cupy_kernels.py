@@ -47,7 +47,7 @@ def test_convolutions_of_odd_shapes(seed, dtype, make_cupy, monkeypatch):
     (n, h, w, c), kernel, stride, padding, out = random_geometry(rng)
     d = int(rng.choice([1, 3, 4, 8]))
     if seed % 2:
-        monkeypatch.setattr(cupy_convolution, "CACHE", 1)
+        monkeypatch.setattr(cupy_convolution, "COLUMNS", 1)
     plain = Backend(np, "float64")
     convolution = cupy_convolution.Convolution(backend, (h, w, c), (*kernel, c, d), (*out, d), stride, padding)
     x, W, y, b = (rng.standard_normal(s).astype(dtype) for s in ((n, h, w, c), (*kernel, c, d), (n, *out, d), (max(c, d),)))

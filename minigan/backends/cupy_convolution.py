@@ -6,9 +6,9 @@ As in numpy_columns.py, three things are asked of a convolution y = conv(x, W), 
     transpose   x = convᵀ(y, W)       Conv2d's dx, ConvTranspose2d's forward
     gradient    dW from x and y
 
-The column matrix is up to 25 times as large as the image. To write it and read it back is, by count of bytes,
-as much work as the product in TF32; so it is made for so few images at a time that it stays in the L2 cache, and made anew for
-dW rather than kept.
+The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a time, and made anew for dW
+rather than kept. Parts that fit into the L2 cache, 24 MiB, were too small: on an H200 their products ran at a third of the rate of large
+ones, which cost more than the trips to memory that they saved (measured; the larger parts that followed from it are not, yet).
 
 Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those of its phase, and nothing is
 scattered. (One product for each phase, over columns of y, would need no gathering afterwards. But these columns are
@@ -25,7 +25,7 @@ from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_kernels import find_geometry, strips
 from minigan.backends.cupy_sums import add_row_sums, fold
 
-CACHE = 24 * 2**20  # bytes of columns at a time: they stay in an L2 cache of 40 to 60 MB
+COLUMNS = 128 * 2**20  # bytes of columns at a time, by count of tiles: a product of the parts keeps all of a large GPU's cores busy
 FEW_CHANNELS = 4
 TILE = 4  # FEW of kernels.cu: pixels, or taps, that a thread takes there
 Activation = tuple[str, float]  # a name in kernels.cu, and its constant
@@ -47,7 +47,8 @@ class Convolution:
 
     def chunks(self, n: int) -> list[slice]:
         """-> the batch in parts whose columns fit into the cache."""
-        images = max(1, CACHE // (self.pixels * self.window * self.backend.dtype.itemsize))
+        images = max(1, COLUMNS // (self.pixels * self.window * self.backend.dtype.itemsize))
+        images = -(-n // -(-n // images))  # in equal parts
         return [slice(start, min(n, start + images)) for start in range(0, n, images)]
 
     def ask_for(self, activation: Activation, forward: bool, transpose: bool, gradient: bool) -> None:

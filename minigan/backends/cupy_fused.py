@@ -74,7 +74,7 @@ class Block:
         kernels, last, core = self.backend.kernels, IDENTITY if self.norm else self.activation, self.core
         channels = self.y_shape[-1] if core is None else self.core_out[-1]
         if self.norm is None and self.activation != IDENTITY:
-            kernels.get("activate_backward", activation=self.activation[0])
+            kernels.get("activate_backward", activation=self.activation[0], width=kernels.width(self.y_shape[-1]))
         if core is None or last != IDENTITY or core.use_bias:
             kernels.get("activate", activation=last[0], width=kernels.width(channels))
             kernels.get("sum_rows", activation=last[0], width=kernels.width(channels))
@@ -129,7 +129,9 @@ class Block:
             shape = (-1, len(db))
             sum_rows(kind, a, dy.reshape(shape), self.out.reshape(shape), g.reshape(shape), db, self.backend)
         else:
-            self.backend.kernels.get("activate_backward", activation=kind)(g.size, dy, self.out, g, g.size, a)
+            kernels = self.backend.kernels
+            width = kernels.width(self.y_shape[-1])
+            kernels.get("activate_backward", activation=kind, width=width)(g.size // width, dy, self.out, g, g.size, a)
 
     def core_forward(self, y: Array, activation: Activation) -> None:
         """y = activation(core(x) + bias)"""

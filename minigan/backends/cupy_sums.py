@@ -2,15 +2,15 @@
 
 One thread that adds up 100,000 rows leaves the rest of the GPU idle, and threads that add into one place would do it in
 another order at every run. So the rows are cut into strips (cupy_kernels.strips), each thread adds up one strip of one
-channel, and the sums of the strips are folded, 32 at a time, until one is left.
+channel, and the sums of the strips are folded, 64 at a time, until one is left.
 """
 
 from minigan.backends.base import Array
 from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_kernels import strips
 
-GROUP = 32  # strips that one thread folds
-THREADS = 2**15  # of the sum of squares over a whole network
+GROUP = 64  # strips that one thread folds
+THREADS = 2**17  # of the sum of squares over a whole network
 
 
 def fold(parts: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False) -> None:
@@ -26,7 +26,7 @@ def fold_each(sums: Array, out: Array, backend: CupyBackend, scale: float = 1.0,
 
 
 def fold_down(sums: Array, backend: CupyBackend) -> Array:
-    """sums (parts, count, width) -> (parts, at most 32, width) with the same sums, in scratch memory"""
+    """sums (parts, count, width) -> (parts, at most GROUP, width) with the same sums, in scratch memory"""
     kernel, (parts, count, width), turn = backend.kernels.get("fold"), sums.shape, 0
     while count > GROUP:
         folds = -(-count // GROUP)
@@ -48,11 +48,9 @@ def sum_rows(activation: str, a: float, dy: Array, y: Array | None, g: Array | N
     """
     rows, c = dy.shape
     width = backend.kernels.width(c)
-    strip, count = strips(rows, c // width)
+    count = strips(rows, c // width)[1]
     sums = backend.scratch("sums of strips", (count, c))
-    backend.kernels.get("sum_rows", activation=activation, width=width)(
-        count * (c // width), dy, y, g, sums, rows, c, strip, a
-    )  # fmt: skip
+    backend.kernels.get("sum_rows", activation=activation, width=width)(count * (c // width), dy, y, g, sums, rows, c, count, a)
     fold(sums, db, backend, add=True)
 
 

@@ -145,6 +145,7 @@ template <class T, class G, int V> __global__ void few_gradient(const T *x, cons
       j[r] = tap / G::C % G::KW - G::LEFT;
       i[r] = tap / (G::C * G::KW) - G::TOP;
     }
+#pragma unroll 4
     for (int m = s * strip; m < least(pixels, (s + 1) * strip); m++) {
       const int h = m / G::Q % G::P * G::SH, w = m % G::Q * G::SW;
       const T *image = x + m / (G::Q * G::P) * (G::H * G::W * G::C);
@@ -174,17 +175,24 @@ template <class T, class F, int V> __global__ void activate(const T *x, const T 
 }
 
 /* dx = dy * F'(y);  dx may be dy */
-template <class T, class F> __global__ void activate_backward(const T *dy, const T *y, T *dx, int size, double a) {
-  EACH(t, size) dx[t] = dy[t] * F::slope(y[t], T(a));
+template <class T, class F, int V> __global__ void activate_backward(const T *dy, const T *y, T *dx, int size, double a) {
+  EACH(t, size / V) {
+    Pack<T, V> values = load<T, V>(dy + t * V);
+    const Pack<T, V> out = load<T, V>(y + t * V);
+    for (int k = 0; k < V; k++) values.at[k] *= F::slope(out.at[k], T(a));
+    store<T, V>(dx + t * V, values);
+  }
 }
 
-/* g = dy * F'(y), and sums (strips, c) of g: a bias's gradient. y and g may be null where F is Identity */
+/* g = dy * F'(y), and sums (strips, c) of g: a bias's gradient. y and g may be null where F is Identity. A strip is every `strips`-th
+   row, so that neighbours read neighbouring numbers also where there is but one channel */
 template <class T, class F, int V>
-__global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c, int strip, double a) {
-  EACH(t, (rows + strip - 1) / strip * (c / V)) {
+__global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c, int strips, double a) {
+  EACH(t, strips * (c / V)) {
     const int lane = t % (c / V) * V, s = t / (c / V);
     Pack<T, V> sum = {};
-    for (int row = s * strip; row < least(rows, (s + 1) * strip); row++) {
+#pragma unroll 4
+    for (int row = s; row < rows; row += strips) {
       Pack<T, V> values = load<T, V>(dy + row * c + lane);
       if (y) {
         const Pack<T, V> out = load<T, V>(y + row * c + lane);
@@ -203,6 +211,7 @@ template <class T> __global__ void fold(const T *in, T *out, int parts, int coun
   EACH(t, parts * folds * width) {
     const int column = t % width, first = t / width % folds * group, part = t / width / folds;
     T sum = T(0);
+#pragma unroll 16
     for (int row = first; row < least(count, first + group); row++) sum += in[(part * count + row) * width + column];
     out[t] = add ? out[t] + T(scale) * sum : T(scale) * sum;
   }
@@ -212,6 +221,7 @@ template <class T> __global__ void fold(const T *in, T *out, int parts, int coun
 template <class T> __global__ void squares(const T *x, T *sums, int size, int threads) {
   EACH(t, threads) {
     T sum = T(0);
+#pragma unroll 8
     for (int i = t; i < size; i += threads) sum += x[i] * x[i];
     sums[t] = sum;
   }
@@ -221,6 +231,7 @@ template <class T> __global__ void squares(const T *x, T *sums, int size, int th
 template <class T> __global__ void root_of_sum(const T *in, T *out, int count) {
   EACH(t, 1) {
     T sum = T(0);
+#pragma unroll 16
     for (int i = 0; i < count; i++) sum += in[i];
     out[0] = root(sum);
   }
@@ -239,6 +250,7 @@ template <class T, int V> __global__ void strip_moments(const T *x, T *moments, 
     const T count = T(end - first);
     const Pack<T, V> origin = load<T, V>(x + first * c + lane);
     Pack<T, V> sum = {}, square = {};
+#pragma unroll 4
     for (int row = first + 1; row < end; row++) {
       const Pack<T, V> values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {
@@ -261,17 +273,18 @@ template <class T, int V> __global__ void strip_moments(const T *x, T *moments, 
 template <class T> __global__ void fold_moments(const T *in, T *out, int parts, int count, int c, int group, int strip, int rows) {
   const int folds = (count + group - 1) / group;
   EACH(t, parts * folds * c) {
-    const int column = t % c, f = t / c % folds, part = t / c / folds;
-    double total = 0, mean = 0, square = 0;
-    for (int s = f * group; s < least(count, (f + 1) * group); s++) {
-      const T *at = in + (part * count + s) * 2 * c + column;
-      const double more = least(strip, rows - s * strip), off = double(at[0]) - mean;
-      square += double(at[c]) + off * off * total * more / (total + more);
-      mean += off * more / (total + more);
-      total += more;
+    const int column = t % c, f = t / c % folds, part = t / c / folds, first = f * group, end = least(count, first + group);
+    const T *at = in + (part * count + first) * 2 * c + column;
+    const double origin = at[0], total = least(rows, end * strip) - first * strip;
+    double sum = 0, square = 0;
+#pragma unroll 8
+    for (int s = first; s < end; s++, at += 2 * c) {
+      const double own = least(strip, rows - s * strip), off = double(at[0]) - origin;
+      sum += own * off;
+      square += double(at[c]) + own * off * off;
     }
-    out[(part * folds + f) * 2 * c + column] = T(mean);
-    out[((part * folds + f) * 2 + 1) * c + column] = T(square);
+    out[(part * folds + f) * 2 * c + column] = T(origin + sum / total);
+    out[((part * folds + f) * 2 + 1) * c + column] = T(square - sum * sum / total);
   }
 }
 
@@ -329,6 +342,7 @@ __global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_s
   EACH(t, parts * strips * (c / V)) {
     const int lane = t % (c / V) * V, s = t / (c / V), part = s / strips, first = part * rows + s % strips * strip, own = part * c + lane;
     Pack<T, V> sum = {}, product = {};
+#pragma unroll 4
     for (int row = first; row < least(part * rows + rows, first + strip); row++) {
       const Pack<T, V> gradient = load<T, V>(dy + row * c + lane), values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {

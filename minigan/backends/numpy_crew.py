@@ -85,8 +85,8 @@ class Crew:
             return
         self.end = weakref.finalize(self, end_processes, self.children, self.parent)
         for rank in range(1, self.size):
-            with warnings.catch_warnings():  # of threads that a child has not: it calls none of them
-                warnings.simplefilter("ignore", DeprecationWarning)
+            with warnings.catch_warnings():  # of Python, and of JAX where it is loaded, of threads that a child has not: it calls none
+                warnings.simplefilter("ignore")
                 child = os.fork()
             if child == 0:
                 self.serve(step, rank)
