@@ -349,6 +349,13 @@ def test_no_process_outlives_the_program(end):
     assert done.stdout.count("\n") == 1 and ("ZeroDivision" in done.stderr) == (end == "1 / 0"), "the children print nothing"
 
 
+def test_who_warns_of_forks_is_not_heard():
+    """JAX does, where it is loaded, by a function that Python calls before each fork."""
+    warn = "import os, warnings\nos.register_at_fork(before=lambda: warnings.warn('fork and threads', RuntimeWarning))\n"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", warn + PROGRAM.format(end="pass")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
 def test_where_it_does_not_pay_or_cannot_be_the_step_stays_as_it_is(monkeypatch):
     backend = NumpyBackend("float32", threads=4)
     net = mg.Sequential([mg.Linear(2)])
