@@ -352,7 +352,8 @@ def test_no_process_outlives_the_program(end):
 def test_who_warns_of_forks_is_not_heard():
     """JAX does, where it is loaded, by a function that Python calls before each fork."""
     warn = "import os, warnings\nos.register_at_fork(before=lambda: warnings.warn('fork and threads', RuntimeWarning))\n"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", warn + PROGRAM.format(end="pass")], capture_output=True, text=True, timeout=60)
+    program = [sys.executable, "-W", "error", "-c", warn + PROGRAM.format(end="pass")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 

@@ -50,7 +50,7 @@ class Columns:
         cached = CACHE // (self.pixels * self.window * itemsize)
         return max(1, cached, -(-ROWS // self.pixels))
 
-    def prepare(self, W: Array, memory: Workspace, backend: NumpyBackend, transposed: bool) -> Array:
+    def prepare(self, W: Array, backend: NumpyBackend, transposed: bool) -> Array:
         """W -> the operand that the three products take."""
         return W.reshape(self.window, -1)
 

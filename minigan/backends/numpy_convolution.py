@@ -59,7 +59,7 @@ class Convolution:
         after(part, y, desk, i)  is given each chunk of y as soon as it is ready, i its number. y may then be None
         """
         kernel, parts = self.kernel, self.parts(len(x))
-        W = kernel.prepare(W, memory, self.backend, self.transposed)
+        W = kernel.prepare(W, self.backend, self.transposed)
         b_row = None if b is None else spread(b, "b row", self.out_shape[0] * self.out_shape[1], memory)
         gradient = None if self.transposed else kernel.gradient(self.backend, memory, len(x))
 
@@ -87,11 +87,12 @@ class Convolution:
         """As conv2d_backward and conv_transpose2d_backward.
 
         before(part, desk, i)     gives dy of each chunk; without it, it is dy[part]
-        after(part, dx, desk, i)  is given each chunk of dx, where it is wanted, as soon as it is ready
+        after(part, dx, desk, i)  is given each chunk of dx as soon as it is ready. dx may then be None
         """
         kernel, parts = self.kernel, self.parts(len(x))
-        if dx is not None:
-            W = kernel.prepare(W, memory, self.backend, not self.transposed)
+        need_dx = dx is not None or after is not None
+        if need_dx:
+            W = kernel.prepare(W, self.backend, not self.transposed)
         gradient = kernel.gradient(self.backend, self.backend.workspace if self.transposed else memory, len(x))
         sum_dy = None if db is None else memory.get("sums of dy", (len(parts), len(db)))
 
@@ -100,19 +101,21 @@ class Convolution:
             dy_part = dy[part] if before is None else before(part, desk, i)
             if sum_dy is not None:
                 column_sums(dy_part.reshape(-1, sum_dy.shape[1]), sum_dy[i], desk)
+            if need_dx:
+                dx_part = desk.get("dx", x[part].shape) if dx is None else dx[part]
             if self.transposed:
                 dy_read = kernel.read_x(dy_part, desk, gradient.place(part))
                 if dW is not None:
                     gradient.add(dy_read, x[part], part, worker)
-                if dx is not None:
-                    kernel.forward(dy_read, W, dx[part], desk)
+                if need_dx:
+                    kernel.forward(dy_read, W, dx_part, desk)
             else:
                 if dW is not None:
                     gradient.add(gradient.kept(x[part], part, worker), dy_part, part, worker)
-                if dx is not None:
-                    kernel.transpose(dy_part, W, dx[part], desk)
-            if after is not None and dx is not None:
-                after(part, dx[part], desk, i)
+                if need_dx:
+                    kernel.transpose(dy_part, W, dx_part, desk)
+            if after is not None:
+                after(part, dx_part, desk, i)
 
         self.backend.team.run(chunk, len(parts))
         if dW is not None:
@@ -150,15 +153,15 @@ class Nothing:
         self, dy: Array, x: Array, W: None, dW: None, db: None, dx: Array | None, memory: Workspace,
         before: BeforeBackward | None = None, after: After | None = None,
     ) -> None:  # fmt: skip
-        if dx is None:
-            return
         parts, desks = self.parts(len(x)), self.backend.desks
 
         def chunk(i: int, worker: int) -> None:
             part, desk = parts[i], desks[worker]
-            dx[part] = dy[part] if before is None else before(part, desk, i)
+            dx_part = dy[part] if before is None else before(part, desk, i)
+            if dx is not None:
+                dx[part] = dx_part
             if after is not None:
-                after(part, dx[part], desk, i)
+                after(part, dx_part, desk, i)
 
         self.backend.team.run(chunk, len(parts))
 

@@ -12,7 +12,8 @@ a chunk that still lies in the core's cache:
 Between 1 and 2 all chunks must have been seen, for BatchNorm's statistics are the batch's;
 without BatchNorm there is but one round. Where blocks follow one another, round 2 of the forward
 pass is left to the next block, which does it just before it reads a chunk, and round 1 of the
-backward pass too, as soon as it has written a chunk.
+backward pass too, as soon as it has a chunk of dx: the rest of dx need not be kept then, and g of all blocks lies in two
+places in turn.
 
 The chain of layers stays the definition of all this: see `plan` in layers/sequential.py.
 Shown by: benchmarks/step.py
@@ -51,6 +52,7 @@ def fused_plan(layers: list[Layer], backend: NumpyBackend) -> list[Step]:
     for step, following in pairwise(steps):
         if isinstance(step, Block) and isinstance(following, Block):
             following.previous, step.is_followed = step, True
+            following.turn = 1 - step.turn
     return steps
 
 
@@ -76,6 +78,7 @@ class Block:
         self.memory = Workspace(backend)
         self.previous: Block | None = None  # this one and the next are set by fused_plan
         self.is_followed = False  # by a block
+        self.turn = 0  # neighbours have 0 and 1
         self.normalise_later: BeforeForward | None = None  # what the following block must do before it reads a part of `out`
         first = next(layer for layer in (core, norm, activation) if layer is not None)
         self.operation = Nothing(backend, first.in_shape) if core is None else find_operation(core, backend)
@@ -110,16 +113,19 @@ class Block:
         return self.parameters(need_dw=False)
 
     def operation_backward(self, dy: Array, before: BeforeBackward | None, need_dx: bool, need_dw: bool) -> Array | None:
-        """Backward pass of the core -> dx or None. The block before may take its sums from each chunk of dx at once."""
+        """Backward pass of the core -> dx or None. The block before may take its g and its sums from each chunk of dx at once; where it
+        has an activation, dx as a whole is not needed then, and its g is what it is given."""
         n = len(self.x)
         normed = self.previous if need_dx and isinstance(self.previous, NormBlock) else None
-        dx = self.memory.get("dx", self.x.shape) if need_dx else None
         W, dW, _, db = self.parameters(need_dw)
         after = None if normed is None else normed.prepare_to_measure(n, len(self.operation.parts(n)))
+        taken = normed is not None and normed.activation is not None
+        dx = self.memory.get("dx", self.x.shape) if need_dx and not taken else None
         if self.core is not None or need_dx:
             self.operation.backward(dy, self.x, W, dW, db, dx, self.memory, before, after)
         if normed is not None:
             normed.measured = True
+            dx = normed.g if taken else dx
         return None if dx is None else dx.reshape(n, *self.in_shape)
 
     def parameters(self, need_dw: bool) -> tuple[Array | None, ...]:
@@ -273,7 +279,7 @@ class NormBlock(Block):
         """-> measure(part, dy, desk, i), to be called with each of `count` chunks: g = dy·activation', and its sums"""
         c, memory = self.channels, self.memory
         self.sums, self.sums_with_c = memory.get("sums of g", (count, c)), memory.get("sums of g c", (count, c))
-        self.g = memory.get("g", (n, *self.operation.out_shape))
+        self.g = self.backend.scratch(f"g {self.turn}", (n, *self.operation.out_shape))  # read until the block before has its own
 
         def measure(whole: slice, dy: Array, desk: Desk, i: int) -> None:
             dy = dy.reshape(len(dy), *self.operation.out_shape)

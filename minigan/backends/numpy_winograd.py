@@ -40,7 +40,7 @@ from minigan.backends.numpy_columns import view
 POINTS = tuple(Fraction(quarters, 4) for quarters in (0, 3, -3, 6, -6))  # and infinity. Near 1, where powers stay small
 TILE = 4  # outputs of a tile, each way
 SMALL = 10**6  # OpenBLAS multiplies matrices of at most so many products by kernels that need no preparations
-ROWS = 256  # tiles in a product beyond that: enough to make up for the preparations
+ROWS = 384  # tiles in a product beyond that: enough to make up for the preparations, and no more, for memory's sake
 BLOCK = 2**21  # bytes of tiles to transform at a time, and as many of filters
 
 
@@ -73,14 +73,17 @@ class Winograd:
         return self.x_for_y.count
 
     def images(self, itemsize: int) -> int:
+        """-> how many in a chunk"""
         rows = SMALL // (self.depth * self.W_shape[3])
-        return max(1, (rows if rows >= 32 else ROWS) // self.tiles)
+        if rows >= 32:
+            return max(1, rows // self.tiles)
+        return max(1, ROWS // max(self.tiles, self.y_for_x.count))  # of the two directions the one with more tiles: M is large
 
-    def prepare(self, W: Array, memory: Workspace, backend: NumpyBackend, transposed: bool) -> Array:
+    def prepare(self, W: Array, backend: NumpyBackend, transposed: bool) -> Array:
         """W -> U (products, s_h·s_w·c_in, c_out) for forward, (products, c_out, s_h·s_w·c_in) for transpose"""
         (k_h, k_w, c_in, c_out), (s_h, s_w), (r_h, r_w) = self.W_shape, self.stride, self.taps
         shape = (r_h, r_w, c_out, s_h, s_w, c_in) if transposed else (r_h, r_w, s_h, s_w, c_in, c_out)
-        filters = memory.get("filters", shape)
+        filters = backend.scratch("filters", shape)
         if k_h % s_h or k_w % s_w:  # some phases have a tap less than others
             filters.fill(0)
         phases = filters[::-1, ::-1].transpose(0, 1, 3, 4, 5, 2) if transposed else filters
@@ -89,7 +92,7 @@ class Winograd:
                 phase = W[a::s_h, b::s_w]
                 phases[: phase.shape[0], : phase.shape[1], a, b] = phase
         filters = filters.reshape(r_h * r_w, -1)
-        U = memory.get("U", (self.products, filters.shape[1]))
+        U = backend.scratch("U", (self.products, filters.shape[1]))
         transform(self.G, filters, U, backend)
         return U.reshape(self.products, *((c_out, self.depth) if transposed else (self.depth, c_out)))
 
