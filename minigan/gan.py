@@ -89,8 +89,6 @@ def update_discriminator(
     labels  (n, classes)   of both, where D is conditional
     -> dict of scalars: loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities), grad_norm_d (|dL_D/dθ| at the last step)
     """
-    if not rules.apart and x_real.shape == x_fake.shape and D.backend.can_pair(D.steps):
-        return update_discriminator_at_once(D, optimizer, x_real, x_fake, rules, labels)
     result = {}
     D.zero_grads()
     logits = D.forward(x_real, labels=labels)
@@ -107,34 +105,6 @@ def update_discriminator(
     optimizer.step()
     result["grad_norm_d"] = gradient_norm(D)
     return result
-
-
-def update_discriminator_at_once(
-    D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, rules: Rules, labels: Array | None
-) -> dict[str, Array]:  # fmt: skip
-    """update_discriminator where the backend takes both batches through D in one pass: half as many operations, each twice as
-    large, which keeps a GPU busy. BatchNorm still takes the statistics of each on its own, real before fake."""
-    n, backend = len(x_real), D.backend
-    x = side_by_side(D, "x", x_real, x_fake)
-    D.zero_grads()
-    with backend.in_parts(2):
-        logits = D.forward(x, labels=None if labels is None else side_by_side(D, "labels", labels, labels))
-    loss_real, d_real = loss_and_gradient(D, logits[:n], rules.real_target, rules)
-    loss_fake, d_fake = loss_and_gradient(D, logits[n:], rules.fake_target, rules)
-    result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n]), "loss_d_fake": loss_fake}
-    result["d_gz"] = mean_probability(D, logits[n:])
-    D.backward(side_by_side(D, "dlogits", d_real, d_fake), need_dx=False)
-    optimizer.step()
-    result["grad_norm_d"] = gradient_norm(D)
-    return result
-
-
-def side_by_side(D: Sequential, name: str, real: Array, fake: Array) -> Array:
-    """-> real (n, ...) and fake (n, ...) in one array (2n, ...), in D's memory"""
-    both = D.memory.get(f"real and fake {name}", (2 * len(real), *real.shape[1:]))
-    both[: len(real)] = real
-    both[len(real) :] = fake
-    return both
 
 
 def update_generator(
@@ -243,7 +213,7 @@ def play_round(
         if player == "D":
             if x_fake is None:
                 x_fake = G.forward(z, train=not rules.running_statistics, labels=labels)
-            result |= update_discriminator(D, optimizers["D"], x_real, x_fake, rules, labels)
+            result |= D.backend.implementation(update_discriminator)(D, optimizers["D"], x_real, x_fake, rules, labels)
             if rules.running_statistics:
                 x_fake = None  # not what G learns from
             continue

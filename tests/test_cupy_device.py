@@ -15,6 +15,8 @@ import pytest
 import minigan as mg
 from minigan.averaging import approach
 from minigan.backends import Backend
+from minigan.backends.cupy_fused import Block
+from minigan.backends.fused_runs import see_parts
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.config import new_config
 from minigan.data import Batches
@@ -241,7 +243,7 @@ def test_layers(name, precision, make_cupy):
 def test_two_batches_in_one_pass(name, precision, make_cupy):
     """As D takes real images and fakes: statistics of each half on its own, gradients of both together."""
     plain, net, n = build(name, exact()), build(name, make_cupy(precision=precision)), 9
-    assert net.backend.can_pair(net.steps)
+    assert see_parts(net.steps, Block)
     rng, host = np.random.default_rng(12), net.backend.to_host
     x, dy = (rng.standard_normal((2 * n, *shape)).astype(np.float32) for shape in (net.in_shape, net.out_shape))
     wanted = {"y": []}
@@ -362,6 +364,9 @@ def test_every_faster_operation_was_held_against_its_definition(make_cupy):
     for optimizer in OPTIMIZERS:
         five_steps(counted(make_cupy(), counts), optimizer)
     verdict(counted(make_cupy(), counts))
+    D = build("k4 s2 p1", counted(make_cupy(), counts))  # with both batches at once: test_two_batches_in_one_pass, test_cupy_fused.py
+    images = [D.backend.asarray(np.ones((3, *D.in_shape))) for _ in range(2)]
+    D.backend.implementation(mg.gan.update_discriminator)(D, mg.Adam(D, 1e-3), *images)
     untested = [f"{definition.__module__}.{definition.__qualname__}" for definition in make_cupy().faster if not counts[definition]]
     assert not untested
 

@@ -1,10 +1,15 @@
 """The two updates and the rules of the game."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.backends import Backend
 from minigan.gan import Rules, play_round, update_both, update_discriminator, update_generator
+
+ANYONE = SimpleNamespace(backend=Backend(np))  # D, where its updates are not what is looked at
 
 
 class Still:
@@ -160,7 +165,7 @@ def test_order_of_moves(rules, wanted, monkeypatch):
     monkeypatch.setattr("minigan.gan.update_discriminator", lambda D, o, x, fake, *more: update("D", x, fake, *more))
     monkeypatch.setattr("minigan.gan.update_generator", lambda G, D, o, fake, rules, labels, j: update("G", [], fake, rules, labels))
     monkeypatch.setattr("minigan.gan.update_both", lambda G, D, g, d, x, fake, *more: update("both", x, fake, *more))
-    result = play_round(Generator, None, dict(G=None, D=None), draw_images, lambda n: draw_one("z", n), rules)
+    result = play_round(Generator, ANYONE, dict(G=None, D=None), draw_images, lambda n: draw_one("z", n), rules)
     assert moves == wanted
     assert result == {"images": 4 * rules.batches}
 
@@ -176,7 +181,7 @@ def test_a_new_z_where_the_batches_differ_in_size(monkeypatch):
             return z
 
     rules = Rules(d_steps=2, same_z=True)
-    play_round(Generator, None, dict(G=None, D=None), lambda: ([0] * next(sizes), None), lambda n: [0] * n, rules)
+    play_round(Generator, ANYONE, dict(G=None, D=None), lambda: ([0] * next(sizes), None), lambda n: [0] * n, rules)
     assert seen == [(4, 4), (3, 3)]
 
 

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import minigan as mg
 import minigan.training
-from minigan.backends import numpy_crew
+from minigan.backends import numpy_crew, numpy_sides
 from minigan.backends.numpy_backend import NumpyBackend
+from minigan.backends.numpy_sides import change_hands, settle
 from minigan.config import new_config
 from minigan.data import Batches
 from minigan.gan import Rules, play_round
@@ -111,17 +113,19 @@ def wait_for_end(pid, seconds=10):
     return False
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("preset", SYSTEMS)
 def test_the_numbers_are_those_of_one_process(preset, size, monkeypatch):
-    """With shares of different sizes (14 rows among 3), and a smaller batch after three, played by one alone."""
-    game = make_game(monkeypatch, preset, size)
+    """With shares of different sizes (14 rows among 3), and a smaller batch after three, played by one alone. Two and four take sides
+    in D's update."""
+    batch_size = {2: 14, 3: 14, 4: 16}[size]
+    game = make_game(monkeypatch, preset, size, batch_size=batch_size)
     if game.recorded is None:  # Dropout draws in the middle of a step
         assert any(net.ready().generators for net in game.nets.values())
         return
     ours = play(game, 6)
     assert crew_of(game).size == size
-    assert_near(ours, play(make_game(monkeypatch, preset, 1), 6))
+    assert_near(ours, play(make_game(monkeypatch, preset, 1, batch_size=batch_size), 6))
 
 
 def test_in_float32_within_rounding_and_every_time_the_same_bits(monkeypatch):
@@ -157,15 +161,38 @@ MUTANTS = {
     "gradients of the first process": ("add_gradients", lambda self, gradient: np.copyto(gradient, self.exchange(gradient)[0])),
     "loss as if one's own rows were all": ("mean", lambda self, value, n: (self.exchange(np.array([value]))[:, 0].mean(), 1.0)),
     "everyone takes the first rows": ("share", lambda self, batch: batch[: len(batch) // self.size]),
+    "running statistics of one's own side": ("update_running", lambda self, norm, *statistics: norm.update_running(*statistics)),
 }
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+@contextmanager
+def no_sides(crew):
+    crew.unsettled = []
+    yield
+    crew.unsettled = None
+
+
+def one_reads_his_own(crew, batches):
+    change_hands(crew, batches)
+    return [(real, fake)[2 * crew.rank // crew.size] for real, fake in batches]
+
+
+SIDES = {
+    "statistics of both sides together": ("sides", no_sides),
+    "losses change places": ("settle", lambda crew, *figures: settle(crew, *figures)[::-1]),
+    "no rows change hands": ("change_hands", one_reads_his_own),
+}
+
+
+@pytest.mark.parametrize("mutant", [*MUTANTS, *SIDES])
 def test_mutants_are_caught(mutant, monkeypatch):
-    right = play(make_game(monkeypatch, "mnist", 1), 3)
-    method, wrong = MUTANTS[mutant]
-    monkeypatch.setattr(numpy_crew.Crew, method, wrong)
-    ours = play(make_game(monkeypatch, "mnist", 2), 3)
+    size, batch_size = (4, 16) if mutant in SIDES else (2, 14)
+    right = play(make_game(monkeypatch, "mnist", 1, batch_size=batch_size), 3)
+    if mutant in SIDES:
+        monkeypatch.setattr(numpy_sides, *SIDES[mutant])
+    else:
+        monkeypatch.setattr(numpy_crew.Crew, *MUTANTS[mutant])
+    ours = play(make_game(monkeypatch, "mnist", size, batch_size=batch_size), 3)
     with pytest.raises(AssertionError):
         assert_near(ours, right)
 

@@ -53,7 +53,7 @@ def room(module):
     """-> the room that a module of minigan lives in: "minigan.layers.conv2d" -> "layers"."""
     parts = module.split(".")[1:]
     if parts[:1] == ["backends"] and parts[1:] and re.match("(numpy|cupy|fused)_", parts[1]) and parts[1] not in BELOW_THE_LAYERS:
-        return "fast"  # versions of the operations of layers and optimizers: they know what they take the place of
+        return "fast"  # versions of the operations of layers, optimizers and the game: they know what they take the place of
     return parts[0]
 
 
@@ -71,7 +71,7 @@ def test_imports_only_go_down():
     """The rooms of the house, lowest first: a file imports from its own room or one below."""
     rooms = [
         {"errors"}, {"checks"}, {"backends"}, {"initializers", "parameters"}, {"layers"},
-        {"averaging", "losses", "optimizers", "gradcheck", "softmax"}, {"fast"}, {"gan"}, {"presets"}, {"locks"},
+        {"averaging", "losses", "optimizers", "gradcheck", "softmax"}, {"gan"}, {"fast"}, {"presets"}, {"locks"},
         {"data"}, {"config"}, {"checkpoint"}, {"images"}, {"run"}, {"progress"},
         {"alarms", "astray"}, {"history"}, {"animation", "plots"}, {"comparison", "report"}, {"evaluation"}, {"training", "recorded"},
         {"costs"}, {"catalogue"}, {"latent"}, {"cli"}, {"__main__"},
@@ -82,7 +82,7 @@ def test_imports_only_go_down():
         if module == "minigan":
             continue
         for imported in imports(path):
-            if module in REGISTERS and room(imported) in ("fast", "averaging", "layers", "losses", "optimizers"):
+            if module in REGISTERS and room(imported) in ("fast", "averaging", "gan", "layers", "losses", "optimizers"):
                 continue  # where the faster versions are hung up, in a function that runs when a backend is made
             assert imported == "minigan" or level[room(imported)] <= level[room(module)], f"{module} imports {imported}"
 

@@ -9,8 +9,7 @@ A method is here only if two backends need different code for it, or if its
 definition is an idea of its own (im2col and col2im).
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from math import prod
 from sys import getrefcount
 from typing import Any, TypeVar
@@ -183,14 +182,6 @@ class Backend:
     def inbox(self, shape: Shape, dtype: Any = None) -> Inbox:
         """-> array of at most shape[0] rows that is written from the host again and again; see inbox.py."""
         return Inbox(self, shape, dtype)
-
-    def can_pair(self, steps: Iterable[Any]) -> bool:
-        """Can two batches go through these steps of a network at once, each with statistics of its own? See in_parts."""
-        return False
-
-    def in_parts(self, parts: int) -> AbstractContextManager[None]:
-        """with backend.in_parts(2): BatchNorm sees a batch as so many equal ones, one after the other; where can_pair says so."""
-        raise NotImplementedError
 
     def free_memory(self) -> int:
         """-> bytes of a device's own memory that are free; 0 where arrays lie in the host's."""

@@ -4,7 +4,7 @@ Kernels stand in kernels.cu, products in cupy_gemm.py, the recorded step in cupy
 how arrays come and go, and what is said when a GPU cannot be had.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -82,13 +82,9 @@ class CupyBackend(Backend):
 
         return PinnedInbox(self, shape, dtype)
 
-    def can_pair(self, steps: Iterable[Any]) -> bool:
-        from minigan.backends.cupy_fused import takes_parts
-
-        return takes_parts(steps)
-
     @contextmanager
     def in_parts(self, parts: int) -> Iterator[None]:
+        """with backend.in_parts(2): BatchNorm sees a batch as so many equal ones, one after the other; see cupy_pair.py."""
         self.parts = parts
         try:
             yield
@@ -123,8 +119,8 @@ class CupyBackend(Backend):
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan import averaging, losses, optimizers
-    from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_sums
+    from minigan import averaging, gan, losses, optimizers
+    from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_pair, cupy_sums
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {
@@ -133,6 +129,7 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
         conv2d.conv2d_backward: cupy_convolution.conv2d_backward,
         conv_transpose2d.conv_transpose2d_forward: cupy_convolution.conv_transpose2d_forward,
         conv_transpose2d.conv_transpose2d_backward: cupy_convolution.conv_transpose2d_backward,
+        gan.update_discriminator: cupy_pair.update_discriminator,
         linear.linear_forward: cupy_convolution.linear_forward,
         linear.linear_backward: cupy_convolution.linear_backward,
         losses.mean_bce: cupy_losses.mean_bce,

@@ -13,7 +13,6 @@ What the activation did is made anew from y, and not read from memory.
 The chain of layers stays the definition of all this: see `plan` in layers/sequential.py.
 """
 
-from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -23,7 +22,7 @@ from minigan.backends.cupy_convolution import IDENTITY, Activation, Convolution,
 from minigan.backends.cupy_norm import Norm
 from minigan.backends.cupy_sums import add_row_sums, sum_rows
 from minigan.backends.fused_runs import Core, find_runs
-from minigan.layers import AppendLabels, BatchNorm, ConvTranspose2d, Flatten, Layer, Linear, Reshape, Sequential
+from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
 from minigan.layers.activation import Activation as ActivationLayer
 from minigan.layers.sequential import Step
 
@@ -34,14 +33,6 @@ def fused_plan(layers: list[Layer], backend: CupyBackend) -> list[Step]:
     for part, run in find_runs(layers):
         steps += [Block(part, backend, **run)] if run else part
     return steps
-
-
-def takes_parts(steps: Iterable[Any]) -> bool:
-    """Do all of these see each sample alone, or are they blocks, which see each part of a batch? And draw nothing, as Dropout does."""
-    return all(
-        isinstance(step, Block) or type(step) in (Reshape, Flatten, AppendLabels)
-        or (type(step) is Sequential and takes_parts(step.steps)) for step in steps
-    )  # fmt: skip
 
 
 class Block:

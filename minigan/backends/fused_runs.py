@@ -4,10 +4,24 @@ Each part may be missing. Reshape and Flatten before and between them only give 
 a class derived from these stays alone: it may mean something else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.layers import (
+    AppendLabels,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 
 Core = Conv2d | ConvTranspose2d | Linear
 ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
@@ -32,3 +46,12 @@ def find_runs(layers: list[Layer]) -> Iterator[tuple[list[Layer], dict[str, Any]
         end = max(end, i + 1)
         yield layers[i:end], run
         i = end
+
+
+def see_parts(steps: Iterable[Any], block: type) -> bool:
+    """Do all steps of a net see each sample alone, or are they blocks (of a backend's class), which know of a batch's parts? And draw
+    nothing, as Dropout does."""
+    return all(
+        isinstance(step, block) or type(step) in (Reshape, Flatten, AppendLabels)
+        or (type(step) is Sequential and see_parts(step.steps, block)) for step in steps
+    )  # fmt: skip

@@ -61,8 +61,8 @@ class NumpyBackend(Backend):
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan import losses, optimizers
-    from minigan.backends import numpy_adam, numpy_convolution, numpy_crew, numpy_fused
+    from minigan import gan, losses, optimizers
+    from minigan.backends import numpy_adam, numpy_convolution, numpy_crew, numpy_fused, numpy_sides
     from minigan.layers import batchnorm, conv2d, conv_transpose2d, linear, sequential
 
     return {
@@ -71,6 +71,7 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
         conv2d.conv2d_backward: numpy_convolution.conv2d_backward,
         conv_transpose2d.conv_transpose2d_forward: numpy_convolution.conv_transpose2d_forward,
         conv_transpose2d.conv_transpose2d_backward: numpy_convolution.conv_transpose2d_backward,
+        gan.update_discriminator: numpy_sides.update_discriminator,
         linear.linear_forward: numpy_convolution.linear_forward,
         linear.linear_backward: numpy_convolution.linear_backward,
         losses.mean_bce: numpy_crew.mean_bce,

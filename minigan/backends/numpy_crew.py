@@ -27,7 +27,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,8 +37,12 @@ from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.threads import BUFFER, Work, blas
 from minigan.errors import BackendError, StateError
 
+if TYPE_CHECKING:
+    from minigan.layers import BatchNorm
+
 MOST = 2**23  # numbers that networks and optimizers keep, some four for each parameter: with more, threads are as fast, in less memory
 FEWEST = 4  # rows that are a share: with fewer, what a process does apart from its rows weighs more
+ROOM = 2**26  # bytes for what processes hand to one another in numpy_sides.py; what is not used takes no memory
 LOOKS = 2000  # at a semaphore before going to sleep: some 300 microseconds
 NAP = 0.5  # seconds of sleep, after which it is seen whether the others still live
 MESSAGE = 1000  # bytes of what went wrong in a process
@@ -62,17 +66,20 @@ class Crew:
 
     end: Any  # a function that ends the others, once
 
-    def __init__(self, backend: NumpyBackend, size: int):
+    def __init__(self, backend: NumpyBackend, size: int, rows: int):
         from multiprocessing import get_context
 
-        self.backend, self.size, self.rank = backend, size, 0
+        self.backend, self.size, self.rank, self.rows = backend, size, 0, rows
+        self.fellows = slice(0, size)  # those whose rows belong to the same batch as this one's
+        self.unsettled: list[tuple[BatchNorm, Array, Array, int]] | None = None  # see numpy_sides.py
         semaphore = get_context("fork").Semaphore
         self.here = semaphore(0)  # raised by each of the others when it has come to a meeting
         self.go_on = [semaphore(0) for _ in range(size)]  # raised for each when all have
-        numbers = max(array.size for owner in backend.owners for array in owner.kept())
-        self.tables = shared_memory((2, size, 2 * numbers + 1), backend.dtype)  # used in turn: see exchange
+        numbers = max(sum(array.size for array in owner.kept()) for owner in backend.owners)
+        self.tables = shared_memory((2, size, 2 * numbers + 2), backend.dtype)  # used in turn: see exchange
         self.turn = 0
         self.gradients = shared_memory((size, numbers), backend.dtype)
+        self.room = shared_memory((ROOM // backend.dtype.itemsize,), backend.dtype)
         self.message = shared_memory((size, MESSAGE), np.uint8)
         self.parent = os.getpid()
         self.children: list[int] = []
@@ -184,18 +191,22 @@ class Crew:
         return batch[self.rank * n // self.size : (self.rank + 1) * n // self.size]
 
     def mean(self, value: Any, n: int) -> tuple[Any, float]:
-        """value: mean over n rows here -> mean over the rows of all; n as a part of them"""
-        rows = self.exchange(np.array([n, value], self.backend.dtype))
+        """value: mean over n rows here -> mean over the rows of all fellows; n as a part of them"""
+        if self.is_alone():
+            return value, 1.0
+        rows = self.exchange(np.array([n, value], self.backend.dtype))[self.fellows]
         weights = rows[:, 0] / rows[:, 0].sum()
-        return np.dot(weights, rows[:, 1]), float(weights[self.rank])
+        return np.dot(weights, rows[:, 1]), float(weights[self.rank - self.fellows.start])
 
     def pool(self, mean: Array, var: Array, n: int) -> int:
-        """mean and biased variance (c,) of n rows here become those of the rows of all -> how many these are
+        """mean and biased variance (c,) of n rows here become those of the rows of all fellows -> how many these are
 
         var = Σ weight·(var_r + (mean_r - mean)²), so that nothing large is subtracted from something large
         """
+        if self.is_alone():
+            return n
         c = mean.size
-        rows = self.exchange(np.concatenate([mean, var, [n]]).astype(mean.dtype))
+        rows = self.exchange(np.concatenate([mean, var, [n]]).astype(mean.dtype))[self.fellows]
         counts = rows[:, 2 * c]
         weights = counts / counts.sum()
         np.dot(weights, rows[:, :c], out=mean)
@@ -203,8 +214,19 @@ class Crew:
         return int(counts.sum())
 
     def add(self, values: Array) -> None:
-        """values = Σ of everyone's"""
-        np.sum(self.exchange(values.reshape(-1)), axis=0, out=values.reshape(-1))
+        """values = Σ of all fellows'"""
+        if not self.is_alone():
+            np.sum(self.exchange(values.reshape(-1))[self.fellows], axis=0, out=values.reshape(-1))
+
+    def update_running(self, norm: "BatchNorm", mean: Array, var: Array, m: int) -> None:
+        """As BatchNorm.update_running, now or when all processes know of it."""
+        if self.unsettled is None:
+            norm.update_running(mean, var, m)
+        else:
+            self.unsettled.append((norm, mean, var, m))
+
+    def is_alone(self) -> bool:
+        return self.fellows.stop - self.fellows.start == 1
 
     def add_gradients(self, gradient: Array) -> None:
         """gradient (size,) = Σ of everyone's, each process adding up one part of it."""
@@ -265,8 +287,8 @@ def end_with_parent() -> None:
 class Together:
     """A step that a crew plays: what `capture` gives."""
 
-    def __init__(self, backend: NumpyBackend, step: Callable[[], Any], size: int):
-        self.backend, self.step, self.size = backend, step, size
+    def __init__(self, backend: NumpyBackend, step: Callable[[], Any], size: int, rows: int):
+        self.backend, self.step, self.size, self.rows = backend, step, size, rows
         self.crew: Crew | None = None
         self.known: dict[Any, Any] = {}
 
@@ -274,7 +296,7 @@ class Together:
         before = self.numbers()
         if self.crew is None or not self.known.items() <= before.items() or not self.crew.is_whole():
             self.stop()
-            self.crew = Crew(self.backend, self.size)
+            self.crew = Crew(self.backend, self.size, self.rows)
             try:
                 self.crew.start(self.step)
             except OSError as error:
@@ -309,7 +331,7 @@ def capture(backend: NumpyBackend, step: Callable[[], Any], rows: int) -> Callab
     numbers = sum(array.size for owner in backend.owners for array in owner.kept())
     if size < 2 or numbers > MOST or not can_fork():
         return step
-    return Together(backend, step, size)
+    return Together(backend, step, size, rows)
 
 
 def can_fork() -> bool:

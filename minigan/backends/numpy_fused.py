@@ -182,11 +182,15 @@ class NormBlock(Block):
             norm.forward(self.backend.empty((1, *norm.in_shape)))  # raises: one sample has no statistics
         y = self.c if self.core is not None else self.x
         mean, var = self.statistics(W, b, y)
-        if self.backend.crew is not None:
-            self.m = self.pixels * self.backend.crew.pool(mean, var, n)
+        crew = self.backend.crew
+        if crew is not None:
+            self.m = self.pixels * crew.pool(mean, var, n)
         self.set_scale(mean, var)
         if train:
-            norm.update_running(mean, var, self.m)
+            if crew is None:
+                norm.update_running(mean, var, self.m)
+            else:
+                crew.update_running(norm, mean, var, self.m)
         if self.is_followed:
             self.normalise_later = lambda part, desk: self.normalise(part, y[part], desk)
         else:
