@@ -81,7 +81,8 @@ def update_discriminator(
 
         L_D = mean BCE(σ(D(x_real)), real_target) + mean BCE(σ(D(x_fake)), fake_target)
 
-    Two batches, one after the other: BatchNorm takes the statistics of each on its own.
+    Two batches, one after the other: BatchNorm takes the statistics of each on its own. (In play_round a backend may play
+    both at once: numpy_sides.py, cupy_pair.py.)
     With rules.apart two steps, one for each half of L_D.
 
     x_real  (n, h, w, c)   images in the range of G's output

@@ -77,8 +77,9 @@ def test_convolutions_of_odd_shapes(seed, dtype, make_cupy, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_sums_of_many_rows(dtype, make_cupy):
-    """More strips than are folded at once, an odd number of rows, a mean far from 0."""
+def test_sums_of_many_rows(dtype, make_cupy, monkeypatch):
+    """More strips than are folded at once, an odd number of rows, a mean far from 0, several numbers for each thread."""
+    monkeypatch.setattr(cupy_sums, "THREADS", 30_000)
     backend, rng = make_cupy(dtype), np.random.default_rng(0)
     rows = (1000 + rng.standard_normal((20_011, 3))).astype(dtype)
     total = backend.asarray(np.full(3, 5.0))

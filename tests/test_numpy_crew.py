@@ -18,7 +18,7 @@ from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.numpy_sides import change_hands, settle
 from minigan.config import new_config
 from minigan.data import Batches
-from minigan.gan import Rules, play_round
+from minigan.gan import Rules, play_round, update_discriminator
 from minigan.recorded import Recorded
 from minigan.training import Game
 
@@ -113,12 +113,11 @@ def wait_for_end(pid, seconds=10):
     return False
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size, batch_size", [(2, 14), (2, 15), (3, 14), (4, 16)])
 @pytest.mark.parametrize("preset", SYSTEMS)
-def test_the_numbers_are_those_of_one_process(preset, size, monkeypatch):
-    """With shares of different sizes (14 rows among 3), and a smaller batch after three, played by one alone. Two and four take sides
-    in D's update."""
-    batch_size = {2: 14, 3: 14, 4: 16}[size]
+def test_the_numbers_are_those_of_one_process(preset, size, batch_size, monkeypatch):
+    """With shares of the same size, where real images and fakes are two sides in D's update, and of different ones; and a smaller
+    batch after three, played by one alone."""
     game = make_game(monkeypatch, preset, size, batch_size=batch_size)
     if game.recorded is None:  # Dropout draws in the middle of a step
         assert any(net.ready().generators for net in game.nets.values())
@@ -134,6 +133,29 @@ def test_in_float32_within_rounding_and_every_time_the_same_bits(monkeypatch):
     for name, array in first[1].items():
         np.testing.assert_array_equal(array, again[1][name])
     assert_near((first[0][:2], {}, None), (play(make_game(monkeypatch, "mnist", 1, "float32"), 2)[0], {}, None), 1e-3)
+
+
+def test_how_many_rows_were_announced_does_not_matter(monkeypatch):
+    """Sides are taken by what each batch has."""
+    game = make_game(monkeypatch, "mnist", 2, batch_size=15)
+    capture = game.backend.capture
+    monkeypatch.setattr(game.backend, "capture", lambda step, rows: capture(step, 16))
+    assert_near(play(game, 3), play(make_game(monkeypatch, "mnist", 1, batch_size=15), 3))
+
+
+def test_sides_do_not_hide_what_is_wrong_with_a_batch():
+    backend = NumpyBackend("float32", threads=2)
+    D = mg.Sequential([mg.Flatten(), mg.Linear(1)], name="D")
+    D.setup((2, 2, 1), backend=backend, rng=np.random.default_rng(0))
+    right, share = np.ones((8, 2, 2, 1), np.float32), backend.share
+    update, optimizer = backend.implementation(update_discriminator), mg.Adam(D, 1e-3)
+    for real, fake, error in (
+        (right.astype(np.float64), right, mg.ArrayTypeError), (right[:, :1], right, mg.ShapeError),
+        (right, right.tolist(), mg.ArrayTypeError), (np.ones((8, 2, 2, 3), np.float32),) * 2 + (mg.ShapeError,),
+    ):  # fmt: skip
+        with pytest.raises(error, match=r"D\.0"):
+            backend.capture(lambda real=real, fake=fake: update(D, optimizer, share(real), share(fake)), 8)()
+    assert np.isfinite(backend.capture(lambda: update(D, optimizer, share(right), share(right)), 8)()["loss_d_real"])
 
 
 @pytest.mark.parametrize("size", [2, 3])

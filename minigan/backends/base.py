@@ -121,7 +121,7 @@ class Backend:
         return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype)
 
     def scratch(self, name: str, shape: Shape, dtype: Any = None) -> Array:
-        """-> array from the workspace, for use until the operation that asked for it returns."""
+        """-> array from the workspace, for use until the operation that asked for it returns, or somebody asks for the name again."""
         return self.workspace.get(name, shape, dtype)
 
     def guard(self, value: Any, shape: Shape, who: str, what: str) -> None:

@@ -25,7 +25,7 @@ from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_kernels import find_geometry, strips
 from minigan.backends.cupy_sums import add_row_sums, fold
 
-COLUMNS = 128 * 2**20  # bytes of columns at a time, by count of tiles: a product of the parts keeps all of a large GPU's cores busy
+COLUMNS = 128 * 2**20  # bytes of columns at a time: by count of their tiles, products of that size keep all cores of a large GPU busy
 FEW_CHANNELS = 4
 TILE = 4  # FEW of kernels.cu: pixels, or taps, that a thread takes there
 Activation = tuple[str, float]  # a name in kernels.cu, and its constant
@@ -46,7 +46,7 @@ class Convolution:
         self.geometry, self.V, self.VD = find_geometry(x_shape, W_shape, y_shape, stride, padding), kernels.width(c), kernels.width(d)
 
     def chunks(self, n: int) -> list[slice]:
-        """-> the batch in parts whose columns fit into the cache."""
+        """-> the batch in parts of as many images, whose columns take COLUMNS at most."""
         images = max(1, COLUMNS // (self.pixels * self.window * self.backend.dtype.itemsize))
         images = -(-n // -(-n // images))  # in equal parts
         return [slice(start, min(n, start + images)) for start in range(0, n, images)]

@@ -7,7 +7,7 @@ update_discriminator in gan.py, which takes one batch after the other.
 from minigan.backends.base import Array
 from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_fused import Block
-from minigan.backends.fused_runs import see_parts
+from minigan.backends.fused_runs import can_take_both
 from minigan.gan import Rules, gradient_norm, loss_and_gradient, mean_probability
 from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
@@ -18,7 +18,7 @@ def update_discriminator(
     D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, rules: Rules = Rules(), labels: Array | None = None
 ) -> dict[str, Array]:  # fmt: skip
     """As update_discriminator in gan.py."""
-    if rules.apart or x_real.shape != x_fake.shape or not see_parts(D.steps, Block):
+    if rules.apart or not can_take_both(D, Block, x_real, x_fake, labels):
         return definition(D, optimizer, x_real, x_fake, rules, labels)
     n, backend = len(x_real), D.backend
     assert isinstance(backend, CupyBackend)

@@ -11,6 +11,7 @@ rows of the batch, in memory of its own. They meet where a number depends on the
 
 After that all have the same gradients, take the same step, and have the same parameters, bit for bit. Whoever
 comes first to such a meeting looks out for the others without pause, for a little while: to sleep and be woken takes longer.
+D's update needs fewer meetings, mostly: numpy_sides.py.
 
 The numbers are those of one process but for rounding, and the same at every run with as many processes. When something else
 has changed networks or optimizers since the last step (a smaller batch, a checkpoint), the others are stale: they end, and new
@@ -66,10 +67,11 @@ class Crew:
 
     end: Any  # a function that ends the others, once
 
-    def __init__(self, backend: NumpyBackend, size: int, rows: int):
+    def __init__(self, backend: NumpyBackend, size: int):
         from multiprocessing import get_context
 
-        self.backend, self.size, self.rank, self.rows = backend, size, 0, rows
+        self.backend, self.size, self.rank = backend, size, 0
+        self.even = True  # had all processes as many rows of every batch of this step?
         self.fellows = slice(0, size)  # those whose rows belong to the same batch as this one's
         self.unsettled: list[tuple[BatchNorm, Array, Array, int]] | None = None  # see numpy_sides.py
         semaphore = get_context("fork").Semaphore
@@ -124,7 +126,7 @@ class Crew:
     def play(self, step: Callable[[], Any]) -> Any:
         """step() with this process's share, on one thread."""
         backend, team, size = self.backend, self.backend.team, np.setbufsize(BUFFER)
-        backend.crew, backend.team = self, Alone()
+        backend.crew, backend.team, self.even = self, Alone(), True
         try:
             with blas.single_threaded():
                 result = step()
@@ -188,6 +190,7 @@ class Crew:
     def share(self, batch: Array) -> Array:
         """-> this process's rows of a batch, a view"""
         n = len(batch)
+        self.even = self.even and n % self.size == 0
         return batch[self.rank * n // self.size : (self.rank + 1) * n // self.size]
 
     def mean(self, value: Any, n: int) -> tuple[Any, float]:
@@ -287,8 +290,8 @@ def end_with_parent() -> None:
 class Together:
     """A step that a crew plays: what `capture` gives."""
 
-    def __init__(self, backend: NumpyBackend, step: Callable[[], Any], size: int, rows: int):
-        self.backend, self.step, self.size, self.rows = backend, step, size, rows
+    def __init__(self, backend: NumpyBackend, step: Callable[[], Any], size: int):
+        self.backend, self.step, self.size = backend, step, size
         self.crew: Crew | None = None
         self.known: dict[Any, Any] = {}
 
@@ -296,8 +299,8 @@ class Together:
         before = self.numbers()
         if self.crew is None or not self.known.items() <= before.items() or not self.crew.is_whole():
             self.stop()
-            self.crew = Crew(self.backend, self.size, self.rows)
             try:
+                self.crew = Crew(self.backend, self.size)
                 self.crew.start(self.step)
             except OSError as error:
                 self.stop()
@@ -331,7 +334,7 @@ def capture(backend: NumpyBackend, step: Callable[[], Any], rows: int) -> Callab
     numbers = sum(array.size for owner in backend.owners for array in owner.kept())
     if size < 2 or numbers > MOST or not can_fork():
         return step
-    return Together(backend, step, size, rows)
+    return Together(backend, step, size)
 
 
 def can_fork() -> bool:

@@ -1,15 +1,15 @@
 """D's update by several processes: one half of them take the real images, the other half the fakes.
 
 As in numpy_crew.py each process could take its rows of both batches, one batch after the other. But BatchNorm takes the statistics
-of each batch on its own. Two processes with a batch each need not meet for them, which spares D 14 of 17 meetings in minigan's own
-nets, and what is done once a pass, whatever its rows, is done once and not twice: statistics, filters in Winograd's domain, sums of dW.
+of each batch on its own. Two processes with a batch each need not meet for them, which spares D's update 14 of 19 meetings in the
+preset mnist, and what is done once a pass, whatever its rows, is done once and not twice: filters in Winograd's domain, sums of dW.
 
     before    rows of G change hands, by way of memory that all share
     after     losses, and the statistics of both batches for BatchNorm's running ones, real before fake
     then      gradients are added up, as ever
 
-With four processes, two share a batch, and so on; an odd number plays the definition.
-Shown by: benchmarks/step.py --preset mnist
+With four processes, two share a batch, and so on. An odd number plays the definition, and so does everyone where the rows of a batch
+do not divide by the number of processes, are too many for the memory, or D has layers of one's own.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from minigan.backends.base import Array
-from minigan.backends.fused_runs import see_parts
+from minigan.backends.fused_runs import can_take_both
 from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.numpy_crew import Crew
 from minigan.backends.numpy_fused import Block
@@ -34,7 +34,7 @@ def update_discriminator(
     """As update_discriminator in gan.py."""
     assert isinstance(D.backend, NumpyBackend)
     crew, batches = D.backend.crew, [(x_real, x_fake)] + ([] if labels is None else [(labels, labels)])
-    if crew is None or rules.apart or not can_take_sides(crew, batches) or not see_parts(D.steps, Block):
+    if crew is None or rules.apart or not can_take_both(D, Block, x_real, x_fake, labels) or not can_take_sides(crew, batches):
         return definition(D, optimizer, x_real, x_fake, rules, labels)
     x, *labels_here = change_hands(crew, batches)
     side = 2 * crew.rank // crew.size
@@ -51,18 +51,16 @@ def update_discriminator(
 
 
 def can_take_sides(crew: Crew, batches: list[tuple[Array, Array]]) -> bool:
-    """Have all processes as many rows, of whole batches? The same answer in each."""
+    """Have all processes as many rows, and room for them? The same answer in each."""
     needed = sum(2 * crew.size * real.size for real, _ in batches)
-    return crew.size % 2 == 0 and needed <= crew.room.size and all(
-        real.shape == fake.shape and len(real) * crew.size == crew.rows for real, fake in batches
-    )  # fmt: skip
+    return crew.size % 2 == 0 and crew.even and needed <= crew.room.size
 
 
 def change_hands(crew: Crew, batches: list[tuple[Array, Array]]) -> list[Array]:
     """Pairs of this process's rows of real and fake -> of each pair as many rows that follow one another in (real, fake), a view"""
     found, start = [], 0
     for real, fake in batches:
-        rows, n = len(real), crew.rows
+        rows, n = len(real), crew.size * len(real)
         both = crew.room[start : start + 2 * n * real[0].size].reshape(2 * n, *real.shape[1:])
         both[crew.rank * rows : (crew.rank + 1) * rows] = real
         both[n + crew.rank * rows : n + (crew.rank + 1) * rows] = fake
