@@ -77,15 +77,14 @@ def test_convolutions_of_odd_shapes(seed, dtype, make_cupy, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_sums_of_many_rows(dtype, make_cupy, monkeypatch):
+def test_sums_of_many_rows(dtype, make_cupy):
     """More strips than are folded at once, an odd number of rows, a mean far from 0, several numbers for each thread."""
-    monkeypatch.setattr(cupy_sums, "THREADS", 30_000)
     backend, rng = make_cupy(dtype), np.random.default_rng(0)
     rows = (1000 + rng.standard_normal((20_011, 3))).astype(dtype)
     total = backend.asarray(np.full(3, 5.0))
     cupy_sums.add_row_sums(backend.asarray(rows), total, backend)
     assert off(backend.to_host(total), 5 + rows.sum(axis=0, dtype=np.float64)) <= TOLERANCE[dtype]
-    vector = rng.standard_normal(70_001).astype(dtype)
+    vector = rng.standard_normal(2 * cupy_sums.THREADS + 7).astype(dtype)
     norm = backend.to_host(backend.implementation(mg.optimizers.length)(backend.asarray(vector), backend))
     assert norm == pytest.approx(np.linalg.norm(vector.astype(np.float64)), rel=TOLERANCE[dtype])
 

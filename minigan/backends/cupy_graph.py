@@ -2,7 +2,8 @@
 
 A step of a DCGAN is more than a hundred kernels, and Python launches them one by one, slower than a GPU runs them
 (11.4 ms to 2.1 for Fredriksson's net on an H200, in TF32). So the step is run once while the GPU notes down what it is asked for,
-and from then on the notes are launched as a whole. They hold addresses and plain numbers, as they were. Therefore a step that is to be recorded
+and from then on the notes are launched as a whole. They hold addresses and plain numbers, as they were. Therefore a step that is to
+be recorded
 
     - reads its inputs (z, images, labels) from arrays that stay where they are, and that are written before each launch
     - has what changes from step to step in the GPU's memory: see cupy_counters.py
