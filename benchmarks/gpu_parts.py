@@ -14,7 +14,7 @@ from time import perf_counter
 from benchmarks import ceilings, gpu_step, machine
 from benchmarks.race import ROOT, BenchmarkError
 
-CEILINGS = "benchmarks.ceilings:Ceilings"
+CEILINGS, KERNELS = "benchmarks.ceilings:Ceilings", "benchmarks.kernel_times:KernelTimes"
 PRECISIONS = ("fp32", "tf32")
 NETS = {"fredriksson-mnist": 128, "pytorch-64": 64}  # preset: width
 BATCH = 128
@@ -85,6 +85,22 @@ def ask(team, precision, until):
     return worker
 
 
+def kernels(team, options, until, say):
+    """Where the time of a step goes; by a profiler that PyTorch brings."""
+    steps = []
+    for preset, width in NETS.items():
+        for precision in PRECISIONS:
+            worker = team.renew("kernels", KERNELS, {"precision": precision}, limit=max(1.0, until - perf_counter()))
+            if worker is None:
+                say(f"kernels: {team.absent['kernels']}")
+                return {"what": "kernels", "absent": team.absent["kernels"]}
+            found = worker.call("kernels", preset=preset, batch=BATCH, width=width)
+            steps.append({"preset": preset, "width": width, "precision": precision, **found})
+            shares = ", ".join(f"{words} {spent:,.0f}" for words, spent in found["microseconds"].items())
+            say(f"{preset}, {precision}: {found['step_ms']:.3f} ms, {found['nodes']} nodes; us: {shares}")
+    return {"what": "kernels", "batch": BATCH, "steps": steps}
+
+
 def starts(team, options, until, say):
     """From the command to the end of the first step: with nothing compiled yet, and again."""
     with TemporaryDirectory() as cache:
@@ -129,6 +145,7 @@ PARTS = {  # name: seconds of ten minutes, function
     "checks": (120, checks),
     "ceilings": (30, highest),
     "products": (30, products),
+    "kernels": (20, kernels),
     "start": (40, starts),
     "epochs": (60, epochs),
     **{f"{preset}, {precision}": (75, part) for (preset, precision), part in RACES.items()},

@@ -9,10 +9,27 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
-from benchmarks import blocks, ceilings, contenders, gpu, gpu_parts, gpu_step, machine, nets, precision, race, report, results, step, worker
+from benchmarks import (
+    blocks,
+    ceilings,
+    contenders,
+    gpu,
+    gpu_parts,
+    gpu_step,
+    kernel_times,
+    machine,
+    nets,
+    precision,
+    race,
+    report,
+    results,
+    step,
+    worker,
+)
 from benchmarks.contenders.minigan_step import Step
 from benchmarks.race import Absent, BenchmarkError, Team
 from minigan import get_backend
+from minigan.backends import cupy_kernels
 from tests import strict_cupy
 
 SMALL = dict(preset="fredriksson-mnist", batch=4, width=2, image=None)
@@ -373,6 +390,38 @@ def test_ceilings(device):
     assert of.backend.precision == "tf32"
 
 
+NAMES = (
+    "void im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>(float const*, float*, int)",
+    "sm90_xmma_gemm_f32f32_tf32f32_f32_nn_n_tilesize64x128x32_warpgroupsize1x1x1_execute_segment_k_off_kernel__5x_cublas",
+    "void cutlass::Kernel2<cutlass_80_tensorop_s1688gemm_128x64_16x6_tn_align4>(cutlass_80_tensorop_s1688gemm_128x64_16x6_tn_align4)",
+    "Memset (Device)", "void fold<float>(float const*, float*, int)", "void fold_moments<float>(float const*, float*, int)",
+    "void activate_backward<float, LeakyReLU, 4>(float const*)", "void norm_sums<float, ReLU, 4>(float)", "memcpy32_post",
+    "void im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>(float const*, float*, int)",
+)  # fmt: skip
+
+
+def test_kernels_by_kind():
+    """Three replays, each node twice as slow in all but one of them; events in any order."""
+    events = []
+    for replay in range(3):
+        for node, name in enumerate(NAMES):
+            start = 1000 * replay + 10 * node
+            events.append((start, start + (node + 1) * (1 if replay == node % 3 else 2), name))
+    found = kernel_times.table(events[::-1], 3)
+    assert found["nodes"] == len(NAMES)
+    assert found["microseconds"] == {
+        "columns": 11, "products": 2 + 3 + 4, "sums": 5, "BatchNorm": 6 + 8, "activations and biases": 7, "the rest": 9,
+    }  # fmt: skip
+    im2col = "im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>"
+    assert found["kernels"][im2col] == [2, 11] and found["kernels"]["Memset"] == [1, 4]
+    assert all("(" not in name for name in found["kernels"])
+
+
+def test_every_kernel_is_of_a_kind_that_is_not_cublas():
+    for name in cupy_kernels.signatures():
+        assert kernel_times.kind(f"{name}<float, 4>") != "products", name
+
+
 def test_products_are_those_of_the_layers(device):
     """By hand: G.1 from one pixel, D.0 from one channel; operations of all three passes together are those of the layer."""
     rows = {(row["layer"], row["pass"]): row for row in ceilings.Ceilings().products("fredriksson-mnist", batch=4, width=2)}
@@ -398,14 +447,23 @@ def test_everything_by_one_command(device, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu_parts, "trained", lambda arguments, *rest, **more: trained(
         [each for each in arguments if each not in ("--precision", "tf32")], *rest, **more
     ))  # fmt: skip
+    class Known:  # in the place of a profiler for GPUs
+        def __init__(self, precision):
+            pass
+
+        def kernels(self, preset, batch, width):
+            return {"step_ms": 2.5, **kernel_times.table([(0, 2000, NAMES[0])], 1)}
+
+    monkeypatch.setattr(kernel_times, "KernelTimes", Known)
     file = tmp_path / "r.json"
     assert gpu.main(["--against", "torch", "--json", str(file)]) == 0, capsys.readouterr()
     printed = capsys.readouterr().out
     assert "1 passed" in printed and "first step after " in printed and "20 epochs on " in printed
     assert f"all is in {file}" in printed and "fredriksson-mnist, fp32: at least 1, aim 1.2" in printed
     records = results.load(file)
-    assert [record["what"] for record in records] == ["gpu checks", "ceilings", "products", "start", "epochs", *["step"] * 4]
-    assert records[0]["passed"] and set(records[1]["product"]) == {"fp32", "tf32"} and records[3]["cold"] > 0
+    assert [record["what"] for record in records] == ["gpu checks", "ceilings", "products", "kernels", "start", "epochs", *["step"] * 4]
+    assert records[0]["passed"] and set(records[1]["product"]) == {"fp32", "tf32"} and records[4]["cold"] > 0
+    assert "pytorch-64, tf32: 2.500 ms, 1 nodes; us: columns 2,000" in printed and len(records[3]["steps"]) == 4
     assert str(tmp_path) not in file.read_text()
 
 

@@ -1,0 +1,68 @@
+"""Where the time of a recorded step goes on a GPU: each kernel of it, as the driver's profiler (CUPTI) times it within the graph.
+
+PyTorch brings CUPTI, and its profiler sees what any library launches in the same process, minigan's kernels too. It is needed for
+nothing else here.
+"""
+
+import re
+from collections import Counter
+from time import perf_counter
+
+from benchmarks import contenders
+from benchmarks.contenders.minigan_step import Step
+
+WARM_UP, STEPS, REPLAYS = 20, 100, 5
+LISTED = 24  # kernels that are named one by one
+KINDS = {  # in words -> names of minigan's kernels; "products" are everybody else's, cuBLAS' and what it sets to zero
+    "columns": "im2col|col2im", "few_forward": "few_forward", "few_gradient": "few_gradient",
+    "BatchNorm": "strip_moments|fold_moments|set_scale|frozen_scale|normalise|norm_\\w+",
+    "activations and biases": "activate\\w*|sum_rows", "Adam": "adam\\w*", "sums": "fold|squares|root_of_sum",
+    "the rest": "bce|probabilities|collect|gather_images|approach|random_\\w+|cupy_\\w+|mem(cpy|set)32_post|memset32|Memcpy.*",
+}  # fmt: skip
+
+
+class KernelTimes:
+    def __init__(self, precision="fp32"):
+        self.profiler = contenders.need("torch.profiler", "torch")
+        contenders.need("torch").zeros(1, device="cuda")  # its profiler wants to have seen the device
+        self.precision = precision
+
+    def kernels(self, preset, batch, width):
+        """-> {"step_ms": by the wall clock, without the profiler, "nodes", "microseconds" by kind, "kernels" by name: count, us}"""
+        step = Step(preset, batch, width, None, "cuda", precision=self.precision, captured=True)
+        step.run(WARM_UP)
+        start = perf_counter()
+        step.run(STEPS)
+        seconds = (perf_counter() - start) / STEPS
+        with self.profiler.profile(activities=[self.profiler.ProfilerActivity.CUDA]) as profile:
+            step.run(REPLAYS)
+        events = [event for event in profile.events() if event.device_type.name == "CUDA"]
+        spent = [(event.time_range.start, event.time_range.end, event.name) for event in events]
+        return {"step_ms": 1000 * seconds, **table(spent, REPLAYS)}
+
+
+def table(events, replays):
+    """events: (start, end, name) in us of several replays of the same graph -> as `kernels`, of each node its quickest replay."""
+    events, nodes = sorted(events), len(events) // replays
+    kinds, times, counts = Counter(), Counter(), Counter()
+    for node in range(nodes):
+        same = events[node::nodes]
+        name = short(same[0][2])
+        spent = min(end - start for start, end, _ in same)
+        kinds[kind(name)] += spent
+        times[name] += spent
+        counts[name] += 1
+    return {
+        "nodes": nodes, "microseconds": {name: round(spent, 1) for name, spent in kinds.most_common()},
+        "kernels": {name: [counts[name], round(spent, 1)] for name, spent in times.most_common(LISTED)},
+    }  # fmt: skip
+
+
+def short(name):
+    """A kernel's signature -> its name, with what it was compiled for."""
+    return re.sub(r"_execute.*|\(.*", "", name.removeprefix("void ")).strip()[:90]
+
+
+def kind(name):
+    """A kernel's short name -> one of KINDS, or "products"."""
+    return next((words for words, names in KINDS.items() if re.fullmatch(rf"({names})(<.*)?", name)), "products")
