@@ -16,6 +16,7 @@ import minigan as mg
 from minigan.averaging import approach
 from minigan.backends import Backend
 from minigan.backends.cupy_fused import Block
+from minigan.backends.cupy_norm import in_parts
 from minigan.backends.fused_runs import see_parts
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.config import new_config
@@ -257,7 +258,7 @@ def test_two_batches_in_one_pass(name, precision, make_cupy):
             buffer[...] = first[key]
         net.zero_grads()
         poison(net)
-        with net.backend.in_parts(2):
+        with in_parts(net.backend, 2):
             y = net.forward(net.backend.asarray(x))
         net.backward(net.backend.asarray(dy), need_dx=False)
         seen.append({key: host(array).copy() for key, array in {"y": y, **net.grads, **net.buffers}.items()})

@@ -4,8 +4,7 @@ Kernels stand in kernels.cu, products in cupy_gemm.py, the recorded step in cupy
 how arrays come and go, and what is said when a GPU cannot be had.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -58,7 +57,7 @@ class CupyBackend(Backend):
         self.counters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # optimizer -> its Counter
         self.recording: Recording | None = None  # while a graph is recorded
         self.graphs = 0  # how many were
-        self.parts = 1  # of a batch; see in_parts
+        self.parts = 1  # of a batch; see in_parts in cupy_norm.py
 
     def to_host(self, array: Array) -> np.ndarray:
         host: np.ndarray = self.xp.asnumpy(array)
@@ -81,15 +80,6 @@ class CupyBackend(Backend):
         from minigan.backends.cupy_inbox import PinnedInbox
 
         return PinnedInbox(self, shape, dtype)
-
-    @contextmanager
-    def in_parts(self, parts: int) -> Iterator[None]:
-        """with backend.in_parts(2): BatchNorm sees a batch as so many equal ones, one after the other; see cupy_pair.py."""
-        self.parts = parts
-        try:
-            yield
-        finally:
-            self.parts = 1
 
     def free_memory(self) -> int:
         free: int = self.xp.cuda.runtime.memGetInfo()[0]

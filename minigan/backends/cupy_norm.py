@@ -3,8 +3,11 @@
     forward    the rows' mean and variance, by strips; mean, 1/σ and the running statistics; out = activation(gain·x̂ + bias)
     backward   Σ g and Σ g·x̂, by strips, g = dy·activation'; dx. x̂ and activation' are made anew from the input
 
-A batch may have several equal parts (backend.in_parts), each with statistics of its own: D sees real and fake images at once.
+A batch may have several equal parts (in_parts), each with statistics of its own: D sees real and fake images at once.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from minigan.backends.base import Array, Workspace
 from minigan.backends.cupy_backend import CupyBackend
@@ -12,6 +15,16 @@ from minigan.backends.cupy_convolution import Activation
 from minigan.backends.cupy_kernels import strips
 from minigan.backends.cupy_sums import GROUP, fold_each
 from minigan.layers import BatchNorm
+
+
+@contextmanager
+def in_parts(backend: CupyBackend, parts: int) -> Iterator[None]:
+    """with in_parts(backend, 2): BatchNorm sees a batch as two equal ones, one after the other."""
+    backend.parts = parts
+    try:
+        yield
+    finally:
+        backend.parts = 1
 
 
 class Norm:

@@ -7,6 +7,7 @@ update_discriminator in gan.py, which takes one batch after the other.
 from minigan.backends.base import Array
 from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_fused import Block
+from minigan.backends.cupy_norm import in_parts
 from minigan.backends.fused_runs import can_take_both
 from minigan.gan import Rules, gradient_norm, loss_and_gradient, mean_probability
 from minigan.gan import update_discriminator as definition
@@ -24,7 +25,7 @@ def update_discriminator(
     assert isinstance(backend, CupyBackend)
     x = side_by_side(D, "x", x_real, x_fake)
     D.zero_grads()
-    with backend.in_parts(2):
+    with in_parts(backend, 2):
         logits = D.forward(x, labels=None if labels is None else side_by_side(D, "labels", labels, labels))
     loss_real, d_real = loss_and_gradient(D, logits[:n], rules.real_target, rules)
     loss_fake, d_fake = loss_and_gradient(D, logits[n:], rules.fake_target, rules)
