@@ -10,6 +10,7 @@ from time import perf_counter
 
 from benchmarks import contenders
 from benchmarks.contenders.minigan_step import Step
+from benchmarks.race import BenchmarkError
 
 WARM_UP, STEPS, REPLAYS = 20, 100, 5
 LISTED = 24  # kernels that are named one by one
@@ -42,8 +43,14 @@ class KernelTimes:
 
 
 def table(events, replays):
-    """events: (start, end, name) in us of several replays of the same graph -> as `kernels`, of each node its quickest replay."""
+    """events: (start, end, name) in us of several replays of the same graph -> as `kernels`, of each node its quickest replay.
+
+    Raises BenchmarkError where the replays are not the same: then something else was seen too.
+    """
     events, nodes = sorted(events), len(events) // replays
+    names = [name for *_, name in events]
+    if not nodes or names != names[:nodes] * replays:
+        raise BenchmarkError(f"the profiler saw {len(events)} events in {replays} replays, which are not {replays} times the same")
     kinds, times, counts = Counter(), Counter(), Counter()
     for node in range(nodes):
         same = events[node::nodes]

@@ -415,6 +415,9 @@ def test_kernels_by_kind():
     im2col = "im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>"
     assert found["kernels"][im2col] == [2, 11] and found["kernels"]["Memset"] == [1, 4]
     assert all("(" not in name for name in found["kernels"])
+    for other in ([*events, (5000, 5001, "Memcpy HtoD")], [*events[:-1], (5000, 5001, "another")], []):
+        with pytest.raises(BenchmarkError, match="not 3 times the same"):
+            kernel_times.table(other, 3)
 
 
 def test_every_kernel_is_of_a_kind_that_is_not_cublas():

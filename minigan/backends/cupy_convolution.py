@@ -24,6 +24,7 @@ from minigan.backends.base import Array, Padding, Pair, Shape, Workspace
 from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_kernels import find_geometry, strips
 from minigan.backends.cupy_sums import add_row_sums, fold
+from minigan.backends.numpy_chunks import chunks
 
 COLUMNS = 128 * 2**20  # bytes of columns at a time: by count of their tiles, products of that size keep all cores of a large GPU busy
 FEW_CHANNELS = 4
@@ -46,10 +47,8 @@ class Convolution:
         self.geometry, self.V, self.VD = find_geometry(x_shape, W_shape, y_shape, stride, padding), kernels.width(c), kernels.width(d)
 
     def chunks(self, n: int) -> list[slice]:
-        """-> the batch in parts of as many images, whose columns take COLUMNS at most."""
-        images = max(1, COLUMNS // (self.pixels * self.window * self.backend.dtype.itemsize))
-        images = -(-n // -(-n // images))  # in equal parts
-        return [slice(start, min(n, start + images)) for start in range(0, n, images)]
+        """-> the batch in equal parts, whose columns take COLUMNS at most."""
+        return chunks(n, max(1, COLUMNS // (self.pixels * self.window * self.backend.dtype.itemsize)), 1)
 
     def ask_for(self, activation: Activation, forward: bool, transpose: bool, gradient: bool) -> None:
         """Name the kernels that will be needed, so that they are compiled together with all others."""
