@@ -15,7 +15,7 @@ from benchmarks.race import BenchmarkError
 WARM_UP, STEPS, REPLAYS = 20, 100, 5
 LISTED = 24  # kernels that are named one by one
 KINDS = {  # in words -> names of minigan's kernels; "products" are everybody else's, cuBLAS' and what it sets to zero
-    "columns": "im2col|col2im", "few_forward": "few_forward", "few_gradient": "few_gradient",
+    "columns": "im2col|col2im", "few_forward": "few_forward",
     "BatchNorm": "strip_moments|fold_moments|set_scale|frozen_scale|normalise|norm_\\w+",
     "activations and biases": "activate\\w*|sum_rows", "Adam": "adam\\w*", "sums": "fold|squares|root_of_sum",
     "the rest": "bce|probabilities|collect|gather_images|approach|random_\\w+|cupy_\\w+|mem(cpy|set)32_post|memset32|Memcpy.*",

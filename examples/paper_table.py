@@ -1,8 +1,8 @@
 """The DCGAN paper's table of MNIST, in one command: python examples/paper_table.py --samples 50000 [--minutes 60] [--out DIR]
 
-Trains the conditional DCGAN for so many minutes (the paper's 200 epochs are a GPU's work), draws labelled samples, and lets them
-teach a 1-nearest-neighbour classifier to read the 10,000 test images: minigan/evaluation/transfer.py. Beside it stand the
-paper's rows, and real images in the place of samples. After each epoch the error of 10,000 samples is measured, too.
+Trains the conditional DCGAN for so many minutes, or the paper's 200 epochs (minutes on a GPU: --backend cupy), draws labelled samples,
+and lets them teach a 1-nearest-neighbour classifier to read the 10,000 test images: minigan/evaluation/transfer.py. Beside it stand the
+paper's rows, and real images in the place of samples. Every now and then the error of 10,000 samples is measured, too.
 
 Leaves in DIR (default runs/paper-table) the run, table.json, and table.png where matplotlib is installed. The same command goes
 on where it stopped; a larger --samples or --minutes goes on, too.
@@ -10,6 +10,7 @@ on where it stopped; a larger --samples or --minutes goes on, too.
 
 import json
 import sys
+from math import ceil
 from pathlib import Path
 from time import monotonic
 
@@ -29,7 +30,8 @@ from minigan.run import Run
 from minigan.training import open_game, train
 
 PRESET = "radford-mnist-conditional"
-AFTER_EPOCH = 10_000  # samples whose error is measured then
+EPOCHS = 200  # the paper's
+AFTER_EPOCH = 10_000  # samples whose error is measured after some of them
 MILESTONES = sorted({k * 10**power for power in range(3, 8) for k in (1, 2, 5)})  # numbers of samples that get a row
 REAL, GAN, DCGAN = {60_000: 3.1}, {50_000: 6.28, 10_000_000: 5.65}, {50_000: 2.98, 10_000_000: 1.48}  # the paper's errors, %
 CHUNK = 4096  # samples that are drawn and compared at a time
@@ -50,6 +52,11 @@ class Table:
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise RunError(f"{self.file} is not a table of this program ({error!r}): choose another --out") from error
 
+    @property
+    def epoch(self):
+        """The last one after which samples were measured; 0 before the first."""
+        return self.after_epoch[-1]["epoch"] if self.after_epoch else 0
+
     def save(self):
         """Write it."""
         record = {"seconds": self.seconds, "after_epoch": self.after_epoch, "samples": self.samples, "real": self.real}
@@ -65,15 +72,15 @@ def labelled_samples(game, n, seed, start=0):
     for first in range(start, n, CHUNK):
         generator, count = np.random.default_rng([seed, first // CHUNK]), min(CHUNK, n - first)
         labels = generator.integers(0, game.preset.classes, -(-CHUNK // size) * size)  # whole batches: G uses their statistics
-        batches = [game.pictures(game.draw_z(size, generator), labels[at : at + size]) for at in range(0, count, size)]
+        batches = [game.draw_pictures(labels[at : at + size], generator) for at in range(0, count, size)]
         yield np.concatenate(batches)[:count], labels[:count]
 
 
 def train_on(options, run, table, images, labels):
-    """Epoch by epoch until the time is over, each with the error of its samples."""
+    """Until the time is over, or all epochs are done, with the error of samples every now and then."""
     given = {name: value for name in ("width", "seed", "threads", "backend") if (value := getattr(options, name)) is not None}
-    while table.seconds < 60 * options.minutes:  # an epoch that has begun is ended
-        epoch, start = len(table.after_epoch) + 1, monotonic()
+    while table.seconds < 60 * options.minutes and table.epoch < EPOCHS:
+        epoch, start = min(EPOCHS, table.epoch + epochs_until_measured(table, 60 * options.minutes)), monotonic()
         try:
             if run.folder.exists():
                 train({**given, "epochs": epoch}, data_dir=options.data_dir, resume=run.folder, say=say_warnings)
@@ -83,8 +90,9 @@ def train_on(options, run, table, images, labels):
         finally:
             table.seconds += monotonic() - start
             table.save()
-        transfer = Transfer(images, labels)
-        for chunk in labelled_samples(open_game(run, backend=options.backend or "numpy")[0], AFTER_EPOCH, seed=0):
+        game, _ = open_game(run, backend=options.backend or "numpy")
+        transfer = Transfer(images, labels, game.backend)
+        for chunk in labelled_samples(game, AFTER_EPOCH, seed=0):
             transfer.add(*chunk)
         row = {"epoch": epoch, "minutes": round(table.seconds / 60, 2), "error": percent(transfer)}
         print("epoch {epoch}, {minutes:.1f} minutes of training: error {error:.2f}% with 10,000 samples".format(**row), flush=True)
@@ -92,6 +100,14 @@ def train_on(options, run, table, images, labels):
         table.samples.clear()  # of a generator that has learnt since
         table.state_file.unlink(missing_ok=True)
         table.save()
+
+
+def epochs_until_measured(table, seconds):
+    """-> 1 at first, later half as many as are done; no more than fit in the time. An epoch that has begun is ended."""
+    if table.epoch == 0:
+        return 1
+    fit = ceil((seconds - table.seconds) * table.epoch / table.seconds)
+    return max(1, min(table.epoch // 2, fit))
 
 
 def say_warnings(line):
@@ -107,10 +123,10 @@ def percent(transfer):
 
 def measure(options, run, table, images, labels):
     """Samples of the trained generator, up to the number that was asked for; a row at each milestone."""
-    transfer = Transfer(images, labels)
+    game, _ = open_game(run, backend=options.backend or "numpy")
+    transfer = Transfer(images, labels, game.backend)
     if table.state_file.exists():
         transfer.load_state(load_arrays(table.state_file))
-    game, _ = open_game(run, backend=options.backend or "numpy")
     for number, (samples, told) in enumerate(labelled_samples(game, options.samples, seed=0, start=transfer.count), 1):
         first, last = transfer.count, transfer.count + len(samples)
         rows = [n for n in MILESTONES if first < n < last] + [last]
@@ -139,7 +155,7 @@ def measure_real(table, images, labels, data_dir):
 def words(table, width):
     """-> the table as lines."""
     columns = sorted({50_000, 60_000, 10_000_000, *(n for n in table.samples if n >= 10_000)})
-    epochs, minutes = table.after_epoch[-1]["epoch"], table.seconds / 60
+    epochs, minutes = table.epoch, table.seconds / 60
     rows = [
         ("real images, the paper", REAL), ("real images, here", table.real),
         ("GAN, the paper", GAN), ("DCGAN, the paper, 200 epochs", DCGAN),
@@ -182,7 +198,7 @@ def paper_table(arguments):
     parser.add_argument("--width", type=int, help="channels of the feature maps next to the image (default the paper's 64)")
     parser.add_argument("--seed", type=int, help="of training (default 0)")
     parser.add_argument("--threads", type=int, help="of the CPU (default all)")
-    parser.add_argument("--backend", help="numpy or cupy, for training (default numpy)")
+    parser.add_argument("--backend", help="numpy or cupy (default numpy)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's files")
     parser.add_argument(
         "--out", metavar="DIR", default="runs/paper-table", help="folder of the run and the table (default runs/paper-table)"

@@ -1,4 +1,4 @@
-"""Rounds of the game as a whole: on a GPU recorded once and then launched, on a CPU played by several processes.
+"""Rounds of the game as a whole, and batches of pictures: on a GPU recorded once, then launched. On a CPU several processes play a round.
 
 Images, labels and z are written to where the round reads them, then `backend.capture` has it played: see backends/cupy_graph.py
 and backends/numpy_crew.py. A batch that is smaller, at the end of an epoch, is played step by step.
@@ -18,6 +18,7 @@ import numpy as np
 from minigan.backends import Array
 from minigan.data import Batches
 from minigan.gan import play_round
+from minigan.layers import Sequential
 from minigan.run import MEASURED
 
 if TYPE_CHECKING:
@@ -121,6 +122,36 @@ class Recorded:
             batches.read(memory, part)
             self.backend.put(memory, pixels[start : start + len(part)])
         return pixels
+
+
+class Painter:
+    """Draws pictures of G, a whole batch at each launch of what a GPU has recorded; elsewhere this is G's forward."""
+
+    net: Sequential | None = None  # the G that was recorded
+    replay: Callable[[], Array]
+
+    def __init__(self, game: "Game"):
+        self.game: Game = weakref.proxy(game)
+        size = game.config.batch_size
+        self.z = game.backend.inbox((size, game.config.z_dim))
+        self.labels = game.backend.inbox((size, game.preset.classes)) if game.preset.classes else None
+
+    def paint(self, generator: np.random.Generator, numbers: np.ndarray) -> Array:
+        """Random numbers for z, class numbers (batch_size,) -> G's output for a whole batch, in sampling mode"""
+        game, size = self.game, self.game.config.batch_size
+        game.fill_z(self.z.open(size), generator)
+        self.z.send()
+        if self.labels is not None:
+            self.labels.open(size)[...] = game.one_hot[numbers]
+            self.labels.send()
+        if not game.backend.records:
+            return self.forward()
+        if self.net is not game.drawn_from:
+            self.net, self.replay = game.drawn_from, game.backend.capture(weak(self.forward))
+        return self.replay()
+
+    def forward(self) -> Array:
+        return self.game.drawn_from.forward(self.z.array, train=False, labels=None if self.labels is None else self.labels.array)
 
 
 def weak(method: Callable[[], Any]) -> Callable[[], Any]:

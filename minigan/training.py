@@ -30,7 +30,7 @@ from minigan.gan import play_round
 from minigan.layers import Sequential
 from minigan.presets import Preset, get_preset
 from minigan.progress import Interrupted, Progress, interrupts
-from minigan.recorded import Recorded
+from minigan.recorded import Painter, Recorded
 from minigan.report import finish
 from minigan.run import LOSSES, MEASURED, Run
 
@@ -65,6 +65,7 @@ class Game:
         self.z: Inbox | None = None  # where draw_z writes
         self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
         self.recorded = Recorded(self) if self.can_be_recorded() else None
+        self.painter: Painter | None = None  # of whole batches of pictures
 
     def can_be_recorded(self) -> bool:
         """May a round be played as a whole? Not where the host steps in amid it: to draw for Dropout, to tell an optimizer its numbers."""
@@ -150,8 +151,14 @@ class Game:
         pictures = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
             numbers = np.arange(start, start + size) % max(classes, 1) if label is None else np.full(size, label)
-            pictures[start : start + size] = self.pictures(self.draw_z(size, generator), numbers)[: n - start]
+            pictures[start : start + size] = self.draw_pictures(numbers, generator)[: n - start]
         return pictures
+
+    def draw_pictures(self, numbers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Class numbers (batch_size,) -> a batch of pictures of G, of z drawn anew (batch_size, h, w, c) uint8, in sampling mode."""
+        if self.painter is None:
+            self.painter = Painter(self)
+        return self.developed(self.painter.paint(generator, numbers))
 
     def expect_label(self, label: int | None) -> None:
         """Raises ConfigError unless it is the number of a class, or None."""
@@ -161,7 +168,11 @@ class Game:
 
     def pictures(self, z: Array, numbers: Any) -> np.ndarray:
         """z (n, z_dim) on the device, class numbers (n,) -> pictures of G (n, h, w, c) uint8 on the host, in sampling mode."""
-        y = self.backend.to_host(self.drawn_from.forward(z, train=False, labels=self.labels(numbers)))
+        return self.developed(self.drawn_from.forward(z, train=False, labels=self.labels(numbers)))
+
+    def developed(self, output: Array) -> np.ndarray:
+        """G's output -> pictures uint8 on the host. Raises RunError where it is not finite."""
+        y = self.backend.to_host(output)
         if not np.all(np.isfinite(y)):
             raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
         return to_pixels(y, self.preset.black)

@@ -14,13 +14,14 @@ import pytest
 
 import minigan as mg
 from minigan.averaging import approach
-from minigan.backends import Backend
+from minigan.backends import Backend, cupy_neighbours
 from minigan.backends.cupy_fused import Block
 from minigan.backends.cupy_norm import in_parts
 from minigan.backends.fused_runs import see_parts
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.config import new_config
 from minigan.data import Batches
+from minigan.evaluation.neighbours import Nearest, nearest
 from minigan.gan import Rules, play_round
 from minigan.layers import sequential
 from minigan.losses import bce_with_logits, mean_sigmoid
@@ -294,6 +295,34 @@ def test_optimizers(optimizer, make_cupy):
     assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
 
 
+@pytest.mark.parametrize("levels", (256, 2))  # with two grey levels there are many ties
+@pytest.mark.parametrize("d", (3, 1024, 1025))  # the last is more than float32 can do: then the definition does it
+def test_nearest_pictures_are_those_of_the_definition(d, levels, make_cupy, monkeypatch):
+    """In one tile and in several, of fewer pictures than strips and of more; far ones at the edge of what float32 holds."""
+    backend, rng = make_cupy("float32"), np.random.default_rng(0)
+    queries = rng.integers(0, 256 if levels == 256 else 2, (9, d, 1, 1), dtype=np.uint8)
+    queries[0] = 255
+    find = backend.implementation(Nearest)(queries, backend)
+    other = backend.implementation(Nearest)(queries[::-1].copy(), backend)  # whose memory is its own
+    assert find.by_device == (d <= 1024)
+    for n, tile in ((1, 150), (30, 150), (150, 150), (150, 70)):
+        monkeypatch.setattr(cupy_neighbours, "TILE", 9 * 4 * tile)
+        corpus = rng.integers(0, levels, (n, d, 1, 1), dtype=np.uint8)
+        corpus[n // 2] = 0
+        wanted, order = nearest(queries, corpus)
+        for distances, indices in (find.among(corpus), [found[::-1] for found in other.among(corpus)]):
+            assert distances.dtype == np.float64 and indices.dtype == np.int64
+            np.testing.assert_array_equal(distances, wanted[:, 0])
+            np.testing.assert_array_equal(indices, order[:, 0])
+    with pytest.raises(mg.ShapeError, match="of the same shape"):
+        find.among(corpus[:, :-1])
+
+
+def test_nearest_by_tensor_cores_is_left_to_the_definition(make_cupy):
+    queries = np.zeros((2, 5), np.uint8)
+    assert not cupy_neighbours.DeviceNearest(queries, mg.get_backend("cupy", precision="tf32")).by_device
+
+
 def verdict(backend):
     """-> losses against soft and hard targets, clipped or not, with their gradients; the mean probability; the length of a
     gradient; an average that takes it in."""
@@ -365,6 +394,8 @@ def test_every_faster_operation_was_held_against_its_definition(make_cupy):
     for optimizer in OPTIMIZERS:
         five_steps(counted(make_cupy(), counts), optimizer)
     verdict(counted(make_cupy(), counts))
+    few, backend = np.zeros((2, 3), np.uint8), counted(make_cupy(), counts)
+    backend.implementation(Nearest)(few, backend).among(few)
     D = build("k4 s2 p1", counted(make_cupy(), counts))  # with both batches at once: test_two_batches_in_one_pass, test_cupy_fused.py
     images = [D.backend.asarray(np.ones((3, *D.in_shape))) for _ in range(2)]
     D.backend.implementation(mg.gan.update_discriminator)(D, mg.Adam(D, 1e-3), *images)

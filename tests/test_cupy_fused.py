@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend
+from minigan.backends import Backend, cupy_convolution
 from tests.test_definitions import CHAINS, RTOL, assert_close, without_kink
 
 MORE = {  # kernels and widths that the chains of the NumPy backend do not reach
@@ -60,6 +60,25 @@ def test_a_chain_of_layers(name, dtype, make_cupy):
     for kind in ("grads", "buffers"):  # the gradients are sums over all that was asked for above
         for key, wanted in getattr(plain, kind).items():
             assert_close(host(getattr(fast, kind)[key]), wanted, 5 * RTOL[dtype], key)
+
+
+def test_columns_that_are_kept_change_no_bit(make_cupy, monkeypatch):
+    """Kept from forward to backward, in one part and in several, or made anew; of a batch after a larger one; and of sampling mode none."""
+    found = []
+    for kept, columns in ((2**28, 2**27), (2**28, 1), (0, 2**27), (0, 1)):
+        monkeypatch.setattr(cupy_convolution, "KEPT", kept)
+        monkeypatch.setattr(cupy_convolution, "COLUMNS", columns)
+        backend, rng = make_cupy("float32"), np.random.default_rng(5)
+        net = mg.Sequential([mg.Conv2d(8, 3, 2, 1), mg.LeakyReLU(0.2), mg.Conv2d(4, 3, 1, 1), mg.BatchNorm(), mg.ReLU()])
+        net.setup((6, 5, 8), backend=backend, rng=rng)
+        for n, train in ((5, True), (3, True), (4, False), (2, True)):
+            y = net.forward(backend.asarray(rng.standard_normal((n, 6, 5, 8))), train=train)
+            net.backward(backend.asarray(rng.standard_normal(y.shape)))
+        assert all((block.kept is not None) == bool(kept) for block in net.steps)
+        found.append((columns, {name: backend.to_host(array).tobytes() for name, array in net.grads.items()}))
+    for columns in (1, 2**27):
+        one, other = (grads for of, grads in found if of == columns)
+        assert one == other
 
 
 class Plain:

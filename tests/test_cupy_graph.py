@@ -128,6 +128,29 @@ def test_a_round_neither_waits_nor_allocates(preset, stand_in):
     assert counts["uploads"] == 5 * (len(recorded.numbers) + len(recorded.labels) + len(recorded.z))
 
 
+@pytest.mark.parametrize("preset", ("mnist", "radford-mnist-conditional"))
+def test_pictures_are_drawn_by_one_launch_a_batch(preset, stand_in):
+    """The same as step by step, of G as it is by then, and of another net that pictures are drawn from."""
+    game = new_game(preset)
+    batches, size = new_batches(game), game.config.batch_size
+
+    def step_by_step(n):
+        generator, numbers = game.stream("sample"), np.arange(n + size) % max(game.preset.classes, 1)
+        drawn = [game.pictures(game.draw_z(size, generator), numbers[start : start + size]) for start in range(0, n, size)]
+        return np.concatenate(drawn)[:n]
+
+    for net in (game.drawn_from, game.drawn_from, game.G, game.make_generator("another")):
+        game.round(batches)
+        game.drawn_from = net
+        np.testing.assert_array_equal(game.sample(7, game.stream("sample")), step_by_step(7))
+    stand_in.device.counts.clear()
+    game.sample(3 * size, game.stream("sample"))
+    assert stand_in.device.counts["graphs"] == 3 and stand_in.device.counts["launches"] == 0
+    with pytest.raises(mg.RunError, match="the generator gives NaN"):
+        next(iter(net.params.values()))[...] = game.backend.asarray(np.nan)
+        game.sample(2, game.stream("sample"))
+
+
 def test_an_eager_round_neither_waits_nor_allocates(stand_in):
     game = new_game("mnist", recorded=False)
     batches = new_batches(game, count=8)

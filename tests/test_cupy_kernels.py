@@ -14,6 +14,7 @@ from minigan.backends.base import windows
 from minigan.optimizers import adam_step
 from tests import strict_cupy
 from tests.strict_cupy import make_module
+from tests.test_cupy_device import test_nearest_pictures_are_those_of_the_definition as nearest_test
 from tests.test_cupy_fused import test_a_chain_of_layers as chain_test
 from tests.test_cupy_fused import test_real_and_fake_at_once_is_one_after_the_other as pair_test
 
@@ -335,6 +336,12 @@ def real_and_fake(dtype, make_cupy):
     pair_test("blocks", make_cupy)
 
 
+def neighbours(dtype, make_cupy):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        nearest_test(3, 2, make_cupy, monkeypatch)
+
+
+
 MUTANTS = {  # what is wrong: the text, what takes its place, and the test, or the chain of layers, that shows it
     "phase of the rows": ("for (int i = h % G::SH,", "for (int i = (h + 1) % G::SH,", "transposed k4 s2 p1"),
     "phase of the columns": ("q = w / G::SW; j", "q = (w + 1) / G::SW; j", "transposed k5 s2 same"),
@@ -342,11 +349,12 @@ MUTANTS = {  # what is wrong: the text, what takes its place, and the test, or t
     "padding before": ("i - G::TOP, w = q * G::SW + j - G::LEFT", "i - G::LEFT, w = q * G::SW + j", "k4 s2 p1, uneven image"),
     "last rows left out": ("const int end = least(s / strips * rows + rows, first + strip);",
                            "const int end = least(s / strips * rows + rows - 1, first + strip);", test_batchnorm_of_numbers_far_from_zero),
-    "strip of the gradient": ("m < least(pixels, (s + 1) * strip)", "m < least(pixels - 1, (s + 1) * strip)", "one channel in"),
     "tile of few pixels": ("if (first + r < pixels)", "if (first + r < pixels - 1)", "three channels in"),
     "fold sets, not adds": ("out[t] = add ? out[t] + T(scale) * sum", "out[t] = add ? T(scale) * sum", "one channel in"),
     "mean of g x_hat": ("x_hat * means[(part * 2 + 1) * c", "means[(part * 2 + 1) * c", "Linear, BatchNorm, ReLU"),
     "statistics of the first batch for both": ("own = t / (c / V) / rows * c + lane;", "own = lane;", real_and_fake),
+    "the last of equally near pictures": ("if (value < least_yet)", "if (value <= least_yet)", neighbours),
+    "the strip, not the picture": ("numbers[s] < numbers[nearest])) nearest = s;", "s < nearest)) nearest = s;", neighbours),
     "sums into one place": ("sums[t] = sum;\n", "sums[0] += sum;\n", test_sums_of_many_rows),
 }  # fmt: skip
 

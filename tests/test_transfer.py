@@ -154,6 +154,23 @@ def test_the_program_trains_measures_and_goes_on(program, tmp_path, capsys):
     assert [row["epoch"] for row in third["after_epoch"]] == [1, 2] and set(third["samples"]) == {"1000"}
 
 
+def test_samples_are_measured_in_longer_and_longer_strides(program, tmp_path):
+    table = program.Table(tmp_path)
+    seen = []
+    while table.epoch < 40:  # a minute an epoch, of 40
+        table.after_epoch.append({"epoch": table.epoch + program.epochs_until_measured(table, 40 * 60)})
+        table.seconds = 60.0 * table.epoch
+        seen.append(table.epoch)
+    assert seen == [1, 2, 3, 4, 6, 9, 13, 19, 28, 40]
+    assert program.epochs_until_measured(table, table.seconds + 61) == 2  # one that has begun is ended
+
+
+def test_training_ends_with_the_papers_epochs(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "EPOCHS", 2)
+    program.paper_table(["--width", "2", "--out", str(tmp_path), "--samples", "1000"])
+    assert [row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]] == [1, 2]
+
+
 def test_mistakes_of_the_program(program, tmp_path):
     for options, words in (
         (["--samples", "0"], "--samples"), (["--minutes", "nan"], "--minutes must be 0 or more"),

@@ -110,7 +110,8 @@ class CupyBackend(Backend):
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
     from minigan import averaging, gan, losses, optimizers
-    from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_pair, cupy_sums
+    from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_neighbours, cupy_pair, cupy_sums
+    from minigan.evaluation import neighbours
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {
@@ -124,6 +125,7 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
         linear.linear_backward: cupy_convolution.linear_backward,
         losses.mean_bce: cupy_losses.mean_bce,
         losses.mean_sigmoid: cupy_losses.mean_sigmoid,
+        neighbours.Nearest: cupy_neighbours.DeviceNearest,
         optimizers.length: cupy_sums.length,
         optimizers.Adam.apply: cupy_counters.adam,
         sequential.plan: cupy_fused.fused_plan,

@@ -6,29 +6,30 @@ As in numpy_columns.py, three things are asked of a convolution y = conv(x, W), 
     transpose   x = convᵀ(y, W)       Conv2d's dx, ConvTranspose2d's forward
     gradient    dW from x and y
 
-The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a time, and made anew for dW
-rather than kept. Parts that fit into the L2 cache, 24 MiB, were too small: on an H200 their products ran at a third of the rate of large
-ones, which cost more than the trips to memory that they saved (measured; the larger parts that followed from it are not, yet).
+The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a time. A Conv2d in a block
+(cupy_fused.py) keeps it for dW where it is not too large; otherwise it is made anew. Parts that fit into the L2 cache are too small: on an
+H200 a step with parts of 24 MiB takes 1.2 times as long as one with 128, and 512 gain one or two percent more (TF32).
 
 Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those of its phase, and nothing is
 scattered. (One product for each phase, over columns of y, would need no gathering afterwards. But these columns are
 c_out/c_in times as large, and DCGANs double the channels where they halve the image: twice the traffic.)
 
-With 1 to 4 channels in x, forward and gradient go straight from the image; transpose does not, since there
-y·Wᵀ has fewer numbers than y, and is best left to cuBLAS.
+With 1 to 4 channels in x, forward goes straight from the image; on an H200 that is as fast as columns. Gradient and transpose do not:
+there the columns have fewer numbers than y, and are best left to cuBLAS.
 """
 
 from math import prod
 
 from minigan.backends.base import Array, Padding, Pair, Shape, Workspace
 from minigan.backends.cupy_backend import CupyBackend
-from minigan.backends.cupy_kernels import find_geometry, strips
-from minigan.backends.cupy_sums import add_row_sums, fold
+from minigan.backends.cupy_kernels import find_geometry
+from minigan.backends.cupy_sums import add_row_sums
 from minigan.backends.numpy_chunks import chunks
 
-COLUMNS = 128 * 2**20  # bytes of columns at a time: by count of their tiles, products of that size keep all cores of a large GPU busy
+COLUMNS = 128 * 2**20  # bytes of columns at a time
+KEPT = 256 * 2**20  # bytes of columns that one layer keeps, at most
 FEW_CHANNELS = 4
-TILE = 4  # FEW of kernels.cu: pixels, or taps, that a thread takes there
+TILE = 4  # FEW of kernels.cu: pixels that a thread takes there
 Activation = tuple[str, float]  # a name in kernels.cu, and its constant
 IDENTITY: Activation = ("Identity", 0.0)
 
@@ -55,31 +56,40 @@ class Convolution:
         get, kind = self.backend.kernels.get, activation[0]
         if self.is_few and forward:
             get("few_forward", self.geometry, kind, self.VD)
-        if self.is_few and gradient:
-            get("few_gradient", self.geometry, width=self.VD)
-        if not self.is_linear and not self.is_few and (forward or gradient):
+        if not self.is_linear and ((forward and not self.is_few) or gradient):
             get("im2col", self.geometry, width=self.V)
         if not self.is_linear and transpose:
             get("col2im", self.geometry, kind, self.V)
 
-    def columns(self, x: Array) -> Array:
-        """x (n, h, w, c_in) -> (n·h_out·w_out, k_h·k_w·c_in)"""
+    def place(self, n: int, memory: Workspace) -> Array | None:
+        """-> memory for the columns of n images, to keep them from forward to gradient; None where there is nothing to keep, or too much"""
+        size = n * self.pixels * self.window
+        if self.is_linear or self.is_few or size * self.backend.dtype.itemsize > KEPT:
+            return None
+        return memory.get("columns", (n, self.pixels, self.window))
+
+    def columns(self, x: Array, kept: Array | None = None) -> Array:
+        """x (n, h, w, c_in) -> (n·h_out·w_out, k_h·k_w·c_in), in `kept` or in scratch memory"""
         n = len(x)
+        shape = (n * self.pixels, self.window)
         if self.is_linear:
-            return x.reshape(n * self.pixels, self.window)
-        cols = self.backend.scratch("columns", (n * self.pixels, self.window))
+            return x.reshape(shape)
+        cols = self.backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
         self.backend.kernels.get("im2col", self.geometry, width=self.V)(cols.size // self.V, x, cols, n)
         return cols
 
-    def forward(self, x: Array, W: Array, b: Array | None, y: Array, activation: Activation = IDENTITY) -> None:
-        """y (n, *y_shape) = activation(conv(x, W) + b)"""
+    def forward(
+        self, x: Array, W: Array, b: Array | None, y: Array, activation: Activation = IDENTITY, kept: Array | None = None
+    ) -> None:  # fmt: skip
+        """y (n, *y_shape) = activation(conv(x, W) + b); the columns of x are left in `kept`, unless None: from place()"""
         n, d, (kind, a) = len(x), self.W_shape[3], activation
         if self.is_few:
             threads = -(-n * self.pixels // TILE) * (d // self.VD)
             self.backend.kernels.get("few_forward", self.geometry, kind, self.VD)(threads, x, W, b, y, n, a)
             return
         for part in self.chunks(n):
-            self.backend.gemm(self.columns(x[part]), W.reshape(self.window, d), out=y[part].reshape(-1, d))
+            cols = self.columns(x[part], None if kept is None else kept[part])
+            self.backend.gemm(cols, W.reshape(self.window, d), out=y[part].reshape(-1, d))
         finish(y, b, activation, self.backend)
 
     def transpose(self, y: Array, W: Array, b: Array | None, x: Array, activation: Activation = IDENTITY) -> None:
@@ -97,25 +107,36 @@ class Convolution:
             self.backend.gemm(rows, W_T, out=cols)
             col2im(image.size // self.V, cols, b, image, len(image), a)
 
-    def gradient(self, x: Array, y: Array, dW: Array) -> None:
-        """dW += the gradient of W, where y is that of conv(x, W)"""
-        n, d, backend = len(x), self.W_shape[3], self.backend
-        if self.is_few:
-            lanes = -(-self.window // TILE) * (d // self.VD)
-            strip, count = strips(n * self.pixels, lanes)
-            sums = backend.scratch("gradients of strips", (count, self.window * d))
-            backend.kernels.get("few_gradient", self.geometry, width=self.VD)(count * lanes, x, y, sums, n, strip)
-            fold(sums, dW, backend, add=True)
-            return
-        for part in self.chunks(n):
-            backend.gemm(self.columns(x[part]).T, y[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True)
+    def gradient(self, x: Array, y: Array, dW: Array, kept: Array | None = None) -> None:
+        """dW += the gradient of W, where y is that of conv(x, W)
 
-    def backward(self, dy: Array, x: Array, W: Array, dW: Array | None, dx: Array | None, transposed: bool) -> None:
-        """dW += and dx =, each unless None, of Conv2d; transposed: of ConvTranspose2d, for which the two images change places."""
+        kept  the columns of x, where forward has left them
+        """
+        d = self.W_shape[3]
+        for part in self.chunks(len(x)):
+            cols = self.columns(x[part]) if kept is None else kept[part].reshape(-1, self.window)
+            self.backend.gemm(cols.T, y[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True)
+
+    def backward(self, dy: Array, x: Array, W: Array, dW: Array | None, dx: Array | None, kept: Array | None = None) -> None:
+        """dW += and dx =, each unless None, of Conv2d; kept as of gradient"""
         if dW is not None:
-            self.gradient(*((dy, x) if transposed else (x, dy)), dW)
+            self.gradient(x, dy, dW, kept)
         if dx is not None:
-            (self.forward if transposed else self.transpose)(dy, W, None, dx)
+            self.transpose(dy, W, None, dx)
+
+    def transposed_backward(self, dy: Array, x: Array, W: Array, dW: Array | None, dx: Array | None) -> None:
+        """The same of ConvTranspose2d, for which the two images change places: both are products of the columns of dy."""
+        d, gemm = self.W_shape[3], self.backend.gemm
+        if dx is None:
+            if dW is not None:
+                self.gradient(dy, x, dW)
+        elif dW is None:
+            self.forward(dy, W, None, dx)
+        else:
+            for part in self.chunks(len(dy)):
+                cols = self.columns(dy[part])
+                gemm(cols.T, x[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True)
+                gemm(cols, W.reshape(self.window, d), out=dx[part].reshape(-1, d))
 
 
 def finish(y: Array, b: Array | None, activation: Activation, backend: CupyBackend) -> None:
@@ -167,7 +188,8 @@ def conv2d_backward(
     large, small = (dy, x) if transposed else (x, dy)
     convolution = find_convolution(backend, large.shape[1:], W.shape, small.shape[1:], stride, padding)
     dy = contiguous(dy, "dy", memory)
-    convolution.backward(dy, x if dW is None else contiguous(x, "x", memory), W, dW, dx, transposed)
+    backward = convolution.transposed_backward if transposed else convolution.backward
+    backward(dy, x if dW is None else contiguous(x, "x", memory), W, dW, dx)
     if db is not None:
         add_row_sums(dy.reshape(-1, dy.shape[3]), db, backend)
 

@@ -40,6 +40,7 @@ class Block:
 
     x: Array  # of the last forward
     out: Array
+    kept: Array | None  # the columns of x
 
     def __init__(
         self, layers: list[Layer], backend: CupyBackend, core: Core | None = None, norm: BatchNorm | None = None,
@@ -87,10 +88,10 @@ class Block:
             y = self.x
             if core is not None:
                 y = self.memory.get("y", (n, *self.y_shape))
-                self.core_forward(y, IDENTITY)
+                self.core_forward(y, IDENTITY, train)
             norm.forward(y, self.out, train)
         elif core is not None:
-            self.core_forward(self.out, self.activation)
+            self.core_forward(self.out, self.activation, train)
         else:
             activate(self.x, None, self.out, self.activation, self.backend)
         return self.out.reshape(n, *self.out_shape)
@@ -124,12 +125,17 @@ class Block:
             width = kernels.width(self.y_shape[-1])
             kernels.get("activate_backward", activation=kind, width=width)(g.size // width, dy, self.out, g, g.size, a)
 
-    def core_forward(self, y: Array, activation: Activation) -> None:
+    def core_forward(self, y: Array, activation: Activation, train: bool) -> None:
         """y = activation(core(x) + bias)"""
         assert self.core is not None
-        n, W = len(y), self.core.W.reshape(self.convolution.W_shape)
-        operation = self.convolution.transpose if self.transposed else self.convolution.forward
-        operation(self.x.reshape(n, *self.core_in), W, self.core.b, y.reshape(n, *self.core_out), activation)
+        n, convolution = len(y), self.convolution
+        x, W, y = self.x.reshape(n, *self.core_in), self.core.W.reshape(convolution.W_shape), y.reshape(n, *self.core_out)
+        self.kept = None
+        if self.transposed:
+            convolution.transpose(x, W, self.core.b, y, activation)
+        else:
+            self.kept = convolution.place(n, self.memory) if train else None
+            convolution.forward(x, W, self.core.b, y, activation, self.kept)
 
     def core_backward(self, dy: Array, dW: Array | None, dx: Array | None) -> None:
         """dW += and dx =, each unless None"""
@@ -137,7 +143,11 @@ class Block:
         n, convolution = len(dy), self.convolution
         x, dy = self.x.reshape(n, *self.core_in), dy.reshape(n, *self.core_out)
         W, dW = self.core.W.reshape(convolution.W_shape), None if dW is None else dW.reshape(convolution.W_shape)
-        convolution.backward(dy, x, W, dW, None if dx is None else dx.reshape(x.shape), self.transposed)
+        dx = None if dx is None else dx.reshape(x.shape)
+        if self.transposed:
+            convolution.transposed_backward(dy, x, W, dW, dx)
+        else:
+            convolution.backward(dy, x, W, dW, dx, self.kept)
 
 
 def activation_of(layer: ActivationLayer | None) -> Activation:

@@ -174,7 +174,7 @@ def strips(rows: int, lanes: int, least: int = 8, threads: int = 2**16) -> tuple
 
     lanes  threads side by side, which a strip has anyway
     """
-    count = max(1, min(rows // least, threads // lanes, 1024))
+    count = max(1, min(rows // least, threads // lanes, max(1024, 8192 // lanes)))
     strip = -(-rows // count)
     return strip, -(-rows // strip)
 

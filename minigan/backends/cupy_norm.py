@@ -13,8 +13,10 @@ from minigan.backends.base import Array, Workspace
 from minigan.backends.cupy_backend import CupyBackend
 from minigan.backends.cupy_convolution import Activation
 from minigan.backends.cupy_kernels import strips
-from minigan.backends.cupy_sums import GROUP, fold_each
+from minigan.backends.cupy_sums import fold_each
 from minigan.layers import BatchNorm
+
+GROUP = 32  # strips whose moments one thread folds
 
 
 @contextmanager

@@ -94,11 +94,10 @@ template <class T, class G, class F, int V> __global__ void col2im(const T *cols
   }
 }
 
-/* ---- convolution of an image of few channels, straight from the image. A thread has a tile of FEW pixels, or taps, and V channels */
-
+/* y (n, P, Q, D) = F(conv(x, weights) + b), straight from an image of few channels; weights (KH, KW, C, D), b (D,) or null.
+   A thread has a tile of FEW pixels, and V channels */
 enum { FEW = 4 };
 
-/* y (n, P, Q, D) = F(conv(x, weights) + b);  weights (KH, KW, C, D), b (D,) or null */
 template <class T, class G, class F, int V>
 __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int n, double a) {
   const int pixels = n * G::P * G::Q;
@@ -129,36 +128,6 @@ __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int 
         for (int k = 0; k < V; k++) sum[r].at[k] = F::forward(b ? sum[r].at[k] + b[o + k] : sum[r].at[k], T(a));
         store<T, V>(y + (first + r) * G::D + o, sum[r]);
       }
-  }
-}
-
-/* sums (strips, KH*KW*C, D): d weights from each strip of output pixels */
-template <class T, class G, int V> __global__ void few_gradient(const T *x, const T *dy, T *sums, int n, int strip) {
-  const int taps = G::KH * G::KW * G::C, groups = (taps + FEW - 1) / FEW, pixels = n * G::P * G::Q;
-  EACH(t, (pixels + strip - 1) / strip * groups * (G::D / V)) {
-    const int o = t % (G::D / V) * V, first = t / (G::D / V) % groups * FEW, s = t / (G::D / V) / groups;
-    int i[FEW], j[FEW], c[FEW];
-    Pack<T, V> sum[FEW] = {};
-    for (int r = 0; r < FEW; r++) {
-      const int tap = least(first + r, taps - 1);
-      c[r] = tap % G::C;
-      j[r] = tap / G::C % G::KW - G::LEFT;
-      i[r] = tap / (G::C * G::KW) - G::TOP;
-    }
-#pragma unroll 4
-    for (int m = s * strip; m < least(pixels, (s + 1) * strip); m++) {
-      const int h = m / G::Q % G::P * G::SH, w = m % G::Q * G::SW;
-      const T *image = x + m / (G::Q * G::P) * (G::H * G::W * G::C);
-      const Pack<T, V> gradient = load<T, V>(dy + m * G::D + o);
-      for (int r = 0; r < FEW; r++) {
-        const int y_in = h + i[r], x_in = w + j[r];
-        const bool inside = y_in >= 0 && y_in < G::H && x_in >= 0 && x_in < G::W;
-        const T value = inside ? image[(y_in * G::W + x_in) * G::C + c[r]] : T(0);
-        for (int k = 0; k < V; k++) sum[r].at[k] += value * gradient.at[k];
-      }
-    }
-    for (int r = 0; r < FEW; r++)
-      if (first + r < taps) store<T, V>(sums + (s * taps + first + r) * G::D + o, sum[r]);
   }
 }
 
@@ -277,7 +246,7 @@ template <class T> __global__ void fold_moments(const T *in, T *out, int parts, 
     const T *at = in + (part * count + first) * 2 * c + column;
     const double origin = at[0], total = least(rows, end * strip) - first * strip;
     double sum = 0, square = 0;
-#pragma unroll 8
+#pragma unroll 16
     for (int s = first; s < end; s++, at += 2 * c) {
       const double own = least(strip, rows - s * strip), off = double(at[0]) - origin;
       sum += own * off;
@@ -449,6 +418,54 @@ __global__ void gather_images(const unsigned char *pixels, const int *chosen, T 
     const long long image = number < 0 ? -1 - number : number;
     const T value = T(pixels[((image * h + row) * w + (number < 0 ? w - 1 - column : column)) * c + channel]);
     out[t] = low < 0 ? value / T(127.5) - T(1) : value / T(255);
+  }
+}
+
+/* ---- nearest neighbours of pictures, in whole numbers: see cupy_neighbours.py */
+
+template <class T> __global__ void centre_bytes(const unsigned char *pixels, T *out, int size) {
+  EACH(t, size) out[t] = T(pixels[t]) - T(128);
+}
+
+/* squares (n,) of the lengths of rows (n, d) */
+template <class T> __global__ void square_rows(const T *rows, T *squares, int n, int d) {
+  EACH(t, n) {
+    T sum = T(0);
+#pragma unroll 8
+    for (int i = 0; i < d; i++) sum += rows[t * d + i] * rows[t * d + i];
+    squares[t] = sum;
+  }
+}
+
+/* best (2, queries, strips): over every `strips`-th candidate the least of squares - 2 products, and the first candidate that has it;
+   products (queries, candidates). A strip without a candidate has the largest of all numbers */
+template <class T>
+__global__ void nearest_of_strips(const T *products, const T *squares, int *best, int queries, int candidates, int strips) {
+  EACH(t, queries * strips) {
+    const T *own = products + t / strips * candidates;
+    int least_yet = 2147483647, at = 2147483647;
+#pragma unroll 8
+    for (int i = t % strips; i < candidates; i += strips) {
+      const int value = int(squares[i]) - 2 * int(own[i]);
+      if (value < least_yet) {
+        least_yet = value;
+        at = i;
+      }
+    }
+    best[t] = least_yet;
+    best[queries * strips + t] = at;
+  }
+}
+
+/* out (2, queries) of best (2, queries, strips); of two that are as near, the lower number */
+template <class T> __global__ void nearest_strip(const int *best, int *out, int queries, int strips) {
+  EACH(t, queries) {
+    const int *values = best + t * strips, *numbers = best + (queries + t) * strips;
+    int nearest = 0;
+    for (int s = 1; s < strips; s++)
+      if (values[s] < values[nearest] || (values[s] == values[nearest] && numbers[s] < numbers[nearest])) nearest = s;
+    out[t] = values[nearest];
+    out[queries + t] = numbers[nearest];
   }
 }
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from minigan.backends import Backend
 from minigan.checks import expect_size
 from minigan.errors import ArrayTypeError, ShapeError
 
@@ -63,6 +64,21 @@ def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[NDArray[np.float64
         tile = slice(start, start + QUERIES)
         squares[tile], indices[tile] = nearest_of_few(flat(queries[tile]), corpus, k, centre)
     return np.sqrt(squares), indices
+
+
+class Nearest:
+    """Nearest(queries, backend): which row of a corpus is nearest to each query? For one corpus after the other.
+
+    A backend may have its own way, of the same results: see backends/cupy_neighbours.py.
+    """
+
+    def __init__(self, queries: NDArray[Any], backend: Backend):
+        self.queries, self.backend = queries, backend
+
+    def among(self, corpus: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """-> distances (n,), indices (n,), as `nearest` has them"""
+        distances, indices = nearest(self.queries, corpus)
+        return distances[:, 0], indices[:, 0]
 
 
 def balls_around(queries: Rows, corpus: Rows, radii: NDArray[np.float64]) -> NDArray[np.int64]:

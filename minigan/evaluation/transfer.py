@@ -16,8 +16,9 @@ Source: Radford et al. 2016, arXiv:1511.06434, section 6.1 (table 3); github.com
 
 import numpy as np
 
+from minigan.backends import Backend, get_backend
 from minigan.errors import ShapeError
-from minigan.evaluation.neighbours import nearest
+from minigan.evaluation.neighbours import Nearest
 
 NO_LABEL = -1
 
@@ -27,13 +28,16 @@ class Transfer:
 
     images     (m, h, w, c) uint8
     labels     (m,) integers
+    backend    that looks for them (default numpy); the result is the same
     distances  (m,) of the nearest sample, in grey levels
     given      (m,) its label
     count      of the samples
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, backend: Backend | None = None):
         self.images, self.labels = images, labels.astype(np.int64)
+        backend = backend or get_backend("numpy")
+        self.nearest = backend.implementation(Nearest)(images, backend)
         self.distances, self.given = np.full(len(images), np.inf), np.full(len(images), NO_LABEL, np.int64)
         self.count = 0
 
@@ -44,7 +48,7 @@ class Transfer:
         """
         if len(samples) != len(labels):
             raise ShapeError(f"expected as many labels as samples, got {len(labels)} and {len(samples)}")
-        distances, numbers = (found[:, 0] for found in nearest(self.images, samples))
+        distances, numbers = self.nearest.among(samples)
         nearer = distances < self.distances
         self.distances[nearer], self.given[nearer] = distances[nearer], labels[numbers[nearer]]
         self.count += len(samples)
