@@ -69,7 +69,8 @@ def variants():
     """-> every expression that the kernels can be asked for."""
     for name, (parameters, _) in signatures().items():
         for kind, wide in (("float", 4), ("double", 2)):
-            values = {"T": (kind,), "G": ("G",), "F": ACTIVATIONS, "V": ("1", str(wide))}
+            widths = ("1", str(wide), str(2 * wide)) if name == "few_forward" else ("1", str(wide))
+            values = {"T": (kind,), "G": ("G",), "F": ACTIVATIONS, "V": widths}
             for chosen in itertools.product(*(values[parameter] for parameter in parameters)):
                 yield f"{name}<{', '.join(chosen)}>"
 

@@ -346,7 +346,7 @@ MUTANTS = {  # what is wrong: the text, what takes its place, and the test, or t
     "phase of the rows": ("for (int i = h % G::SH,", "for (int i = (h + 1) % G::SH,", "transposed k4 s2 p1"),
     "phase of the columns": ("q = w / G::SW; j", "q = (w + 1) / G::SW; j", "transposed k5 s2 same"),
     "tap left out": ("i < G::KH && p >= 0", "i < G::KH - 1 && p >= 0", "transposed k4 s2 p1"),
-    "padding before": ("i - G::TOP, w = q * G::SW + j - G::LEFT", "i - G::LEFT, w = q * G::SW + j", "k4 s2 p1, uneven image"),
+    "padding before": ("i - G::TOP, first = (q * G::SW - G::LEFT)", "i - G::LEFT, first = (q * G::SW)", "k4 s2 p1, uneven image"),
     "last rows left out": ("const int end = least(s / strips * rows + rows, first + strip);",
                            "const int end = least(s / strips * rows + rows - 1, first + strip);", test_batchnorm_of_numbers_far_from_zero),
     "tile of few pixels": ("if (first + r < pixels)", "if (first + r < pixels - 1)", "three channels in"),

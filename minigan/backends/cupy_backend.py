@@ -100,11 +100,12 @@ class CupyBackend(Backend):
         self.multiply(a, b, out, accumulate)
 
     def im2col(self, x: Array, cols: Array, stride: Pair, padding: Padding) -> None:
-        geometry, width = columns_of(x, cols, stride, padding, self)
+        geometry = geometry_of(x, cols, stride, padding)
+        width = self.kernels.width_of_rows(geometry)
         self.kernels.get("im2col", geometry, width=width)(cols.size // width, x, cols, len(x))
 
     def col2im(self, cols: Array, x: Array, stride: Pair, padding: Padding) -> None:
-        geometry, width = columns_of(x, cols, stride, padding, self)
+        geometry, width = geometry_of(x, cols, stride, padding), self.kernels.width(x.shape[3])
         self.kernels.get("col2im", geometry, width=width)(x.size // width, cols, None, x, len(x), 0.0)
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
@@ -132,10 +133,10 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
     }
 
 
-def columns_of(x: Array, cols: Array, stride: Pair, padding: Padding, backend: CupyBackend) -> tuple[Geometry, int]:
-    """-> geometry of x (n, h, w, c) and cols (n, h_out, w_out, k_h, k_w, c); how many channels a thread takes"""
+def geometry_of(x: Array, cols: Array, stride: Pair, padding: Padding) -> Geometry:
+    """-> of x (n, h, w, c) and cols (n, h_out, w_out, k_h, k_w, c)"""
     _, p, q, k_h, k_w, c = cols.shape
-    return find_geometry(x.shape[1:], (k_h, k_w, c, 1), (p, q, 1), stride, padding), backend.kernels.width(c)
+    return find_geometry(x.shape[1:], (k_h, k_w, c, 1), (p, q, 1), stride, padding)
 
 
 def one_line(message: object) -> str:

@@ -45,7 +45,8 @@ class Convolution:
         whole_image = self.pixels == 1 and x_shape[:2] == (k_h, k_w)
         self.is_linear = no_padding and (whole_image or (k_h, k_w, *stride) == (1, 1, 1, 1))  # the columns are x itself
         self.is_few = c <= FEW_CHANNELS and not self.is_linear
-        self.geometry, self.V, self.VD = find_geometry(x_shape, W_shape, y_shape, stride, padding), kernels.width(c), kernels.width(d)
+        self.geometry = find_geometry(x_shape, W_shape, y_shape, stride, padding)
+        self.V, self.V_row, self.V_few = kernels.width(c), kernels.width_of_rows(self.geometry), kernels.width(d, packs=2)
 
     def chunks(self, n: int) -> list[slice]:
         """-> the batch in equal parts, whose columns take COLUMNS at most."""
@@ -55,9 +56,9 @@ class Convolution:
         """Name the kernels that will be needed, so that they are compiled together with all others."""
         get, kind = self.backend.kernels.get, activation[0]
         if self.is_few and forward:
-            get("few_forward", self.geometry, kind, self.VD)
+            get("few_forward", self.geometry, kind, self.V_few)
         if not self.is_linear and ((forward and not self.is_few) or gradient):
-            get("im2col", self.geometry, width=self.V)
+            get("im2col", self.geometry, width=self.V_row)
         if not self.is_linear and transpose:
             get("col2im", self.geometry, kind, self.V)
 
@@ -75,7 +76,7 @@ class Convolution:
         if self.is_linear:
             return x.reshape(shape)
         cols = self.backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
-        self.backend.kernels.get("im2col", self.geometry, width=self.V)(cols.size // self.V, x, cols, n)
+        self.backend.kernels.get("im2col", self.geometry, width=self.V_row)(cols.size // self.V, x, cols, n)
         return cols
 
     def forward(
@@ -84,8 +85,8 @@ class Convolution:
         """y (n, *y_shape) = activation(conv(x, W) + b); the columns of x are left in `kept`, unless None: from place()"""
         n, d, (kind, a) = len(x), self.W_shape[3], activation
         if self.is_few:
-            threads = -(-n * self.pixels // TILE) * (d // self.VD)
-            self.backend.kernels.get("few_forward", self.geometry, kind, self.VD)(threads, x, W, b, y, n, a)
+            threads = -(-n * self.pixels // TILE) * (d // self.V_few)
+            self.backend.kernels.get("few_forward", self.geometry, kind, self.V_few)(threads, x, W, b, y, n, a)
             return
         for part in self.chunks(n):
             cols = self.columns(x[part], None if kept is None else kept[part])

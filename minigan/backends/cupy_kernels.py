@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from minigan.backends.base import Padding, Pair, Shape
 from minigan.errors import ArrayTypeError, BackendError, ShapeError
 
 BLOCK = 256  # threads in one
+PACK = 16  # bytes that a thread reads at once
 MOST_BLOCKS = 2**15  # beyond that, threads take several numbers each
 LARGEST = 2**31 - 1 - BLOCK * MOST_BLOCKS  # numbers in an array: indices have 32 bits, and a loop looks one step beyond
 OPTIONS = ("--std=c++17",)
@@ -124,10 +126,14 @@ class Kernels:
         for name in ALWAYS:
             self.get(name)
 
-    def width(self, channels: int) -> int:
-        """-> V for so many channels."""
-        wide = 16 // self.dtype.itemsize
-        return 1 if channels % wide else wide
+    def width(self, channels: int, packs: int = 1) -> int:
+        """-> V for so many channels, of so many packs at most."""
+        wide = PACK // self.dtype.itemsize
+        return next((count * wide for count in range(packs, 0, -1) if channels % (count * wide) == 0), 1)
+
+    def width_of_rows(self, geometry: Geometry) -> int:
+        """-> V for what a window takes of one row of the image; every image must begin where so many can be read at once."""
+        return self.width(gcd(geometry.KW * geometry.C, geometry.H * geometry.W * geometry.C))
 
     def get(self, name: str, geometry: Geometry | None = None, activation: str = "Identity", width: int = 1) -> Kernel:
         """-> the variant of a kernel; it is compiled at the first launch of any."""
@@ -135,7 +141,7 @@ class Kernels:
         values = {"T": TYPES[self.dtype.name], "G": geometry and geometry.name, "F": activation, "V": width}
         expression = f"{name}<{', '.join(str(values[parameter]) for parameter in parameters)}>"
         if expression not in self.made:
-            aligned = width * self.dtype.itemsize if "V" in parameters else self.dtype.itemsize
+            aligned = min(PACK, width * self.dtype.itemsize) if "V" in parameters else self.dtype.itemsize
             kernel = self.made[expression] = Kernel(self, expression, types, aligned if "T*" in types else 1)
             self.pending.append(kernel)
             if geometry is not None:
@@ -174,7 +180,7 @@ def strips(rows: int, lanes: int, least: int = 8, threads: int = 2**16) -> tuple
 
     lanes  threads side by side, which a strip has anyway
     """
-    count = max(1, min(rows // least, threads // lanes, max(1024, 8192 // lanes)))
+    count = max(1, min(rows // least, threads // lanes))
     strip = -(-rows // count)
     return strip, -(-rows // strip)
 

@@ -12,7 +12,7 @@ Template parameters
         P Q D        the smaller one: rows, columns, channels
         KH KW SH SW  kernel and stride;  TOP LEFT  padding before the first row and column
     F   activation, with its constant a (the slope of LeakyReLU)
-    V   channels that a thread takes at once: 16 bytes, where the channels divide by it; else 1
+    V   channels that a thread takes at once: 16 bytes, a pack, where the channels divide by it; else 1
 Plain arguments are int (32 bits) or double. Arrays are contiguous, channels last. */
 
 #define EACH(i, count) for (int i = (int)(blockIdx.x * blockDim.x + threadIdx.x); i < (count); i += (int)(blockDim.x * gridDim.x))
@@ -61,14 +61,23 @@ struct Sigmoid {
 
 /* ---- convolution: columns */
 
-/* cols (n*P*Q, KH*KW*C): under each output pixel, its window of x (n, H, W, C) */
+/* cols (n*P*Q, KH*KW*C): under each output pixel, its window of x (n, H, W, C). What a window takes of one row lies together in x,
+   KW*C numbers, of which a thread takes V: of one pixel where C divides by V, and then either all of them are in the image or none */
 template <class T, class G, int V> __global__ void im2col(const T *x, T *cols, int n) {
-  EACH(t, n * G::P * G::Q * G::KH * G::KW * (G::C / V)) {
-    const int c = t % (G::C / V) * V, tap = t / (G::C / V), j = tap % G::KW, i = tap / G::KW % G::KH;
-    const int m = tap / (G::KW * G::KH), q = m % G::Q, p = m / G::Q % G::P, image = m / (G::Q * G::P);
-    const int h = p * G::SH + i - G::TOP, w = q * G::SW + j - G::LEFT;
+  EACH(t, n * G::P * G::Q * G::KH * (G::KW * G::C / V)) {
+    const int e = t % (G::KW * G::C / V) * V, tap = t / (G::KW * G::C / V), i = tap % G::KH;
+    const int m = tap / G::KH, q = m % G::Q, p = m / G::Q % G::P, image = m / (G::Q * G::P);
+    const int h = p * G::SH + i - G::TOP, first = (q * G::SW - G::LEFT) * G::C + e;
     Pack<T, V> values = {};
-    if (h >= 0 && h < G::H && w >= 0 && w < G::W) values = load<T, V>(x + ((image * G::H + h) * G::W + w) * G::C + c);
+    if (h >= 0 && h < G::H) {
+      const T *row = x + (image * G::H + h) * (G::W * G::C);
+      if (G::C % V == 0) {
+        if (first >= 0 && first < G::W * G::C) values = load<T, V>(row + first);
+      } else {
+        for (int k = 0; k < V; k++)
+          if (first + k >= 0 && first + k < G::W * G::C) values.at[k] = row[first + k];
+      }
+    }
     store<T, V>(cols + t * V, values);
   }
 }
@@ -95,39 +104,46 @@ template <class T, class G, class F, int V> __global__ void col2im(const T *cols
 }
 
 /* y (n, P, Q, D) = F(conv(x, weights) + b), straight from an image of few channels; weights (KH, KW, C, D), b (D,) or null.
-   A thread has a tile of FEW pixels, and V channels */
+   A thread has a tile of FEW pixels and V channels, which may be two packs: a number of x serves them all */
 enum { FEW = 4 };
-
 template <class T, class G, class F, int V>
 __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int n, double a) {
+  constexpr int PACK = V * sizeof(T) > 16 ? 16 / sizeof(T) : V;
   const int pixels = n * G::P * G::Q;
   EACH(t, (pixels + FEW - 1) / FEW * (G::D / V)) {
     const int o = t % (G::D / V) * V, first = t / (G::D / V) * FEW;
     int h[FEW], w[FEW];
-    const T *image[FEW];
-    Pack<T, V> sum[FEW] = {};
+    const T *corner[FEW];
+    T sum[FEW][V] = {};
     for (int r = 0; r < FEW; r++) {
       const int m = least(first + r, pixels - 1);
       h[r] = m / G::Q % G::P * G::SH - G::TOP;
       w[r] = m % G::Q * G::SW - G::LEFT;
-      image[r] = x + m / (G::Q * G::P) * (G::H * G::W * G::C);
+      corner[r] = x + ((m / (G::Q * G::P) * G::H + h[r]) * G::W + w[r]) * G::C;
     }
-    for (int i = 0; i < G::KH; i++)
-      for (int j = 0; j < G::KW; j++)
+    for (int i = 0; i < G::KH; i++) {
+#pragma unroll
+      for (int j = 0; j < G::KW; j++) {
+        bool inside[FEW];
+        for (int r = 0; r < FEW; r++) inside[r] = h[r] + i >= 0 && h[r] + i < G::H && w[r] + j >= 0 && w[r] + j < G::W;
+#pragma unroll
         for (int c = 0; c < G::C; c++) {
-          const Pack<T, V> weight = load<T, V>(weights + ((i * G::KW + j) * G::C + c) * G::D + o);
+          Pack<T, PACK> weight[V / PACK];
+          for (int k = 0; k < V; k += PACK) weight[k / PACK] = load<T, PACK>(weights + ((i * G::KW + j) * G::C + c) * G::D + o + k);
           for (int r = 0; r < FEW; r++) {
-            const int y_in = h[r] + i, x_in = w[r] + j;
-            const bool inside = y_in >= 0 && y_in < G::H && x_in >= 0 && x_in < G::W;
-            const T value = inside ? image[r][(y_in * G::W + x_in) * G::C + c] : T(0);
-            for (int k = 0; k < V; k++) sum[r].at[k] += value * weight.at[k];
+            const T value = inside[r] ? corner[r][(i * G::W + j) * G::C + c] : T(0);
+            for (int k = 0; k < V; k++) sum[r][k] += value * weight[k / PACK].at[k % PACK];
           }
         }
-    for (int r = 0; r < FEW; r++)
-      if (first + r < pixels) {
-        for (int k = 0; k < V; k++) sum[r].at[k] = F::forward(b ? sum[r].at[k] + b[o + k] : sum[r].at[k], T(a));
-        store<T, V>(y + (first + r) * G::D + o, sum[r]);
       }
+    }
+    for (int r = 0; r < FEW; r++)
+      if (first + r < pixels)
+        for (int k = 0; k < V; k += PACK) {
+          Pack<T, PACK> out;
+          for (int l = 0; l < PACK; l++) out.at[l] = F::forward(b ? sum[r][k + l] + b[o + k + l] : sum[r][k + l], T(a));
+          store<T, PACK>(y + (first + r) * G::D + o + k, out);
+        }
   }
 }
 
