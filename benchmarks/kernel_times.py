@@ -5,7 +5,7 @@ nothing else here.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from time import perf_counter
 
 from benchmarks import contenders
@@ -18,6 +18,7 @@ KINDS = {  # in words -> names of minigan's kernels; "products" are everybody el
     "columns": "im2col|col2im", "few_forward": "few_forward",
     "BatchNorm": "strip_moments|fold_moments|set_scale|frozen_scale|normalise|norm_\\w+",
     "activations and biases": "activate\\w*|sum_rows", "Adam": "adam\\w*", "sums": "fold|squares|root_of_sum",
+    "neighbours": "centre_bytes|square_rows|nearest_\\w+",
     "the rest": "bce|probabilities|collect|gather_images|approach|random_\\w+|cupy_\\w+|mem(cpy|set)32_post|memset32|Memcpy.*",
 }  # fmt: skip
 
@@ -45,24 +46,33 @@ class KernelTimes:
 def table(events, replays):
     """events: (start, end, name) in us of several replays of the same graph -> as `kernels`, of each node its quickest replay.
 
+    Nodes that do not wait for one another may begin in another order at each replay: the k-th of a name is the same node.
     Raises BenchmarkError where the replays are not the same: then something else was seen too.
     """
     events, nodes = sorted(events), len(events) // replays
-    names = [name for *_, name in events]
-    if not nodes or names != names[:nodes] * replays:
+    seen = []  # of each replay: name -> durations
+    for replay in range(replays):
+        spent = defaultdict(list)
+        for start, end, name in events[replay * nodes : (replay + 1) * nodes]:
+            spent[name].append(end - start)
+        seen.append(spent)
+    if not nodes or len(events) != nodes * replays or any(counts(spent) != counts(seen[0]) for spent in seen):
         raise BenchmarkError(f"the profiler saw {len(events)} events in {replays} replays, which are not {replays} times the same")
-    kinds, times, counts = Counter(), Counter(), Counter()
-    for node in range(nodes):
-        same = events[node::nodes]
-        name = short(same[0][2])
-        spent = min(end - start for start, end, _ in same)
-        kinds[kind(name)] += spent
-        times[name] += spent
-        counts[name] += 1
+    kinds, times = Counter(), Counter()
+    for name in seen[0]:
+        quickest = sum(map(min, zip(*(spent[name] for spent in seen), strict=True)))
+        kinds[kind(short(name))] += quickest
+        times[short(name)] += quickest
+    number = Counter(short(name) for *_, name in events[:nodes])
     return {
         "nodes": nodes, "microseconds": {name: round(spent, 1) for name, spent in kinds.most_common()},
-        "kernels": {name: [counts[name], round(spent, 1)] for name, spent in times.most_common(LISTED)},
+        "kernels": {name: [number[name], round(spent, 1)] for name, spent in times.most_common(LISTED)},
     }  # fmt: skip
+
+
+def counts(spent):
+    """-> how many nodes each name has"""
+    return {name: len(durations) for name, durations in spent.items()}
 
 
 def short(name):

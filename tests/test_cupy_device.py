@@ -21,10 +21,10 @@ from minigan.backends.fused_runs import see_parts
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.config import new_config
 from minigan.data import Batches
-from minigan.evaluation.neighbours import Nearest, nearest
 from minigan.gan import Rules, play_round
 from minigan.layers import sequential
 from minigan.losses import bce_with_logits, mean_sigmoid
+from minigan.neighbours import Nearest, nearest
 from minigan.optimizers import length
 from minigan.training import Game
 

@@ -11,10 +11,10 @@ from minigan.evaluation import kernel
 from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.kernel import kernel_distance, unbiased_mmd
 from minigan.evaluation.memorisation import nearest_picture, nearest_training_images
-from minigan.evaluation.neighbours import nearest
 from minigan.evaluation.overlap import nearest_others, overlap_figures, two_sample_accuracy
 from minigan.evaluation.real import Part
 from minigan.evaluation.scores import class_shares, classifier_score, confidence, entropies, missed
+from minigan.neighbours import nearest
 
 
 def covariance(rng, d, rank=None):

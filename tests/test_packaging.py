@@ -71,7 +71,7 @@ def test_imports_only_go_down():
     """The rooms of the house, lowest first: a file imports from its own room or one below."""
     rooms = [
         {"errors"}, {"checks"}, {"backends"}, {"initializers", "parameters"}, {"layers"},
-        {"averaging", "losses", "optimizers", "gradcheck", "softmax"}, {"gan"}, {"fast"}, {"presets"}, {"locks"},
+        {"averaging", "losses", "optimizers", "gradcheck", "neighbours", "softmax"}, {"gan"}, {"fast"}, {"presets"}, {"locks"},
         {"data"}, {"config"}, {"checkpoint"}, {"images"}, {"run"}, {"progress"},
         {"alarms", "astray"}, {"history"}, {"animation", "plots"}, {"comparison", "report"}, {"evaluation"}, {"training", "recorded"},
         {"costs"}, {"catalogue"}, {"latent"}, {"cli"}, {"__main__"},
@@ -82,7 +82,7 @@ def test_imports_only_go_down():
         if module == "minigan":
             continue
         for imported in imports(path):
-            if module in REGISTERS and room(imported) in ("fast", "averaging", "gan", "layers", "losses", "optimizers"):
+            if module in REGISTERS and room(imported) in ("fast", "averaging", "gan", "layers", "losses", "neighbours", "optimizers"):
                 continue  # where the faster versions are hung up, in a function that runs when a backend is made
             assert imported == "minigan" or level[room(imported)] <= level[room(module)], f"{module} imports {imported}"
 

@@ -110,9 +110,8 @@ class CupyBackend(Backend):
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan import averaging, gan, losses, optimizers
+    from minigan import averaging, gan, losses, neighbours, optimizers
     from minigan.backends import cupy_convolution, cupy_counters, cupy_fused, cupy_losses, cupy_neighbours, cupy_pair, cupy_sums
-    from minigan.evaluation import neighbours
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {

@@ -5,7 +5,7 @@
 of bytes from which 128 is taken away, -128 .. 127. Then q·c and all sums on the way to it are whole numbers of at most
 d·128², which float32 holds exactly up to 2²⁴: for d up to 1,024 numbers in a picture, so that one of 28x28 has 240 to spare. What is
 left, |c|² - 2 q·c, is taken in whole numbers. So there is no rounding at all, nothing to measure again, and ties are
-ties: the distances and indices are those of evaluation/neighbours.py.
+ties: the distances and indices are those of neighbours.py.
 
 Each query looks at every STRIPS-th picture in a thread of its own, in which neighbours read neighbouring products; then at the
 STRIPS best.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigan.backends.cupy_backend import CupyBackend
-from minigan.evaluation.neighbours import Nearest, expect_alike, flat
+from minigan.neighbours import Nearest, expect_alike, flat
 
 STRIPS = 64
 LARGEST = 2**24 // 128**2  # numbers in a picture

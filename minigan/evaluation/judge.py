@@ -25,10 +25,10 @@ from minigan.checkpoint import load_arrays, load_network, network_state, pack, s
 from minigan.data import TESTED, Dataset, to_floats
 from minigan.data.places import cache_folder
 from minigan.errors import RunError
-from minigan.evaluation.neighbours import Rows
 from minigan.evaluation.real import Real
 from minigan.initializers import he
 from minigan.layers import BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, Sequential
+from minigan.neighbours import Rows
 
 VERSION = 1  # of the nets and the lessons: with another, judges in the cache are none
 FEATURES = 128

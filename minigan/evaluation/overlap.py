@@ -24,7 +24,7 @@ arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.09797
 import numpy as np
 from numpy.typing import NDArray
 
-from minigan.evaluation.neighbours import Rows, balls_around, nearest
+from minigan.neighbours import Rows, balls_around, nearest
 
 K = 3  # nearest neighbours
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from minigan.backends import Backend, get_backend
 from minigan.errors import ShapeError
-from minigan.evaluation.neighbours import Nearest
+from minigan.neighbours import Nearest
 
 NO_LABEL = -1
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
-from minigan.evaluation.neighbours import nearest
 from minigan.latent.opened import Floats, draw_z, paint
+from minigan.neighbours import nearest
 from minigan.training import Game
 
 DRAWN = 4096  # samples to choose from
