@@ -9,7 +9,7 @@ from minigan.backends.base import Array, Backend, Shape, Workspace
 
 # Bytes that the largest array of a chunk may fill. A core's own cache has 1 or 2 MiB, but its share of the common
 # cache serves a large copy almost as well, and every NumPy call costs a microsecond in which the other threads wait
-CACHE = 2**22
+CACHE = 2**21
 
 
 class Desk(Workspace):
