@@ -45,4 +45,4 @@ def test_the_measurement_would_see_one():
     assert peak_of_rounds(game, batches, 1) > 10 * ITERATORS  # the first round makes all the memory
     game.round(batches)
     game.G.memory.fresh = lambda name, shape: game.backend.empty(shape)  # a new array each time
-    assert peak_of_rounds(game, batches, 1) > 2 * ITERATORS
+    assert peak_of_rounds(game, batches, 1) > 1.5 * ITERATORS

@@ -49,7 +49,7 @@ class Workspace:
         flat = self.memory.get(key)
         if flat is None or flat.size < size or flat.dtype != dtype:
             flat = self.memory[key] = self.backend.empty((size,), dtype)
-        return flat[:size].reshape(shape)
+        return self.backend.lent(flat[:size].reshape(shape))
 
     def fresh(self, name: str, shape: Shape) -> Array:
         """-> array `shape` that nobody else holds, to be given away.
@@ -115,6 +115,10 @@ class Backend:
     def empty(self, shape: Shape, dtype: Any = None) -> Array:
         """-> array with undefined content."""
         return self.xp.empty(shape, dtype=self.dtype if dtype is None else dtype)
+
+    def lent(self, array: Array) -> Array:
+        """array, on its way out of a Workspace -> what is handed out; see numpy_tape.py"""
+        return array
 
     def zeros(self, shape: Shape, dtype: Any = None) -> Array:
         """-> array of zeros."""

@@ -14,6 +14,7 @@ from minigan.errors import ConfigError
 if TYPE_CHECKING:
     from minigan.backends.numpy_convolution import Convolution
     from minigan.backends.numpy_crew import Alone, Crew
+    from minigan.backends.numpy_tape import Tape
     from minigan.backends.threads import Team
 
 
@@ -37,6 +38,7 @@ class NumpyBackend(Backend):
         self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry
         self.faster = faster_operations()
         self.crew: Crew | None = None  # while a step is played by several processes
+        self.tape: Tape | None = None  # while a pass of it is noted
 
     def capture(self, step: Callable[[], Any], rows: int = 0) -> Callable[[], Any]:
         from minigan.backends.numpy_crew import capture
@@ -47,6 +49,13 @@ class NumpyBackend(Backend):
         from minigan.backends.numpy_crew import SharedInbox
 
         return SharedInbox(self, shape, dtype)
+
+    def lent(self, array: Array) -> Array:
+        if self.tape is None:
+            return array
+        from minigan.backends.numpy_tape import Watched
+
+        return array.view(Watched)
 
     def share(self, batch: Array) -> Array:
         return batch if self.crew is None else self.crew.share(batch)
@@ -62,7 +71,7 @@ class NumpyBackend(Backend):
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
     from minigan import gan, losses, optimizers
-    from minigan.backends import numpy_adam, numpy_convolution, numpy_crew, numpy_fused, numpy_sides
+    from minigan.backends import numpy_adam, numpy_convolution, numpy_crew, numpy_fused, numpy_sides, numpy_tape
     from minigan.layers import batchnorm, conv2d, conv_transpose2d, linear, sequential
 
     return {
@@ -77,5 +86,7 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
         losses.mean_bce: numpy_crew.mean_bce,
         losses.mean_sigmoid: numpy_crew.mean_sigmoid,
         optimizers.adam_step: numpy_adam.adam_step,
+        sequential.backward_pass: numpy_tape.backward_pass,
+        sequential.forward_pass: numpy_tape.forward_pass,
         sequential.plan: numpy_fused.fused_plan,
     }

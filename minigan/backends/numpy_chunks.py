@@ -28,7 +28,7 @@ class Desk(Workspace):
         key, size = (name, shape[1:]), prod(shape)
         if key not in self.frames or self.frames[key].size < size:
             self.frames[key] = np.zeros(size, dtype)
-        return self.frames[key][:size].reshape(shape)
+        return self.backend.lent(self.frames[key][:size].reshape(shape))
 
 
 def chunks(n: int, images: int, workers: int) -> list[slice]:
@@ -56,7 +56,7 @@ def column_sums(rows: Array, out: Array, desk: Desk) -> None:
 def add_sums(sums: Array, total: Array, memory: Workspace) -> None:
     """total (c,) += Σ over chunks of sums (chunks, c)"""
     out = memory.get("sum of chunks", total.shape, total.dtype)
-    np.sum(sums, axis=0, out=out)
+    np.add.reduce(sums, axis=0, out=out)
     np.add(total, out, out=total)
 
 

@@ -141,4 +141,4 @@ class Gradient:
 def view(array: Array, offset: int, shape: Shape, strides: Shape) -> Array:
     """-> view of a contiguous array, offset and strides counted in numbers. (as_strided takes five times as long.)"""
     size = array.itemsize
-    return np.ndarray(shape, array.dtype, array, offset * size, tuple(stride * size for stride in strides))
+    return type(array)(shape, array.dtype, array, offset * size, tuple(stride * size for stride in strides))

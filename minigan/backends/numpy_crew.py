@@ -16,6 +16,7 @@ D's update needs fewer meetings, mostly: numpy_sides.py.
 The numbers are those of one process but for rounding, and the same at every run with as many processes. When something else
 has changed networks or optimizers since the last step (a smaller batch, a checkpoint), the others are stale: they end, and new
 ones are forked. Where processes cannot be forked, threads it is.
+What a process does between two meetings is noted at the first step, and from then on repeated: numpy_tape.py.
 Shown by: benchmarks/step.py --against minigan-threads
 """
 
@@ -35,10 +36,12 @@ import numpy as np
 from minigan.backends.base import Array, Shape
 from minigan.backends.inbox import Inbox
 from minigan.backends.numpy_backend import NumpyBackend
+from minigan.backends.numpy_tape import entered
 from minigan.backends.threads import BUFFER, Work, blas
 from minigan.errors import BackendError, StateError
 
 if TYPE_CHECKING:
+    from minigan.backends.numpy_tape import Tape
     from minigan.layers import BatchNorm
 
 MOST = 2**23  # numbers that networks and optimizers keep, some four for each parameter: with more, threads are as fast, in less memory
@@ -67,7 +70,7 @@ class Crew:
 
     end: Any  # a function that ends the others, once
 
-    def __init__(self, backend: NumpyBackend, size: int):
+    def __init__(self, backend: NumpyBackend, size: int, tapes: dict[Any, "Tape"]):
         from multiprocessing import get_context
 
         self.backend, self.size, self.rank = backend, size, 0
@@ -85,6 +88,9 @@ class Crew:
         self.message = shared_memory((size, MESSAGE), np.uint8)
         self.parent = os.getpid()
         self.children: list[int] = []
+        self.tapes = tapes  # of passes of networks: see numpy_tape.py
+        self.passes: dict[int, Any] = {}  # the last forward pass of each
+        self.rows: list[int] = []  # in each batch of this step so far
 
     # -- the processes ------------------------------------------------------------------------
 
@@ -126,7 +132,7 @@ class Crew:
     def play(self, step: Callable[[], Any]) -> Any:
         """step() with this process's share, on one thread."""
         backend, team, size = self.backend, self.backend.team, np.setbufsize(BUFFER)
-        backend.crew, backend.team, self.even = self, Alone(), True
+        backend.crew, backend.team, self.even, self.rows = self, Alone(), True, []
         try:
             with blas.single_threaded():
                 result = step()
@@ -190,6 +196,7 @@ class Crew:
     def share(self, batch: Array) -> Array:
         """-> this process's rows of a batch, a view"""
         n = len(batch)
+        self.rows.append(n)
         self.even = self.even and n % self.size == 0
         return batch[self.rank * n // self.size : (self.rank + 1) * n // self.size]
 
@@ -201,6 +208,7 @@ class Crew:
         weights = rows[:, 0] / rows[:, 0].sum()
         return np.dot(weights, rows[:, 1]), float(weights[self.rank - self.fellows.start])
 
+    @entered
     def pool(self, mean: Array, var: Array, n: int) -> int:
         """mean and biased variance (c,) of n rows here become those of the rows of all fellows -> how many these are
 
@@ -216,11 +224,13 @@ class Crew:
         np.dot(weights, rows[:, c : 2 * c] + (rows[:, :c] - mean) ** 2, out=var)
         return int(counts.sum())
 
+    @entered
     def add(self, values: Array) -> None:
         """values = Σ of all fellows'"""
         if not self.is_alone():
             np.sum(self.exchange(values.reshape(-1))[self.fellows], axis=0, out=values.reshape(-1))
 
+    @entered
     def update_running(self, norm: "BatchNorm", mean: Array, var: Array, m: int) -> None:
         """As BatchNorm.update_running, now or when all processes know of it."""
         if self.unsettled is None:
@@ -293,14 +303,17 @@ class Together:
     def __init__(self, backend: NumpyBackend, step: Callable[[], Any], size: int):
         self.backend, self.step, self.size = backend, step, size
         self.crew: Crew | None = None
+        self.tapes: dict[Any, Tape] = {}
         self.known: dict[Any, Any] = {}
 
     def __call__(self) -> Any:
         before = self.numbers()
         if self.crew is None or not self.known.items() <= before.items() or not self.crew.is_whole():
             self.stop()
+            for tape in self.tapes.values():
+                tape.remind()
             try:
-                self.crew = Crew(self.backend, self.size)
+                self.crew = Crew(self.backend, self.size, self.tapes)
                 self.crew.start(self.step)
             except OSError as error:
                 self.stop()

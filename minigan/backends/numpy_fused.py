@@ -236,7 +236,7 @@ class NormBlock(Block):
                 np.subtract(y[piece].reshape(centred.shape), row, out=centred)
                 np.multiply(centred, centred, out=centred)
                 column_sums(centred.reshape(-1, c), sums[j], desk)
-            np.sum(sums, axis=0, out=squares[i])
+            np.add.reduce(sums, axis=0, out=squares[i])
 
         self.operation.forward(x, W, b, y, memory, self.before_forward, measure)
         mean, var = memory.get("mean", (c,)), memory.get("var", (c,))
@@ -298,8 +298,8 @@ class NormBlock(Block):
                 product = desk.get("g c", rows.shape)
                 np.multiply(rows, self.c[part].reshape(rows.shape), out=product)
                 column_sums(product, of_pieces[1, j], desk)
-            np.sum(of_pieces[0], axis=0, out=self.sums[i])
-            np.sum(of_pieces[1], axis=0, out=self.sums_with_c[i])
+            np.add.reduce(of_pieces[0], axis=0, out=self.sums[i])
+            np.add.reduce(of_pieces[1], axis=0, out=self.sums_with_c[i])
 
         return measure
 
@@ -308,8 +308,8 @@ class NormBlock(Block):
         c, memory, norm = self.channels, self.memory, self.norm
         both, dgain = memory.get("C and B", (2, c)), memory.get("sum of g x_hat", (c,))
         C, B = both
-        np.sum(self.sums, axis=0, out=C)
-        np.sum(self.sums_with_c, axis=0, out=B)
+        np.add.reduce(self.sums, axis=0, out=C)
+        np.add.reduce(self.sums_with_c, axis=0, out=B)
         np.multiply(B, self.inv_std, out=dgain)
         if need_dw and norm.dgain is not None:
             np.add(norm.dgain, dgain, out=norm.dgain)

@@ -124,12 +124,12 @@ class Sequential(Layer):
         Raises ArrayTypeError, ShapeError, StateError, ConfigError.
         """
         if self.container is not None:  # the door was passed
-            return self.run_forward(x, train)
+            return forward_pass(self, x, train)
         store = self.ready()
         self.backend.guard(x, self.in_shape, self.first_who(), "x")
         self.x = None  # a forward that fails leaves nothing to go back through
         store.labels = self.expect_labels(labels, len(x), store.classes)
-        y = self.run_forward(x, train)
+        y = self.backend.implementation(forward_pass)(self, x, train)
         self.x, self.version = x, store.version
         return self.hand_over(y, "y")
 
@@ -140,7 +140,7 @@ class Sequential(Layer):
         Raises StateError: no forward before it, or the parameters were updated since.
         """
         if self.container is not None:
-            return self.run_backward(dy, need_dx, need_dw)
+            return backward_pass(self, dy, need_dx, need_dw)
         store = self.ready()
         if self.x is None:
             raise StateError(f"{self.name}: backward before forward: call forward(x) first")
@@ -152,7 +152,7 @@ class Sequential(Layer):
         self.backend.guard(dy, self.out_shape, self.name, "dy")
         if len(dy) != len(self.x):
             raise ShapeError(f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}")
-        dx = self.run_backward(dy, need_dx, need_dw)
+        dx = self.backend.implementation(backward_pass)(self, dy, need_dx, need_dw)
         return None if dx is None else self.hand_over(dx, "dx")
 
     def expect_labels(self, labels: Array | None, n: int, classes: int) -> Array | None:
@@ -166,19 +166,6 @@ class Sequential(Layer):
             if len(labels) != n:
                 raise ShapeError(f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}")
         return labels
-
-    def run_forward(self, x: Array, train: bool) -> Array:
-        for step in self.steps:
-            x = step.forward(x, train)
-        return x
-
-    def run_backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
-        if not need_dx and not need_dw:
-            return None
-        last = 0 if need_dx else self.first_trained
-        for i in range(len(self.steps) - 1, last - 1, -1):
-            dy = self.steps[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
-        return dy if need_dx else None
 
     def hand_over(self, values: Array, name: str) -> Array:
         """Copy out of the layers' memory, which the next call overwrites -> array for the caller to keep."""
@@ -220,6 +207,23 @@ def plan(layers: list[Layer], backend: Backend) -> list[Step]:
     their forward, backward and has_parameters, and must give what they would, one after the other.
     """
     return list(layers)
+
+
+def forward_pass(net: Sequential, x: Array, train: bool) -> Array:
+    """x -> y in the layers' memory, through all steps."""
+    for step in net.steps:
+        x = step.forward(x, train)
+    return x
+
+
+def backward_pass(net: Sequential, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
+    """dy -> dx in the layers' memory, or None; back through the steps as far as somebody wants to know."""
+    if not need_dx and not need_dw:
+        return None
+    last = 0 if need_dx else net.first_trained
+    for i in range(len(net.steps) - 1, last - 1, -1):
+        dy = net.steps[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
+    return dy if need_dx else None
 
 
 def expect_shape(who: str, shape: Any) -> Shape:
