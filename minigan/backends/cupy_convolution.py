@@ -127,16 +127,14 @@ class Convolution:
 
     def transposed_backward(self, dy: Array, x: Array, W: Array, dW: Array | None, dx: Array | None) -> None:
         """The same of ConvTranspose2d, for which the two images change places: both are products of the columns of dy."""
+        if dW is None and dx is None:
+            return
         d, gemm = self.W_shape[3], self.backend.gemm
-        if dx is None:
+        for part in self.chunks(len(dy)):
+            cols = self.columns(dy[part])
             if dW is not None:
-                self.gradient(dy, x, dW)
-        elif dW is None:
-            self.forward(dy, W, None, dx)
-        else:
-            for part in self.chunks(len(dy)):
-                cols = self.columns(dy[part])
                 gemm(cols.T, x[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True)
+            if dx is not None:
                 gemm(cols, W.reshape(self.window, d), out=dx[part].reshape(-1, d))
 
 

@@ -75,7 +75,6 @@ class Block:
         convolution = self.convolution
         if self.transposed:
             convolution.ask_for(last, forward=False, transpose=True, gradient=True)
-            convolution.ask_for(IDENTITY, forward=True, transpose=False, gradient=False)
         else:
             convolution.ask_for(last, forward=True, transpose=False, gradient=True)
             convolution.ask_for(IDENTITY, forward=False, transpose=True, gradient=False)
