@@ -34,8 +34,8 @@ def test_a_training_step_allocates_nothing(preset):
     batches = Batches(images, 128, labels=np.arange(300) % 10, low=game.preset.black)
     for _ in range(batches.per_epoch + 1):
         game.round(batches)
-    peaks = [peak_of_rounds(game, batches, 2 * batches.per_epoch) for _ in range(3)]
-    assert min(peaks) < ITERATORS  # a thread may hold an array an instant too long, and then another is taken, once
+    peaks = (peak_of_rounds(game, batches, 2 * batches.per_epoch) for _ in range(3))
+    assert any(peak < ITERATORS for peak in peaks)  # a thread may hold an array an instant too long, and then another is taken, once
     smallest_activation = 128 * 7 * 7 * 16 * 4
     assert smallest_activation / 3 > ITERATORS  # so that not a single one can hide below the limit
 
