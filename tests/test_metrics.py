@@ -5,8 +5,6 @@ from math import exp, log, sqrt
 import numpy as np
 import pytest
 
-from minigan.data.mnist import load_mnist
-from minigan.errors import DataError
 from minigan.evaluation import kernel
 from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.kernel import kernel_distance, unbiased_mmd
@@ -14,7 +12,6 @@ from minigan.evaluation.memorisation import nearest_picture, nearest_training_im
 from minigan.evaluation.overlap import nearest_others, overlap_figures, two_sample_accuracy
 from minigan.evaluation.real import Part
 from minigan.evaluation.scores import class_shares, classifier_score, confidence, entropies, missed
-from minigan.neighbours import nearest
 
 
 def covariance(rng, d, rank=None):
@@ -240,14 +237,3 @@ def test_the_picture_shows_the_closest():
     np.testing.assert_array_equal(cells[2, 0], samples[33])
     np.testing.assert_array_equal(cells[3, 0], train[7])
     np.testing.assert_array_equal(cells[4, 0], test[pairs[1][0].argmin()])
-
-
-@pytest.mark.slow
-def test_nearest_neighbours_of_mnist():
-    """Label a test image as its nearest training image: 3.09% are wrong, with all 60,000 (LeCun et al. 1998: 3.1%)."""
-    try:
-        (images, labels), (test, truth) = (load_mnist(split=split, download=False) for split in ("train", "test"))
-    except DataError as error:
-        pytest.skip(str(error))
-    _, numbers = nearest(test, images)
-    assert np.count_nonzero(labels[numbers[:, 0]] != truth) == 309

@@ -488,7 +488,7 @@ def test_an_alarm_puts_a_checkpoint_aside(tmp_path, capsys, monkeypatch, few_pic
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
-@pytest.mark.parametrize("steps", (1000, long_form("run-steps")))
+@pytest.mark.parametrize("steps", (600, long_form("run-steps")))
 def test_memory_and_handles_of_a_long_run(steps, many, tally, tmp_path):
     steps = many(steps)
     code = (
