@@ -26,7 +26,8 @@ def seconds(code):
 
 
 def test_import_is_quick():
-    assert seconds("import numpy, minigan") - seconds("import numpy") < 0.1
+    beyond = (seconds("import numpy, minigan") - seconds("import numpy") for _ in range(3))
+    assert any(each < 0.1 for each in beyond)  # a busy machine disturbs even the least of a few
 
 
 def test_import_brings_nothing_that_a_network_does_not_need():
