@@ -76,7 +76,7 @@ class Convolution:
         if self.is_linear:
             return x.reshape(shape)
         cols = self.backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
-        self.backend.kernels.get("im2col", self.geometry, width=self.V_row)(cols.size // self.V, x, cols, n)
+        self.backend.kernels.get("im2col", self.geometry, width=self.V_row)(cols.size // self.V_row, x, cols, n)
         return cols
 
     def forward(

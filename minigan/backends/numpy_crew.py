@@ -133,6 +133,7 @@ class Crew:
         """step() with this process's share, on one thread."""
         backend, team, size = self.backend, self.backend.team, np.setbufsize(BUFFER)
         backend.crew, backend.team, self.even, self.rows = self, Alone(), True, []
+        self.passes = {}
         try:
             with blas.single_threaded():
                 result = step()

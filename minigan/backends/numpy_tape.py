@@ -30,6 +30,7 @@ from minigan.backends.base import Array
 from minigan.backends.fused_runs import see_parts
 from minigan.backends.numpy_backend import NumpyBackend
 from minigan.backends.numpy_fused import Block
+from minigan.errors import StateError
 from minigan.layers import Sequential
 from minigan.layers.sequential import backward_pass as backward_definition
 from minigan.layers.sequential import forward_pass as forward_definition
@@ -51,7 +52,8 @@ class Tape:
         self.places = [None if array is None or not may_be_noted else np.empty(array.shape, array.dtype) for array in given]
         self.result: Any = None
         self.whole = may_be_noted
-        self.remembered: list[tuple[Any, dict[str, Any]]] = []
+        self.remembered: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self.named: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
 
     def note_down(self, backend: NumpyBackend, work: Callable[..., Any], given: tuple[Array | None, ...]) -> None:
         """Play work(*given), and note what it does."""
@@ -72,8 +74,8 @@ class Tape:
 
     def remind(self) -> None:
         """Give the steps of the network back what they remembered."""
-        for step, remembered in self.remembered:
-            step.__dict__.update(remembered)
+        for memory, remembered in self.remembered:
+            memory.update(remembered)
 
     def play(self, given: tuple[Array | None, ...]) -> Any:
         self.put(given)
@@ -146,18 +148,20 @@ def entered(method: Callable[..., Any]) -> Callable[..., Any]:
         tape, Watched.tape = Watched.tape, None
         try:
             simple = tuple(map(plain, arguments))
+            result = method(self, *simple)
             if tape is not None:
-                tape.note(of_present_crew, self.backend, method, *simple)
-            return method(self, *simple)
+                tape.note(of_present_crew, self.backend, method, result, *simple)
+            return result
         finally:
             Watched.tape = tape
 
     return call
 
 
-def of_present_crew(backend: NumpyBackend, method: Callable[..., Any], *arguments: Any) -> None:
-    """Of the crew that plays: another may be forked before a tape is played again."""
-    method(backend.crew, *arguments)
+def of_present_crew(backend: NumpyBackend, method: Callable[..., Any], expected: Any, *arguments: Any) -> None:
+    """Of the crew that plays: another may be forked before a tape is played again. Raises StateError where it gives something else."""
+    if method(backend.crew, *arguments) != expected:
+        raise StateError("a captured step must give a network batches of the same sizes, in all processes together, at every time")
 
 
 def innermost(steps: list[Any]) -> Iterator[Any]:
@@ -177,7 +181,9 @@ def play(crew: "Crew", key: Any, net: Sequential, work: Callable[..., Any], *giv
             except BaseException:
                 del crew.tapes[key]
                 raise
-            tape.remembered = [(step, dict(step.__dict__)) for step in innermost(net.steps)]
+            for step in innermost(net.steps):
+                tape.remembered.append((step.__dict__, dict(step.__dict__)))
+                tape.named.append((step.memory.memory, dict(step.memory.memory)))  # what is found by name, as Winograd's tiles
             return tape.result
     return tape.play(given) if tape.whole else work(*given)
 
@@ -199,7 +205,7 @@ def forward_pass(net: Sequential, x: Array, train: bool) -> Array:
         finally:
             store.labels = given
 
-    key = crew.passes[id(net)] = (id(net), train, len(x), crew.fellows.start, crew.fellows.stop, *crew.rows)
+    key = crew.passes[id(net)] = (store, train, len(x), crew.fellows.start, crew.fellows.stop, *crew.rows)
     result: Array = play(crew, key, net, work, x, store.labels)
     return result
 
@@ -215,8 +221,12 @@ def backward_pass(net: Sequential, dy: Array, need_dx: bool, need_dw: bool) -> A
         return backward_definition(net, dy, need_dx, need_dw)
 
     forward = crew.passes[id(net)]
-    key = (forward, need_dx, need_dw)
-    if key not in crew.tapes:
-        crew.tapes[forward].remind()
+    before, key = crew.tapes[forward], (forward, need_dx, need_dw)
+    if not before.whole:
+        return work(dy)
+    if key not in crew.tapes or not crew.tapes[key].whole:
+        before.remind()
+        for memory, named in before.named:
+            memory.update(named)
     result: Array | None = play(crew, key, net, work, dy)
     return result
