@@ -25,12 +25,13 @@ from minigan.data.mnist import load_mnist
 from minigan.errors import ConfigError, RunError
 from minigan.evaluation.transfer import Transfer
 from minigan.plots import BLUE, GREEN, INK, RED, drawing, png
+from minigan.presets import get_preset
 from minigan.progress import Interrupted
 from minigan.run import Run
 from minigan.training import open_game, train
 
 PRESET = "radford-mnist-conditional"
-EPOCHS = 200  # the paper's
+EPOCHS = get_preset(PRESET).epochs  # the paper's 200
 AFTER_EPOCH = 10_000  # samples whose error is measured after some of them
 MILESTONES = sorted({k * 10**power for power in range(3, 8) for k in (1, 2, 5)})  # numbers of samples that get a row
 REAL, GAN, DCGAN = {60_000: 3.1}, {50_000: 6.28, 10_000_000: 5.65}, {50_000: 2.98, 10_000_000: 1.48}  # the paper's errors, %
@@ -44,10 +45,11 @@ class Table:
     def __init__(self, folder):
         self.file, self.state_file = folder / "table.json", folder / "nearest.npz"
         self.seconds, self.after_epoch, self.samples, self.real = 0.0, [], {}, {}
+        self.aim = 0  # the epoch up to which the generator is being trained
         if self.file.exists():
             try:
                 record = json.loads(self.file.read_text("utf-8"))
-                self.seconds, self.after_epoch = float(record["seconds"]), record["after_epoch"]
+                self.seconds, self.after_epoch, self.aim = float(record["seconds"]), record["after_epoch"], int(record.get("aim", 0))
                 self.samples, self.real = ({int(n): float(error) for n, error in record[name].items()} for name in ("samples", "real"))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise RunError(f"{self.file} is not a table of this program ({error!r}): choose another --out") from error
@@ -59,7 +61,7 @@ class Table:
 
     def save(self):
         """Write it."""
-        record = {"seconds": self.seconds, "after_epoch": self.after_epoch, "samples": self.samples, "real": self.real}
+        record = {"seconds": self.seconds, "aim": self.aim, "after_epoch": self.after_epoch, "samples": self.samples, "real": self.real}
         write_atomically(self.file, (json.dumps(record, indent=1) + "\n").encode())
 
 
@@ -80,7 +82,11 @@ def train_on(options, run, table, images, labels):
     """Until the time is over, or all epochs are done, with the error of samples every now and then."""
     given = {name: value for name in ("width", "seed", "threads", "backend") if (value := getattr(options, name)) is not None}
     while table.seconds < 60 * options.minutes and table.epoch < EPOCHS:
-        epoch, start = min(EPOCHS, table.epoch + epochs_until_measured(table, 60 * options.minutes)), monotonic()
+        if table.aim <= table.epoch:  # otherwise it was stopped on its way there
+            table.aim = min(EPOCHS, table.epoch + epochs_until_measured(table, 60 * options.minutes))
+        table.samples.clear()  # of a generator that learns on
+        table.state_file.unlink(missing_ok=True)
+        epoch, start = table.aim, monotonic()
         try:
             if run.folder.exists():
                 train({**given, "epochs": epoch}, data_dir=options.data_dir, resume=run.folder, say=say_warnings)
@@ -97,8 +103,6 @@ def train_on(options, run, table, images, labels):
         row = {"epoch": epoch, "minutes": round(table.seconds / 60, 2), "error": percent(transfer)}
         print("epoch {epoch}, {minutes:.1f} minutes of training: error {error:.2f}% with 10,000 samples".format(**row), flush=True)
         table.after_epoch.append(row)
-        table.samples.clear()  # of a generator that has learnt since
-        table.state_file.unlink(missing_ok=True)
         table.save()
 
 

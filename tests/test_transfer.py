@@ -171,6 +171,29 @@ def test_training_ends_with_the_papers_epochs(program, tmp_path, monkeypatch):
     assert [row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]] == [1, 2]
 
 
+def test_a_stop_within_a_stride_is_made_up_for(program, tmp_path, monkeypatch):
+    """The next start goes on to the same epoch, names the row by it, and keeps no sample of the generator from before."""
+    options = ["--width", "2", "--out", str(tmp_path), "--samples", "1000"]
+    program.paper_table([*options, "--minutes", "0.0001"])
+    monkeypatch.setattr(program, "epochs_until_measured", lambda table, seconds: 3)
+    train = program.train
+
+    def stopped(given, **more):
+        train({**given, "epochs": 3}, **more)
+        raise program.Interrupted(2)
+
+    monkeypatch.setattr(program, "train", stopped)
+    with pytest.raises(program.Interrupted):
+        program.paper_table([*options, "--minutes", "60"])
+    assert not (tmp_path / "nearest.npz").exists()
+    halfway = json.loads((tmp_path / "table.json").read_text())
+    assert halfway["aim"] == 4 and not halfway["samples"] and [row["epoch"] for row in halfway["after_epoch"]] == [1]
+    monkeypatch.setattr(program, "train", train)
+    monkeypatch.setattr(program, "epochs_until_measured", lambda table, seconds: 1)
+    program.paper_table([*options, "--minutes", str(halfway["seconds"] / 60 + 1e-6)])
+    assert [row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]] == [1, 4]
+
+
 def test_mistakes_of_the_program(program, tmp_path):
     for options, words in (
         (["--samples", "0"], "--samples"), (["--minutes", "nan"], "--minutes must be 0 or more"),
