@@ -21,7 +21,7 @@ from minigan.neighbours import Nearest, expect_alike, flat
 
 STRIPS = 64
 LARGEST = 2**24 // 128**2  # numbers in a picture
-TILE = 2**30  # bytes of products at a time
+TILE = 2**30  # bytes of products, or of pictures, at a time
 
 
 class DeviceNearest(Nearest):
@@ -40,7 +40,7 @@ class DeviceNearest(Nearest):
         expect_alike("nearest", self.queries, corpus, 1)
         if not self.by_device:
             return super().among(corpus)
-        step = max(1, TILE // (self.backend.dtype.itemsize * len(self.q)))
+        step = max(1, TILE // (self.backend.dtype.itemsize * max(self.q.shape)))
         best, indices = self.among_few(corpus[:step])
         for start in range(step, len(corpus), step):
             others, found = self.among_few(corpus[start : start + step])
