@@ -311,7 +311,7 @@ class Together:
         before = self.numbers()
         if self.crew is None or not self.known.items() <= before.items() or not self.crew.is_whole():
             self.stop()
-            for tape in self.tapes.values():
+            for tape in self.tapes.values():  # or layers would hold what they saw uncaptured, and its memory could not be taken again
                 tape.remind()
             try:
                 self.crew = Crew(self.backend, self.size, self.tapes)

@@ -11,8 +11,9 @@ What is not a NumPy call is noted as a whole: meetings with the others, and runn
 
 How it is noted: arrays that layers take from a Workspace are Watched, while a pass is noted. NumPy hands to their class what is to be
 done with them, __array_ufunc__ and the like, and they do it and write it down. A pass may therefore compute with nothing but
-what a Workspace gave, into memory that is there; one call that allocates, and the pass is not repeated but played as ever. All layers of
-minigan keep to that; nets with other layers are not noted (fused_runs.see_parts), nor what draws random numbers.
+what a Workspace gave, into memory that is there; one call that allocates, and the pass is not repeated but played as ever. NumPy hands
+over no copy by reshape or by a list of indices, no number that is read, and nothing written into a common array: blocks do none of these.
+All layers of minigan keep to that; nets with other layers are not noted (fused_runs.see_parts), nor what draws random numbers.
 
 x, labels and dy are copied to places of their own, where the list expects them. What layers remember of a forward pass that was noted
 is kept with it, and given back to them should another kind of backward pass be noted after it, since in between they may have seen other
@@ -44,7 +45,8 @@ class Tape:
 
     result      what the pass gave: the same memory at every time
     whole       could all of it be noted?
-    remembered  by the steps of the network when it was over
+    remembered  by the steps of the network when it was over: (attributes, a copy of them)
+    named       likewise the memory of their Workspaces by name, such as Winograd's tiles
     """
 
     def __init__(self, given: tuple[Array | None, ...], may_be_noted: bool):
@@ -72,9 +74,9 @@ class Tape:
             if place is not None and array is not None:
                 np.copyto(place, array)
 
-    def remind(self) -> None:
-        """Give the steps of the network back what they remembered."""
-        for memory, remembered in self.remembered:
+    def remind(self, named: bool = False) -> None:
+        """Give the steps of the network back what they remembered, and with `named` what they find in their Workspaces."""
+        for memory, remembered in self.remembered + (self.named if named else []):
             memory.update(remembered)
 
     def play(self, given: tuple[Array | None, ...]) -> Any:
@@ -183,7 +185,7 @@ def play(crew: "Crew", key: Any, net: Sequential, work: Callable[..., Any], *giv
                 raise
             for step in innermost(net.steps):
                 tape.remembered.append((step.__dict__, dict(step.__dict__)))
-                tape.named.append((step.memory.memory, dict(step.memory.memory)))  # what is found by name, as Winograd's tiles
+                tape.named.append((step.memory.memory, dict(step.memory.memory)))
             return tape.result
     return tape.play(given) if tape.whole else work(*given)
 
@@ -225,8 +227,6 @@ def backward_pass(net: Sequential, dy: Array, need_dx: bool, need_dw: bool) -> A
     if not before.whole:
         return work(dy)
     if key not in crew.tapes or not crew.tapes[key].whole:
-        before.remind()
-        for memory, named in before.named:
-            memory.update(named)
+        before.remind(named=True)
     result: Array | None = play(crew, key, net, work, dy)
     return result
