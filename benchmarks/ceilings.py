@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import nets
 from minigan import get_backend
-from minigan.costs import forward_flops
+from minigan.cli.costs import forward_flops
 from minigan.layers import ConvTranspose2d
 
 EDGE = 8192  # of the largest product

@@ -3,7 +3,7 @@
 from functools import wraps
 from pathlib import Path
 
-from minigan.cli import answer
+from minigan.cli.main import answer
 
 
 def command(work):

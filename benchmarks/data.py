@@ -26,7 +26,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 from benchmarks import machine, results
 from benchmarks.command import command
 from benchmarks.race import BenchmarkError
-from minigan.cli import Parser
+from minigan.cli.main import Parser
 from minigan.errors import ConfigError, DataError
 
 PRESETS = ("mnist", "shibuya-32")

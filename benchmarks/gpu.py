@@ -19,7 +19,7 @@ from benchmarks import contenders, gpu_step, machine, results
 from benchmarks.command import command
 from benchmarks.gpu_parts import CEILINGS, PARTS
 from benchmarks.race import ROOT, BenchmarkError, Team
-from minigan.cli import Parser
+from minigan.cli.main import Parser
 from minigan.errors import ConfigError
 
 TIMES = {"cold": 10, "warm": 1, "epochs": 20}  # seconds at most: to the first step on a fresh machine, later, and 20 epochs of MNIST

@@ -11,7 +11,7 @@ from time import perf_counter
 from benchmarks import blocks, ceilings, contenders, machine, nets, precision
 from benchmarks.race import BenchmarkError, Team
 from minigan import get_backend
-from minigan.costs import step_flops
+from minigan.cli.costs import step_flops
 from minigan.presets import get_preset
 
 STEPS = 3  # whose losses are compared

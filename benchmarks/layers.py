@@ -17,8 +17,8 @@ from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from benchmarks.rungs import RUNGS, passes
 from minigan import get_backend
-from minigan.cli import Parser
-from minigan.costs import forward_flops
+from minigan.cli.main import Parser
+from minigan.cli.costs import forward_flops
 from minigan.errors import ConfigError
 from minigan.presets import get_preset
 

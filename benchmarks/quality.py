@@ -28,13 +28,13 @@ from benchmarks.contenders import lesson
 from benchmarks.race import BenchmarkError, Team
 from benchmarks.scaling import expect_plot
 from minigan import get_backend
-from minigan.cli import Parser
-from minigan.config import new_config
+from minigan.cli.main import Parser
+from minigan.training.config import new_config
 from minigan.errors import ConfigError
 from minigan.evaluation import frechet_distance, get_judge, moments, split
-from minigan.evaluation.real import LEAST
+from minigan.evaluation.reference_images import LEAST
 from minigan.presets import get_preset
-from minigan.training import load_data
+from minigan.training.loop import load_data
 
 VARIANTS = tuple(name for name in contenders.LEARNERS if name != "minigan")
 POINTS = 20  # of a curve, unless --every says otherwise
@@ -247,7 +247,7 @@ def verdict(stops, by_steps, when, by_time, ours, theirs):
 
 def plot(record, path):
     """Two panels: distance against steps, and against seconds of training."""
-    from minigan.plots import BLUE, RED, drawing
+    from minigan.report.plots import BLUE, RED, drawing
 
     ours, theirs = pair(record)
     with drawing() as figure:

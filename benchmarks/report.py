@@ -12,7 +12,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 
 from benchmarks import blocks, contenders, gpu_step, results
 from minigan.checkpoint import write_atomically
-from minigan.cli import Parser
+from minigan.cli.main import Parser
 from minigan.errors import DataError, MiniganError
 
 BEGIN, END = "<!-- performance:begin -->", "<!-- performance:end -->"

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 from benchmarks import contenders, machine, nets, results
 from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team
-from minigan.cli import Parser
+from minigan.cli.main import Parser
 from minigan.errors import ConfigError
 
 AXES = {  # what changes -> its values; a batch of one image has no statistics for BatchNorm

@@ -27,12 +27,12 @@ from benchmarks.command import command
 from benchmarks.quality import Eyes
 from benchmarks.search_nets import NETS
 from minigan.averaging import Average
-from minigan.cli import Parser
-from minigan.config import Config, new_config
+from minigan.cli.main import Parser
+from minigan.training.config import Config, new_config
 from minigan.data import Batches
 from minigan.errors import ConfigError
 from minigan.presets import get_preset, own
-from minigan.training import STREAMS, Game, load_data
+from minigan.training.loop import STREAMS, Game, load_data
 
 PRESET = "mnist"
 CANDIDATES = (  # one change each; the first is the preset as it is

@@ -16,8 +16,8 @@ from benchmarks import contenders, gemm, gpu_step, machine, nets, precision, res
 from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from minigan import get_backend
-from minigan.cli import Parser
-from minigan.costs import net_flops, step_flops
+from minigan.cli.main import Parser
+from minigan.cli.costs import net_flops, step_flops
 from minigan.errors import ConfigError
 from minigan.presets import get_preset
 

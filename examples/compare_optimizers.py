@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
 
-from minigan.cli import main
+from minigan.cli.main import main
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
 

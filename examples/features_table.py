@@ -17,15 +17,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
 
 from minigan.checks import expect_size
-from minigan.cli import Parser, answer
+from minigan.cli.main import Parser, answer
 from minigan.errors import ConfigError
-from minigan.evaluation.real import SEED, split
+from minigan.evaluation.reference_images import SEED, split
 from minigan.evaluation.svm import expect_scipy, learn, right, standardise
-from minigan.latent.opened import hold_discriminator, open_discriminator, open_still, untrained
-from minigan.latent.pooled import expect_features, feature_count, features
-from minigan.progress import Interrupted
-from minigan.run import Run
-from minigan.training import open_images, train
+from minigan.inspection.open_run import hold_discriminator, open_discriminator, open_still, untrained
+from minigan.inspection.pooled_features import expect_features, feature_count, features
+from minigan.training.progress import Interrupted
+from minigan.training.run_folder import Run
+from minigan.training.loop import open_images, train
 
 PRESET, STEPS = "color32", 1500
 MEMORY = 2 * 2**30  # bytes of the features that the SVM learns from, at most

@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works withou
 
 from minigan.checkpoint import load_arrays, save_arrays, write_atomically
 from minigan.checks import expect_size
-from minigan.cli import Parser, answer
-from minigan.data.mnist import load_mnist
+from minigan.cli.main import Parser, answer
+from minigan.data.sets.mnist import load_mnist
 from minigan.errors import ConfigError, RunError
-from minigan.evaluation.transfer import Transfer
-from minigan.plots import BLUE, GREEN, INK, RED, drawing, png
+from minigan.evaluation.label_transfer import Transfer
+from minigan.report.plots import BLUE, GREEN, INK, RED, drawing, png
 from minigan.presets import get_preset
-from minigan.progress import Interrupted
-from minigan.run import Run
-from minigan.training import open_game, train
+from minigan.training.progress import Interrupted
+from minigan.training.run_folder import Run
+from minigan.training.loop import open_game, train
 
 PRESET = "radford-mnist-conditional"
 EPOCHS = get_preset(PRESET).epochs  # the paper's 200

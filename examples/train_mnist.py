@@ -8,6 +8,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
 
-from minigan.cli import main
+from minigan.cli.main import main
 
 sys.exit(main(["train", *sys.argv[1:]]))

@@ -50,7 +50,7 @@ __all__ = [
     "get_backend", "softmax_cross_entropy",
 ]  # fmt: skip
 
-_SUBMODULES = {"data", "gan", "images", "initializers", "presets", "training"}
+_SUBMODULES = {"data", "gan", "initializers", "presets", "training"}
 
 
 def __getattr__(name: str) -> ModuleType:

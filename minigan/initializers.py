@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minigan.backends.base import Shape
+from minigan.arrays.backend import Shape
 from minigan.errors import ConfigError
 
 Initializer = Callable[[np.random.Generator, Shape, int, int], np.ndarray]

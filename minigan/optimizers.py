@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from minigan.backends import Array, Backend
-from minigan.backends.base import Shape
+from minigan.arrays.backend import Shape
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigan.backends import Array, Backend
-from minigan.backends.base import Shape
+from minigan.arrays.backend import Shape
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer
 

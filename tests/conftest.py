@@ -48,7 +48,7 @@ def make_cupy(monkeypatch):
         if os.environ.get("MINIGAN_GPU"):  # it is the GPU that is to be tested
             raise
         monkeypatch.setitem(sys.modules, "cupy", make_module())
-        monkeypatch.setattr("minigan.backends.cupy_gemm.WORKSPACE", 1024)  # the stand-in would fill it anew for each backend
+        monkeypatch.setattr("minigan.backends.gpu.gemm.WORKSPACE", 1024)  # the stand-in would fill it anew for each backend
     return lambda dtype="float32", precision="fp32": mg.get_backend("cupy", dtype=dtype, precision=precision)
 
 

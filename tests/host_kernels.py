@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.backends.cupy_kernels import Geometry, geometry_names, signatures, source
+from minigan.backends.gpu.kernels import Geometry, geometry_names, signatures, source
 
 BEFORE = r"""
 #include <cmath>

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from minigan.config import new_config
-from minigan.images import grid, save_png
-from minigan.run import Run
+from minigan.training.config import new_config
+from minigan.data.files.png import grid, save_png
+from minigan.training.run_folder import Run
 
 COLUMNS = "step,epoch,loss_d_real,loss_d_fake,loss_g,d_x,d_gz,images_per_s"
 WITH_NORMS = "step,epoch,loss_d_real,loss_d_fake,loss_g,d_x,d_gz,grad_norm_d,grad_norm_g,images_per_s"

@@ -23,7 +23,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from minigan.backends import cupy_gemm
+from minigan.backends.gpu import gemm as cupy_gemm
 from tests.host_kernels import HostModule, compiler
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from minigan.animation import save_animation
-from minigan.cli import main
-from minigan.history import History
-from minigan.images import save_png
+from minigan.report.animation import save_animation
+from minigan.cli.main import main
+from minigan.report.history import History
+from minigan.data.files.png import save_png
 from tests.made_run import make_run, picture
 
 

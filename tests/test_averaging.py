@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.training
+import minigan.training.loop
 from minigan.averaging import Average
 from minigan.checkpoint import load_arrays, unpack
-from minigan.cli import main
-from minigan.config import new_config
-from minigan.run import Run
-from minigan.training import Game, open_game
+from minigan.cli.main import main
+from minigan.training.config import new_config
+from minigan.training.run_folder import Run
+from minigan.training.loop import Game, open_game
 from tests.pictures import noise
 
 TRAIN = ("train", "--width", 4, "--batch-size", 16, "--z-dim", 8, "--seed", 3, "--steps", 12, "--sample-every", 6)
@@ -21,8 +21,8 @@ TRAIN = ("train", "--width", 4, "--batch-size", 16, "--z-dim", 8, "--seed", 3, "
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
-    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
 
 
 def run(*options):

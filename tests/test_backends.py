@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends.base import Backend
-from minigan.backends.cupy_backend import CupyBackend
-from minigan.backends.numpy_backend import NumpyBackend
+from minigan.arrays.backend import Backend
+from minigan.backends.gpu.backend import CupyBackend
+from minigan.backends.cpu.backend import NumpyBackend
 from tests.strict_cupy import StrictArray, make_module
 
 

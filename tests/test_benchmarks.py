@@ -14,13 +14,13 @@ from benchmarks.contenders import minigan_learner
 from benchmarks.contenders.plan import pixel_order, turn
 from benchmarks.race import BenchmarkError, Team
 from minigan.checkpoint import load_arrays
-from minigan.config import new_config
-from minigan.costs import net_flops, step_flops
+from minigan.training.config import new_config
+from minigan.cli.costs import net_flops, step_flops
 from minigan.data import load_dataset
 from minigan.evaluation import Judge, judge_file
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
-from minigan.run import LOSSES
+from minigan.training.run_folder import LOSSES
 
 PACKAGES = {"torch": "torch", "torch-cl": "torch", "keras": "tensorflow", "jax": "jax", "dezero": "dezero"}
 SMALL = dict(batch=6, width=4, image=None, device="cpu")
@@ -266,8 +266,8 @@ def test_minigan_learns_as_train_does(tmp_path, monkeypatch):
     learner = minigan_learner.Learner(**arguments)
     learner.run(9)
     data = mg.data.Dataset("strokes", np.load(arguments["images"]), None, (), "0" * 16, None)
-    monkeypatch.setattr("minigan.training.load_data", lambda *a: data)
-    monkeypatch.setattr("minigan.training.finish", lambda *a, **b: None)
+    monkeypatch.setattr("minigan.training.loop.load_data", lambda *a: data)
+    monkeypatch.setattr("minigan.training.loop.finish", lambda *a, **b: None)
     options = dict(preset="mnist", batch_size=4, width=2, steps=9, seed=3, dataset="strokes", ema=0.9)
     run = mg.training.train(options, out=tmp_path / "run", say=lambda line: None)
     saved = load_arrays(run.generator_file)

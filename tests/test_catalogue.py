@@ -5,9 +5,9 @@ import pytest
 
 import minigan as mg
 from minigan.backends import Backend
-from minigan.catalogue import catalogue, clock
-from minigan.cli import main
-from minigan.costs import Machine, forward_flops, step_bytes, step_flops, step_seconds
+from minigan.cli.presets_table import catalogue, clock
+from minigan.cli.main import main
+from minigan.cli.costs import Machine, forward_flops, step_bytes, step_flops, step_seconds
 from minigan.gan import Rules, play_round
 from minigan.presets import MODULES, get_preset
 

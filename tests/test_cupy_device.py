@@ -14,19 +14,20 @@ import pytest
 
 import minigan as mg
 from minigan.averaging import approach
-from minigan.backends import Backend, cupy_neighbours
-from minigan.backends.cupy_fused import Block
-from minigan.backends.cupy_norm import in_parts
-from minigan.backends.fused_runs import see_parts
+from minigan.backends.gpu import nearest as cupy_neighbours
+from minigan.backends import Backend
+from minigan.backends.gpu.blocks import Block
+from minigan.backends.gpu.batchnorm import in_parts
+from minigan.backends.fusion import see_parts
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
-from minigan.config import new_config
+from minigan.training.config import new_config
 from minigan.data import Batches
 from minigan.gan import Rules, play_round
 from minigan.layers import sequential
 from minigan.losses import bce_with_logits, mean_sigmoid
-from minigan.neighbours import Nearest, nearest
+from minigan.evaluation.neighbours import Nearest, nearest
 from minigan.optimizers import length
-from minigan.training import Game
+from minigan.training.loop import Game
 
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3}  # of the error, relative to the length of what is exact
 
@@ -361,7 +362,7 @@ def smooth(monkeypatch):
 
         return replace(preset, generator=without_kinks(preset.generator), discriminator=without_kinks(preset.discriminator))
 
-    monkeypatch.setattr("minigan.training.get_preset", get)
+    monkeypatch.setattr("minigan.training.loop.get_preset", get)
 
 
 def small(backend, preset):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend, cupy_convolution
+from minigan.backends.gpu import convolution as cupy_convolution
+from minigan.backends import Backend
 from tests.test_definitions import CHAINS, RTOL, assert_close, without_kink
 
 MORE = {  # kernels and widths that the chains of the NumPy backend do not reach

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.training
-from minigan.config import new_config
+import minigan.training.loop
+from minigan.training.config import new_config
 from minigan.data import Batches
-from minigan.run import MEASURED
-from minigan.training import Game
+from minigan.training.run_folder import MEASURED
+from minigan.training.loop import Game
 from tests.strict_cupy import CUDARuntimeError, make_module
 
 SMALL = dict(backend="cupy", width=4, batch_size=4, z_dim=6, seed=3)
@@ -157,7 +157,7 @@ def test_an_eager_round_neither_waits_nor_allocates(stand_in):
     z, draw = game.backend.asarray(np.zeros((4, 6), np.float32)), batches.draw
     game.draw_z = lambda n: z
     images = game.backend.asarray(draw()[0])
-    play = minigan.training.play_round
+    play = minigan.training.loop.play_round
     for counted in (False, False, True):
         stand_in.device.counts.clear()
         result = play(game.G, game.D, game.optimizers, lambda: (images, None), game.draw_z, game.rules)

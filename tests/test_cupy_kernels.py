@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend, cupy_convolution, cupy_gemm, cupy_kernels, cupy_sums, philox
-from minigan.backends.base import windows
+from minigan.backends.gpu import convolution as cupy_convolution
+from minigan.backends.gpu import gemm as cupy_gemm
+from minigan.backends.gpu import kernels as cupy_kernels
+from minigan.backends.gpu import reductions as cupy_sums
+from minigan.arrays import philox
+from minigan.backends import Backend
+from minigan.arrays.backend import windows
 from minigan.optimizers import adam_step
 from tests import strict_cupy
 from tests.strict_cupy import make_module
@@ -289,7 +294,7 @@ def test_errors_of_an_installation_are_one_line(monkeypatch):
 
 
 def test_a_full_gpu_is_told_in_one_line(monkeypatch, capsys, tmp_path):
-    from minigan.cli import main
+    from minigan.cli.main import main
 
     class OutOfMemoryError(MemoryError):
         """As CuPy's."""
@@ -317,7 +322,7 @@ def test_precisions_that_cannot_be(precision, name, message):
 
 def test_the_precision_of_a_run(monkeypatch, tmp_path, capsys):
     """It is said when the run starts, and kept: a run does not go on in another."""
-    from minigan.cli import main
+    from minigan.cli.main import main
 
     monkeypatch.setitem(sys.modules, "cupy", make_module())
     small = ["train", "--width", "2", "--batch-size", "4", "--dataset", "strokes", "--limit", "12", "--steps"]

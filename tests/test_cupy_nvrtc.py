@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends.cupy_kernels import OPTIONS, source
+from minigan.backends.gpu.kernels import OPTIONS, source
 from minigan.presets import MODULES, get_preset
 from tests.strict_cupy import make_module
 

@@ -14,9 +14,13 @@ import pytest
 from PIL import Image
 
 import minigan as mg
-from minigan.data import DATASETS, Dataset, celeba, cifar, dataset, load_dataset, load_test, mnist, svhn
-from minigan.data.places import cache_folder
-from minigan.data.published import Published
+from minigan.data.sets import celeba
+from minigan.data.sets import cifar10 as cifar
+from minigan.data.sets import mnist
+from minigan.data.sets import svhn
+from minigan.data import DATASETS, Dataset, dataset, load_dataset, load_test
+from minigan.data.files.locations import cache_folder
+from minigan.data.files.checksums import Published
 from tests.test_mnist import LABELS, PIXELS, SHAPE, idx_bytes, sha
 
 IDX = ("mnist", "fashion-mnist", "kmnist")
@@ -35,7 +39,7 @@ def home(tmp_path, monkeypatch):
     for name in ("MINIGAN_DATA", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    monkeypatch.setattr("minigan.data.download.PAUSE", 0)
+    monkeypatch.setattr("minigan.data.files.download.PAUSE", 0)
     return tmp_path / "home"
 
 

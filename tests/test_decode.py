@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from minigan.data.decode import Unreadable, decode
-from minigan.data.fit import parse_fit
+from minigan.data.files.decode import Unreadable, decode
+from minigan.data.prepare.resize import parse_fit
 
 CROP, SQUASH = parse_fit("crop"), parse_fit("squash")
 RGB = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)

@@ -12,8 +12,8 @@ import pytest
 
 import minigan as mg
 from minigan.backends import Backend
-from minigan.backends.numpy_backend import NumpyBackend
-from minigan.config import new_config
+from minigan.backends.cpu.backend import NumpyBackend
+from minigan.training.config import new_config
 from minigan.presets import get_preset
 from tests.mutants import long_form
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from minigan.data import download, mnist
-from minigan.data.download import fetch
-from minigan.data.idx import read_idx
-from minigan.data.mnist import load_mnist
-from minigan.data.places import cache_folder
+from minigan.data.files import download
+from minigan.data.sets import mnist
+from minigan.data.files.download import fetch
+from minigan.data.files.idx import read_idx
+from minigan.data.sets.mnist import load_mnist
+from minigan.data.files.locations import cache_folder
 from minigan.errors import DataError, DataUnavailable
 from tests.test_mnist import GOOD, GOOD_LABELS, HTML, SHAPE, SMALL, flipped, is_the_small_set, refusal, sha
 

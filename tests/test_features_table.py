@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.training
+import minigan.training.loop
 from minigan import ConfigError, RunError
 from minigan.checkpoint import load_arrays, save_arrays
-from minigan.cli import main
+from minigan.cli.main import main
 from minigan.evaluation import svm
-from minigan.latent.layerwise import activations
-from minigan.latent.opened import hold_discriminator, open_discriminator, open_still, untrained
-from minigan.latent.pooled import cells, feature_count, features, map_layers, pool
+from minigan.inspection.partial_passes import activations
+from minigan.inspection.open_run import hold_discriminator, open_discriminator, open_still, untrained
+from minigan.inspection.pooled_features import cells, feature_count, features, map_layers, pool
 from minigan.layers import Conv2d, Flatten, LeakyReLU, Linear
 from minigan.presets import get_preset
 from tests.pictures import dataset, noise
@@ -44,8 +44,8 @@ def run(tmp_path_factory):
     """-> folder of a run of a few steps on those pictures."""
     folder = tmp_path_factory.mktemp("runs") / "toy"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minigan.training, "load_dataset", load)
-        patch.setattr(minigan.training, "finish", lambda run, say, tables: None)
+        patch.setattr(minigan.training.loop, "load_dataset", load)
+        patch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
         assert main(["train", "--dataset", "strokes", *map(str, TRAIN), "--steps", "40", "--out", str(folder)]) == 0
     return folder
 
@@ -53,9 +53,9 @@ def run(tmp_path_factory):
 @pytest.fixture
 def program(monkeypatch):
     """The program, for few pictures."""
-    monkeypatch.setattr(minigan.training, "load_dataset", load)
-    monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)
-    monkeypatch.setattr("minigan.evaluation.real.LEAST", 50)
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", load)
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
+    monkeypatch.setattr("minigan.evaluation.reference_images.LEAST", 50)
     return load_program("features_table")
 
 
@@ -250,7 +250,7 @@ def test_images_whose_labels_say_nothing_are_guessed(program, run, monkeypatch, 
     pytest.importorskip("scipy.optimize")
     data = load("strokes")
     mixed = np.random.default_rng(0).permutation(data.labels)
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda name, data_dir=None, **options: mg.data.Dataset(
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda name, data_dir=None, **options: mg.data.Dataset(
         name, data.images, mixed, data.classes, data.fingerprint, None))  # fmt: skip
     program.features_table([str(run)])
     assert all(float(row[3].rstrip("%")) < 20 for row in rows(capsys.readouterr().out).values())
@@ -258,8 +258,8 @@ def test_images_whose_labels_say_nothing_are_guessed(program, run, monkeypatch, 
 
 def test_published_test_images_and_fewer_for_the_memory(program, run, monkeypatch, capsys):
     pytest.importorskip("scipy.optimize")
-    monkeypatch.setattr("minigan.evaluation.real.TESTED", ("strokes",))
-    monkeypatch.setattr("minigan.evaluation.real.load_test", lambda *_: (pictures(70, seed=1), np.arange(70) % 10))
+    monkeypatch.setattr("minigan.evaluation.reference_images.TESTED", ("strokes",))
+    monkeypatch.setattr("minigan.evaluation.reference_images.load_test", lambda *_: (pictures(70, seed=1), np.arange(70) % 10))
     monkeypatch.setattr(program, "MEMORY", 4 * 192 * 500)
     program.features_table([str(run), "--n", "300"])
     out = capsys.readouterr().out
@@ -274,7 +274,7 @@ def test_without_a_run_one_is_trained_and_gone_on_with(program, monkeypatch, tmp
     train, out = program.train, str(tmp_path / "new")
     small = {"image_size": "16x16", "width": 2, "z_dim": 4, "batch_size": 16}
     monkeypatch.setattr(program, "train", lambda options, **more: train(options if more.get("resume") else {**options, **small}, **more))
-    monkeypatch.setattr("minigan.evaluation.real.TESTED", ())
+    monkeypatch.setattr("minigan.evaluation.reference_images.TESTED", ())
     for steps, end in (("4", "4"), ("6", "6"), ("6", "6")):
         program.features_table(["--steps", steps, "--out", out, "--n", "200"])
         text = capsys.readouterr().out
@@ -297,7 +297,7 @@ def test_mistakes_are_told_in_a_line(program, run, monkeypatch, tmp_path):
     assert "leave them, or RUN, out" in mistake(run, "--steps", 5)
     assert "is not the folder of a run" in mistake(tmp_path / "none", kind=RunError)
     with monkeypatch.context() as patch:
-        patch.setattr(minigan.training, "load_dataset", noise(1000))
+        patch.setattr(minigan.training.loop, "load_dataset", noise(1000))
         assert "D of preset radford-mnist-conditional is told the class" in mistake(
             trained("conditional", "--preset", "radford-mnist-conditional", "--width", 2)
         )
@@ -306,7 +306,7 @@ def test_mistakes_are_told_in_a_line(program, run, monkeypatch, tmp_path):
     for labels, classes, words in ((None, (), "has no labels to learn"), (np.zeros(1000, int), ("cat",), "of one class")):
         with monkeypatch.context() as patch:
             changed = mg.data.Dataset("strokes", data.images, labels, classes, data.fingerprint, None)
-            patch.setattr(minigan.training, "load_dataset", lambda name, data_dir=None, **options: changed)
+            patch.setattr(minigan.training.loop, "load_dataset", lambda name, data_dir=None, **options: changed)
             assert words in mistake(run)
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     assert mistake(run).endswith("pip install scipy")

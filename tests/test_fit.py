@@ -6,7 +6,7 @@ from PIL import Image
 
 import minigan as mg
 from minigan.data import parse_fit
-from minigan.data.fit import fit_arrays, resize
+from minigan.data.prepare.resize import fit_arrays, resize
 
 
 def numbered(width, height):

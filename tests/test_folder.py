@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 import minigan as mg
-import minigan.data.build
-from minigan.data import listing, load_dataset, zips
-from minigan.data.places import cache_folder
+import minigan.data.prepare.build
+from minigan.data.prepare import file_index as listing
+from minigan.data.files import zips
+from minigan.data import load_dataset
+from minigan.data.files.locations import cache_folder
 
 ROOT = Path(__file__).parents[1]
 POSIX = os.name == "posix"
@@ -227,7 +229,7 @@ def test_files_that_could_not_be_read_for_a_while(tmp_path, monkeypatch):
     def away(*_):
         raise mg.data.build.Unreadable("away")
 
-    monkeypatch.setattr(minigan.data.build, "decode", away)
+    monkeypatch.setattr(minigan.data.prepare.build, "decode", away)
     assert "20 (000.png: away" in refused(load, folder)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -267,7 +269,7 @@ def test_the_second_time_nothing_is_decoded(tmp_path, monkeypatch):
     assert sorted(path.name[:7] for path in entry().iterdir()) == ["checked", "index.j", "lock", "pixels-"]
     for module in ("build", "cache"):
         monkeypatch.setattr(f"minigan.data.{module}.sha256_of", None)  # nor is it all read again
-    monkeypatch.setattr(minigan.data.build, "decode", None)
+    monkeypatch.setattr(minigan.data.prepare.build, "decode", None)
     second = load(folder)
     assert load.lines == [] and second.fingerprint == first.fingerprint
     np.testing.assert_array_equal(second.images, first.images)
@@ -387,27 +389,27 @@ def test_a_read_only_cache(prepared, tmp_path, monkeypatch):
 @pytest.mark.parametrize("after", (0, 1, 3))
 def test_a_full_disk_keeps_what_is_done(after, tmp_path, monkeypatch):
     folder = put(tmp_path / "p", [f"{i:03}.png" for i in range(40)])
-    monkeypatch.setattr(minigan.data.build, "BLOCK", 8)
-    note, decoded = minigan.data.build.Build.note, []
+    monkeypatch.setattr(minigan.data.prepare.build, "BLOCK", 8)
+    note, decoded = minigan.data.prepare.build.Build.note, []
 
     def full(self, block):
         note(self, block)
         if self.done > 8 * after:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(minigan.data.build.Build, "note", full)
+    monkeypatch.setattr(minigan.data.prepare.build.Build, "note", full)
     assert "cannot be written there (No space left on device): free some space" in refused(load, folder)
-    monkeypatch.setattr(minigan.data.build.Build, "note", note)
-    real = minigan.data.build.decode
-    monkeypatch.setattr(minigan.data.build, "decode", lambda *args: decoded.append(1) or real(*args))
+    monkeypatch.setattr(minigan.data.prepare.build.Build, "note", note)
+    real = minigan.data.prepare.build.decode
+    monkeypatch.setattr(minigan.data.prepare.build, "decode", lambda *args: decoded.append(1) or real(*args))
     assert colours(load(folder)) == list(range(40))
     assert load.lines == [f"going on with preparing the pictures of {folder}: {8 * after + 8} of 40 are done"]
     assert len(decoded) == 40 - 8 * after - 8
 
 
 def test_lines_on_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(minigan.data.build, "EVERY", 0)
-    monkeypatch.setattr(minigan.data.build, "BLOCK", 4)
+    monkeypatch.setattr(minigan.data.prepare.build, "EVERY", 0)
+    monkeypatch.setattr(minigan.data.prepare.build, "BLOCK", 4)
     load(put(tmp_path / "p", [f"{i}.png" for i in range(9)]))
     assert load.lines[1:] == ["4 of 9 pictures prepared", "8 of 9 pictures prepared", "9 of 9 pictures prepared"]
 
@@ -434,7 +436,7 @@ def many(tmp_path_factory):
 
 def worker(folder, cache, block=16):
     """A process that prepares the folder, in small blocks."""
-    code = ("import sys, minigan.data.build as c; from minigan.data import load_dataset\n"
+    code = ("import sys, minigan.data.prepare.build as c; from minigan.data import load_dataset\n"
             f"c.BLOCK = {block}\n"
             "data = load_dataset('folder', images=sys.argv[1], image_shape=(16, 16, 3), say=lambda line: print(line, flush=True))\n"
             "print('made', len(data.images), data.fingerprint, flush=True)")
@@ -495,18 +497,18 @@ def test_killed_at_many_instants(many, tmp_path):
 def copy_of(many, tmp_path, monkeypatch, damage):
     """Stop a build half-way, damage what it left, go on. -> what comes out"""
     folder, whole = many
-    monkeypatch.setattr(minigan.data.build, "BLOCK", 16)
-    add = minigan.data.build.Build.note
+    monkeypatch.setattr(minigan.data.prepare.build, "BLOCK", 16)
+    add = minigan.data.prepare.build.Build.note
 
     def stop(self, block):
         add(self, block)
         if self.done >= 320:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(minigan.data.build.Build, "note", stop)
+    monkeypatch.setattr(minigan.data.prepare.build.Build, "note", stop)
     with pytest.raises(KeyboardInterrupt):
         load(folder, (16, 16, 3))
-    monkeypatch.setattr(minigan.data.build.Build, "note", add)
+    monkeypatch.setattr(minigan.data.prepare.build.Build, "note", add)
     damage(entry())
     load(folder, (16, 16, 3))
     return result(entry()), whole
@@ -546,17 +548,17 @@ def test_a_listing_that_was_cut_off(many, tmp_path, monkeypatch):
 
 def test_a_folder_that_changes_between_stop_and_going_on(tmp_path, monkeypatch):
     folder = put(tmp_path / "p", [f"{i:03}.png" for i in range(64)])
-    monkeypatch.setattr(minigan.data.build, "BLOCK", 16)
-    note = minigan.data.build.Build.note
+    monkeypatch.setattr(minigan.data.prepare.build, "BLOCK", 16)
+    note = minigan.data.prepare.build.Build.note
 
     def stop(self, block):
         note(self, block)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(minigan.data.build.Build, "note", stop)
+    monkeypatch.setattr(minigan.data.prepare.build.Build, "note", stop)
     with pytest.raises(KeyboardInterrupt):
         load(folder)
-    monkeypatch.setattr(minigan.data.build.Build, "note", note)
+    monkeypatch.setattr(minigan.data.prepare.build.Build, "note", note)
     (folder / "000.png").write_bytes(png(500))
     assert colours(load(folder)) == [500, *range(1, 64)]
     assert len(list(entry().glob("pixels-*"))) == 1

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.config import config_from_record, new_config
-from minigan.data import cifar, load_dataset, mnist
-from minigan.data.decode import Unreadable, decode
-from minigan.data.fit import parse_fit
-from minigan.data.idx import read_idx
+from minigan.training.config import config_from_record, new_config
+from minigan.data.sets import cifar10 as cifar
+from minigan.data.sets import mnist
+from minigan.data import load_dataset
+from minigan.data.files.decode import Unreadable, decode
+from minigan.data.prepare.resize import parse_fit
+from minigan.data.files.idx import read_idx
 from minigan.presets import MODULES
 from tests import reference
 from tests.mutants import little_memory, long_form, mutated

@@ -29,7 +29,7 @@ from benchmarks import (
 from benchmarks.contenders.minigan_step import Step
 from benchmarks.race import Absent, BenchmarkError, Team
 from minigan import get_backend
-from minigan.backends import cupy_kernels
+from minigan.backends.gpu import kernels as cupy_kernels
 from tests import strict_cupy
 
 SMALL = dict(preset="fredriksson-mnist", batch=4, width=2, image=None)

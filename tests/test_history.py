@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from minigan.errors import RunError
-from minigan.history import MOST, History, evenly
-from minigan.images import load_png, save_png
+from minigan.report.history import MOST, History, evenly
+from minigan.data.files.png import load_png, save_png
 from tests.made_run import COLUMNS, make_run, picture
 
 

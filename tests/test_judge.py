@@ -9,15 +9,18 @@ import pytest
 from PIL import Image
 
 import minigan as mg
-import minigan.evaluation.watch as watch_module
-import minigan.training
+import minigan.evaluation.during_training as watch_module
+import minigan.training.loop
 from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
-from minigan.cli import main
+from minigan.cli.main import main
 from minigan.data import Dataset
-from minigan.evaluation import evaluate, judge, lessons, load_judge, real, split, train_judge
-from minigan.evaluation.real import Part, Real
-from minigan.evaluation.watch import Watch
-from minigan.run import Run
+from minigan.evaluation import classifier as judge
+from minigan.evaluation import train_classifier as lessons
+from minigan.evaluation import reference_images as real
+from minigan.evaluation import evaluate, load_judge, split, train_judge
+from minigan.evaluation.reference_images import Part, Real
+from minigan.evaluation.during_training import Watch
+from minigan.training.run_folder import Run
 from tests.pictures import DIGITS, dataset
 
 SIZE, COUNT = 8, 600
@@ -54,13 +57,13 @@ def trained(tmp_path_factory):
 
 def small(patch, cache):
     patch.setattr(judge, "cache_folder", lambda: cache)
-    patch.setattr(minigan.training, "load_dataset", load)
-    patch.setattr(minigan.training, "finish", lambda run, say, tables: None)
+    patch.setattr(minigan.training.loop, "load_dataset", load)
+    patch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
     patch.setattr(lessons, "EPOCHS", 25)
     patch.setattr(lessons, "REACH", {1: 0, 3: 1})
     patch.setattr(real, "LEAST", 50)
-    patch.setattr("minigan.evaluation.figures.LEAST", 20)
-    patch.setattr("minigan.evaluation.kernel.SUBSETS", 5)
+    patch.setattr("minigan.evaluation.metrics.LEAST", 20)
+    patch.setattr("minigan.evaluation.kid.SUBSETS", 5)
 
 
 @pytest.fixture
@@ -181,7 +184,7 @@ def test_without_labels_pixels_remain(cache, tmp_path, capsys, monkeypatch):
     def unlabelled(name, data_dir=None, **options):
         return Dataset(name, pictures(COUNT), None, (), "0" * 16, None)
 
-    monkeypatch.setattr(minigan.training, "load_dataset", unlabelled)
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", unlabelled)
     assert run(*TRAIN, "--out", tmp_path / "a") == 0
     assert run("evaluate", tmp_path / "a", "--n", 50) == 0
     assert "has no labels" in capsys.readouterr().out
@@ -213,7 +216,7 @@ def test_more_mistakes(cache, tmp_path, capsys, monkeypatch):
     assert run(*JUDGE) == 2 and "it takes 2,500 images" in one_line(capsys)
     monkeypatch.setattr(real, "LEAST", 50)
     assert run(*TRAIN, "--out", tmp_path / "a") == 0
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda *a, **b: Dataset("strokes", pictures(COUNT), None, (), "1" * 16, None))
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda *a, **b: Dataset("strokes", pictures(COUNT), None, (), "1" * 16, None))
     assert run("evaluate", tmp_path / "a") == 2 and "not those that the run was trained on" in one_line(capsys)
 
 

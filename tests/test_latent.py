@@ -10,20 +10,20 @@ import pytest
 from PIL import Image, ImageSequence
 
 import minigan as mg
-import minigan.training
+import minigan.training.loop
 from minigan.checkpoint import load_arrays, load_network, network_state, save_arrays
-from minigan.cli import main
+from minigan.cli.main import main
 from minigan.errors import ConfigError
-from minigan.images import load_png
-from minigan.latent import groups
-from minigan.latent.arithmetic import around, combine
-from minigan.latent.features import cut, last_map, strongest, window
-from minigan.latent.guided import guided, guided_gradient
-from minigan.latent.layerwise import activations, backward_from, forward_to, hold_statistics
-from minigan.latent.maps import filters, map_picture, stages
-from minigan.latent.opened import draw_z, hold_discriminator, open_discriminator, open_still, paint, untrained
-from minigan.latent.page import below, beside, cells, picture, words
-from minigan.latent.walks import linear, ring, spherical
+from minigan.data.files.png import load_png
+from minigan.inspection import sample_groups as groups
+from minigan.inspection.arithmetic import around, combine
+from minigan.inspection.features import cut, last_map, strongest, window
+from minigan.inspection.guided_backprop import guided, guided_gradient
+from minigan.inspection.partial_passes import activations, backward_from, forward_to, hold_statistics
+from minigan.inspection.maps import filters, map_picture, stages
+from minigan.inspection.open_run import draw_z, hold_discriminator, open_discriminator, open_still, paint, untrained
+from minigan.inspection.page_layout import below, beside, cells, picture, words
+from minigan.inspection.interpolation import linear, ring, spherical
 from tests.pictures import dataset, noise
 
 RUNS = {  # name -> options of a few steps with narrow nets
@@ -42,8 +42,8 @@ def runs(tmp_path_factory):
     """-> name -> folder of a run. Images are noise; what a run leaves at its end is left out."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minigan.training, "load_dataset", noise(50))
-        patch.setattr(minigan.training, "finish", lambda run, say, tables: None)
+        patch.setattr(minigan.training.loop, "load_dataset", noise(50))
+        patch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
         for name, options in RUNS.items():
             assert main(["train", *map(str, options), "--steps", "3", "--out", str(folder / name)]) == 0
             generator = folder / name / "generator.npz"  # so young it draws the same grey for every z: larger weights, larger differences
@@ -184,7 +184,7 @@ def test_they_are_the_pictures_of_the_command_sample(runs, tmp_path):
 
 def test_a_generator_that_samples_by_batches_is_held_at_the_first_batch_of_its_grids(runs):
     game, _ = open_still(str(runs["conditional"]))
-    by_batches = minigan.training.Game(game.config)
+    by_batches = minigan.training.loop.Game(game.config)
     load_network(by_batches.G, load_arrays(runs["conditional"] / "generator.npz"), "generator.npz")
     wanted = by_batches.sample(20, by_batches.stream("fixed z"))
     z = game.backend.to_host(game.draw_z(20, game.stream("fixed z"))).astype(float)
@@ -329,7 +329,7 @@ def test_a_cut_reaches_out_of_the_image():
 
 def test_the_strongest_answers_are_found(runs):
     game, _ = open_still(str(runs["conditional"]))
-    data = minigan.training.load_dataset("mnist")
+    data = minigan.training.loop.load_dataset("mnist")
     hold_discriminator(game, game.D, data)
     numbers = np.arange(3, 50, 2)
     index = last_map(game.D)
@@ -358,7 +358,7 @@ def test_layers_are_found_where_they_should_be(runs):
 
 def test_the_net_before_training_is_the_one_that_the_run_began_with(runs):
     game, _ = open_still(str(runs["plain"]))
-    began = minigan.training.Game(game.config)  # its D has not been loaded
+    began = minigan.training.loop.Game(game.config)  # its D has not been loaded
     assert np.array_equal(untrained(game).ready().flat_params, began.D.ready().flat_params)
 
 
@@ -514,7 +514,7 @@ def test_runs_that_lack_something(runs, tmp_path, monkeypatch, capsys):
     assert "NaN" in refused("activations", broken, "--layer", "G.0").err
     (broken / "generator.npz").unlink()
     assert "has no generator.npz yet" in refused("interpolate", broken).err
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda *a, **k: dataset_of_another_time())
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda *a, **k: dataset_of_another_time())
     assert "are not those that the run was trained on" in refused("features", runs["plain"]).err
 
 
@@ -529,5 +529,5 @@ def test_pick_by_hand_asks_for_three_groups():
 
 
 def test_the_command_line_starts_without_what_only_pictures_need():
-    code = "import minigan.cli, sys; print([m for m in ('PIL', 'tqdm', 'minigan.training', 'minigan.latent.walks') if m in sys.modules])"
+    code = "import minigan.cli.main, sys; print([m for m in ('PIL', 'tqdm', 'minigan.training.loop', 'minigan.inspection.interpolation') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

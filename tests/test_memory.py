@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minigan.config import new_config
+from minigan.training.config import new_config
 from minigan.data import Batches
-from minigan.training import Game
+from minigan.training.loop import Game
 
 # What may come and go within a step: NumPy's iterators take buffers of 8,192 numbers an operand,
 # whatever the size of the arrays; Python objects and array headers come to a few KB

@@ -5,12 +5,12 @@ from math import exp, log, sqrt
 import numpy as np
 import pytest
 
-from minigan.evaluation import kernel
+from minigan.evaluation import kid as kernel
 from minigan.evaluation.frechet import frechet_distance, moments
-from minigan.evaluation.kernel import kernel_distance, unbiased_mmd
+from minigan.evaluation.kid import kernel_distance, unbiased_mmd
 from minigan.evaluation.memorisation import nearest_picture, nearest_training_images
-from minigan.evaluation.overlap import nearest_others, overlap_figures, two_sample_accuracy
-from minigan.evaluation.real import Part
+from minigan.evaluation.precision_recall import nearest_others, overlap_figures, two_sample_accuracy
+from minigan.evaluation.reference_images import Part
 from minigan.evaluation.scores import class_shares, classifier_score, confidence, entropies, missed
 
 

@@ -12,9 +12,9 @@ import pytest
 
 import minigan as mg
 import minigan.checkpoint
-import minigan.training
+import minigan.training.loop
 from minigan.checkpoint import load_arrays, save_arrays
-from minigan.cli import main
+from minigan.cli.main import main
 from minigan.data import load_dataset
 from tests.pictures import noise
 
@@ -230,8 +230,8 @@ def test_a_mistake_leaves_the_network_usable():
 
 @pytest.fixture
 def pictures(monkeypatch):
-    monkeypatch.setattr(minigan.training, "load_dataset", noise(40))
-    monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(40))
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
 
 
 SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
@@ -458,8 +458,8 @@ def test_full_disk(number, run, capsys, monkeypatch):
         monkeypatch.setattr(minigan.checkpoint.os, "fsync", fail)
         return original(self, *arguments)
 
-    original = minigan.training.Run.save
-    monkeypatch.setattr(minigan.training.Run, "save", save)
+    original = minigan.training.loop.Run.save
+    monkeypatch.setattr(minigan.training.loop.Run, "save", save)
     line = refused(capsys, "train", "--resume", run, "--steps", 5)
     assert f"cannot write {run / 'generator.npz'}: {os.strerror(number)}" in line and "the last good checkpoint is of step 3" in line
     after = files(run)
@@ -470,7 +470,7 @@ def test_full_disk(number, run, capsys, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk_under_metrics(run, capsys, monkeypatch):
-    monkeypatch.setattr(minigan.training.Run, "forget_after", lambda self, step: None)
+    monkeypatch.setattr(minigan.training.loop.Run, "forget_after", lambda self, step: None)
     (run / "metrics.csv").unlink()
     (run / "metrics.csv").symlink_to("/dev/full")
     line = refused(capsys, "train", "--resume", run, "--steps", 5)
@@ -500,7 +500,7 @@ def test_too_little_memory(pictures, capsys, monkeypatch, tmp_path):
     def no_memory(*arguments):
         raise MemoryError("Unable to allocate 1 TiB")
 
-    monkeypatch.setattr(minigan.training.Game, "round", no_memory)
+    monkeypatch.setattr(minigan.training.loop.Game, "round", no_memory)
     line = refused(capsys, "train", *SMALL, "--steps", 2, "--out", tmp_path / "a")
     assert "not enough memory (Unable to allocate 1 TiB): take a smaller --batch-size" in line
 

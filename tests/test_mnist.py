@@ -12,10 +12,10 @@ import zlib
 import numpy as np
 import pytest
 
-from minigan.data import mnist
-from minigan.data.idx import read_idx
-from minigan.data.mnist import load_mnist
-from minigan.data.places import cache_folder
+from minigan.data.sets import mnist
+from minigan.data.files.idx import read_idx
+from minigan.data.sets.mnist import load_mnist
+from minigan.data.files.locations import cache_folder
 from minigan.errors import ConfigError, DataError, DataUnavailable
 
 REAL_DATA = os.environ.get("MINIGAN_DATA")  # before the fixtures hide it
@@ -158,7 +158,7 @@ def test_file_that_may_not_be_read(tmp_path, monkeypatch):
     def deny(path, mode):  # chmod does not stop root
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("minigan.data.idx.open", deny, raising=False)
+    monkeypatch.setattr("minigan.data.files.idx.open", deny, raising=False)
     message = refusal(read_idx, tmp_path / "file", SHAPE)
     assert message == (f"{tmp_path / 'file'}: cannot be read (Permission denied): "
                        "see that it exists and that you may read it")
@@ -170,7 +170,7 @@ def test_disk_error_while_reading(tmp_path, monkeypatch):
     def broken(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("minigan.data.idx._read", broken)
+    monkeypatch.setattr("minigan.data.files.idx._read", broken)
     assert "cannot be read (Input/output error)" in refusal(read_idx, tmp_path / "file", SHAPE)
 
 
@@ -222,7 +222,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.delenv("MINIGAN_DATA", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    monkeypatch.setattr("minigan.data.download.PAUSE", 0)
+    monkeypatch.setattr("minigan.data.files.download.PAUSE", 0)
     monkeypatch.setitem(mnist.SETS, "mnist", mnist.SETS["mnist"]._replace(files=SMALL))
     return home
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import neighbours
-from minigan.neighbours import balls_around, nearest
+from minigan.evaluation import neighbours
+from minigan.evaluation.neighbours import balls_around, nearest
 
 
 def brute(queries, corpus, k):

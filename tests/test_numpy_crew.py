@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.training
-from minigan.backends import numpy_crew, numpy_sides
-from minigan.backends.numpy_backend import NumpyBackend
-from minigan.backends.numpy_sides import change_hands, settle
-from minigan.config import new_config
+import minigan.training.loop
+from minigan.backends.cpu import crew as numpy_crew
+from minigan.backends.cpu import sides as numpy_sides
+from minigan.backends.cpu.backend import NumpyBackend
+from minigan.backends.cpu.sides import change_hands, settle
+from minigan.training.config import new_config
 from minigan.data import Batches
 from minigan.gan import Rules, play_round, update_discriminator
-from minigan.recorded import Recorded
-from minigan.training import Game
+from minigan.training.captured_round import Recorded
+from minigan.training.loop import Game
 
 pytestmark = pytest.mark.skipif(not numpy_crew.can_fork(), reason="processes are not forked here")
 
@@ -36,7 +37,7 @@ SYSTEMS = {  # every rule of the game, labels, decay
 
 def make_game(monkeypatch, preset, size, dtype="float64", **options):
     """size: how many processes; 1: nobody but this one"""
-    monkeypatch.setattr(minigan.training, "get_backend", lambda name, threads, precision: NumpyBackend(dtype, threads=size))
+    monkeypatch.setattr(minigan.training.loop, "get_backend", lambda name, threads, precision: NumpyBackend(dtype, threads=size))
     options = {"width": 4, "batch_size": 14, "z_dim": 6, "seed": 3, **SYSTEMS.get(preset, {}), **options}
     game = Game(new_config(dict(preset=preset, **options)))
     if size == 1:
@@ -437,8 +438,8 @@ def test_a_layer_derived_from_batchnorm_is_refused():
 
 
 def test_z_sizes_are_what_a_round_draws():
-    for preset in minigan.training.get_preset.__globals__["MODULES"]:
-        rules, sizes = minigan.training.get_preset(preset).rules, []
+    for preset in minigan.training.loop.get_preset.__globals__["MODULES"]:
+        rules, sizes = minigan.training.loop.get_preset(preset).rules, []
         config = new_config(dict(preset=preset, width=2, batch_size=4, z_dim=3))
         game = Game(config)
         batches = make_batches(game, count=40)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend, Workspace, numpy_convolution, threads
-from minigan.backends.numpy_backend import NumpyBackend
-from minigan.backends.numpy_columns import Columns
-from minigan.backends.numpy_thin import Thin
-from minigan.backends.numpy_winograd import TILE, Winograd, toom_cook
+from minigan.backends.cpu import convolution as numpy_convolution
+from minigan.backends.cpu import threads
+from minigan.backends import Backend, Workspace
+from minigan.backends.cpu.backend import NumpyBackend
+from minigan.backends.cpu.im2col import Columns
+from minigan.backends.cpu.few_channels import Thin
+from minigan.backends.cpu.winograd import TILE, Winograd, toom_cook
 from minigan.layers.conv2d import conv2d_backward, conv2d_forward
 from minigan.layers.conv_transpose2d import conv_transpose2d_backward, conv_transpose2d_forward
 from minigan.presets import get_preset

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import numpy_crew, numpy_tape
-from minigan.backends.numpy_backend import NumpyBackend
-from minigan.backends.numpy_fused import Block
-from minigan.backends.numpy_tape import Tape, Watched, plain
+from minigan.backends.cpu import crew as numpy_crew
+from minigan.backends.cpu import trace as numpy_tape
+from minigan.backends.cpu.backend import NumpyBackend
+from minigan.backends.cpu.blocks import Block
+from minigan.backends.cpu.trace import Tape, Watched, plain
 from tests.test_numpy_crew import SYSTEMS, make_batches, make_game
 from tests.test_numpy_crew import play as play_rounds
 

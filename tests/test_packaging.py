@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import minigan
-from minigan.cli import build_parser
-from minigan.config import Config, new_config
+from minigan.cli.main import build_parser
+from minigan.training.config import Config, new_config
 from minigan.presets import MODULES
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def test_run_time_packages_are_the_promised_ones():
             assert {name.split(".")[0] for name in names} <= allowed | extra, path
 
 
-REGISTERS = ("minigan.backends.numpy_backend", "minigan.backends.cupy_backend")
+REGISTERS = ("minigan.backends.cpu.backend", "minigan.backends.gpu.backend")
 BELOW_THE_LAYERS = ("numpy_backend", "cupy_backend", "cupy_kernels", "cupy_gemm")
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan.cli import main
-from minigan.comparison import differences, draw_comparison
-from minigan.config import new_config
-from minigan.history import History
-from minigan.plots import draw_losses, limits, smooth
+from minigan.cli.main import main
+from minigan.report.comparison import differences, draw_comparison
+from minigan.training.config import new_config
+from minigan.report.history import History
+from minigan.report.plots import draw_losses, limits, smooth
 from tests.made_run import COLUMNS, make_run
 
 matplotlib = pytest.importorskip("matplotlib")

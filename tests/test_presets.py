@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.config import new_config
+from minigan.training.config import new_config
 from minigan.data import Batches
 from minigan.presets import MODULES, get_preset, own
-from minigan.training import Game
+from minigan.training.loop import Game
 
 PUBLISHED = {  # preset: (G total, trainable, not), (D total, trainable, not), as Keras' summary counts them
     "shibuya-fnn": ((114_064, 114_064, 0), (100_609, 100_609, 0)),

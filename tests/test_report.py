@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-import minigan.report
-from minigan.cli import main
+import minigan.report.page
+from minigan.cli.main import main
 from minigan.errors import ConfigError
-from minigan.history import History
-from minigan.report import finish, page, save_report
-from minigan.run import Run
+from minigan.report.history import History
+from minigan.report.page import finish, page, save_report
+from minigan.training.run_folder import Run
 from tests.browser import Browser, programs
 from tests.made_run import change_record, make_run, picture
 
@@ -109,7 +109,7 @@ def test_shapes_of_the_record_that_minigan_never_writes(tmp_path):
 def test_large_grids_are_fewer(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a", grids=range(0, 200, 10))
     size = (run.samples / "step-00000000.png").stat().st_size
-    monkeypatch.setattr(minigan.report, "MOST_BYTES", 6 * size)
+    monkeypatch.setattr(minigan.report.page, "MOST_BYTES", 6 * size)
     text = page(History(run), curves=CURVES)
     steps = re.findall(r'alt="step (\d+)"', text)
     assert 5 <= len(steps) <= 6 and steps[0] == "0" and steps[-1] == "190"
@@ -162,8 +162,8 @@ def test_finish_never_spoils_a_run(trouble, tmp_path, monkeypatch):
         raise trouble
 
     for name in ("save_animation", "draw_losses"):
-        monkeypatch.setattr(minigan.report, name, fail)
-    monkeypatch.setattr(minigan.report, "page", fail)
+        monkeypatch.setattr(minigan.report.page, name, fail)
+    monkeypatch.setattr(minigan.report.page, "page", fail)
     run, said = make_run(tmp_path / "a"), []
     before = sorted(run.folder.rglob("*"))
     finish(run, said.append)

@@ -16,10 +16,10 @@ import pytest
 
 import minigan as mg
 import minigan.checkpoint
-import minigan.training
-from minigan.alarms import ALIKE, GRACE, STEPS, Alarms
+import minigan.training.loop
+from minigan.training.collapse import ALIKE, GRACE, STEPS, Alarms
 from minigan.checkpoint import load_arrays, save_arrays
-from minigan.cli import main
+from minigan.cli.main import main
 from tests.mutants import little_memory, long_form, mutated
 from tests.pictures import dataset, noise
 
@@ -29,8 +29,8 @@ SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
 
 @pytest.fixture
 def few_pictures(monkeypatch):
-    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
 
 
 def train(*options):
@@ -45,10 +45,10 @@ def content(folder):
 
 KILLED = '''
 import os, signal, sys, threading, time
-import minigan.checkpoint, minigan.training
-from minigan.cli import main
+import minigan.checkpoint, minigan.training.loop
+from minigan.cli.main import main
 from tests.pictures import noise
-minigan.training.load_dataset = noise(100)
+minigan.training.loop.load_dataset = noise(100)
 state, slow, mark = {"writing": 0}, float(sys.argv[1]), sys.argv[2]
 def slowly(name):  # a disk so slow that many kills fall into a write
     original = getattr(os, name)
@@ -112,7 +112,7 @@ def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, tally):
 def test_a_second_process_is_refused(tmp_path, capsys, few_pictures):
     assert train("--steps", 2, "--out", tmp_path / "a") == 0
     code = (
-        "import sys, time; from minigan.run import Run\n"
+        "import sys, time; from minigan.training.run_folder import Run\n"
         "with Run(sys.argv[1]).locked(): print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a")], stdout=subprocess.PIPE, cwd=ROOT) as other:
@@ -190,7 +190,7 @@ def test_training_goes_on_through_a_full_disk(call, tmp_path, capsys, monkeypatc
     whole, full = tmp_path / "whole", tmp_path / "full"
     assert train("--steps", 24, "--sample-every", 4, "--out", whole) == 0
     original, state = getattr(os, call), {"full": False}
-    round_ = minigan.training.Game.round
+    round_ = minigan.training.loop.Game.round
 
     def fail(*arguments):
         if state["full"]:
@@ -203,7 +203,7 @@ def test_training_goes_on_through_a_full_disk(call, tmp_path, capsys, monkeypatc
         return round_(self, batches)
 
     monkeypatch.setattr(minigan.checkpoint.os, call, fail)
-    monkeypatch.setattr(minigan.training.Game, "round", play)
+    monkeypatch.setattr(minigan.training.loop.Game, "round", play)
     assert train("--steps", 24, "--sample-every", 4, "--out", full) == 0
     out = capsys.readouterr().out
     assert f"WARNING: step 4: cannot write {full / 'generator.npz'}: No space left on device" in out
@@ -217,7 +217,7 @@ def test_training_goes_on_through_a_full_disk(call, tmp_path, capsys, monkeypatc
 def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_pictures):
     assert train("--steps", 4, "--out", tmp_path / "a") == 0
     before = content(tmp_path / "a")
-    save = minigan.training.Run.save
+    save = minigan.training.loop.Run.save
 
     def fail(self, game, batches, step):
         monkeypatch.setattr(minigan.checkpoint.os, "fsync", lambda *a: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
@@ -226,8 +226,8 @@ def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_
         finally:
             monkeypatch.undo()
 
-    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training.Run, "save", fail)
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
+    monkeypatch.setattr(minigan.training.loop.Run, "save", fail)
     assert main(["train", "--resume", str(tmp_path / "a"), "--steps", "6"]) == 2
     assert "the last good checkpoint is of step 4: then go on with --resume" in capsys.readouterr().err
     after = content(tmp_path / "a")
@@ -236,7 +236,7 @@ def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_
 
 def test_a_folder_that_vanishes(tmp_path, capsys, monkeypatch, few_pictures):
     """An unplugged disk: training goes on, and when it is back, so are the checkpoints."""
-    round_, steps = minigan.training.Game.round, []
+    round_, steps = minigan.training.loop.Game.round, []
 
     def play(self, batches):
         steps.append(1)
@@ -246,7 +246,7 @@ def test_a_folder_that_vanishes(tmp_path, capsys, monkeypatch, few_pictures):
             (tmp_path / "away").rename(tmp_path / "a")
         return round_(self, batches)
 
-    monkeypatch.setattr(minigan.training.Game, "round", play)
+    monkeypatch.setattr(minigan.training.loop.Game, "round", play)
     assert train("--steps", 20, "--sample-every", 5, "--out", tmp_path / "a") == 0
     assert "WARNING: step 10: cannot write" in capsys.readouterr().out
     assert (tmp_path / "a/checkpoints/step-00000020.npz").exists() and not (tmp_path / "away").exists()
@@ -377,7 +377,7 @@ def test_mutated_checkpoints_and_configs(count, many, tally, tmp_path, few_pictu
                 tally["RunError of a checkpoint"] += 1
             (tmp_path / "a/config.json").write_bytes(mutated(config, rng))
             try:
-                minigan.training.Run(tmp_path / "a").load_config()
+                minigan.training.loop.Run(tmp_path / "a").load_config()
                 tally["configurations read"] += 1
             except mg.RunError as error:
                 assert "\n" not in str(error)
@@ -411,15 +411,15 @@ def test_nothing_of_a_run_is_pickled(tmp_path, few_pictures, monkeypatch):
 @pytest.mark.parametrize("value", (np.nan, np.inf))
 def test_numbers_that_are_none_stop_the_run_and_name_the_layer(player, name, place, value, tmp_path, capsys, monkeypatch, few_pictures):
     """A parameter breaks in step 7; the losses are read in step 10; the message is about step 7 and the layer."""
-    round_ = minigan.training.Game.round
-    monkeypatch.setattr(minigan.training.Game, "steps_played", 0, raising=False)
+    round_ = minigan.training.loop.Game.round
+    monkeypatch.setattr(minigan.training.loop.Game, "steps_played", 0, raising=False)
 
     def play(self, batches):
         if batches.epoch == 0 and batches.position == 6:  # so it happens again when the steps are repeated
             self.nets[player].params[name].reshape(-1)[1 % self.nets[player].params[name].size] = value
         return round_(self, batches)
 
-    monkeypatch.setattr(minigan.training.Game, "round", play)
+    monkeypatch.setattr(minigan.training.loop.Game, "round", play)
     assert train("--steps", 20, "--sample-every", 5, "--out", tmp_path / "a") == 2
     error = capsys.readouterr().err
     assert error.startswith("minigan: error: step 7: loss_") and error.count("\n") == 1
@@ -475,7 +475,7 @@ def test_the_alarm_for_a_discriminator_that_has_won():
 
 
 def test_an_alarm_puts_a_checkpoint_aside(tmp_path, capsys, monkeypatch, few_pictures):
-    monkeypatch.setattr("minigan.alarms.GRACE", 6)
+    monkeypatch.setattr("minigan.training.collapse.GRACE", 6)
     assert train("--steps", 12, "--sample-every", 3, "--lr-g", 1e-6, "--out", tmp_path / "a") == 0
     out = capsys.readouterr().out
     assert out.count("the samples look alike") == 1 and "WARNING: step 6: " in out
@@ -493,11 +493,11 @@ def test_memory_and_handles_of_a_long_run(steps, many, tally, tmp_path):
     steps = many(steps)
     code = (
         "import os, sys\n"
-        "import minigan.training\n"
-        "from minigan.cli import main\n"
+        "import minigan.training.loop\n"
+        "from minigan.cli.main import main\n"
         "from tests.pictures import noise\n"
-        "minigan.training.load_dataset = noise(100)\n"
-        "seen, round_ = {}, minigan.training.Game.round\n"
+        "minigan.training.loop.load_dataset = noise(100)\n"
+        "seen, round_ = {}, minigan.training.loop.Game.round\n"
         "def look():\n"
         "    resident = int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')\n"
         "    return resident, len(os.listdir('/proc/self/fd'))\n"
@@ -505,7 +505,7 @@ def test_memory_and_handles_of_a_long_run(steps, many, tally, tmp_path):
         "    seen['n'] = seen.get('n', 0) + 1\n"
         "    if seen['n'] in (200, int(sys.argv[1])): seen[seen['n']] = look()\n"
         "    return round_(self, batches)\n"
-        "minigan.training.Game.round = play\n"
+        "minigan.training.loop.Game.round = play\n"
         "code = main(['train', *sys.argv[2:], '--steps', sys.argv[1]])\n"
         "(a, x), (b, y) = seen[200], seen[int(sys.argv[1])]\n"
         "print(code, b - a, y - x)\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan.data.strokes import BOX, EDGE, _fit, _ink, _plans, strokes
+from minigan.data.sets.synthetic_digits import BOX, EDGE, _fit, _ink, _plans, strokes
 from minigan.errors import ConfigError
 
 MNIST_CLASS_MEAN = [0.173, 0.076, 0.149, 0.142, 0.121, 0.129, 0.137, 0.115, 0.150, 0.123]

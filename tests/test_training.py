@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import minigan.training
-from minigan.cli import main
+import minigan.training.loop
+from minigan.cli.main import main
 from tests.pictures import dataset, noise
 from tests.strict_cupy import make_module
 
@@ -24,8 +24,8 @@ SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
-    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training, "finish", lambda run, say, tables: None)  # its own tests: test_report.py
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)  # its own tests: test_report.py
 
 
 def train(*options):
@@ -156,7 +156,7 @@ def test_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
 def test_strokes_in_place_of_mnist_cannot_be_missed(tmp_path, capsys, monkeypatch):
     images = np.zeros((40, 28, 28, 1), np.uint8)
     note = "training on Strokes, NOT on MNIST: no network"
-    monkeypatch.setattr(minigan.training, "load_dataset", lambda *names, **options: dataset(images, "strokes", note))
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda *names, **options: dataset(images, "strokes", note))
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
     assert f"*** NOTE: {note} ***" in capsys.readouterr().out
     record = json.loads((tmp_path / "a/config.json").read_text())
@@ -166,7 +166,7 @@ def test_strokes_in_place_of_mnist_cannot_be_missed(tmp_path, capsys, monkeypatc
 @pytest.mark.parametrize("number, code", ((signal.SIGINT, 130), (signal.SIGTERM, 143)))
 def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkeypatch):
     calls = []
-    play = minigan.training.Game.round
+    play = minigan.training.loop.Game.round
 
     def play_and_signal(*arguments):
         calls.append(1)
@@ -174,14 +174,14 @@ def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkey
             os.kill(os.getpid(), number)
         return play(*arguments)
 
-    monkeypatch.setattr(minigan.training.Game, "round", play_and_signal)
+    monkeypatch.setattr(minigan.training.loop.Game, "round", play_and_signal)
     before = signal.getsignal(number)
     assert train("--steps", 8, "--out", tmp_path / "a") == code
     assert signal.getsignal(number) is before
     assert f"stopped after step 3, all is saved; go on with: --resume {tmp_path / 'a'}" in capsys.readouterr().out
     assert [row["step"] for row in rows(tmp_path / "a")] == ["1", "2", "3"]
     monkeypatch.undo()
-    monkeypatch.setattr(minigan.training, "load_dataset", noise(100))
+    monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
     assert main(["train", "--resume", str(tmp_path / "a")]) == 0
     assert train("--steps", 8, "--out", tmp_path / "b") == 0
     assert (tmp_path / "a/generator.npz").read_bytes() == (tmp_path / "b/generator.npz").read_bytes()
@@ -208,7 +208,7 @@ def test_on_the_cupy_backend(tmp_path, monkeypatch):
     for backend in ("numpy", "cupy"):
         assert train("--backend", backend, *rates, "--steps", 8, "--sample-every", 5, "--out", tmp_path / backend) == 0
     for a, b in zip(rows(tmp_path / "numpy"), rows(tmp_path / "cupy"), strict=True):
-        for name in minigan.training.LOSSES:
+        for name in minigan.training.loop.LOSSES:
             assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-3)
     monkeypatch.delitem(sys.modules, "cupy")
     assert main(["sample", str(tmp_path / "cupy"), "--out", str(tmp_path / "s.png")]) == 0  # drawn without a GPU
@@ -259,14 +259,14 @@ def test_moments_of_another_optimizer_or_network_are_refused():
 
 def test_a_signal_at_the_worst_moment(tmp_path, capsys, monkeypatch):
     """It comes when a step without saving is over: the next step ends the run, and what is said is true."""
-    update = minigan.training.Progress.update
+    update = minigan.training.loop.Progress.update
 
     def update_and_signal(self, row, images, steps):
         if row["step"] == 10:
             os.kill(os.getpid(), signal.SIGINT)
         return update(self, row, images, steps)
 
-    monkeypatch.setattr(minigan.training.Progress, "update", update_and_signal)
+    monkeypatch.setattr(minigan.training.loop.Progress, "update", update_and_signal)
     assert train("--steps", 15, "--out", tmp_path / "a") == 130
     assert "stopped after step 11, all is saved" in capsys.readouterr().out
     assert (tmp_path / "a/checkpoints/step-00000011.npz").exists()
@@ -274,14 +274,14 @@ def test_a_signal_at_the_worst_moment(tmp_path, capsys, monkeypatch):
 
 
 def test_a_signal_in_the_last_step_finds_a_finished_run(tmp_path, capsys, monkeypatch):
-    save = minigan.training.Run.save
+    save = minigan.training.loop.Run.save
 
     def save_and_signal(self, game, batches, step):
         if step == 3:
             os.kill(os.getpid(), signal.SIGINT)
         save(self, game, batches, step)
 
-    monkeypatch.setattr(minigan.training.Run, "save", save_and_signal)
+    monkeypatch.setattr(minigan.training.loop.Run, "save", save_and_signal)
     assert train("--steps", 3, "--out", tmp_path / "a") == 0
     assert "done" in capsys.readouterr().out
 
@@ -296,7 +296,7 @@ def test_runs_of_one_second_get_names_of_their_own(tmp_path, monkeypatch):
 
     from datetime import datetime as minigan_datetime
 
-    monkeypatch.setattr(minigan.training, "datetime", Still)
+    monkeypatch.setattr(minigan.training.loop, "datetime", Still)
     for _ in range(3):
         assert train("--steps", 1) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [

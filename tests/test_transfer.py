@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from minigan import ConfigError, RunError, ShapeError
-from minigan.config import new_config
-from minigan.evaluation.transfer import Transfer
-from minigan.training import Game
+from minigan.training.config import new_config
+from minigan.evaluation.label_transfer import Transfer
+from minigan.training.loop import Game
 from tests.programs import load_program
 
 RNG = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_labels_are_drawn_one_by_one(game):
 @pytest.mark.slow
 def test_real_mnist_has_its_known_error():
     """3.09% with all 60,000 training images."""
-    from minigan.data.mnist import load_mnist
+    from minigan.data.sets.mnist import load_mnist
 
     try:
         images, labels = load_mnist(split="test", download=False)

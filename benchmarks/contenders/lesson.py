@@ -19,12 +19,12 @@ import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders.plan import needs_turning, turn
-from minigan.config import config_from_record
+from minigan.training.config import config_from_record
 from minigan.data import Batches
 from minigan.errors import ConfigError
 from minigan.gan import Rules
 from minigan.presets import get_preset
-from minigan.training import STREAMS, Game
+from minigan.training.loop import STREAMS, Game
 
 
 def expect_playable(name):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minigan.backends.base import Array, Backend, Workspace
+from minigan.arrays.backend import Array, Backend, Workspace
 from minigan.errors import ConfigError
 
 BACKENDS = ("numpy", "cupy")
@@ -24,13 +24,13 @@ def get_backend(name: str = "numpy", dtype: Any = "float32", threads: int | None
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     if name == "numpy":
-        from minigan.backends.numpy_backend import NumpyBackend
+        from minigan.backends.cpu.backend import NumpyBackend
 
         if precision != "fp32":
             raise ConfigError(f"precision {precision} is for tensor cores: leave it out, or take the cupy backend")
         return NumpyBackend(dtype, threads)
     if name == "cupy":
-        from minigan.backends.cupy_backend import CupyBackend
+        from minigan.backends.gpu.backend import CupyBackend
 
         if threads is not None:
             raise ConfigError("threads are the NumPy backend's: leave them out with cupy")

@@ -2,9 +2,9 @@
 
 from minigan.data.batches import SMALLEST_BATCH, Batches, to_floats, to_pixels
 from minigan.data.dataset import DATASETS, IMAGES, TESTED, Dataset, load_dataset, load_test
-from minigan.data.fit import parse_fit
-from minigan.data.mnist import load_mnist
-from minigan.data.strokes import strokes
+from minigan.data.prepare.resize import parse_fit
+from minigan.data.sets.mnist import load_mnist
+from minigan.data.sets.synthetic_digits import strokes
 
 __all__ = [
     "Batches", "DATASETS", "Dataset", "IMAGES", "SMALLEST_BATCH", "TESTED", "load_dataset", "load_mnist", "load_test", "parse_fit",

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from minigan.checks import expect_size
-from minigan.data.fit import fit_arrays, parse_fit
-from minigan.data.mnist import SETS, load_idx_set
-from minigan.data.strokes import strokes
+from minigan.data.prepare.resize import fit_arrays, parse_fit
+from minigan.data.sets.mnist import SETS, load_idx_set
+from minigan.data.sets.synthetic_digits import strokes
 from minigan.errors import ConfigError, DataUnavailable
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn", "celeba", "folder", "strokes")
@@ -66,11 +66,11 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: 
         raise ConfigError('the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
                           f"got {name!r} with {images!r}")
     if images is not None:
-        from minigan.data.folder import load_folder
+        from minigan.data.sets.folder import load_folder
 
         return load_folder(images, shape, parsed, limit, say=say)
     if name == "celeba":
-        from minigan.data.celeba import load_celeba
+        from minigan.data.sets.celeba import load_celeba
 
         return load_celeba(data_dir, shape, parsed, limit, say)
     note = None
@@ -92,11 +92,11 @@ def _load(name: str, data_dir: str | Path | None, limit: int | None) -> tuple[np
     if name == "strokes":
         return *strokes(min(STROKES, limit or STROKES)), tuple("0123456789")
     if name == "cifar10":
-        from minigan.data.cifar import CLASSES, load_cifar10
+        from minigan.data.sets.cifar10 import CLASSES, load_cifar10
 
         return *load_cifar10(data_dir), CLASSES
     if name == "svhn":
-        from minigan.data.svhn import load_svhn
+        from minigan.data.sets.svhn import load_svhn
 
         return *load_svhn(data_dir), tuple("0123456789")
     return *load_idx_set(name, data_dir), SETS[name].classes
@@ -108,7 +108,7 @@ def load_test(name: str, data_dir: str | Path | None, image_shape: tuple[int, in
     Raises DataError, DataUnavailable, ConfigError.
     """
     if name == "cifar10":
-        from minigan.data.cifar import load_cifar10
+        from minigan.data.sets.cifar10 import load_cifar10
 
         images, labels = load_cifar10(data_dir, split="test")
     else:

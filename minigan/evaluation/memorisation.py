@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from minigan.evaluation.real import Part
-from minigan.images import grid
-from minigan.neighbours import nearest
+from minigan.evaluation.reference_images import Part
+from minigan.data.files.png import grid
+from minigan.evaluation.neighbours import nearest
 
 COLUMNS = 16  # images in a row of the picture
 

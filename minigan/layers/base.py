@@ -23,7 +23,7 @@ short example.
 from numpy.random import Generator
 
 from minigan.backends import Array, Backend, Workspace
-from minigan.backends.base import Shape
+from minigan.arrays.backend import Shape
 from minigan.parameters import Store
 
 __all__ = ["Array", "Backend", "Generator", "Layer", "Shape", "Store"]

@@ -25,7 +25,7 @@ Source: Dumoulin & Visin 2016, arXiv:1603.07285; im2col: Chellapilla et al. 2006
 
 from collections.abc import Callable
 
-from minigan.backends.base import Padding, Pair, Workspace
+from minigan.arrays.backend import Padding, Pair, Workspace
 from minigan.checks import expect_size
 from minigan.initializers import Initializer, glorot_uniform, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store

@@ -19,7 +19,7 @@ x (n, h, w, c_in)   W (k_h, k_w, c_out, c_in)   b (c_out,)   y (n, h_out, w_out,
 Source: Dumoulin & Visin 2016, arXiv:1603.07285, section 4
 """
 
-from minigan.backends.base import Padding, Pair, Workspace
+from minigan.arrays.backend import Padding, Pair, Workspace
 from minigan.checks import expect_size
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer, glorot_uniform, zeros

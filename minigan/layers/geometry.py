@@ -15,7 +15,7 @@ Source: Dumoulin & Visin 2016, arXiv:1603.07285
 
 from typing import Any
 
-from minigan.backends.base import Padding, Pair, Shape
+from minigan.arrays.backend import Padding, Pair, Shape
 from minigan.checks import expect_size
 from minigan.errors import ConfigError, ShapeError
 

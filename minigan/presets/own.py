@@ -22,7 +22,7 @@ Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 from functools import partial
 from itertools import pairwise
 
-from minigan.backends.base import Pair
+from minigan.arrays.backend import Pair
 from minigan.errors import ShapeError
 from minigan.gan import Rules
 from minigan.initializers import normal
