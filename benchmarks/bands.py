@@ -14,7 +14,17 @@ from math import exp, log, sqrt
 from statistics import mean, stdev
 from typing import NamedTuple
 
-T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # t of 97.5%, by n
+T = {
+    2: 12.706,
+    3: 4.303,
+    4: 3.182,
+    5: 2.776,
+    6: 2.571,
+    7: 2.447,
+    8: 2.365,
+    9: 2.306,
+    10: 2.262,
+}  # t of 97.5%, by n
 
 
 class Band(NamedTuple):
@@ -57,7 +67,10 @@ def instants(every):
 
     From when the last has its first point to when the first has its last.
     """
-    first, last = max(curve["seconds"][0] for curve in every), min(curve["seconds"][-1] for curve in every)
+    first, last = (
+        max(curve["seconds"][0] for curve in every),
+        min(curve["seconds"][-1] for curve in every),
+    )
     count = len(every[0]["seconds"])
     if count < 2 or last <= first:
         return []
@@ -66,4 +79,7 @@ def instants(every):
 
 def by_time(curves, when):
     """Curves as in by_steps, instants -> a Band for each instant."""
-    return [band([at(instant, curve["seconds"], curve["distance"]) for curve in curves]) for instant in when]
+    return [
+        band([at(instant, curve["seconds"], curve["distance"]) for curve in curves])
+        for instant in when
+    ]

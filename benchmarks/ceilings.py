@@ -54,7 +54,10 @@ class Ceilings:
             rng = np.random.default_rng(0)
             self.memory = self.backend.asarray(rng.standard_normal(sum(sizes), dtype=np.float32))
         starts = np.cumsum([0, *sizes]).tolist()
-        return [self.memory[a:b].reshape(shape) for a, b, shape in zip(starts, starts[1:], shapes, strict=False)]
+        return [
+            self.memory[a:b].reshape(shape)
+            for a, b, shape in zip(starts, starts[1:], shapes, strict=False)
+        ]
 
     def product(self, edge):
         """-> GFLOP/s."""
@@ -92,14 +95,23 @@ class Ceilings:
                 k, m = layer.W.size // c, batch * forward_flops(layer) // (2 * layer.W.size)
                 x, W, y = self.numbers((m, k), (k, c), (m, c))
                 passes = {"forward": (x, W), "dx": (y, W.T), "dw": (x.T, y)}
-                if isinstance(layer, ConvTranspose2d):  # its forward is the dx of the convolution that it transposes
+                if isinstance(
+                    layer, ConvTranspose2d
+                ):  # its forward is the dx of the convolution that it transposes
                     passes["forward"], passes["dx"] = passes["dx"], passes["forward"]
                 for which, (a, b) in passes.items():
                     out = self.backend.empty((a.shape[0], b.shape[1]))
                     spent = self.seconds(lambda a=a, b=b, out=out: self.backend.gemm(a, b, out=out))
                     m_n_k = {"m": a.shape[0], "n": b.shape[1], "k": a.shape[1]}
-                    rows.append({"layer": f"{name}.{i}", "describe": layer.describe(), "pass": which, **m_n_k,
-                                 "gflops": 2e-9 * m * k * c / spent})  # fmt: skip
+                    rows.append(
+                        {
+                            "layer": f"{name}.{i}",
+                            "describe": layer.describe(),
+                            "pass": which,
+                            **m_n_k,
+                            "gflops": 2e-9 * m * k * c / spent,
+                        }
+                    )
         return rows
 
     def versions(self):

@@ -31,17 +31,30 @@ from minigan.errors import ConfigError, DataError
 
 PRESETS = ("mnist", "shibuya-32")
 ROUNDS, SECONDS = 5, 2.0  # of steps with draws and without, in turns of so many seconds
-CHILD = ("import json, sys; from benchmarks import data\n"
-         "print(json.dumps(getattr(data, sys.argv[1])(**json.loads(sys.argv[2]))))")
+CHILD = (
+    "import json, sys; from benchmarks import data\n"
+    "print(json.dumps(getattr(data, sys.argv[1])(**json.loads(sys.argv[2]))))"
+)
 
 
 def parse(argv):
     parser = Parser(prog="data.py", description="Preparing pictures, and drawing batches of them.")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder or .zip of pictures")
-    parser.add_argument("--edge", type=int, default=32, help="of the square pictures that they come to (default 32)")
-    parser.add_argument("--presets", default=",".join(PRESETS), help=f"whose steps draw batches (default {','.join(PRESETS)})")
+    parser.add_argument(
+        "--edge", type=int, default=32, help="of the square pictures that they come to (default 32)"
+    )
+    parser.add_argument(
+        "--presets",
+        default=",".join(PRESETS),
+        help=f"whose steps draw batches (default {','.join(PRESETS)})",
+    )
     parser.add_argument("--batch", type=int, default=128, help="images in a step (default 128)")
-    parser.add_argument("--many", type=int, default=0, help="also prepare so many links to one small picture (default none)")
+    parser.add_argument(
+        "--many",
+        type=int,
+        default=0,
+        help="also prepare so many links to one small picture (default none)",
+    )
     parser.add_argument("--json", metavar="FILE", help="add the figures to a result file")
     options = parser.parse_args(argv)
     options.presets = [name for name in options.presets.split(",") if name]
@@ -62,8 +75,12 @@ def load(images, shape):
     from minigan.data import load_dataset
 
     clock = perf_counter()
-    data = load_dataset("folder", images=images, image_shape=shape, say=lambda line: None)
-    return {"seconds": perf_counter() - clock, "peak_mib": machine.peak_mib(), "count": len(data.images)}
+    data = load_dataset("folder", images=images, image_shape=shape, log=lambda line: None)
+    return {
+        "seconds": perf_counter() - clock,
+        "peak_mib": machine.peak_mib(),
+        "count": len(data.images),
+    }
 
 
 def draw(images, preset, batch):
@@ -72,7 +89,12 @@ def draw(images, preset, batch):
     from benchmarks.contenders.minigan_step import Step
     from minigan.data import Batches, load_dataset
 
-    data = load_dataset("folder", images=images, image_shape=nets.get_system(preset).image_shape, say=lambda line: None)
+    data = load_dataset(
+        "folder",
+        images=images,
+        image_shape=nets.get_system(preset).image_shape,
+        log=lambda line: None,
+    )
     batches = Batches(data.images, batch, labels=data.labels, flip=True, drop_last=True)
     step = Step(preset, batch, None, None, "cpu")
     there, whole, waited = [], [], []
@@ -100,7 +122,9 @@ def draw(images, preset, batch):
 def child(function, cache, **arguments):
     """-> what the function gives in a process of its own."""
     root = str(Path(__file__).resolve().parents[1])
-    environment = machine.clean_environment(PYTHONPATH=root, **dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(cache)))
+    environment = machine.clean_environment(
+        PYTHONPATH=root, **dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(cache))
+    )
     command = [sys.executable, "-c", CHILD, function, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
     if done.returncode:
@@ -119,42 +143,59 @@ def many_files(folder, count):
         inside.mkdir(parents=True)
         for i in range(start, min(start + 1000, count)):
             if i % 10_000 == 0:  # file systems limit the links to one file
-                Image.new("RGB", (8, 8), (i // 10_000 % 256, 0, 0)).save(source := inside / f"{i:08}.png")
+                Image.new("RGB", (8, 8), (i // 10_000 % 256, 0, 0)).save(
+                    source := inside / f"{i:08}.png"
+                )
             else:
                 os.link(source, inside / f"{i:08}.png")
     return folder / "pictures"
 
 
-def measure(options, say):
+def measure(options, log):
     """-> the run as a record; see results.py."""
     images, shape = str(Path(options.images).resolve()), [options.edge, options.edge, 3]
-    record = {"what": "data", "preset": f"{options.edge}x{options.edge}x3", "batch": options.batch, "backend": "numpy",
-              "date": date.today().isoformat(), "machine": machine.facts(None), "versions": machine.versions("numpy", "pillow")}
+    record = {
+        "what": "data",
+        "preset": f"{options.edge}x{options.edge}x3",
+        "batch": options.batch,
+        "backend": "numpy",
+        "date": date.today().isoformat(),
+        "machine": machine.facts(None),
+        "versions": machine.versions("numpy", "pillow"),
+    }
     with ExitStack() as stack:
-        cache, scratch = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
+        cache, scratch = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)
+        )
         sources = {"folder": images}
         if options.many:
             sources["many"] = str(many_files(scratch, options.many))
         for name, source in sources.items():
             first, again = (child("load", cache, images=source, shape=shape) for _ in range(2))
             record[name] = {"count": first["count"], "prepared": first, "opened": again}
-            say(f"{first['count']:,} pictures as {'x'.join(map(str, shape))}: prepared in {first['seconds']:.1f} s, "
-                f"peak {first['peak_mib']:.0f} MiB; opened in {again['seconds']:.2f} s, peak {again['peak_mib']:.0f} MiB")
+            log(
+                f"{first['count']:,} pictures as {'x'.join(map(str, shape))}: prepared in {first['seconds']:.1f} s, "
+                f"peak {first['peak_mib']:.0f} MiB; opened in {again['seconds']:.2f} s, peak {again['peak_mib']:.0f} MiB"
+            )
         record["draws"] = {}
         for preset in options.presets:
             times = child("draw", cache, images=images, preset=preset, batch=options.batch)
             record["draws"][preset] = times
-            there, whole, waited = (1000 * median(times[name]) for name in ("there", "whole", "waited"))
-            say(f"{preset}, batch {options.batch}: waits {waited:.3f} ms for a batch, {waited / whole:.2%} of a step of "
+            there, whole, waited = (
+                1000 * median(times[name]) for name in ("there", "whole", "waited")
+            )
+            log(
+                f"{preset}, batch {options.batch}: waits {waited:.3f} ms for a batch, {waited / whole:.2%} of a step of "
                 f"{whole:.1f} ms; the longest {1000 * max(times['waited']):.1f} ms; a step on one batch that is there takes "
-                f"{there:.1f} ms ({whole / there - 1:+.1%} with draws)")
+                f"{there:.1f} ms ({whole / there - 1:+.1%} with draws)"
+            )
     return record
 
 
 @command
 def main(argv):
     options = parse(argv)
-    record = measure(options, say=lambda line: print(line, flush=True))
+    record = measure(options, log=lambda line: print(line, flush=True))
     results.add(options.json, record)
 
 

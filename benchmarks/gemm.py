@@ -9,9 +9,13 @@ EDGE = 4096
 
 class Gemm:
     def __init__(self, device, edge, precision="fp32"):
-        self.backend = get_backend("cupy", precision=precision) if device == "cuda" else get_backend("numpy")
+        self.backend = (
+            get_backend("cupy", precision=precision) if device == "cuda" else get_backend("numpy")
+        )
         rng = np.random.default_rng(0)
-        self.a, self.b = (self.backend.asarray(rng.random((edge, edge), dtype=np.float32)) for _ in range(2))
+        self.a, self.b = (
+            self.backend.asarray(rng.random((edge, edge), dtype=np.float32)) for _ in range(2)
+        )
         self.c = self.backend.empty((edge, edge))
 
     def run(self, times):

@@ -22,19 +22,41 @@ from benchmarks.race import ROOT, BenchmarkError, Team
 from minigan.cli.main import Parser
 from minigan.errors import ConfigError
 
-TIMES = {"cold": 10, "warm": 1, "epochs": 20}  # seconds at most: to the first step on a fresh machine, later, and 20 epochs of MNIST
+TIMES = {
+    "cold": 10,
+    "warm": 1,
+    "epochs": 20,
+}  # seconds at most: to the first step on a fresh machine, later, and 20 epochs of MNIST
 EXAMPLE = 2  # times as fast as PyTorch's own example, at least
 AIMS = {  # (preset, precision): least throughput against PyTorch at its fastest, and what is aimed for
-    ("fredriksson-mnist", "fp32"): (1.0, 1.2), ("fredriksson-mnist", "tf32"): (1.0, 1.3),
-    ("pytorch-64", "fp32"): (0.9, 1.1), ("pytorch-64", "tf32"): (0.8, 1.0),
-}  # fmt: skip
+    ("fredriksson-mnist", "fp32"): (1.0, 1.2),
+    ("fredriksson-mnist", "tf32"): (1.0, 1.3),
+    ("pytorch-64", "fp32"): (0.9, 1.1),
+    ("pytorch-64", "tf32"): (0.8, 1.0),
+}
 
 
 def parse(argv):
-    parser = Parser(prog="gpu.py", description="Check and measure minigan on an NVIDIA GPU: everything, by one command.")
-    parser.add_argument("--minutes", type=float, default=10.0, help="in all (default 10); more let slower contenders get ready, too")
-    parser.add_argument("--against", default=",".join(contenders.PEERS["cuda"]), help="contenders, in this order (default all)")
-    parser.add_argument("--json", metavar="FILE", help="result file, written anew (default benchmarks/results/<date>-<GPU>.json)")
+    parser = Parser(
+        prog="gpu.py",
+        description="Check and measure minigan on an NVIDIA GPU: everything, by one command.",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="in all (default 10); more let slower contenders get ready, too",
+    )
+    parser.add_argument(
+        "--against",
+        default=",".join(contenders.PEERS["cuda"]),
+        help="contenders, in this order (default all)",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="result file, written anew (default benchmarks/results/<date>-<GPU>.json)",
+    )
     options = parser.parse_args(argv)
     options.against = contenders.chosen(options.against, "cuda")
     if not 1 <= options.minutes <= 600:
@@ -51,18 +73,18 @@ def find_gpu(team):
     return worker.call("versions")
 
 
-def play(team, options, common, say):
+def play(team, options, common, log):
     """All parts, one after the other -> records, written to the file after each; names of the parts that failed."""
     records, failed, until = [], [], perf_counter()
     for name, (seconds, part) in PARTS.items():
         until += seconds * options.minutes / 10
-        say(f"-- {name}")
+        log(f"-- {name}")
         try:
-            record = part(team, options, until, say)
+            record = part(team, options, until, log)
         except Exception as error:  # whatever it is, the other parts are still to come
             why = " ".join(str(error).split()) or type(error).__name__
             record = {"what": "failed", "part": name, "why": why}
-            say(f"failed: {why}")
+            log(f"failed: {why}")
             if "ceilings" in team.workers:  # nothing goes on in a process in which something broke
                 team.drop("ceilings", why)
         if record["what"] == "failed" or record.get("passed") is False:
@@ -90,20 +112,27 @@ def main(argv):
     options = parse(argv)
     start = perf_counter()
 
-    def say(line):
+    def log(line):
         print(f"{perf_counter() - start:6.1f}  {line}", flush=True)
 
     with Team() as team:
         versions = find_gpu(team)
         kind = re.sub(r"[^a-z0-9]+", "-", versions["gpu"].lower()).strip("-")
-        options.json = options.json or str(ROOT / "benchmarks" / "results" / f"{date.today().isoformat()}-{kind}.json")
+        options.json = options.json or str(
+            ROOT / "benchmarks" / "results" / f"{date.today().isoformat()}-{kind}.json"
+        )
         results.expect_writable(options.json)
-        common = {"backend": "cupy", "date": date.today().isoformat(), "machine": machine.facts(None), "versions": versions}
-        say(", ".join(f"{name} {value}" for name, value in versions.items()))
-        records, failed = play(team, options, common, say)
+        common = {
+            "backend": "cupy",
+            "date": date.today().isoformat(),
+            "machine": machine.facts(None),
+            "versions": versions,
+        }
+        log(", ".join(f"{name} {value}" for name, value in versions.items()))
+        records, failed = play(team, options, common, log)
     for line in outcome(records):
-        say(line)
-    say(f"all is in {options.json}")
+        log(line)
+    log(f"all is in {options.json}")
     if failed:
         raise BenchmarkError(f"failed: {'; '.join(failed)}: see {options.json}")
 

@@ -17,16 +17,18 @@ from minigan.presets import get_preset
 STEPS = 3  # whose losses are compared
 LIMIT = 90  # seconds for an answer: torch.compile tries kernels for so long
 TURNS = 2
-ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # JAX would take three quarters of the memory for itself
+ENVIRONMENT = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false"
+}  # JAX would take three quarters of the memory for itself
 
 
-def measure(options, say):
+def measure(options, log):
     """As step.measure, in processes of its own."""
     with Team() as team:
-        return race(team, options, say)
+        return race(team, options, log)
 
 
-def race(team, options, say, until=float("inf")):
+def race(team, options, log, until=float("inf")):
     """-> the run as a record; see results.py.
 
     team     Team, whose workers are taken where they are there already
@@ -36,35 +38,50 @@ def race(team, options, say, until=float("inf")):
     host = nets.build(options.preset, options.batch, get_backend("numpy"), options.width)
     flops = step_flops(host.G, host.D, options.batch, nets.RULES)
     facts, before = machine.facts(None), machine.gpu()
-    common = dict(preset=options.preset, batch=options.batch, width=options.width, image=None, device="cuda")
+    common = dict(
+        preset=options.preset, batch=options.batch, width=options.width, image=None, device="cuda"
+    )
     common["precision"] = options.precision
     shown, reserved = {}, 0.0
     names = [*contenders.OURS, *options.against]
     for name in names:
-        say(f"{name} ...")
+        log(f"{name} ...")
         own = ready(team, name, common, options.precision, until - reserved, shown.get("minigan"))
         if own is None:
-            say(f"{name}: {team.absent[name]}")
+            log(f"{name}: {team.absent[name]}")
             if name == "minigan":
                 raise BenchmarkError(f"minigan: {team.absent[name]}")
             continue
-        reserved += options.rounds * (blocks.WARM_UP + blocks.BLOCKS * blocks.STEPS) * own.pop("pace")
+        reserved += (
+            options.rounds * (blocks.WARM_UP + blocks.BLOCKS * blocks.STEPS) * own.pop("pace")
+        )
         shown[name] = own
     limit = largest_product(team, options.precision)
-    spent = take_turns(team, list(shown), options.rounds, say)
+    spent = take_turns(team, list(shown), options.rounds, log)
     rows = []
     for name in spent:
         seconds = spent[name].pop("wall")
         rate = flops * 1e-9 / blocks.spread(seconds)[0]
-        rows.append({"name": name, "seconds": seconds, **spent[name], "gflops": rate, **shown[name]})
+        rows.append(
+            {"name": name, "seconds": seconds, **spent[name], "gflops": rate, **shown[name]}
+        )
         rows[-1]["peak_mib"] = team.workers[name].call("peak_mib")
     rows += [{"name": name, "absent": why} for name, why in team.absent.items() if name in names]
     return {
-        "what": "step", "preset": options.preset, "width": options.width or get_preset(options.preset).width,
-        "batch": options.batch, "backend": "cupy", "precision": options.precision, "rounds": options.rounds,
-        "date": date.today().isoformat(), "machine": facts, "gpu": {"before": before, "after": machine.gpu()},
-        "gflop": flops * 1e-9, "gemm_gflops": limit, "contenders": rows,
-    }  # fmt: skip
+        "what": "step",
+        "preset": options.preset,
+        "width": options.width or get_preset(options.preset).width,
+        "batch": options.batch,
+        "backend": "cupy",
+        "precision": options.precision,
+        "rounds": options.rounds,
+        "date": date.today().isoformat(),
+        "machine": facts,
+        "gpu": {"before": before, "after": machine.gpu()},
+        "gflop": flops * 1e-9,
+        "gemm_gflops": limit,
+        "contenders": rows,
+    }
 
 
 def ready(team, name, common, wanted, until, ours):
@@ -83,7 +100,10 @@ def ready(team, name, common, wanted, until, ours):
     if worker is None:
         return None
     try:
-        own = {"losses": worker.call("losses", steps=STEPS), "conv_error": worker.call("conv_error")}
+        own = {
+            "losses": worker.call("losses", steps=STEPS),
+            "conv_error": worker.call("conv_error"),
+        }
         own["versions"] = worker.call("versions")
         precision.expect(own["conv_error"], wanted)
         if ours is not None:
@@ -100,12 +120,16 @@ def expect_agreement(theirs, ours, agree):
     """Losses of the first step. Raises BenchmarkError."""
     off = max(abs(a - b) / abs(b) for a, b in zip(theirs, ours, strict=True))
     if not off <= agree:
-        raise BenchmarkError(f"disagrees with minigan at the first step: losses {theirs} and {ours}, more than {agree:g} apart")
+        raise BenchmarkError(
+            f"disagrees with minigan at the first step: losses {theirs} and {ours}, more than {agree:g} apart"
+        )
 
 
 def largest_product(team, wanted):
     """-> GFLOP/s of a large product by minigan's own gemm, or None where it fails: no reason not to time the steps."""
-    worker = team.renew("ceilings", "benchmarks.ceilings:Ceilings", {"precision": wanted}, limit=LIMIT)
+    worker = team.renew(
+        "ceilings", "benchmarks.ceilings:Ceilings", {"precision": wanted}, limit=LIMIT
+    )
     try:
         return None if worker is None else worker.call("product", edge=ceilings.EDGE)
     except BenchmarkError as error:
@@ -113,12 +137,14 @@ def largest_product(team, wanted):
         return None
 
 
-def take_turns(team, names, turns, say):
+def take_turns(team, names, turns, log):
     """-> name -> "wall", "events", "launch": seconds of a step in each block of all turns. Whoever breaks is dropped."""
     spent = {name: {"wall": [], "events": [], "launch": []} for name in names}
     for turn in range(turns):
-        say(f"turn {turn + 1} of {turns}")
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:  # nobody is always the first
+        log(f"turn {turn + 1} of {turns}")
+        for name in (
+            names[turn % len(names) :] + names[: turn % len(names)]
+        ):  # nobody is always the first
             if name not in team.workers:
                 continue
             how = dict(warm_up=blocks.WARM_UP, blocks=blocks.BLOCKS, steps=blocks.STEPS)
@@ -144,7 +170,10 @@ def fastest(record, names):
 def verdicts(record):
     """-> sentence by sentence: minigan's fastest way against PyTorch's, and against PyTorch's example."""
     ours = fastest(record, contenders.OURS)
-    for what, names in (("at its fastest", contenders.TORCH_AT_ITS_BEST), ("as its own example is written", ("torch-example",))):
+    for what, names in (
+        ("at its fastest", contenders.TORCH_AT_ITS_BEST),
+        ("as its own example is written", ("torch-example",)),
+    ):
         theirs = fastest(record, names)
         if theirs is not None:
             gain = blocks.gain(ours, theirs)
@@ -171,7 +200,10 @@ def table(record):
             yield f"{row['name']:15} {row['absent']}"
             continue
         middle, low, high = (1000 * seconds for seconds in blocks.spread(row["seconds"]))
-        events, launch = (f"{1000 * blocks.spread(row[kind])[0]:.3f}" if row[kind] else "-" for kind in ("events", "launch"))
+        events, launch = (
+            f"{1000 * blocks.spread(row[kind])[0]:.3f}" if row[kind] else "-"
+            for kind in ("events", "launch")
+        )
         yield (
             f"{row['name']:15} {middle:8.3f} {f'{low:.3f}..{high:.3f}':>15} {events:>8} {launch:>8} {1000 * record['batch'] / middle:9,.0f}"
             f" {blocks.gain(ours, row):9.2f} {row['gflops']:8,.0f} {f'''{row['gflops'] / limit:.0%}''' if limit else '-':>8}"
@@ -180,4 +212,6 @@ def table(record):
     yield from verdicts(record)
     for row in record["contenders"]:
         if "versions" in row:
-            yield f"{row['name']}: " + ", ".join(f"{name} {value}" for name, value in row["versions"].items())
+            yield f"{row['name']}: " + ", ".join(
+                f"{name} {value}" for name, value in row["versions"].items()
+            )

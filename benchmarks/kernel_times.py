@@ -15,18 +15,23 @@ from benchmarks.race import BenchmarkError
 WARM_UP, STEPS, REPLAYS = 20, 100, 5
 LISTED = 24  # kernels that are named one by one
 KINDS = {  # in words -> names of minigan's kernels; "products" are everybody else's, cuBLAS' and what it sets to zero
-    "columns": "im2col|col2im", "few_forward": "few_forward",
+    "columns": "im2col|col2im",
+    "few_forward": "few_forward",
     "BatchNorm": "strip_moments|fold_moments|set_scale|frozen_scale|normalise|norm_\\w+",
-    "activations and biases": "activate\\w*|sum_rows", "Adam": "adam\\w*", "sums": "fold|squares|root_of_sum",
+    "activations and biases": "activate\\w*|sum_rows",
+    "Adam": "adam\\w*",
+    "sums": "fold|squares|root_of_sum",
     "neighbours": "centre_bytes|square_rows|nearest_\\w+",
     "the rest": "bce|probabilities|collect|gather_images|approach|random_\\w+|cupy_\\w+|mem(cpy|set)32_post|memset32|Memcpy.*",
-}  # fmt: skip
+}
 
 
 class KernelTimes:
     def __init__(self, precision="fp32"):
         self.profiler = contenders.need("torch.profiler", "torch")
-        contenders.need("torch").zeros(1, device="cuda")  # its profiler wants to have seen the device
+        contenders.need("torch").zeros(
+            1, device="cuda"
+        )  # its profiler wants to have seen the device
         self.precision = precision
 
     def kernels(self, preset, batch, width):
@@ -56,8 +61,14 @@ def table(events, replays):
         for start, end, name in events[replay * nodes : (replay + 1) * nodes]:
             spent[name].append(end - start)
         seen.append(spent)
-    if not nodes or len(events) != nodes * replays or any(counts(spent) != counts(seen[0]) for spent in seen):
-        raise BenchmarkError(f"the profiler saw {len(events)} events in {replays} replays, which are not {replays} times the same")
+    if (
+        not nodes
+        or len(events) != nodes * replays
+        or any(counts(spent) != counts(seen[0]) for spent in seen)
+    ):
+        raise BenchmarkError(
+            f"the profiler saw {len(events)} events in {replays} replays, which are not {replays} times the same"
+        )
     kinds, times = Counter(), Counter()
     for name in seen[0]:
         quickest = sum(map(min, zip(*(spent[name] for spent in seen), strict=True)))
@@ -65,9 +76,12 @@ def table(events, replays):
         times[short(name)] += quickest
     number = Counter(short(name) for *_, name in events[:nodes])
     return {
-        "nodes": nodes, "microseconds": {name: round(spent, 1) for name, spent in kinds.most_common()},
-        "kernels": {name: [number[name], round(spent, 1)] for name, spent in times.most_common(LISTED)},
-    }  # fmt: skip
+        "nodes": nodes,
+        "microseconds": {name: round(spent, 1) for name, spent in kinds.most_common()},
+        "kernels": {
+            name: [number[name], round(spent, 1)] for name, spent in times.most_common(LISTED)
+        },
+    }
 
 
 def counts(spent):
@@ -82,4 +96,7 @@ def short(name):
 
 def kind(name):
     """A kernel's short name -> one of KINDS, or "products"."""
-    return next((words for words, names in KINDS.items() if re.fullmatch(rf"({names})(<.*)?", name)), "products")
+    return next(
+        (words for words, names in KINDS.items() if re.fullmatch(rf"({names})(<.*)?", name)),
+        "products",
+    )

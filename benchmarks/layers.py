@@ -17,8 +17,8 @@ from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from benchmarks.rungs import RUNGS, passes
 from minigan import get_backend
-from minigan.cli.main import Parser
 from minigan.cli.costs import forward_flops
+from minigan.cli.main import Parser
 from minigan.errors import ConfigError
 from minigan.presets import get_preset
 
@@ -27,13 +27,27 @@ TURN = 0.15  # seconds
 
 
 def parse(argv):
-    parser = Parser(prog="layers.py", description="Forward, dx and dW of each layer, in several versions.")
-    parser.add_argument("--preset", default="fredriksson-mnist", help=f"{', '.join(nets.NAMES)} (default fredriksson-mnist)")
-    parser.add_argument("--width", type=int, help="channels of the feature maps next to the image (default the preset's)")
+    parser = Parser(
+        prog="layers.py", description="Forward, dx and dW of each layer, in several versions."
+    )
+    parser.add_argument(
+        "--preset",
+        default="fredriksson-mnist",
+        help=f"{', '.join(nets.NAMES)} (default fredriksson-mnist)",
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        help="channels of the feature maps next to the image (default the preset's)",
+    )
     parser.add_argument("--batch", type=int, default=128, help="images (default 128)")
     parser.add_argument("--backend", default="numpy", help="numpy or cupy (default numpy)")
-    parser.add_argument("--threads", type=int, help="bind every version to so many cores (default all)")
-    parser.add_argument("--layers", help='such as G.4,D.3, or "all" (default those with a weight W)')
+    parser.add_argument(
+        "--threads", type=int, help="bind every version to so many cores (default all)"
+    )
+    parser.add_argument(
+        "--layers", help='such as G.4,D.3, or "all" (default those with a weight W)'
+    )
     parser.add_argument("--rungs", default=",".join(RUNGS), help="the versions (default all)")
     parser.add_argument("--rounds", type=int, default=7, help="after 2 of warm-up (default 7)")
     parser.add_argument("--json", metavar="FILE", help="add the figures to a result file")
@@ -50,8 +64,16 @@ def parse(argv):
 def chosen(options):
     """-> [(net, index, layer)] in order."""
     host = nets.build(options.preset, options.batch, get_backend("numpy"), options.width)
-    found = {f"{name}.{i}": (name, i, layer) for name in "GD" for i, layer in enumerate(getattr(host, name).layers)}
-    found = {path: each for path, each in found.items() if type(each[2]).__name__ not in ("Reshape", "Flatten")}
+    found = {
+        f"{name}.{i}": (name, i, layer)
+        for name in "GD"
+        for i, layer in enumerate(getattr(host, name).layers)
+    }
+    found = {
+        path: each
+        for path, each in found.items()
+        if type(each[2]).__name__ not in ("Reshape", "Flatten")
+    }
     if options.layers is None:
         return [each for each in found.values() if forward_flops(each[2])]
     if options.layers == "all":
@@ -62,7 +84,7 @@ def chosen(options):
     return [found[path] for path in options.layers.split(",")]
 
 
-def measure(options, say):
+def measure(options, log):
     """-> the run as a record; see results.py."""
     device = "cuda" if options.backend == "cupy" else "cpu"
     common = dict(preset=options.preset, batch=options.batch, width=options.width, device=device)
@@ -70,8 +92,13 @@ def measure(options, say):
     with Team() as team:
         for name in options.rungs:
             kind, variant = RUNGS[name]
-            if team.add(name, f"benchmarks.rungs:{kind}", {**common, **variant}, threads=options.threads) is None:
-                say(f"{name}: {team.absent[name]}")
+            if (
+                team.add(
+                    name, f"benchmarks.rungs:{kind}", {**common, **variant}, threads=options.threads
+                )
+                is None
+            ):
+                log(f"{name}: {team.absent[name]}")
         if "definition" in team.absent:
             raise BenchmarkError(team.absent["definition"])
         versions = {name: worker.call("versions") for name, worker in team.workers.items()}
@@ -82,22 +109,52 @@ def measure(options, say):
             errors = {name: worker.call("check") for name, worker in team.workers.items()}
             for name, off in errors.items():
                 if not max(off.values()) <= AGREE:
-                    raise BenchmarkError(f"{net}.{index} ({layer.describe()}): {name} differs from the definition: {off}")
+                    raise BenchmarkError(
+                        f"{net}.{index} ({layer.describe()}): {name} differs from the definition: {off}"
+                    )
             gflop = forward_flops(layer) * options.batch * 1e-9
-            largest = ", ".join(f"{name} {max(off.values()):.0e}" for name, off in errors.items() if name != "definition")
-            say(f"{net}.{index} {layer.describe()}: {gflop:.2f} GFLOP a pass; largest error: {largest}")
-            say(heading(team.workers))
+            largest = ", ".join(
+                f"{name} {max(off.values()):.0e}"
+                for name, off in errors.items()
+                if name != "definition"
+            )
+            log(
+                f"{net}.{index} {layer.describe()}: {gflop:.2f} GFLOP a pass; largest error: {largest}"
+            )
+            log(heading(team.workers))
             for which in passes(layer):
-                seconds, _ = team.race(dict.fromkeys(team.workers, which), options.rounds, 2, TURN, say=lambda line: None)
-                rows.append({"layer": f"{net}.{index}", "describe": layer.describe(), "pass": which, "gflop": gflop,
-                             "seconds": seconds, "errors": {name: off[which] for name, off in errors.items()}})  # fmt: skip
-                say(line(rows[-1]))
+                seconds, _ = team.race(
+                    dict.fromkeys(team.workers, which),
+                    options.rounds,
+                    2,
+                    TURN,
+                    log=lambda line: None,
+                )
+                rows.append(
+                    {
+                        "layer": f"{net}.{index}",
+                        "describe": layer.describe(),
+                        "pass": which,
+                        "gflop": gflop,
+                        "seconds": seconds,
+                        "errors": {name: off[which] for name, off in errors.items()},
+                    }
+                )
+                log(line(rows[-1]))
     width = options.width or get_preset(options.preset).width
     return {
-        "what": "layers", "preset": options.preset, "width": width, "batch": options.batch, "backend": options.backend,
-        "rounds": options.rounds, "date": date.today().isoformat(), "machine": facts,
-        "versions": versions, "layers": rows, "absent": team.absent,
-    }  # fmt: skip
+        "what": "layers",
+        "preset": options.preset,
+        "width": width,
+        "batch": options.batch,
+        "backend": options.backend,
+        "rounds": options.rounds,
+        "date": date.today().isoformat(),
+        "machine": facts,
+        "versions": versions,
+        "layers": rows,
+        "absent": team.absent,
+    }
 
 
 def heading(names):
@@ -119,7 +176,7 @@ def line(row):
 @command
 def main(argv):
     options = parse(argv)
-    results.add(options.json, measure(options, say=lambda text: print(text, flush=True)))
+    results.add(options.json, measure(options, log=lambda text: print(text, flush=True)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Variables by which a shell pins BLAS or thread pools. A contender starts without them, as on a user's machine.
-PINNED = re.compile(r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS|TF_(ENABLE|NUM|XLA))_")
+PINNED = re.compile(
+    r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS|TF_(ENABLE|NUM|XLA))_"
+)
 
 
 def pinned():
@@ -42,11 +44,23 @@ def cores():
 
 def gpu():
     """-> the first GPU as `nvidia-smi` shows it now: name, driver, clocks in MHz, heat, power; {} without it."""
-    fields = {"name": "name", "driver": "driver_version", "sm_mhz": "clocks.sm", "memory_mhz": "clocks.mem",
-              "celsius": "temperature.gpu", "watts": "power.draw"}  # fmt: skip
-    command = ["nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits"]
+    fields = {
+        "name": "name",
+        "driver": "driver_version",
+        "sm_mhz": "clocks.sm",
+        "memory_mhz": "clocks.mem",
+        "celsius": "temperature.gpu",
+        "watts": "power.draw",
+    }
+    command = [
+        "nvidia-smi",
+        f"--query-gpu={','.join(fields.values())}",
+        "--format=csv,noheader,nounits",
+    ]
     try:
-        line = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()[0]
+        line = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=True
+        ).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         return {}
     return dict(zip(fields, (value.strip() for value in line.split(",")), strict=False))
@@ -82,7 +96,9 @@ def blas():
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     if not pools:
         return "none that threadpoolctl knows"
-    pool = min(pools, key=lambda pool: "numpy" not in pool["filepath"])  # another package may bring its own
+    pool = min(
+        pools, key=lambda pool: "numpy" not in pool["filepath"]
+    )  # another package may bring its own
     return f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}, {pool['num_threads']} threads"
 
 

@@ -14,7 +14,9 @@ from minigan.layers import Sequential
 from minigan.presets import MODULES, get_preset
 
 RULES = Rules(first="D", same_z=True)  # of every contender
-NAMES = tuple(name for name in MODULES if not get_preset(name).classes)  # without labels, which the twins know nothing of
+NAMES = tuple(
+    name for name in MODULES if not get_preset(name).classes
+)  # without labels, which the twins know nothing of
 
 SEED_G, SEED_D, SEED_DATA = 0, 1, 2
 RATE = 2e-4  # of Adam, in both players
@@ -66,5 +68,7 @@ def build(preset, batch, backend, width=None, image=None):
     G.setup((system.z_dim,), backend=backend, rng=np.random.default_rng(SEED_G))
     D.setup(shape, backend=backend, rng=np.random.default_rng(SEED_D))
     if tuple(G.out_shape) != shape:
-        raise ConfigError(f"preset {preset} makes no images of {shape[0]}x{shape[1]}: G gives {tuple(G.out_shape)}")
+        raise ConfigError(
+            f"preset {preset} makes no images of {shape[0]}x{shape[1]}: G gives {tuple(G.out_shape)}"
+        )
     return Nets(G, D, system.z_dim, system.z, shape, batch)

@@ -28,7 +28,9 @@ def error_of(convolve):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 9, 9, 64), dtype=np.float32)
     W = rng.standard_normal((5, 5, 64, 128), dtype=np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (5, 5), axis=(1, 2))  # n, h, w, c, i, j
+    windows = np.lib.stride_tricks.sliding_window_view(
+        x.astype(np.float64), (5, 5), axis=(1, 2)
+    )  # n, h, w, c, i, j
     exact = np.tensordot(windows, W.astype(np.float64), axes=((4, 5, 3), (0, 1, 2)))
     return float(np.linalg.norm(convolve(x, W) - exact) / np.linalg.norm(exact))
 
@@ -36,4 +38,6 @@ def error_of(convolve):
 def expect(error, precision):
     """Raises BenchmarkError for a contender that is less exact than was asked for."""
     if not error <= LIMITS[precision]:
-        raise BenchmarkError(f"does not compute in {precision}: a convolution is {error:.1e} off, more than {LIMITS[precision]:g}")
+        raise BenchmarkError(
+            f"does not compute in {precision}: a convolution is {error:.1e} off, more than {LIMITS[precision]:g}"
+        )

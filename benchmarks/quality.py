@@ -29,11 +29,11 @@ from benchmarks.race import BenchmarkError, Team
 from benchmarks.scaling import expect_plot
 from minigan import get_backend
 from minigan.cli.main import Parser
-from minigan.training.config import new_config
 from minigan.errors import ConfigError
 from minigan.evaluation import frechet_distance, get_judge, moments, split
 from minigan.evaluation.reference_images import LEAST
 from minigan.presets import get_preset
+from minigan.training.config import new_config
 from minigan.training.loop import load_data
 
 VARIANTS = tuple(name for name in contenders.LEARNERS if name != "minigan")
@@ -42,26 +42,60 @@ ROUNDS, TURN = 5, 1.0  # of the race between PyTorch's variants; seconds
 
 
 def parse(argv):
-    parser = Parser(prog="quality.py", description="Is minigan's GAN as good as PyTorch's, at equal steps and at equal time?")
-    parser.add_argument("--preset", default="mnist", help=f"{', '.join(lesson.NAMES)} (default mnist)")
-    parser.add_argument("--against", default=",".join(VARIANTS), help="of these the one that is the fastest here (default all)")
-    parser.add_argument("--seeds", type=int, default=5, help=f"runs of each, {min(bands.T)} to {max(bands.T)} (default 5)")
+    parser = Parser(
+        prog="quality.py",
+        description="Is minigan's GAN as good as PyTorch's, at equal steps and at equal time?",
+    )
+    parser.add_argument(
+        "--preset", default="mnist", help=f"{', '.join(lesson.NAMES)} (default mnist)"
+    )
+    parser.add_argument(
+        "--against",
+        default=",".join(VARIANTS),
+        help="of these the one that is the fastest here (default all)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        help=f"runs of each, {min(bands.T)} to {max(bands.T)} (default 5)",
+    )
     parser.add_argument("--steps", type=int, help="length of a run (default the preset's epochs)")
-    parser.add_argument("--every", type=int, help=f"steps between evaluations (default a {POINTS}th of the run)")
-    parser.add_argument("--samples", type=int, default=10_000, help="pictures in an evaluation (default 10000)")
-    parser.add_argument("--width", type=int, help="channels of the feature maps next to the image (default the preset's)")
-    parser.add_argument("--dataset", help="labelled images to learn from (default the preset's own)")
+    parser.add_argument(
+        "--every", type=int, help=f"steps between evaluations (default a {POINTS}th of the run)"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=10_000, help="pictures in an evaluation (default 10000)"
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        help="channels of the feature maps next to the image (default the preset's)",
+    )
+    parser.add_argument(
+        "--dataset", help="labelled images to learn from (default the preset's own)"
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
-    parser.add_argument("--json", metavar="FILE", help="add the figures to a result file, after each seed from the second on")
-    parser.add_argument("--plot", metavar="FILE", help="draw them, as .png or .svg; wants matplotlib")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="add the figures to a result file, after each seed from the second on",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw them, as .png or .svg; wants matplotlib"
+    )
     options = parser.parse_args(argv)
     lesson.expect_playable(options.preset)
     options.against = list(dict.fromkeys(name for name in options.against.split(",") if name))
     for name in options.against or [""]:
         if name not in VARIANTS:
-            raise ConfigError(f"--against: unknown contender {name!r}: choose of {','.join(VARIANTS)}")
+            raise ConfigError(
+                f"--against: unknown contender {name!r}: choose of {','.join(VARIANTS)}"
+            )
     if options.seeds not in bands.T:
-        raise ConfigError(f"--seeds must be {min(bands.T)} to {max(bands.T)}, got {options.seeds}: a band takes more than one")
+        raise ConfigError(
+            f"--seeds must be {min(bands.T)} to {max(bands.T)}, got {options.seeds}: a band takes more than one"
+        )
     if options.every is not None and options.every < 1:
         raise ConfigError(f"--every must be at least 1, got {options.every}")
     given = {name: getattr(options, name) for name in ("preset", "steps", "width", "dataset")}
@@ -73,14 +107,16 @@ def parse(argv):
 class Eyes:
     """The judge, and the real images for the test as it sees them."""
 
-    def __init__(self, options, data, say):
+    def __init__(self, options, data, log):
         fit, dir_ = options.config.fit, options.data_dir
         real = split(data, dir_, fit)
         most = min(len(real.train), len(real.test))
         if not LEAST <= options.samples <= most:
-            raise ConfigError(f"--samples must be {LEAST} to {most}, as {data.name} has images to compare with, got {options.samples}")
+            raise ConfigError(
+                f"--samples must be {LEAST} to {most}, as {data.name} has images to compare with, got {options.samples}"
+            )
         self.samples = options.samples
-        self.judge = get_judge(data, real, dir_, fit, get_backend("numpy"), say=say)
+        self.judge = get_judge(data, real, dir_, fit, get_backend("numpy"), log=log)
         self.real = moments(self.judge.look(real.test)[0])
         self.floor = self.distance(real.some_train(options.samples))
 
@@ -93,24 +129,35 @@ def marks(steps, every):
     return sorted({*range(every, steps + 1, every), steps})
 
 
-def team_up(team, arguments, options, say):
+def team_up(team, arguments, options, log):
     """Fill the team: minigan, and of PyTorch's variants the fastest here."""
     for name in ("minigan", *options.against):
         target, variant = contenders.learner(name)
-        if team.add(name, target, {**arguments, **variant}, environment={"CUDA_VISIBLE_DEVICES": ""}) is None:
-            say(f"{name}: {team.absent[name]}")
+        if (
+            team.add(
+                name, target, {**arguments, **variant}, environment={"CUDA_VISIBLE_DEVICES": ""}
+            )
+            is None
+        ):
+            log(f"{name}: {team.absent[name]}")
     if "minigan" in team.absent or len(team.workers) < 2:
-        raise BenchmarkError("there is nobody to compare with: " + "; ".join(f"{name}: {why}" for name, why in team.absent.items()))
+        raise BenchmarkError(
+            "there is nobody to compare with: "
+            + "; ".join(f"{name}: {why}" for name, why in team.absent.items())
+        )
     peers = [name for name in team.workers if name != "minigan"]
     if len(peers) > 1:
-        seconds, _ = team.race(dict.fromkeys(peers, "run"), ROUNDS, 1, TURN, say=lambda line: None)
+        seconds, _ = team.race(dict.fromkeys(peers, "run"), ROUNDS, 1, TURN, log=lambda line: None)
         spent = {name: median(seconds[name]) for name in peers}
-        say("one step, in the median: " + ", ".join(f"{name} {1000 * each:.1f} ms" for name, each in spent.items()))
+        log(
+            "one step, in the median: "
+            + ", ".join(f"{name} {1000 * each:.1f} ms" for name, each in spent.items())
+        )
         for name in sorted(peers, key=spent.get)[1:]:
             team.drop(name, "another variant is faster here")
 
 
-def learn(team, arguments, stops, options, eyes, folder, say):
+def learn(team, arguments, stops, options, eyes, folder, log):
     """One seed. -> name -> {"seconds", "distance"}, lists with a number for each of the stops."""
 
     def start_anew():
@@ -119,8 +166,8 @@ def learn(team, arguments, stops, options, eyes, folder, say):
             worker.make(target, {**arguments, **variant})
 
     start_anew()
-    step.check(team, "sample", say)
-    step.check(team, "step", say)
+    step.check(team, "sample", log)
+    step.check(team, "step", log)
     start_anew()
     curves = {name: {"seconds": [], "distance": []} for name in team.workers}
     before = 0
@@ -133,46 +180,63 @@ def learn(team, arguments, stops, options, eyes, folder, say):
             worker.call("sample", n=options.samples, path=file)
             curve["distance"].append(eyes.distance(np.load(file)))
         before = stop
-        figures = ", ".join(f"{name} {curve['distance'][-1]:.2f} after {curve['seconds'][-1]:.1f} s" for name, curve in curves.items())
-        say(f"  step {stop} of {stops[-1]}: {figures}")
+        figures = ", ".join(
+            f"{name} {curve['distance'][-1]:.2f} after {curve['seconds'][-1]:.1f} s"
+            for name, curve in curves.items()
+        )
+        log(f"  step {stop} of {stops[-1]}: {figures}")
     return curves
 
 
-def measure(options, say):
+def measure(options, log):
     """-> the run as a record; see results.py. It is added to the file as it grows."""
     config, preset = options.config, get_preset(options.preset)
-    data = load_data(config, preset, options.data_dir, say)
+    data = load_data(config, preset, options.data_dir, log)
     if data.note:
-        say(f"*** NOTE: {data.note} ***")
+        log(f"*** NOTE: {data.note} ***")
     config = replace(config, dataset=data.name)
-    eyes, curves = Eyes(options, data, say), {}
+    eyes, curves = Eyes(options, data, log), {}
     with TemporaryDirectory() as folder, Team() as team:
         images = str(Path(folder) / "images.npy")
         np.save(images, data.images)
-        team_up(team, {"config": asdict(config), "images": images}, options, say)
+        team_up(team, {"config": asdict(config), "images": images}, options, log)
         steps = team.workers["minigan"].call("steps")
         stops = marks(steps, options.every or max(1, steps // POINTS))
         facts = machine.facts(None) | {"blas": team.workers["minigan"].call("blas")}
         for seed in range(options.seeds):
-            say(f"seed {seed}:")
+            log(f"seed {seed}:")
             arguments = {"config": asdict(replace(config, seed=seed)), "images": images}
-            for name, found in learn(team, arguments, stops, options, eyes, folder, say).items():
+            for name, found in learn(team, arguments, stops, options, eyes, folder, log).items():
                 curves.setdefault(name, []).append(found)
             rows = [
                 {
-                    "name": name, "curves": curves[name], "peak_mib": worker.call("peak_mib"),
-                    "idle": worker.idle, "versions": worker.call("versions"),
+                    "name": name,
+                    "curves": curves[name],
+                    "peak_mib": worker.call("peak_mib"),
+                    "idle": worker.idle,
+                    "versions": worker.call("versions"),
                 }
                 for name, worker in team.workers.items()
-            ]  # fmt: skip
+            ]
             record = {
-                "what": "quality", "preset": options.preset, "width": config.width, "batch": config.batch_size, "backend": "numpy",
-                "date": date.today().isoformat(), "machine": facts, "data": data.name, "samples": options.samples, "steps": stops,
-                "judge": {"name": eyes.judge.name, **eyes.judge.record}, "floor": eyes.floor,
+                "what": "quality",
+                "preset": options.preset,
+                "width": config.width,
+                "batch": config.batch_size,
+                "backend": "numpy",
+                "date": date.today().isoformat(),
+                "machine": facts,
+                "data": data.name,
+                "samples": options.samples,
+                "steps": stops,
+                "judge": {"name": eyes.judge.name, **eyes.judge.record},
+                "floor": eyes.floor,
                 "config": {name: value for name, value in asdict(config).items() if name != "seed"},
-                "rules": asdict(preset.rules), "adam": preset.settings,
-                "contenders": rows + [{"name": name, "absent": why} for name, why in team.absent.items()],
-            }  # fmt: skip
+                "rules": asdict(preset.rules),
+                "adam": preset.settings,
+                "contenders": rows
+                + [{"name": name, "absent": why} for name, why in team.absent.items()],
+            }
             if seed:
                 results.add(options.json, record)
     return record
@@ -215,7 +279,9 @@ def table(record):
     for row in (ours, theirs):
         if row["idle"] > race.IDLE:
             yield f"note: {row['name']} used {row['idle']:.2f} s of processor while it waited for its turn"
-        yield f"{row['name']}: {row['peak_mib']:.0f} MiB, " + ", ".join(f"{name} {value}" for name, value in row["versions"].items())
+        yield f"{row['name']}: {row['peak_mib']:.0f} MiB, " + ", ".join(
+            f"{name} {value}" for name, value in row["versions"].items()
+        )
 
 
 def written(found):
@@ -259,10 +325,28 @@ def plot(record, path):
         made.suptitle(f"{what}, {record['machine']['cpu']}", fontsize=10)
         when, *by_time = timed(ours, theirs)
         by_steps = [bands.by_steps(row["curves"]) for row in (ours, theirs)]
-        for row, color, stepwise, timewise in zip((ours, theirs), (BLUE, RED), by_steps, by_time, strict=True):
-            for panel, x, found in zip(panels, (record["steps"], when), (stepwise, timewise), strict=True):
-                panel.fill_between(x, [each.low for each in found], [each.high for each in found], color=color, alpha=0.2, linewidth=0)
-                panel.plot(x, [each.mean for each in found], color=color, label=row["name"], marker=".", markersize=4)
+        for row, color, stepwise, timewise in zip(
+            (ours, theirs), (BLUE, RED), by_steps, by_time, strict=True
+        ):
+            for panel, x, found in zip(
+                panels, (record["steps"], when), (stepwise, timewise), strict=True
+            ):
+                panel.fill_between(
+                    x,
+                    [each.low for each in found],
+                    [each.high for each in found],
+                    color=color,
+                    alpha=0.2,
+                    linewidth=0,
+                )
+                panel.plot(
+                    x,
+                    [each.mean for each in found],
+                    color=color,
+                    label=row["name"],
+                    marker=".",
+                    markersize=4,
+                )
             for curve in row["curves"]:
                 for panel, x in zip(panels, (record["steps"], curve["seconds"]), strict=True):
                     panel.plot(x, curve["distance"], color=color, linewidth=0.5, alpha=0.6)
@@ -283,7 +367,7 @@ def plot(record, path):
 def main(argv):
     options = parse(argv)
     drawn = expect_plot(options.plot)
-    record = measure(options, say=lambda line: print(line, flush=True))
+    record = measure(options, log=lambda line: print(line, flush=True))
     print("\n".join(table(record)))
     if drawn:
         plot(record, options.plot)

@@ -21,9 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 REST = 0.25  # seconds before a turn: thread pools of the last one have gone to sleep by then
 IDLE = 0.25  # seconds of processor that a contender may use after its turn, without being named
 QUIET = dict(
-    TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="1", KERAS_BACKEND="tensorflow",
-    PYTHONWARNINGS="ignore", PYTHONDONTWRITEBYTECODE="1",
-)  # fmt: skip
+    TF_CPP_MIN_LOG_LEVEL="3",
+    TF_ENABLE_ONEDNN_OPTS="1",
+    KERAS_BACKEND="tensorflow",
+    PYTHONWARNINGS="ignore",
+    PYTHONDONTWRITEBYTECODE="1",
+)
 
 
 class BenchmarkError(MiniganError):
@@ -44,10 +47,14 @@ class Worker:
         self.name, self.limit = name, limit
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"], cwd=ROOT, text=True,
+            [sys.executable, "-m", "benchmarks.worker"],
+            cwd=ROOT,
+            text=True,
             env=machine.clean_environment(**QUIET, **(environment or {})),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+        )
         self.idle, self.threads = 0.0, threads
         try:
             self.make(target, arguments)
@@ -74,7 +81,9 @@ class Worker:
             if self.limit is not None and perf_counter() - start >= self.limit:
                 raise BenchmarkError(f"{self.name}: no answer within {self.limit:.0f} s")
             why = " (killed: not enough memory?)" if code == -9 else ""
-            raise BenchmarkError(f"{self.name}: its process ended with code {code}{why}: {self.last_line()}")
+            raise BenchmarkError(
+                f"{self.name}: its process ended with code {code}{why}: {self.last_line()}"
+            )
         answer = json.loads(line)
         if "missing" in answer:
             raise Absent(answer["missing"])
@@ -155,7 +164,7 @@ class Team:
             self.drop(name, error)
         return self.workers.get(name)
 
-    def race(self, methods, rounds, warm_up, turn, say):
+    def race(self, methods, rounds, warm_up, turn, log):
         """Take turns. -> name -> [seconds of one unit in each round]
 
         methods  name -> what to time
@@ -175,10 +184,12 @@ class Team:
                 spent = self.workers[name].time(method, times[name])
                 if i >= 0:
                     seconds[name].append(spent)
-            say(f"round {i + 1} of {rounds}" if i >= 0 else "warm-up")
+            log(f"round {i + 1} of {rounds}" if i >= 0 else "warm-up")
         for name, worker in self.workers.items():
             if worker.idle > IDLE:
-                say(f"note: {name} used {worker.idle:.2f} s of processor while it waited for its turn")
+                log(
+                    f"note: {name} used {worker.idle:.2f} s of processor while it waited for its turn"
+                )
         return seconds, times
 
 

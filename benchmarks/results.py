@@ -11,19 +11,33 @@ from benchmarks.machine import cores
 from minigan.backends import BACKENDS
 from minigan.errors import ConfigError, DataError
 
-SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds")  # what makes two records the same measurement
+SAME = (
+    "what",
+    "preset",
+    "width",
+    "batch",
+    "backend",
+    "seconds",
+    "seeds",
+)  # what makes two records the same measurement
 
 
 def key(record):
     precision = record.get("precision", "fp32")  # which older files do not tell
-    return [record.get(name) for name in SAME] + [precision, record["machine"]["cpu"], record["machine"]["threads"]]
+    return [record.get(name) for name in SAME] + [
+        precision,
+        record["machine"]["cpu"],
+        record["machine"]["threads"],
+    ]
 
 
 def load(path):
     """-> list of records. Raises DataError."""
     try:
         records = json.loads(Path(path).read_text())
-        if not isinstance(records, list) or not all("what" in record and "machine" in record for record in records):
+        if not isinstance(records, list) or not all(
+            "what" in record and "machine" in record for record in records
+        ):
             raise ValueError("no list of records")
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not a result file ({error})") from error
@@ -33,11 +47,20 @@ def load(path):
 def expect_common(options):
     """Raises ConfigError, DataError for the options that all measurements share."""
     if options.backend not in BACKENDS:
-        raise ConfigError(f"--backend must be one of {', '.join(BACKENDS)}, got {options.backend!r}")
-    for name, least, most in (("width", 1, None), ("batch", 2, None), ("rounds", 1, None), ("threads", 1, cores())):
+        raise ConfigError(
+            f"--backend must be one of {', '.join(BACKENDS)}, got {options.backend!r}"
+        )
+    for name, least, most in (
+        ("width", 1, None),
+        ("batch", 2, None),
+        ("rounds", 1, None),
+        ("threads", 1, cores()),
+    ):
         value = getattr(options, name, None)
         if value is not None and (value < least or (most and value > most)):
-            raise ConfigError(f"--{name} must be {f'{least} to {most}' if most else f'at least {least}'}, got {value}")
+            raise ConfigError(
+                f"--{name} must be {f'{least} to {most}' if most else f'at least {least}'}, got {value}"
+            )
     expect_writable(options.json)
 
 

@@ -41,7 +41,9 @@ class Definition:
         self.definition = getattr(self.defined, net).layers[index]
         rng = np.random.default_rng(0)
         shapes = (self.definition.in_shape, self.definition.out_shape)
-        self.x, self.dy = (rng.standard_normal((self.batch, *shape), dtype=np.float32) for shape in shapes)
+        self.x, self.dy = (
+            rng.standard_normal((self.batch, *shape), dtype=np.float32) for shape in shapes
+        )
         self.prepare()
 
     def prepare(self):
@@ -56,7 +58,10 @@ class Definition:
 
     def check(self):
         wanted, got = self.results_of(self.defined), self.results()
-        return {name: float(np.abs(got[name] - wanted[name]).max() / np.abs(wanted[name]).max()) for name in wanted}
+        return {
+            name: float(np.abs(got[name] - wanted[name]).max() / np.abs(wanted[name]).max())
+            for name in wanted
+        }
 
     def results(self):
         return self.results_of(self.defined)
@@ -135,13 +140,21 @@ class Torch(Definition):
         """Host array of minigan -> the twin's tensor."""
         if array.ndim == 2:
             return self.torch.from_numpy(array).to(self.torch_device)
-        images = self.torch.from_numpy(turn(array, self.turned)).permute(0, 3, 1, 2).to(self.torch_device)
+        images = (
+            self.torch.from_numpy(turn(array, self.turned))
+            .permute(0, 3, 1, 2)
+            .to(self.torch_device)
+        )
         return images.contiguous(memory_format=self.layout)
 
     def array(self, tensor):
         """The way back."""
         tensor = tensor.detach().cpu()
-        return tensor.numpy() if tensor.ndim == 2 else turn(tensor.permute(0, 2, 3, 1).numpy(), self.turned)
+        return (
+            tensor.numpy()
+            if tensor.ndim == 2
+            else turn(tensor.permute(0, 2, 3, 1).numpy(), self.turned)
+        )
 
     def results(self):
         found = {"forward": self.array(self.y), "dx": self.array(self.gradient(self.leaf))}

@@ -32,15 +32,26 @@ TURN = 0.3  # seconds
 
 
 def parse(argv):
-    parser = Parser(prog="scaling.py", description="Time per image and peak memory of a step, as one size grows.")
+    parser = Parser(
+        prog="scaling.py",
+        description="Time per image and peak memory of a step, as one size grows.",
+    )
     parser.add_argument("--axes", default=",".join(AXES), help="what to change (default all)")
-    parser.add_argument("--preset", default="fredriksson-mnist", help=f"{', '.join(nets.NAMES)} (default fredriksson-mnist)")
-    parser.add_argument("--width", type=int, default=64, help="where it is not what changes (default 64)")
+    parser.add_argument(
+        "--preset",
+        default="fredriksson-mnist",
+        help=f"{', '.join(nets.NAMES)} (default fredriksson-mnist)",
+    )
+    parser.add_argument(
+        "--width", type=int, default=64, help="where it is not what changes (default 64)"
+    )
     parser.add_argument("--batch", type=int, default=64, help="likewise (default 64)")
     parser.add_argument("--backend", default="numpy", help="numpy or cupy (default numpy)")
     parser.add_argument("--rounds", type=int, default=7, help="after 2 of warm-up (default 7)")
     parser.add_argument("--json", metavar="FILE", help="add the figures to a result file")
-    parser.add_argument("--plot", metavar="FILE", help="draw them, as .png or .svg; wants matplotlib")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw them, as .png or .svg; wants matplotlib"
+    )
     options = parser.parse_args(argv)
     results.expect_common(options)
     nets.expect_known(options.preset)
@@ -57,16 +68,24 @@ def exponent(sizes, values):
         return None
     x, y = [log(size) for size in sizes], [log(value) for value in values]
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum(
+        (a - mean_x) ** 2 for a in x
+    )
 
 
-def measure_axis(axis, options, say):
+def measure_axis(axis, options, log):
     """-> [{"size", "ms_per_image", "seconds", "peak_mib"}], one for each value; BLAS and versions."""
     device = "cuda" if options.backend == "cupy" else "cpu"
     with Team() as team:
         sizes = {}
         for size in AXES[axis]:
-            given = dict(preset=options.preset, batch=options.batch, width=options.width, image=None, device=device)
+            given = dict(
+                preset=options.preset,
+                batch=options.batch,
+                width=options.width,
+                image=None,
+                device=device,
+            )
             threads = size if axis == "threads" else None
             if axis != "threads":
                 given[axis] = size
@@ -75,34 +94,56 @@ def measure_axis(axis, options, say):
             if team.add(name, target, given | variant, threads=threads) is None:
                 raise BenchmarkError(f"{name}: {team.absent[name]}")
             sizes[name] = size
-        seconds, _ = team.race(dict.fromkeys(sizes, "run"), options.rounds, 2, TURN, say=lambda line: None)
+        seconds, _ = team.race(
+            dict.fromkeys(sizes, "run"), options.rounds, 2, TURN, log=lambda line: None
+        )
         points = []
         for name, size in sizes.items():
             images = size if axis == "batch" else options.batch
-            point = {"size": size, "ms_per_image": 1000 * median(seconds[name]) / images, "seconds": seconds[name]}
+            point = {
+                "size": size,
+                "ms_per_image": 1000 * median(seconds[name]) / images,
+                "seconds": seconds[name],
+            }
             points.append(point | {"peak_mib": team.workers[name].call("peak_mib")})
-            say(f"  {name:12} {point['ms_per_image']:9.3f} ms/image  {points[-1]['peak_mib']:7.0f} MiB")
+            log(
+                f"  {name:12} {point['ms_per_image']:9.3f} ms/image  {points[-1]['peak_mib']:7.0f} MiB"
+            )
         worker = team.workers[name]
         return points, worker.call("blas"), worker.call("versions")
 
 
-def measure(options, say):
+def measure(options, log):
     """-> the run as a record; see results.py."""
     axes, facts = {}, machine.facts(None)
     for axis in options.axes:
-        fixed = ", ".join(f"{name} {getattr(options, name)}" for name in ("width", "batch") if name != axis)
-        say(f"{axis}, at {fixed}:")
-        points, facts["blas"], versions = measure_axis(axis, options, say)
+        fixed = ", ".join(
+            f"{name} {getattr(options, name)}" for name in ("width", "batch") if name != axis
+        )
+        log(f"{axis}, at {fixed}:")
+        points, facts["blas"], versions = measure_axis(axis, options, log)
         sizes = [point["size"] for point in points]
-        exponents = {name: exponent(sizes, [point[name] for point in points]) for name in ("ms_per_image", "peak_mib")}
+        exponents = {
+            name: exponent(sizes, [point[name] for point in points])
+            for name in ("ms_per_image", "peak_mib")
+        }
         axes[axis] = {"points": points, "exponents": exponents}
         if None not in exponents.values():
-            say(f"  time per image ~ {axis}^{exponents['ms_per_image']:.2f}, peak memory ~ {axis}^{exponents['peak_mib']:.2f}")
+            log(
+                f"  time per image ~ {axis}^{exponents['ms_per_image']:.2f}, peak memory ~ {axis}^{exponents['peak_mib']:.2f}"
+            )
     return {
-        "what": "scaling", "preset": options.preset, "width": options.width, "batch": options.batch,
-        "backend": options.backend, "rounds": options.rounds, "date": date.today().isoformat(),
-        "machine": facts, "versions": versions, "axes": axes,
-    }  # fmt: skip
+        "what": "scaling",
+        "preset": options.preset,
+        "width": options.width,
+        "batch": options.batch,
+        "backend": options.backend,
+        "rounds": options.rounds,
+        "date": date.today().isoformat(),
+        "machine": facts,
+        "versions": versions,
+        "axes": axes,
+    }
 
 
 def plot(record, path):
@@ -113,10 +154,14 @@ def plot(record, path):
     from matplotlib import pyplot, ticker
 
     axes = record["axes"]
-    figure, grid = pyplot.subplots(2, len(axes), figsize=(3.2 * len(axes), 5.5), squeeze=False, sharex="col")
+    figure, grid = pyplot.subplots(
+        2, len(axes), figsize=(3.2 * len(axes), 5.5), squeeze=False, sharex="col"
+    )
     for column, (axis, found) in enumerate(axes.items()):
         sizes = [point["size"] for point in found["points"]]
-        for row, (name, label) in enumerate((("ms_per_image", "ms per image"), ("peak_mib", "peak memory, MiB"))):
+        for row, (name, label) in enumerate(
+            (("ms_per_image", "ms per image"), ("peak_mib", "peak memory, MiB"))
+        ):
             panel, e = grid[row][column], found["exponents"][name]
             panel.loglog(sizes, [point[name] for point in found["points"]], "o-")
             panel.xaxis.set_minor_locator(ticker.NullLocator())
@@ -153,7 +198,7 @@ def expect_plot(path):
 def main(argv):
     options = parse(argv)
     drawn = expect_plot(options.plot)
-    record = measure(options, say=lambda line: print(line, flush=True))
+    record = measure(options, log=lambda line: print(line, flush=True))
     results.add(options.json, record)
     if drawn:
         plot(record, options.plot)

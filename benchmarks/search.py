@@ -28,19 +28,42 @@ from benchmarks.quality import Eyes
 from benchmarks.search_nets import NETS
 from minigan.averaging import Average
 from minigan.cli.main import Parser
-from minigan.training.config import Config, new_config
 from minigan.data import Batches
 from minigan.errors import ConfigError
 from minigan.presets import get_preset, own
+from minigan.training.config import Config, new_config
 from minigan.training.loop import STREAMS, Game, load_data
 
 PRESET = "mnist"
 CANDIDATES = (  # one change each; the first is the preset as it is
-    "", "width=8", "width=24", "width=32", "batch_size=32", "batch_size=128", "lr_g=4e-3 lr_d=2e-3", "lr_g=8e-3 lr_d=2e-3",
-    "lr_g=8e-3 lr_d=8e-3", "lr_g=1.6e-2 lr_d=8e-3", "beta1=0.5", "beta2=0.99", "z_dim=16", "z_dim=32", "z_dim=100", "z=uniform",
-    "real_target=0.9", *(f"net={name}" for name in NETS if name != "start3-deep"),
-)  # fmt: skip
-OPTIONS = {field.name for field in fields(Config)} & {"width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1"}
+    "",
+    "width=8",
+    "width=24",
+    "width=32",
+    "batch_size=32",
+    "batch_size=128",
+    "lr_g=4e-3 lr_d=2e-3",
+    "lr_g=8e-3 lr_d=2e-3",
+    "lr_g=8e-3 lr_d=8e-3",
+    "lr_g=1.6e-2 lr_d=8e-3",
+    "beta1=0.5",
+    "beta2=0.99",
+    "z_dim=16",
+    "z_dim=32",
+    "z_dim=100",
+    "z=uniform",
+    "real_target=0.9",
+    *(f"net={name}" for name in NETS if name != "start3-deep"),
+)
+OPTIONS = {field.name for field in fields(Config)} & {
+    "width",
+    "z_dim",
+    "z",
+    "batch_size",
+    "lr_g",
+    "lr_d",
+    "beta1",
+}
 DECAYS = (0.0, 0.99, 0.995, 0.998)  # of averages of G's weights; 0: G as it is
 ROUNDS, STEPS = 12, 6  # of the race, and of each turn
 
@@ -67,7 +90,9 @@ def parse_candidate(text):
             changed["rules"] = replace(get_preset(PRESET).rules, real_target=number)
         else:
             known = ", ".join([*sorted(OPTIONS), "beta2", "real_target"])
-            raise ConfigError(f"candidate {text!r}: cannot read {word!r}: it takes NAME=VALUE, of {known}, or net={'|'.join(NETS)}")
+            raise ConfigError(
+                f"candidate {text!r}: cannot read {word!r}: it takes NAME=VALUE, of {known}, or net={'|'.join(NETS)}"
+            )
     return options, changed
 
 
@@ -84,7 +109,9 @@ def changed_preset(changed):
 
 def config_of(options, dataset, seed=0):
     """-> Config of a candidate's options. Raises ConfigError."""
-    return new_config({"preset": PRESET, "dataset": dataset, "seed": seed, "ema": 0.0, "steps": 1, **options})
+    return new_config(
+        {"preset": PRESET, "dataset": dataset, "seed": seed, "ema": 0.0, "steps": 1, **options}
+    )
 
 
 def make(text, data, seed):
@@ -93,12 +120,22 @@ def make(text, data, seed):
     with changed_preset(changed):
         config = config_of(options, data.name, seed)
         game = Game(config)
-    return game, Batches(data.images, config.batch_size, [seed, STREAMS["data"]], shuffle=config.shuffle, low=game.preset.black)
+    return game, Batches(
+        data.images,
+        config.batch_size,
+        [seed, STREAMS["data"]],
+        shuffle=config.shuffle,
+        low=game.preset.black,
+    )
 
 
 def of_cost(text):
     """-> the part of a candidate that a step's time depends on."""
-    return " ".join(word for word in text.split() if word.startswith(("net=", "width=", "batch_size=", "z_dim=")))
+    return " ".join(
+        word
+        for word in text.split()
+        if word.startswith(("net=", "width=", "batch_size=", "z_dim="))
+    )
 
 
 def race(text, data):
@@ -132,18 +169,41 @@ def train(text, data, seed, steps, decays, eyes):
 
 
 def parse(argv):
-    parser = Parser(prog="search.py", description="Which nets and numbers draw the best digits after two minutes of training?")
-    parser.add_argument("candidates", nargs="*", help='as "batch_size=64 lr_g=4e-3", "net=start7", or "", the preset (default a list)')
+    parser = Parser(
+        prog="search.py",
+        description="Which nets and numbers draw the best digits after two minutes of training?",
+    )
+    parser.add_argument(
+        "candidates",
+        nargs="*",
+        help='as "batch_size=64 lr_g=4e-3", "net=start7", or "", the preset (default a list)',
+    )
     parser.add_argument("--seconds", type=float, default=120.0, help="of training (default 120)")
-    parser.add_argument("--step-ms", type=float, help="of a step of the preset as it is (default measured, the fastest race)")
+    parser.add_argument(
+        "--step-ms",
+        type=float,
+        help="of a step of the preset as it is (default measured, the fastest race)",
+    )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each (default 1)")
-    parser.add_argument("--averages", default=",".join(map(str, DECAYS)), help="decays to measure; 0: G as it is (default %(default)s)")
-    parser.add_argument("--samples", type=int, default=10_000, help="pictures in an evaluation (default 10000)")
-    parser.add_argument("--dataset", default="auto", help="labelled images to learn from (default the preset's own)")
+    parser.add_argument(
+        "--averages",
+        default=",".join(map(str, DECAYS)),
+        help="decays to measure; 0: G as it is (default %(default)s)",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=10_000, help="pictures in an evaluation (default 10000)"
+    )
+    parser.add_argument(
+        "--dataset", default="auto", help="labelled images to learn from (default the preset's own)"
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
-    parser.add_argument("--json", metavar="FILE", help="add the table to a result file, after each candidate")
+    parser.add_argument(
+        "--json", metavar="FILE", help="add the table to a result file, after each candidate"
+    )
     options = parser.parse_args(argv)
-    options.candidates = list(dict.fromkeys(" ".join(text.split()) for text in options.candidates or CANDIDATES))
+    options.candidates = list(
+        dict.fromkeys(" ".join(text.split()) for text in options.candidates or CANDIDATES)
+    )
     for text in options.candidates:
         config_of(parse_candidate(text)[0], options.dataset)
     for name, least in (("seconds", 1e-3), ("step_ms", 1e-3), ("seeds", 1)):
@@ -161,31 +221,49 @@ def parse(argv):
     return options
 
 
-def measure(options, say):
+def measure(options, log):
     """-> the search as a record; see results.py. It is added to the file as it grows."""
-    data = load_data(options.config, get_preset(PRESET), options.data_dir, say)
-    eyes = Eyes(options, data, say)
+    data = load_data(options.config, get_preset(PRESET), options.data_dir, log)
+    eyes = Eyes(options, data, log)
     races = {"": (race("", data)[0], 1.0)}
     for text in options.candidates:
         if (cost := of_cost(text)) not in races:
             races[cost] = race(cost, data)
-            say(f"{cost}: a step takes {races[cost][1]:.2f} x the preset's")
-    own_seconds = options.step_ms / 1000 if options.step_ms else min(seconds for seconds, _ in races.values())
-    say(f"a step of the preset: {1000 * own_seconds:.1f} ms")
+            log(f"{cost}: a step takes {races[cost][1]:.2f} x the preset's")
+    own_seconds = (
+        options.step_ms / 1000 if options.step_ms else min(seconds for seconds, _ in races.values())
+    )
+    log(f"a step of the preset: {1000 * own_seconds:.1f} ms")
     rows = []
     for text in options.candidates:
         ratio = races[of_cost(text)][1]
         steps = max(1, int(options.seconds / (own_seconds * ratio)))
-        found = [train(text, data, seed, steps, options.averages, eyes) for seed in range(options.seeds)]
+        found = [
+            train(text, data, seed, steps, options.averages, eyes) for seed in range(options.seeds)
+        ]
         distances = {str(decay): [each[decay] for each in found] for decay in options.averages}
-        rows.append({"candidate": text or PRESET, "ratio": ratio, "steps": steps, "distances": distances})
-        say(written(rows[-1]))
+        rows.append(
+            {"candidate": text or PRESET, "ratio": ratio, "steps": steps, "distances": distances}
+        )
+        log(written(rows[-1]))
         record = {
-            "what": "search", "preset": PRESET, "width": options.config.width, "batch": options.config.batch_size, "backend": "numpy",
-            "date": date.today().isoformat(), "machine": machine.facts(None), "data": data.name, "samples": eyes.samples,
-            "judge": {"name": eyes.judge.name, **eyes.judge.record}, "floor": eyes.floor, "seconds": options.seconds,
-            "seeds": options.seeds, "step_ms": 1000 * own_seconds, "config": asdict(options.config), "candidates": rows,
-        }  # fmt: skip
+            "what": "search",
+            "preset": PRESET,
+            "width": options.config.width,
+            "batch": options.config.batch_size,
+            "backend": "numpy",
+            "date": date.today().isoformat(),
+            "machine": machine.facts(None),
+            "data": data.name,
+            "samples": eyes.samples,
+            "judge": {"name": eyes.judge.name, **eyes.judge.record},
+            "floor": eyes.floor,
+            "seconds": options.seconds,
+            "seeds": options.seeds,
+            "step_ms": 1000 * own_seconds,
+            "config": asdict(options.config),
+            "candidates": rows,
+        }
         results.add(options.json, record)
     return record
 
@@ -197,7 +275,9 @@ def best(row):
 
 def written(row):
     """-> a line of the table."""
-    figures = " ".join(f"{geometric_mean(distances):8.2f}" for distances in row["distances"].values())
+    figures = " ".join(
+        f"{geometric_mean(distances):8.2f}" for distances in row["distances"].values()
+    )
     return f"{row['candidate']:32} {row['ratio']:6.2f} {row['steps']:7} {figures}"
 
 
@@ -210,14 +290,16 @@ def table(record):
         f" images; {record['seeds']} seed{'s' * (record['seeds'] > 1)}, their geometric mean; by the decay of the average of G's weights"
     )
     decays = list(record["candidates"][0]["distances"])
-    yield f"{'candidate':32} {'time':>6} {'steps':>7} " + " ".join(f"{decay:>8}" for decay in decays)
+    yield f"{'candidate':32} {'time':>6} {'steps':>7} " + " ".join(
+        f"{decay:>8}" for decay in decays
+    )
     for row in sorted(record["candidates"], key=best):
         yield written(row)
 
 
 @command
 def main(argv):
-    record = measure(parse(argv), say=lambda line: print(line, flush=True))
+    record = measure(parse(argv), log=lambda line: print(line, flush=True))
     print("", *table(record), sep="\n")
 
 

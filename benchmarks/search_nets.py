@@ -28,7 +28,11 @@ def generator(start=3, step=HALVE, deep=False, weights=SMALL):
         c = (4 if start == 3 else 2) * width
         made = [Linear(start * start * c, **free), Reshape((start, start, c)), torch_norm(), ReLU()]
         if start == 3:
-            made += [ConvTranspose2d(2 * width, **step, output_padding=(1, 1), **free), torch_norm(), ReLU()]
+            made += [
+                ConvTranspose2d(2 * width, **step, output_padding=(1, 1), **free),
+                torch_norm(),
+                ReLU(),
+            ]
         if deep:
             made += [Conv2d(2 * width, **KEEP, **free), torch_norm(), ReLU()]
         made += [ConvTranspose2d(width, **step, **free), torch_norm(), ReLU()]
@@ -43,10 +47,18 @@ def discriminator(start=3, step=HALVE, deep=False, weights=SMALL, norm=True):
     def layers(width, image_shape):
         def block(c, **options):
             if norm:
-                return [Conv2d(c, **options, bias=False, initializer=weights), torch_norm(), LeakyReLU(0.2)]
+                return [
+                    Conv2d(c, **options, bias=False, initializer=weights),
+                    torch_norm(),
+                    LeakyReLU(0.2),
+                ]
             return [Conv2d(c, **options, initializer=weights), LeakyReLU(0.2)]
 
-        made = [Conv2d(width, **step, initializer=weights), LeakyReLU(0.2), *block(2 * width, **step)]
+        made = [
+            Conv2d(width, **step, initializer=weights),
+            LeakyReLU(0.2),
+            *block(2 * width, **step),
+        ]
         if deep:
             made += block(2 * width, **KEEP)
         if start == 3:

@@ -16,8 +16,8 @@ from benchmarks import contenders, gemm, gpu_step, machine, nets, precision, res
 from benchmarks.command import command
 from benchmarks.race import BenchmarkError, Team, summary
 from minigan import get_backend
-from minigan.cli.main import Parser
 from minigan.cli.costs import net_flops, step_flops
+from minigan.cli.main import Parser
 from minigan.errors import ConfigError
 from minigan.presets import get_preset
 
@@ -29,22 +29,51 @@ TURN = 1.0  # seconds
 
 
 def parse(argv):
-    parser = Parser(prog="step.py", description="One training step of a DCGAN, side by side with others.")
-    parser.add_argument("--what", default="step", help="step, or sample: 10,000 images (default step)")
-    parser.add_argument("--preset", default="fredriksson-mnist", help=f"{', '.join(nets.NAMES)} (default fredriksson-mnist)")
-    parser.add_argument("--width", type=int, help="channels of the feature maps next to the image (default the preset's)")
+    parser = Parser(
+        prog="step.py", description="One training step of a DCGAN, side by side with others."
+    )
+    parser.add_argument(
+        "--what", default="step", help="step, or sample: 10,000 images (default step)"
+    )
+    parser.add_argument(
+        "--preset",
+        default="fredriksson-mnist",
+        help=f"{', '.join(nets.NAMES)} (default fredriksson-mnist)",
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        help="channels of the feature maps next to the image (default the preset's)",
+    )
     parser.add_argument("--batch", type=int, default=128, help="images in a step (default 128)")
     parser.add_argument("--backend", default="numpy", help="numpy or cupy (default numpy)")
-    parser.add_argument("--threads", type=int, help="bind every contender to so many cores (default all)")
-    parser.add_argument("--precision", default="fp32", help="with cupy: fp32 or tf32, for every contender (default fp32)")
-    parser.add_argument("--against", help=f"of {','.join(contenders.PEERS['cpu'])} (default torch's); with cupy of "
-                                          f"{','.join(contenders.PEERS['cuda'])} (default all)")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help=f"after 2 of warm-up (default 9); with cupy turns (default {gpu_step.TURNS})")
+    parser.add_argument(
+        "--threads", type=int, help="bind every contender to so many cores (default all)"
+    )
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        help="with cupy: fp32 or tf32, for every contender (default fp32)",
+    )
+    parser.add_argument(
+        "--against",
+        help=f"of {','.join(contenders.PEERS['cpu'])} (default torch's); with cupy of "
+        f"{','.join(contenders.PEERS['cuda'])} (default all)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help=f"after 2 of warm-up (default 9); with cupy turns (default {gpu_step.TURNS})",
+    )
     parser.add_argument("--json", metavar="FILE", help="add the figures to a result file")
     options = parser.parse_args(argv)
     options.device = "cuda" if options.backend == "cupy" else "cpu"
     if options.against is None:
-        options.against = ",".join(contenders.PEERS["cuda"]) if options.device == "cuda" else "torch,torch-cl,torch-compile"
+        options.against = (
+            ",".join(contenders.PEERS["cuda"])
+            if options.device == "cuda"
+            else "torch,torch-cl,torch-compile"
+        )
     options.against = contenders.chosen(options.against, options.device)
     if options.what not in ("step", "sample"):
         raise ConfigError(f"--what must be step or sample, got {options.what!r}")
@@ -52,29 +81,42 @@ def parse(argv):
     if options.precision != "fp32" and options.device == "cpu":
         raise ConfigError(f"--precision {options.precision} is a GPU's: add --backend cupy")
     if options.rounds is None:
-        options.rounds = gpu_step.TURNS if options.device == "cuda" and options.what == "step" else 9
+        options.rounds = (
+            gpu_step.TURNS if options.device == "cuda" and options.what == "step" else 9
+        )
     nets.expect_known(options.preset)
     results.expect_common(options)
     return options
 
 
-def check(team, what, say):
+def check(team, what, log):
     """Stop unless all contenders play the same game. -> name -> losses, for the record."""
     if what == "sample":
         pictures = {name: worker.call("probes") for name, worker in team.workers.items()}
         for name, pixels in pictures.items():
             off = max(abs(a - b) for a, b in zip(pixels, pictures["minigan"], strict=True))
             if off > PIXELS:
-                raise BenchmarkError(f"{name} samples other pictures than minigan, {off} of 255 off: nothing was timed")
-        say(f"pictures agree within {PIXELS} of 255")
+                raise BenchmarkError(
+                    f"{name} samples other pictures than minigan, {off} of 255 off: nothing was timed"
+                )
+        log(f"pictures agree within {PIXELS} of 255")
         return {}
     losses = {name: worker.call("losses", steps=STEPS) for name, worker in team.workers.items()}
     ours = losses["minigan"]
-    say("losses of minigan (D real, D fake, G): " + "; ".join(" ".join(f"{loss:.5f}" for loss in step) for step in ours))
+    log(
+        "losses of minigan (D real, D fake, G): "
+        + "; ".join(" ".join(f"{loss:.5f}" for loss in step) for step in ours)
+    )
     for name, theirs in losses.items():
-        off = [max(abs(a - b) / abs(b) for a, b in zip(*pair, strict=True)) for pair in zip(theirs, ours, strict=True)]
+        off = [
+            max(abs(a - b) / abs(b) for a, b in zip(*pair, strict=True))
+            for pair in zip(theirs, ours, strict=True)
+        ]
         if name != "minigan":
-            say(f"  {name}: relative difference at steps 1 to {STEPS}: " + " ".join(f"{x:.1e}" for x in off))
+            log(
+                f"  {name}: relative difference at steps 1 to {STEPS}: "
+                + " ".join(f"{x:.1e}" for x in off)
+            )
         if not off[0] <= AGREE:
             raise BenchmarkError(
                 f"{name} and minigan disagree at the first step: losses {theirs[0]} and {ours[0]}, "
@@ -83,12 +125,18 @@ def check(team, what, say):
     return losses
 
 
-def measure(options, say):
+def measure(options, log):
     """-> the run as a record; see results.py."""
     device = options.device
-    environment = gpu_step.ENVIRONMENT if device == "cuda" else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    environment = (
+        gpu_step.ENVIRONMENT
+        if device == "cuda"
+        else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    )
     host = nets.build(options.preset, options.batch, get_backend("numpy"), options.width)
-    common = dict(preset=options.preset, batch=options.batch, width=options.width, image=None, device=device)
+    common = dict(
+        preset=options.preset, batch=options.batch, width=options.width, image=None, device=device
+    )
     exact = {"precision": options.precision} if device == "cuda" else {}
     start = dict(threads=options.threads, environment=environment)
     if options.what == "step":
@@ -101,22 +149,33 @@ def measure(options, say):
         for name in ["minigan", *options.against]:
             target, variant = contenders.target(name, device)
             if team.add(name, target, {**common, **exact, **variant}, **start) is None:
-                say(f"{name}: {team.absent[name]}")
+                log(f"{name}: {team.absent[name]}")
                 if name == "minigan":
                     raise BenchmarkError(team.absent[name])
-        losses = check(team, options.what, say)
+        losses = check(team, options.what, log)
         versions = {name: worker.call("versions") for name, worker in team.workers.items()}
         methods = dict.fromkeys(team.workers, method)
-        if team.add("gemm", "benchmarks.gemm:Gemm", {"device": device, "edge": gemm.EDGE, **exact}, **start) is None:
+        if (
+            team.add(
+                "gemm",
+                "benchmarks.gemm:Gemm",
+                {"device": device, "edge": gemm.EDGE, **exact},
+                **start,
+            )
+            is None
+        ):
             raise BenchmarkError(team.absent["gemm"])
         facts["blas"] = team.workers["gemm"].call("blas")
-        seconds, times = team.race({**methods, "gemm": "run"}, options.rounds, 2, TURN, say)
+        seconds, times = team.race({**methods, "gemm": "run"}, options.rounds, 2, TURN, log)
         limit = gemm.rate(min(seconds.pop("gemm")))
         rows = []
         for name in methods:
             spent = [second * unit for second in seconds[name]]
             row = {"name": name, "seconds": spent, "gflops": flops * 1e-9 / summary(spent)[0]}
-            row |= {"peak_mib": team.workers[name].call("peak_mib"), "idle": team.workers[name].idle}
+            row |= {
+                "peak_mib": team.workers[name].call("peak_mib"),
+                "idle": team.workers[name].idle,
+            }
             row |= {"per_turn": times[name], "versions": versions[name]}
             if losses:
                 row["losses"] = losses[name]
@@ -124,10 +183,19 @@ def measure(options, say):
         rows += [{"name": name, "absent": why} for name, why in team.absent.items()]
     width = options.width or get_preset(options.preset).width
     return {
-        "what": options.what, "preset": options.preset, "width": width, "batch": options.batch,
-        "backend": options.backend, "precision": options.precision, "rounds": options.rounds,
-        "date": date.today().isoformat(), "machine": facts, "gflop": flops * 1e-9, "gemm_gflops": limit, "contenders": rows,
-    }  # fmt: skip
+        "what": options.what,
+        "preset": options.preset,
+        "width": width,
+        "batch": options.batch,
+        "backend": options.backend,
+        "precision": options.precision,
+        "rounds": options.rounds,
+        "date": date.today().isoformat(),
+        "machine": facts,
+        "gflop": flops * 1e-9,
+        "gemm_gflops": limit,
+        "contenders": rows,
+    }
 
 
 def table(record):
@@ -153,14 +221,18 @@ def table(record):
         )
     for row in record["contenders"]:
         if "versions" in row:
-            yield f"{row['name']}: " + ", ".join(f"{name} {value}" for name, value in row["versions"].items())
+            yield f"{row['name']}: " + ", ".join(
+                f"{name} {value}" for name, value in row["versions"].items()
+            )
 
 
 @command
 def main(argv):
     options = parse(argv)
     on_gpu = options.device == "cuda" and options.what == "step"
-    record = (gpu_step.measure if on_gpu else measure)(options, say=lambda line: print(line, flush=True))
+    record = (gpu_step.measure if on_gpu else measure)(
+        options, log=lambda line: print(line, flush=True)
+    )
     print("\n".join((gpu_step.table if on_gpu else table)(record)))
     results.add(options.json, record)
 

@@ -53,7 +53,11 @@ def main():
                 value = getattr(contender, request["call"])(**request["with"])
             answer = {"value": value}
         except Exception as error:
-            kind = "missing" if type(error).__name__ in ("Missing", "NoTwin", "BackendError") else "error"
+            kind = (
+                "missing"
+                if type(error).__name__ in ("Missing", "NoTwin", "BackendError")
+                else "error"
+            )
             if kind == "error":
                 traceback.print_exc()
             answer = {kind: " ".join(f"{error}".split()) or type(error).__name__}

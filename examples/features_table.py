@@ -21,11 +21,16 @@ from minigan.cli.main import Parser, answer
 from minigan.errors import ConfigError
 from minigan.evaluation.reference_images import SEED, split
 from minigan.evaluation.svm import expect_scipy, learn, right, standardise
-from minigan.inspection.open_run import hold_discriminator, open_discriminator, open_still, untrained
+from minigan.inspection.open_run import (
+    hold_discriminator,
+    open_discriminator,
+    open_still,
+    untrained,
+)
 from minigan.inspection.pooled_features import expect_features, feature_count, features
+from minigan.training.loop import open_images, train
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
-from minigan.training.loop import open_images, train
 
 PRESET, STEPS = "color32", 1500
 MEMORY = 2 * 2**30  # bytes of the features that the SVM learns from, at most
@@ -37,21 +42,33 @@ def trained_run(options):
     """-> folder of the run that was asked for; without one of the run that is trained now, or was."""
     if options.run is not None:
         if options.images is not None or options.steps is not None:
-            raise ConfigError("--images and --steps are for a run that is trained now: leave them, or RUN, out")
+            raise ConfigError(
+                "--images and --steps are for a run that is trained now: leave them, or RUN, out"
+            )
         return options.run
     given = {} if options.steps is None else {"steps": options.steps}
     if Run(options.out).folder.exists():
         train(given, data_dir=options.data_dir, resume=options.out)
     else:
-        data = {"dataset": "cifar10"} if options.images is None else {"dataset": "folder", "images": options.images}
-        train({"preset": PRESET, "flip": True, "steps": STEPS, **data, **given}, data_dir=options.data_dir, out=options.out)
+        data = (
+            {"dataset": "cifar10"}
+            if options.images is None
+            else {"dataset": "folder", "images": options.images}
+        )
+        train(
+            {"preset": PRESET, "flip": True, "steps": STEPS, **data, **given},
+            data_dir=options.data_dir,
+            out=options.out,
+        )
     return options.out
 
 
 def expect_labels(real):
     """Raises ConfigError unless there are classes to learn."""
     if real.train_labels is None:
-        raise ConfigError(f"{real.name} has no labels to learn: it takes a set with labels, or a folder with a sub-folder for each class")
+        raise ConfigError(
+            f"{real.name} has no labels to learn: it takes a set with labels, or a folder with a sub-folder for each class"
+        )
     if len(np.unique(real.train_labels)) < 2:
         raise ConfigError(f"all images of {real.name} are of one class: there is nothing to learn")
 
@@ -70,7 +87,9 @@ def measure(describe, count, real, n):
     n         training images, at most; fewer where their features do not fit into MEMORY
     """
     start, classes = monotonic(), len(real.classes)
-    order = np.random.default_rng([SEED, len(real.train)]).permutation(len(real.train))[: min(n, MEMORY // (4 * count))]
+    order = np.random.default_rng([SEED, len(real.train)]).permutation(len(real.train))[
+        : min(n, MEMORY // (4 * count))
+    ]
     x = np.empty((len(order), count), np.float32)
     for at, (part, _) in enumerate(described(describe, real.train, order)):
         x[at * CHUNK : at * CHUNK + len(part)] = part
@@ -80,7 +99,13 @@ def measure(describe, count, real, n):
         right(W, (part - mean) / spread, real.test_labels[chosen])
         for part, chosen in described(describe, real.test, np.arange(len(real.test)))
     )
-    return {"features": count, "C": C, "images": len(order), "right": found / len(real.test), "seconds": monotonic() - start}
+    return {
+        "features": count,
+        "C": C,
+        "images": len(order),
+        "right": found / len(real.test),
+        "seconds": monotonic() - start,
+    }
 
 
 def pixels(images):
@@ -90,7 +115,11 @@ def pixels(images):
 
 def words(real, rows):
     """-> the table as lines."""
-    kind = "its published test images" if real.published else f"held out of {len(real.train) + len(real.test):,}: no published test"
+    kind = (
+        "its published test images"
+        if real.published
+        else f"held out of {len(real.train) + len(real.test):,}: no published test"
+    )
     yield f"a linear SVM on features of {real.name}, right about so many of {len(real.test):,} images ({kind})"
     yield f"{'':36}{'features':>10}{'taught by':>12}{'C':>10}{'right':>9}{'seconds':>9}"
     for name, row in rows.items():
@@ -103,12 +132,30 @@ def words(real, rows):
 def features_table(arguments):
     """The whole program."""
     parser = Parser(prog="features_table.py", description=__doc__.split("\n\n")[0])
-    parser.add_argument("run", metavar="RUN", nargs="?", help=f"folder of a run; without it one of {PRESET} is trained")
-    parser.add_argument("--images", metavar="DIR", help="train on this folder of pictures, a sub-folder for each class (default CIFAR-10)")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        help=f"folder of a run; without it one of {PRESET} is trained",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="train on this folder of pictures, a sub-folder for each class (default CIFAR-10)",
+    )
     parser.add_argument("--steps", type=int, help=f"of training (default {STEPS})")
-    parser.add_argument("--n", type=int, help="training images that teach the SVM (default all whose features fit into 2 GiB)")
+    parser.add_argument(
+        "--n",
+        type=int,
+        help="training images that teach the SVM (default all whose features fit into 2 GiB)",
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the set's files")
-    parser.add_argument("--out", metavar="DIR", default="runs/features-table", help="of the run to train (default runs/features-table)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="runs/features-table",
+        help="of the run to train (default runs/features-table)",
+    )
     options = parser.parse_args(arguments)
     if options.n is not None:
         expect_size("--n", options.n, least=100)
@@ -118,18 +165,31 @@ def features_table(arguments):
     except Interrupted:
         print("stopped, all is saved; the same command goes on")
         raise
-    game, about = open_still(folder)
+    game, metadata = open_still(folder)
     expect_features(game)
     steps = open_discriminator(game, folder, print)
-    data = open_images(game, about, options.data_dir, print)
+    data = open_images(game, metadata, options.data_dir, print)
     real = split(data, options.data_dir, game.config.fit)
     expect_labels(real)
-    rows, nets = {}, {f"D of {game.config.preset}, {steps:,} steps": game.D, "the same D before its first step": untrained(game)}
+    rows, nets = (
+        {},
+        {
+            f"D of {game.config.preset}, {steps:,} steps": game.D,
+            "the same D before its first step": untrained(game),
+        },
+    )
     for name, D in nets.items():
         hold_discriminator(game, D, data)
-        rows[name] = measure(lambda images, D=D: features(game, D, images), feature_count(D), real, options.n or len(real.train))
+        rows[name] = measure(
+            lambda images, D=D: features(game, D, images),
+            feature_count(D),
+            real,
+            options.n or len(real.train),
+        )
         print(f"{name}: {rows[name]['right']:.2%}", flush=True)
-    rows["pixels"] = measure(pixels, int(np.prod(real.image_shape)), real, options.n or len(real.train))
+    rows["pixels"] = measure(
+        pixels, int(np.prod(real.image_shape)), real, options.n or len(real.train)
+    )
     print("", *words(real, rows), sep="\n")
 
 

@@ -19,7 +19,7 @@ from minigan.errors import (
     RunError,
     ShapeError,
     StateError,
-)  # fmt: skip
+)
 from minigan.gradcheck import check_gradients
 from minigan.layers import (
     AppendLabels,
@@ -36,7 +36,7 @@ from minigan.layers import (
     Sequential,
     Sigmoid,
     Tanh,
-)  # fmt: skip
+)
 from minigan.losses import bce_with_logits
 from minigan.optimizers import SGD, Adam, RMSprop
 from minigan.softmax import softmax_cross_entropy
@@ -44,11 +44,38 @@ from minigan.softmax import softmax_cross_entropy
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d", "ConvTranspose2d",
-    "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError", "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop",
-    "ReLU", "Reshape", "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits", "check_gradients",
-    "get_backend", "softmax_cross_entropy",
-]  # fmt: skip
+    "Adam",
+    "AppendLabels",
+    "ArrayTypeError",
+    "BackendError",
+    "BatchNorm",
+    "ConfigError",
+    "Conv2d",
+    "ConvTranspose2d",
+    "DataError",
+    "DataUnavailable",
+    "Dropout",
+    "Flatten",
+    "GradientError",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "MiniganError",
+    "RMSprop",
+    "ReLU",
+    "Reshape",
+    "RunError",
+    "SGD",
+    "Sequential",
+    "ShapeError",
+    "Sigmoid",
+    "StateError",
+    "Tanh",
+    "bce_with_logits",
+    "check_gradients",
+    "get_backend",
+    "softmax_cross_entropy",
+]
 
 _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}
 

@@ -41,7 +41,10 @@ class Average:
         self.steps += 1
         share = (1.0 - self.decay) / (1.0 - self.decay**self.steps)
         mean, new = self.net.ready(), self.source.ready()
-        pairs = [(mean.flat_params, new.flat_params), *((mean.buffers[name], new.buffers[name]) for name in mean.buffers)]
+        pairs = [
+            (mean.flat_params, new.flat_params),
+            *((mean.buffers[name], new.buffers[name]) for name in mean.buffers),
+        ]
         for a, x in pairs:
             self.approach(a, x, share, mean.backend)
         mean.version += 1

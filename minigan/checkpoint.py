@@ -34,7 +34,9 @@ HASH = b"sha256:"  # before the hash in the archive's comment
 DTYPES = ("<f4", "<f8", "|u1")  # of the arrays that are written here
 LONGEST_HEADER = 10_000  # bytes of the text before an array
 
-Sections = dict[str, dict[str, np.ndarray]]  # what a run is made of: nets and optimizers, each as arrays by name
+Sections = dict[
+    str, dict[str, np.ndarray]
+]  # what a run is made of: nets and optimizers, each as arrays by name
 
 
 def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
@@ -42,7 +44,9 @@ def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], ob
     path = Path(path)
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w+b", dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False
+        ) as file:
             temporary = file.name
             if callable(content):
                 content(file)
@@ -50,7 +54,9 @@ def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], ob
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if os.name == "posix":  # NamedTemporaryFile is for the owner alone; this is a file like any other
+        if (
+            os.name == "posix"
+        ):  # NamedTemporaryFile is for the owner alone; this is a file like any other
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)
@@ -62,7 +68,9 @@ def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], ob
                 os.unlink(temporary)
         if not isinstance(error, OSError):
             raise
-        raise RunError(f"cannot write {path}: {error.strerror or error}: free some space or choose another folder") from error
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}: free some space or choose another folder"
+        ) from error
 
 
 def flush_folder(folder: Path) -> None:
@@ -110,17 +118,29 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
             if sum(member.compress_size for member in members) > length:
                 raise ValueError("members longer than the file")
             for member in members:
-                if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size or member.flag_bits & 1:
+                if (
+                    member.compress_type != zipfile.ZIP_STORED
+                    or member.file_size != member.compress_size
+                    or member.flag_bits & 1
+                ):
                     raise ValueError(f"{member.filename[:80]!r} is compressed or encrypted")
-            if archive.comment.startswith(HASH) and archive.comment != HASH + content_hash(archive).encode():
+            if (
+                archive.comment.startswith(HASH)
+                and archive.comment != HASH + content_hash(archive).encode()
+            ):
                 raise ValueError("its content is not what its hash stands for")
-            return {member.filename.removesuffix(".npy"): read_array(archive.read(member)) for member in members}
+            return {
+                member.filename.removesuffix(".npy"): read_array(archive.read(member))
+                for member in members
+            }
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist: is this the folder of a run?") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # zipfile lets many kinds through
-        raise RunError(f"{path} is damaged, or not written by minigan ({' '.join(str(error).split()) or type(error).__name__})") from error
+        raise RunError(
+            f"{path} is damaged, or not written by minigan ({' '.join(str(error).split()) or type(error).__name__})"
+        ) from error
 
 
 def read_array(content: bytes) -> np.ndarray:
@@ -135,10 +155,17 @@ def read_array(content: bytes) -> np.ndarray:
     if start > LONGEST_HEADER:
         raise ValueError("the header of an array is too long")
     header = ast.literal_eval(content[10:start].decode("latin1").strip())
-    if header.keys() != {"descr", "fortran_order", "shape"} or header["descr"] not in DTYPES or header["fortran_order"] is not False:
+    if (
+        header.keys() != {"descr", "fortran_order", "shape"}
+        or header["descr"] not in DTYPES
+        or header["fortran_order"] is not False
+    ):
         raise ValueError("an array of another kind")
     dtype, shape = np.dtype(header["descr"]), header["shape"]
-    if not all(type(extent) is int and extent >= 0 for extent in shape) or prod(shape) * dtype.itemsize != len(content) - start:
+    if (
+        not all(type(extent) is int and extent >= 0 for extent in shape)
+        or prod(shape) * dtype.itemsize != len(content) - start
+    ):
         raise ValueError("an array that is not as large as its header says")
     array: np.ndarray = np.frombuffer(memoryview(content)[start:], dtype).reshape(shape)
     return array
@@ -176,7 +203,11 @@ def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | P
 
 def pack(sections: Sections, record: dict[str, Any]) -> dict[str, np.ndarray]:
     """Sections of arrays and a JSON-able record -> flat name -> array, for save_arrays."""
-    arrays = {f"{section}/{name}": array for section, content in sections.items() for name, array in content.items()}
+    arrays = {
+        f"{section}/{name}": array
+        for section, content in sections.items()
+        for name, array in content.items()
+    }
     return arrays | {"json": np.frombuffer(json.dumps(record).encode(), np.uint8)}
 
 
@@ -185,7 +216,9 @@ def unpack(arrays: dict[str, np.ndarray], source: str | Path) -> tuple[Sections,
     try:
         record = json.loads(arrays["json"].tobytes())
     except (KeyError, ValueError, RecursionError) as error:
-        raise RunError(f"{source} holds no record of a run: it is not a checkpoint of minigan") from error
+        raise RunError(
+            f"{source} holds no record of a run: it is not a checkpoint of minigan"
+        ) from error
     sections: Sections = {}
     for name, array in arrays.items():
         section, slash, rest = name.partition("/")

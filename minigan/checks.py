@@ -16,7 +16,9 @@ def expect_size(what: str, value: Any, least: int = 1, most: int = LARGEST) -> i
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
         limit = f" and at most {most}" if hasattr(value, "__index__") and value > most else ""
-        raise ConfigError(f"{what} must be a whole number of at least {least}{limit}, got {value!r}")
+        raise ConfigError(
+            f"{what} must be a whole number of at least {least}{limit}, got {value!r}"
+        )
     return int(value)
 
 
@@ -39,4 +41,8 @@ def expect_number(what: str, value: Any, allowed: str) -> float:
 def in_words(low: float, high: float, allowed: str) -> str:
     """The interval, as one says it: "at least 0 and below 1"."""
     start = f"{'at least' if allowed[0] == '[' else 'above'} {low:g}"
-    return start if high == inf else f"{start} and {'at most' if allowed[-1] == ']' else 'below'} {high:g}"
+    return (
+        start
+        if high == inf
+        else f"{start} and {'at most' if allowed[-1] == ']' else 'below'} {high:g}"
+    )

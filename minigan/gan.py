@@ -25,18 +25,26 @@ from minigan.optimizers import Optimizer, length
 class Rules:
     """In which order, on which batches and for which targets the two play."""
 
-    first: str = "D"  # who moves first in a round: "D", "G", or "both": neither sees the other's move
+    first: str = (
+        "D"  # who moves first in a round: "D", "G", or "both": neither sees the other's move
+    )
     d_steps: int = 1  # updates of D in a round, each on a new batch
     real_target: float = 1.0  # what D should say of real images; 0.9 is one-sided label smoothing
     fake_target: float = 0.0  # what D should say of fakes
     generator_target: float = 1.0  # what G wants D to say of fakes
-    running_statistics: bool = False  # D's fakes from G in sampling mode (Keras' `predict`), not training mode
+    running_statistics: bool = (
+        False  # D's fakes from G in sampling mode (Keras' `predict`), not training mode
+    )
     same_z: bool = False  # one z for the whole round; G's output then serves both players, while G stays as it is
     apart: bool = False  # D takes a step after the real images and another after the fakes (Keras' `train_on_batch`)
-    own_batches: bool = False  # G's update too takes a batch of its own: one player a batch, in turn
+    own_batches: bool = (
+        False  # G's update too takes a batch of its own: one player a batch, in turn
+    )
     generator_batch: int = 1  # fakes in G's update, as a multiple of D's
     joint: bool = False  # G's update also moves D, to G's target and at G's rate: a bug to look at, see update_generator
-    loss_limit: float | None = None  # losses are reported from logits clipped to ±limit, as the published program clips them
+    loss_limit: float | None = (
+        None  # losses are reported from logits clipped to ±limit, as the published program clips them
+    )
 
     def __post_init__(self) -> None:
         if self.first not in ("D", "G", "both"):
@@ -48,7 +56,9 @@ class Rules:
                 raise ConfigError(f"Rules: {name} must be in [0, 1], got {getattr(self, name)!r}")
         others = (self.d_steps, self.generator_batch, self.apart, self.own_batches, self.joint)
         if self.first == "both" and others != (1, 1, False, False, False):
-            raise ConfigError('Rules: first="both" is one step of each on the same batch: leave the rest of the order out')
+            raise ConfigError(
+                'Rules: first="both" is one step of each on the same batch: leave the rest of the order out'
+            )
 
     @property
     def batches(self) -> int:
@@ -75,7 +85,12 @@ class Rules:
 
 
 def update_discriminator(
-    D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, rules: Rules = Rules(), labels: Array | None = None
+    D: Sequential,
+    optimizer: Optimizer,
+    x_real: Array,
+    x_fake: Array,
+    rules: Rules = Rules(),
+    labels: Array | None = None,
 ) -> dict[str, Array]:
     """One step of D down the gradient of
 
@@ -109,9 +124,14 @@ def update_discriminator(
 
 
 def update_generator(
-    G: Sequential, D: Sequential, optimizer: Optimizer, x_fake: Array, rules: Rules = Rules(), labels: Array | None = None,
+    G: Sequential,
+    D: Sequential,
+    optimizer: Optimizer,
+    x_fake: Array,
+    rules: Rules = Rules(),
+    labels: Array | None = None,
     joint_optimizer: Optimizer | None = None,
-) -> dict[str, Array]:  # fmt: skip
+) -> dict[str, Array]:
     """One step of G down the gradient of the non-saturating loss
 
         L_G = mean BCE(σ(D(G(z))), generator_target)
@@ -130,7 +150,9 @@ def update_generator(
     if not rules.joint:
         joint_optimizer = None  # the rules decide
     elif joint_optimizer is None:
-        raise ConfigError("update_generator: Rules(joint=True) also moves D: give joint_optimizer, a second optimizer of D")
+        raise ConfigError(
+            "update_generator: Rules(joint=True) also moves D: give joint_optimizer, a second optimizer of D"
+        )
     logits = D.forward(x_fake, labels=labels)
     loss, dlogits = loss_and_gradient(D, logits, rules.generator_target, rules)
     if joint_optimizer is not None:
@@ -145,9 +167,15 @@ def update_generator(
 
 
 def update_both(
-    G: Sequential, D: Sequential, optimizer_g: Optimizer, optimizer_d: Optimizer, x_real: Array, x_fake: Array,
-    rules: Rules = Rules(), labels: Array | None = None,
-) -> dict[str, Array]:  # fmt: skip
+    G: Sequential,
+    D: Sequential,
+    optimizer_g: Optimizer,
+    optimizer_d: Optimizer,
+    x_real: Array,
+    x_fake: Array,
+    rules: Rules = Rules(),
+    labels: Array | None = None,
+) -> dict[str, Array]:
     """One step of each, both gradients taken before either moves: L_D and L_G share D's verdict on the fakes.
 
     x_real, x_fake, labels as in update_discriminator; x_fake from G's last forward
@@ -171,10 +199,19 @@ def update_both(
     optimizer_d.step()
     optimizer_g.step()
     norms = {"grad_norm_d": gradient_norm(D), "grad_norm_g": gradient_norm(G)}
-    return {"loss_d_real": loss_real, "loss_d_fake": loss_fake, "loss_g": loss_g, "d_x": d_x, "d_gz": d_gz, **norms}
+    return {
+        "loss_d_real": loss_real,
+        "loss_d_fake": loss_fake,
+        "loss_g": loss_g,
+        "d_x": d_x,
+        "d_gz": d_gz,
+        **norms,
+    }
 
 
-def loss_and_gradient(D: Sequential, logits: Array, target: float, rules: Rules) -> tuple[Array, Array]:
+def loss_and_gradient(
+    D: Sequential, logits: Array, target: float, rules: Rules
+) -> tuple[Array, Array]:
     """-> mean BCE of D's logits against the target, for the report; its gradient dlogits, exact in any case."""
     return bce_with_logits(logits, target, backend=D.backend, limit=rules.loss_limit)
 
@@ -190,9 +227,13 @@ def gradient_norm(net: Sequential) -> Array:
 
 
 def play_round(
-    G: Sequential, D: Sequential, optimizers: dict[str, Optimizer], draw_images: Callable[[], tuple[Array, Array | None]],
-    draw_z: Callable[[int], Array], rules: Rules,
-) -> dict[str, Any]:  # fmt: skip
+    G: Sequential,
+    D: Sequential,
+    optimizers: dict[str, Optimizer],
+    draw_images: Callable[[], tuple[Array, Array | None]],
+    draw_z: Callable[[int], Array],
+    rules: Rules,
+) -> dict[str, Any]:
     """One round: rules.d_steps updates of D and one of G, in the order of the rules.
 
     optimizers     "G", "D", and with rules.joint "D joint"
@@ -205,7 +246,9 @@ def play_round(
     x_real, labels = draw_images()
     images, z, x_fake = len(x_real), None, None
     for i, player in enumerate(players):
-        if i and (rules.own_batches or player == players[i - 1] == "D"):  # each update of D has real images of its own
+        if i and (
+            rules.own_batches or player == players[i - 1] == "D"
+        ):  # each update of D has real images of its own
             x_real, labels = draw_images()
             images += len(x_real)
         n = rules.fakes(player, len(x_real))
@@ -214,15 +257,21 @@ def play_round(
         if player == "D":
             if x_fake is None:
                 x_fake = G.forward(z, train=not rules.running_statistics, labels=labels)
-            result |= D.backend.implementation(update_discriminator)(D, optimizers["D"], x_real, x_fake, rules, labels)
+            result |= D.backend.implementation(update_discriminator)(
+                D, optimizers["D"], x_real, x_fake, rules, labels
+            )
             if rules.running_statistics:
                 x_fake = None  # not what G learns from
             continue
         if x_fake is None:
             x_fake = G.forward(z, labels=labels)
         if player == "G":
-            result |= update_generator(G, D, optimizers["G"], x_fake, rules, labels, optimizers.get("D joint"))
+            result |= update_generator(
+                G, D, optimizers["G"], x_fake, rules, labels, optimizers.get("D joint")
+            )
         else:
-            result |= update_both(G, D, optimizers["G"], optimizers["D"], x_real, x_fake, rules, labels)
+            result |= update_both(
+                G, D, optimizers["G"], optimizers["D"], x_real, x_fake, rules, labels
+            )
         x_fake = None  # G is another one now
     return result | {"images": images}

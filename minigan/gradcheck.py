@@ -35,8 +35,12 @@ class GradientReport:
     """What check_gradients found. True where every relative error is within rtol."""
 
     rtol: float
-    errors: dict[str, float] = field(default_factory=dict)  # "x" or parameter name -> largest relative error
-    places: dict[str, object] = field(default_factory=dict)  # the same -> where: "random direction", or an index
+    errors: dict[str, float] = field(
+        default_factory=dict
+    )  # "x" or parameter name -> largest relative error
+    places: dict[str, object] = field(
+        default_factory=dict
+    )  # the same -> where: "random direction", or an index
 
     def record(self, name: str, where: object, error: float) -> None:
         if not error <= self.errors.get(name, -1.0):  # NaN counts as an error, and as the largest
@@ -52,7 +56,9 @@ class GradientReport:
 
     def __str__(self) -> str:
         verdict = "gradients agree" if self else "gradients DISAGREE"
-        lines = [f"{verdict}: worst is {self.worst}, relative error {self.errors[self.worst]:.1e} (limit {self.rtol:.0e})"]
+        lines = [
+            f"{verdict}: worst is {self.worst}, relative error {self.errors[self.worst]:.1e} (limit {self.rtol:.0e})"
+        ]
         for name, error in self.errors.items():
             mark = "" if error <= self.rtol else "   <-- wrong"
             lines.append(f"  {name:<16} {error:.1e}  at {self.places[name]}{mark}")
@@ -60,9 +66,17 @@ class GradientReport:
 
 
 def check_gradients(
-    net: Sequential, x: Array, dy: Array | None = None, *, labels: Array | None = None,
-    train: bool = True, rtol: float = 1e-6, directions: int = 3, seed: int = 0, raise_on_failure: bool = True,
-) -> GradientReport:  # fmt: skip
+    net: Sequential,
+    x: Array,
+    dy: Array | None = None,
+    *,
+    labels: Array | None = None,
+    train: bool = True,
+    rtol: float = 1e-6,
+    directions: int = 3,
+    seed: int = 0,
+    raise_on_failure: bool = True,
+) -> GradientReport:
     """Compare a network's backward pass with central differences.
 
     net         Sequential, set up on a float64 backend; for a layer of your own: Sequential([MyLayer()])
@@ -76,7 +90,9 @@ def check_gradients(
     ConfigError on a float32 backend, whose rounding hides what is looked for.
     """
     if not isinstance(net, Sequential):
-        raise ConfigError(f"check_gradients: expected a Sequential, got {type(net).__name__}: wrap a layer as Sequential([layer])")
+        raise ConfigError(
+            f"check_gradients: expected a Sequential, got {type(net).__name__}: wrap a layer as Sequential([layer])"
+        )
     expect_size("check_gradients: directions", directions)
     store = net.ready()
     backend = store.backend
@@ -92,7 +108,9 @@ def check_gradients(
             dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
         net.zero_grads()
         net.backward(dy)
-        dx = net.backward(dy)  # once more: gradients must add up, and one that is set comes out at half its size
+        dx = net.backward(
+            dy
+        )  # once more: gradients must add up, and one that is set comes out at half its size
         gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
         report = GradientReport(rtol)
         before = backend.to_host(store.flat_grads).copy()
@@ -102,7 +120,12 @@ def check_gradients(
 
         # rounding of y alone makes differences of this size: relative errors are taken against no smaller number
         product = backend.to_host(y * dy)
-        floor = 100 * np.finfo(np.float64).eps * float(np.sqrt(np.sum(product * product))) / (STEPS[0] * rtol)
+        floor = (
+            100
+            * np.finfo(np.float64).eps
+            * float(np.sqrt(np.sum(product * product)))
+            / (STEPS[0] * rtol)
+        )
         arrays = {"x": x.copy(), **store.params}
 
         def output() -> Array:
@@ -126,7 +149,9 @@ def check_gradients(
     return report
 
 
-def chosen_directions(array: Array, directions: int, rng: np.random.Generator) -> Iterator[tuple[object, np.ndarray]]:
+def chosen_directions(
+    array: Array, directions: int, rng: np.random.Generator
+) -> Iterator[tuple[object, np.ndarray]]:
     """-> yields (where, direction as array): some at random, and for a small array each of its numbers."""
     shape = tuple(array.shape)
     for _ in range(directions):
@@ -139,7 +164,9 @@ def chosen_directions(array: Array, directions: int, rng: np.random.Generator) -
             yield list(index), direction
 
 
-def differences(array: Array, direction: Array, output: Callable[[], Array], dy: Array, backend: Backend) -> list[float]:
+def differences(
+    array: Array, direction: Array, output: Callable[[], Array], dy: Array, backend: Backend
+) -> list[float]:
     """-> dL along the direction, by central differences, for each h. The array is left as it was."""
     start, found = array.copy(), []
     try:
@@ -165,7 +192,9 @@ class Snapshot:
         self.store = store
         self.grads = store.flat_grads.copy()
         self.buffers = {name: buffer.copy() for name, buffer in store.buffers.items()}
-        self.generators = {name: generator.bit_generator.state for name, generator in store.generators.items()}
+        self.generators = {
+            name: generator.bit_generator.state for name, generator in store.generators.items()
+        }
 
     def restore_state(self) -> None:
         for name, buffer in self.buffers.items():

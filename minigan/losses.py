@@ -26,7 +26,11 @@ from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
 def bce_with_logits(
-    logits: Array, target: float | Array, *, backend: Backend | None = None, limit: float | None = None
+    logits: Array,
+    target: float | Array,
+    *,
+    backend: Backend | None = None,
+    limit: float | None = None,
 ) -> tuple[Array, Array]:
     """Mean binary cross-entropy and its gradient.
     logits   (n, 1), or any shape   n is the number of all logits
@@ -38,18 +42,24 @@ def bce_with_logits(
     """
     backend = backend or backend_of(logits, "bce_with_logits")
     if logits.size == 0:
-        raise ShapeError(f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}")
+        raise ShapeError(
+            f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}"
+        )
     if isinstance(target, (int, float, Real)):
         target = float(target)  # a NumPy scalar would decide on the dtype of the result
         if not 0 <= target <= 1:
             raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
     else:
-        expect_as_logits("bce_with_logits", "target", target, logits, backend, kind="a number or an array")
+        expect_as_logits(
+            "bce_with_logits", "target", target, logits, backend, kind="a number or an array"
+        )
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
     return backend.implementation(mean_bce)(logits, target, dlogits, limit, backend), dlogits
 
 
-def mean_bce(logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: Backend) -> Array:
+def mean_bce(
+    logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: Backend
+) -> Array:
     """The arithmetic of bce_with_logits: dlogits is written -> mean loss."""
     xp = backend.xp
     if limit is not None:
@@ -89,7 +99,7 @@ def mean_sigmoid(logits: Array, backend: Backend) -> Array:
     return 0.5 + 0.5 * backend.xp.mean(half)
 
 
-def backend_of(array: Array, who: str) -> Backend:
+def backend_of(array: Array, label: str) -> Backend:
     """-> a backend for an array that came without one; raises ArrayTypeError.
 
     who  the function that it came to, for the message
@@ -97,7 +107,7 @@ def backend_of(array: Array, who: str) -> Backend:
     kind = type(array).__module__.split(".")[0]
     if kind not in ("numpy", "cupy") or getattr(array, "dtype", None) not in ("float32", "float64"):
         raise ArrayTypeError(
-            f"{who}: expected logits as a float32 or float64 array of NumPy or CuPy, got "
+            f"{label}: expected logits as a float32 or float64 array of NumPy or CuPy, got "
             f"{type(array).__name__} {getattr(array, 'dtype', '')}: call backend.asarray(logits) first"
         )
     return shared_backend(kind, array.dtype.name)
@@ -109,11 +119,19 @@ def shared_backend(name: str, dtype: str) -> Backend:
     return get_backend(name, dtype=dtype)
 
 
-def expect_as_logits(who: str, name: str, value: Any, logits: Array, backend: Backend, kind: str = "an array") -> None:
+def expect_as_logits(
+    label: str, name: str, value: Any, logits: Array, backend: Backend, kind: str = "an array"
+) -> None:
     """Raises ArrayTypeError, ShapeError unless a value is an array with the logits' shape and dtype, on their device."""
     if not backend.is_array(value):
-        raise ArrayTypeError(f"{who}: expected {name} as {kind} of logits' kind, got {type(value).__name__}")
+        raise ArrayTypeError(
+            f"{label}: expected {name} as {kind} of logits' kind, got {type(value).__name__}"
+        )
     if tuple(value.shape) != tuple(logits.shape):
-        raise ShapeError(f"{who}: expected {name} of logits' shape {tuple(logits.shape)}, got {tuple(value.shape)}")
+        raise ShapeError(
+            f"{label}: expected {name} of logits' shape {tuple(logits.shape)}, got {tuple(value.shape)}"
+        )
     if value.dtype != logits.dtype:
-        raise ArrayTypeError(f"{who}: expected {name} of dtype {logits.dtype}, got {value.dtype}: call backend.asarray({name}) first")
+        raise ArrayTypeError(
+            f"{label}: expected {name} of dtype {logits.dtype}, got {value.dtype}: call backend.asarray({name}) first"
+        )

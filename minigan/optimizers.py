@@ -11,8 +11,8 @@ decoupled weight decay).
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from minigan.backends import Array, Backend
 from minigan.arrays.backend import Shape
+from minigan.backends import Array, Backend
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
@@ -21,15 +21,22 @@ from minigan.layers import Sequential
 class Optimizer:
     """Base: one network, a learning rate that may be changed at any time, named moments."""
 
-    moments: tuple[str, ...] = ()  # names of the arrays that are kept from step to step, each as flat_params
+    moments: tuple[
+        str, ...
+    ] = ()  # names of the arrays that are kept from step to step, each as flat_params
     definition: Callable[..., None]
 
     def __init__(self, net: Sequential, lr: float, l2: float):
-        who = type(self).__name__
+        label = type(self).__name__
         if not isinstance(net, Sequential):
-            raise ConfigError(f"{who}: expected a network, a Sequential, got {type(net).__name__}")
+            raise ConfigError(
+                f"{label}: expected a network, a Sequential, got {type(net).__name__}"
+            )
         self.net = net
-        self.lr, self.l2 = expect_number(f"{who}: lr", lr, "[0, inf)"), expect_number(f"{who}: l2", l2, "[0, inf)")
+        self.lr, self.l2 = (
+            expect_number(f"{label}: lr", lr, "[0, inf)"),
+            expect_number(f"{label}: l2", l2, "[0, inf)"),
+        )
         self.store = net.ready()
         self.backend = self.store.backend
         self.steps = 0
@@ -45,7 +52,9 @@ class Optimizer:
         Raises StateError after another setup of the network.
         """
         if self.net.store is not self.store:
-            raise StateError(f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it")
+            raise StateError(
+                f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it"
+            )
         self.backend.add_gradients(self.store.flat_grads)
         self.steps += 1
         self.change(self, self.store.flat_params, self.store.flat_grads)
@@ -65,12 +74,16 @@ class Optimizer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave; raises RunError where it is another network's or optimizer's."""
-        who = type(self).__name__
+        label = type(self).__name__
         if set(state) != set(self.state()):
-            raise RunError(f"{who}: expected saved {sorted(self.state())}, got {sorted(state)}: of another optimizer")
+            raise RunError(
+                f"{label}: expected saved {sorted(self.state())}, got {sorted(state)}: of another optimizer"
+            )
         for name in self.moments:
             if tuple(state[name].shape) != tuple(getattr(self, name).shape):
-                raise RunError(f"{who}: expected {name} of {getattr(self, name).shape}, got {state[name].shape}: of another network")
+                raise RunError(
+                    f"{label}: expected {name} of {getattr(self, name).shape}, got {state[name].shape}: of another network"
+                )
         for name in self.moments:
             getattr(self, name)[...] = self.backend.asarray(state[name])
         self.steps = int(state["steps"])
@@ -100,8 +113,15 @@ def with_l2(p: Array, g: Array, l2: float, backend: Arithmetic) -> Array:
 
 
 def sgd_step(
-    p: Array, g: Array, v: Array | None, lr: float, momentum: float, nesterov: bool, l2: float, backend: Arithmetic
-) -> None:  # fmt: skip
+    p: Array,
+    g: Array,
+    v: Array | None,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    l2: float,
+    backend: Arithmetic,
+) -> None:
     """v = momentum·v + g;  p -= lr·v, or lr·(g + momentum·v) with Nesterov's look ahead.
 
     p, g, v  (size,); v is None without momentum
@@ -132,11 +152,19 @@ class SGD(Optimizer):
     definition = staticmethod(sgd_step)
 
     def __init__(
-        self, net: Sequential, lr: float, *, momentum: float = 0.0, nesterov: bool = False, l2: float = 0.0
+        self,
+        net: Sequential,
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        l2: float = 0.0,
     ):
         self.momentum, self.nesterov = expect_number("SGD: momentum", momentum, "[0, 1)"), nesterov
         if nesterov and not momentum:
-            raise ConfigError("SGD: nesterov looks ahead along the momentum: give a momentum above 0")
+            raise ConfigError(
+                "SGD: nesterov looks ahead along the momentum: give a momentum above 0"
+            )
         if not momentum:
             self.moments = ()
         super().__init__(net, lr, l2)
@@ -146,7 +174,9 @@ class SGD(Optimizer):
         self.update(p, g, v, self.lr, self.momentum, self.nesterov, self.l2, self.backend)
 
 
-def rmsprop_step(p: Array, g: Array, s: Array, lr: float, rho: float, eps: float, l2: float, backend: Arithmetic) -> None:
+def rmsprop_step(
+    p: Array, g: Array, s: Array, lr: float, rho: float, eps: float, l2: float, backend: Arithmetic
+) -> None:
     """s = rho·s + (1 - rho)·g²;  p -= lr·g / (√s + eps)
 
     p, g, s  (size,)
@@ -173,8 +203,19 @@ class RMSprop(Optimizer):
     s: Array
     definition = staticmethod(rmsprop_step)
 
-    def __init__(self, net: Sequential, lr: float = 2e-4, *, rho: float = 0.9, eps: float = 1e-8, l2: float = 0.0):
-        self.rho, self.eps = expect_number("RMSprop: rho", rho, "[0, 1)"), expect_number("RMSprop: eps", eps, "(0, 1)")
+    def __init__(
+        self,
+        net: Sequential,
+        lr: float = 2e-4,
+        *,
+        rho: float = 0.9,
+        eps: float = 1e-8,
+        l2: float = 0.0,
+    ):
+        self.rho, self.eps = (
+            expect_number("RMSprop: rho", rho, "[0, 1)"),
+            expect_number("RMSprop: eps", eps, "(0, 1)"),
+        )
         super().__init__(net, lr, l2)
 
     def apply(self, p: Array, g: Array) -> None:
@@ -182,9 +223,19 @@ class RMSprop(Optimizer):
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
-    correction2: float, l2: float, backend: Arithmetic,
-) -> None:  # fmt: skip
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    correction1: float,
+    correction2: float,
+    l2: float,
+    backend: Arithmetic,
+) -> None:
     """m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g²;  p -= lr·(m/correction1) / (√(v/correction2) + eps)
 
     p, g, m, v   (size,)
@@ -225,10 +276,20 @@ class Adam(Optimizer):
     definition = staticmethod(adam_step)
 
     def __init__(
-        self, net: Sequential, lr: float = 2e-4, *, beta1: float = 0.5, beta2: float = 0.999, eps: float = 1e-8,
-        eps_hat: bool = False, l2: float = 0.0,
-    ):  # fmt: skip
-        self.beta1, self.beta2 = expect_number("Adam: beta1", beta1, "[0, 1)"), expect_number("Adam: beta2", beta2, "[0, 1)")
+        self,
+        net: Sequential,
+        lr: float = 2e-4,
+        *,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        eps_hat: bool = False,
+        l2: float = 0.0,
+    ):
+        self.beta1, self.beta2 = (
+            expect_number("Adam: beta1", beta1, "[0, 1)"),
+            expect_number("Adam: beta2", beta2, "[0, 1)"),
+        )
         self.eps, self.eps_hat = expect_number("Adam: eps", eps, "(0, 1)"), eps_hat
         super().__init__(net, lr, l2)
 
@@ -236,5 +297,16 @@ class Adam(Optimizer):
         correction1, correction2 = 1.0 - self.beta1**self.steps, 1.0 - self.beta2**self.steps
         eps = self.eps / correction2**0.5 if self.eps_hat else self.eps
         self.update(
-            p, g, self.m, self.v, self.lr, self.beta1, self.beta2, eps, correction1, correction2, self.l2, self.backend
+            p,
+            g,
+            self.m,
+            self.v,
+            self.lr,
+            self.beta1,
+            self.beta2,
+            eps,
+            correction1,
+            correction2,
+            self.l2,
+            self.backend,
         )

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backends import Array, Backend
 from minigan.arrays.backend import Shape
+from minigan.backends import Array, Backend
 from minigan.errors import ConfigError
 from minigan.initializers import Initializer
 
@@ -36,7 +36,9 @@ class Store:
         self.params: dict[str, Array] = {}  # full name ("0.W") -> view into flat_params
         self.grads: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
-        self.generators: dict[str, np.random.Generator] = {}  # full name -> generator of a layer that draws (Dropout)
+        self.generators: dict[
+            str, np.random.Generator
+        ] = {}  # full name -> generator of a layer that draws (Dropout)
         self.classes = 0  # of the labels that a conditional network wants with every x; see layers/append_labels.py
         self.labels: Array | None = None  # those of the last forward (n, classes)
         self.version = 0  # counts the changes by optimizers, so that a stale backward is noticed
@@ -54,7 +56,13 @@ class Store:
         return ".".join([*self.path, name])
 
     def parameter(
-        self, layer: Any, name: str, shape: Shape, initializer: Initializer, fan_in: int = 0, fan_out: int = 0
+        self,
+        layer: Any,
+        name: str,
+        shape: Shape,
+        initializer: Initializer,
+        fan_in: int = 0,
+        fan_out: int = 0,
     ) -> None:
         """Declare a trained array. When setup ends, `layer.<name>` and `layer.d<name>` are its views.
 
@@ -64,13 +72,19 @@ class Store:
         Raises ConfigError for an initializer that is none.
         """
         if not callable(initializer):
-            raise ConfigError(f"{self.full_name(name)}: expected an initializer such as initializers.he(), got {initializer!r}")
+            raise ConfigError(
+                f"{self.full_name(name)}: expected an initializer such as initializers.he(), got {initializer!r}"
+            )
         try:
             values = initializer(self.rng, shape, fan_in, fan_out)
         except TypeError as error:
-            raise ConfigError(f"{self.full_name(name)}: the initializer fails ({error}): was it called, as he()?") from error
+            raise ConfigError(
+                f"{self.full_name(name)}: the initializer fails ({error}): was it called, as he()?"
+            ) from error
         if not isinstance(values, np.ndarray) or values.shape != tuple(shape):
-            raise ConfigError(f"{self.full_name(name)}: expected an array {tuple(shape)} from the initializer, got {values!r}")
+            raise ConfigError(
+                f"{self.full_name(name)}: expected an array {tuple(shape)} from the initializer, got {values!r}"
+            )
         self.declared.append((layer, name, self.full_name(name), values))
 
     def buffer(self, layer: Any, name: str, shape: Shape, value: float) -> None:

@@ -27,7 +27,9 @@ from minigan.errors import ShapeError
 from minigan.losses import backend_of, expect_as_logits
 
 
-def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | None = None) -> tuple[Array, Array]:
+def softmax_cross_entropy(
+    logits: Array, labels: Array, *, backend: Backend | None = None
+) -> tuple[Array, Array]:
     """Mean softmax cross-entropy and its gradient.
     logits   (n, classes)
     labels   (n, classes)   one-hot, or any numbers from 0 whose sum is 1 in each row (they are not looked through)
@@ -38,7 +40,9 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | No
     backend = backend or backend_of(logits, "softmax_cross_entropy")
     xp = backend.xp
     if logits.ndim != 2 or logits.size == 0:
-        raise ShapeError(f"softmax_cross_entropy: expected logits (n, classes), got {tuple(logits.shape)}")
+        raise ShapeError(
+            f"softmax_cross_entropy: expected logits (n, classes), got {tuple(logits.shape)}"
+        )
     expect_as_logits("softmax_cross_entropy", "labels", labels, logits, backend)
     dlogits = backend.workspace.fresh("dlogits", logits.shape)
     shifted = backend.scratch("softmax shifted", logits.shape)

@@ -8,15 +8,24 @@ import urllib.error
 import urllib.request
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
 KEYS = {"left": "\ue012", "right": "\ue014", "home": "\ue011", "end": "\ue010", "space": " "}
 
 
 def programs():
     """-> paths of chromedriver and of the browser, None for what is not installed."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     return shutil.which("chromedriver"), browser
 
 
@@ -28,17 +37,25 @@ class Browser:
 
     def __enter__(self):
         driver, browser = programs()
-        self.process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         try:
             started = re.compile(r"started successfully on port (\d+)")
             port = next(match[1] for line in self.process.stdout if (match := started.search(line)))
             self.address = f"http://127.0.0.1:{port}/session"
-            arguments = [*FLAGS, f"--user-data-dir={self.profile}", "--window-size={},{}".format(*self.size)]
+            arguments = [
+                *FLAGS,
+                f"--user-data-dir={self.profile}",
+                "--window-size={},{}".format(*self.size),
+            ]
             wanted = {
                 "goog:chromeOptions": {"binary": browser, "args": arguments},
                 "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
             }
-            self.address += "/" + self.call("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+            self.address += (
+                "/" + self.call("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+            )
         except BaseException:
             self.stop()
             raise
@@ -58,8 +75,12 @@ class Browser:
     def call(self, path, content=None, method="POST"):
         """One WebDriver command -> its value. Raises AssertionError with the browser's own words."""
         body = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"}, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # straight to this machine
+        request = urllib.request.Request(
+            self.address + path, body, {"Content-Type": "application/json"}, method=method
+        )
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({})
+        )  # straight to this machine
         try:
             with opener.open(request, timeout=60) as reply:
                 return json.load(reply)["value"]
@@ -75,7 +96,9 @@ class Browser:
         return self.call("/execute/sync", {"script": script, "args": []})
 
     def press(self, *keys):
-        strokes = [{"type": kind, "value": KEYS[key]} for key in keys for kind in ("keyDown", "keyUp")]
+        strokes = [
+            {"type": kind, "value": KEYS[key]} for key in keys for kind in ("keyDown", "keyUp")
+        ]
         self.call("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
 
     def click(self, selector):
@@ -88,6 +111,13 @@ class Browser:
 
     def requests(self):
         """-> addresses asked for since the last call, but for data: that stands in the page, and the browser's own start page."""
-        events = [json.loads(entry["message"])["message"] for entry in self.call("/se/log", {"type": "performance"})]
-        asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        events = [
+            json.loads(entry["message"])["message"]
+            for entry in self.call("/se/log", {"type": "performance"})
+        ]
+        asked = [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
         return [address for address in asked if not address.startswith(("data:", "chrome:"))]

@@ -22,7 +22,12 @@ LONG = {  # of the tests marked `long`, which run by: pytest -m long
 def pytest_addoption(parser):
     """--kills N and so on."""
     for name, (count, what) in LONG.items():
-        parser.addoption(f"--{name}", type=int, default=count, help=f"{what} in the long tests (default {count:,})")
+        parser.addoption(
+            f"--{name}",
+            type=int,
+            default=count,
+            help=f"{what} in the long tests (default {count:,})",
+        )
 
 
 @pytest.fixture(params=BACKENDS)
@@ -48,8 +53,12 @@ def make_cupy(monkeypatch):
         if os.environ.get("MINIGAN_GPU"):  # it is the GPU that is to be tested
             raise
         monkeypatch.setitem(sys.modules, "cupy", make_module())
-        monkeypatch.setattr("minigan.backends.gpu.gemm.WORKSPACE", 1024)  # the stand-in would fill it anew for each backend
-    return lambda dtype="float32", precision="fp32": mg.get_backend("cupy", dtype=dtype, precision=precision)
+        monkeypatch.setattr(
+            "minigan.backends.gpu.gemm.WORKSPACE", 1024
+        )  # the stand-in would fill it anew for each backend
+    return lambda dtype="float32", precision="fp32": mg.get_backend(
+        "cupy", dtype=dtype, precision=precision
+    )
 
 
 @pytest.fixture
@@ -65,4 +74,8 @@ def tally(request, capsys):
     yield counts
     if request.node.get_closest_marker("long"):
         with capsys.disabled():
-            print(f"\n{request.node.name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()), end=" ")
+            print(
+                f"\n{request.node.name}: "
+                + ", ".join(f"{count:,} {what}" for what, count in counts.items()),
+                end=" ",
+            )

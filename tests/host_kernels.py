@@ -58,7 +58,12 @@ ACTIVATIONS = ("Identity", "ReLU", "LeakyReLU", "Tanh", "Sigmoid")
 
 def compiler():
     """-> path of a C++ compiler, or None."""
-    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))), None)
+    return next(
+        filter(
+            None, map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))
+        ),
+        None,
+    )
 
 
 def symbol(expression):
@@ -79,13 +84,27 @@ def variants():
 def compiled(text, expressions=None):
     """-> the kernels of this text, compiled; kept in the folder for temporary files. expressions: those that are needed, or all."""
     fields = Geometry._fields
-    behind = BEHIND % ("".join(f"int G::{f};\n" for f in fields), "".join(f"G::{f} = values[{i}]; " for i, f in enumerate(fields)))
+    behind = BEHIND % (
+        "".join(f"int G::{f};\n" for f in fields),
+        "".join(f"G::{f} = values[{i}]; " for i, f in enumerate(fields)),
+    )
     behind += "".join(
         f'extern "C" void {symbol(e)}(int grid, int block, void **arguments) {{ launch({e}, grid, block, arguments); }}\n'
         for e in expressions or variants()
     )
     whole = BEFORE + text + behind
-    command = [compiler(), "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-"]
+    command = [
+        compiler(),
+        "-x",
+        "c++",
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        "-shared",
+        "-fPIC",
+        "-w",
+        "-",
+    ]
     key = hashlib.sha256("\n".join([*command, whole]).encode()).hexdigest()[:20]
     path = own_folder() / f"{key}.so"
     if not path.exists():
@@ -108,30 +127,48 @@ class HostModule:
 
     def __init__(self, code, options, name_expressions, do, mutate=None):
         assert options == ("--std=c++17",)
-        self.geometries = {name: [int(v.split("=")[1]) for v in text.split(",")] for name, text in geometry_names(code)}
+        self.geometries = {
+            name: [int(v.split("=")[1]) for v in text.split(",")]
+            for name, text in geometry_names(code)
+        }
         self.expressions, self.do = name_expressions, do
         assert code.startswith(source())
         if mutate is None:
             self.compiled = compiled(source())
         else:
-            self.compiled = compiled(mutate(source()), tuple(dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)))
+            self.compiled = compiled(
+                mutate(source()),
+                tuple(dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)),
+            )
 
     def get_function(self, expression):
-        assert expression in self.expressions, f"{expression} was not asked for when the module was compiled"
+        assert expression in self.expressions, (
+            f"{expression} was not asked for when the module was compiled"
+        )
         geometry = GEOMETRY.search(expression)
         function = getattr(self.compiled, symbol(GEOMETRY.sub("G", expression)))
-        values = (ctypes.c_int * len(Geometry._fields))(*self.geometries[geometry[0]]) if geometry else None
+        values = (
+            (ctypes.c_int * len(Geometry._fields))(*self.geometries[geometry[0]])
+            if geometry
+            else None
+        )
         _, types = signatures()[expression.split("<")[0]]
 
         def launch(grid, block, arguments):
             (grid,), (block,) = grid, block
             assert 1 <= grid < 2**31 and 1 <= block <= 1024 and len(arguments) == len(types)
-            places = [place(argument, kind) for argument, kind in zip(arguments, types, strict=True)]
+            places = [
+                place(argument, kind) for argument, kind in zip(arguments, types, strict=True)
+            ]
 
             def run():
                 if values is not None:
                     self.compiled.set_geometry(values)
-                function(grid, block, (ctypes.c_void_p * len(places))(*(ctypes.addressof(p) for p in places)))
+                function(
+                    grid,
+                    block,
+                    (ctypes.c_void_p * len(places))(*(ctypes.addressof(p) for p in places)),
+                )
 
             # the memory, alive for as long as it may be launched; not the arrays: a recorded launch holds none either
             run.kept = [getattr(argument, "held", None) for argument in arguments]
@@ -143,7 +180,9 @@ class HostModule:
 def place(argument, kind):
     """-> the argument where a kernel finds it; raises where it is not what the kernel reads there."""
     if kind in NUMBERS:
-        assert type(argument) is {"int": np.int32, "double": np.float64}[kind], f"{kind} expected, got {argument!r}"
+        assert type(argument) is {"int": np.int32, "double": np.float64}[kind], (
+            f"{kind} expected, got {argument!r}"
+        )
         return NUMBERS[kind](argument.item())
     if type(argument) is np.uint64:
         assert argument == 0

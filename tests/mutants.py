@@ -22,7 +22,9 @@ def largest():
         import resource
     except ImportError:
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def long_form(option):
@@ -40,7 +42,9 @@ def mutated(data, rng):
         if kind == 0:
             data[at] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80"))
+            data[at : at + 4] = rng.choice(
+                (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80")
+            )
         elif kind == 2:
             del data[at : at + rng.randint(1, 40)]
         elif kind == 3:

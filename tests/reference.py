@@ -8,6 +8,7 @@ A size along one axis is called `size_in` or `size_out`, `k` is the kernel, `s` 
 start of that axis. Everything about convolution follows from one relation between an input place i, an output place o
 and a tap t of the kernel:    i = o * s + t - before.
 """
+
 import math
 
 import numpy as np
@@ -29,7 +30,7 @@ def same_padding(size_in, k, s):
 
 
 def explicit_padding(padding):
-    """"valid", an int or ((top, bottom), (left, right)) -> ((top, bottom), (left, right))."""
+    """ "valid", an int or ((top, bottom), (left, right)) -> ((top, bottom), (left, right))."""
     if padding == "valid":
         return (0, 0), (0, 0)
     if isinstance(padding, int):
@@ -46,10 +47,14 @@ def conv2d_geometry(image, kernel, stride, padding):
     """
     if padding == "same":
         axes = [same_padding(*axis) for axis in zip(image, kernel, stride, strict=True)]
-        return tuple((before, after) for before, after, _ in axes), tuple(size_out for _, _, size_out in axes)
+        return tuple((before, after) for before, after, _ in axes), tuple(
+            size_out for _, _, size_out in axes
+        )
     pads = explicit_padding(padding)
-    sizes = tuple((size + before + after - k) // s + 1
-                  for size, (before, after), k, s in zip(image, pads, kernel, stride, strict=True))
+    sizes = tuple(
+        (size + before + after - k) // s + 1
+        for size, (before, after), k, s in zip(image, pads, kernel, stride, strict=True)
+    )
     return pads, sizes
 
 
@@ -65,17 +70,23 @@ def conv_transpose2d_geometry(image, kernel, stride, padding, output_padding=0):
         assert back == tuple(image)
         return pads, sizes
     pads = explicit_padding(padding)
-    sizes = tuple((size - 1) * s + k - before - after + extra
-                  for size, s, k, (before, after), extra
-                  in zip(image, stride, kernel, pads, pair(output_padding), strict=True))
+    sizes = tuple(
+        (size - 1) * s + k - before - after + extra
+        for size, s, k, (before, after), extra in zip(
+            image, stride, kernel, pads, pair(output_padding), strict=True
+        )
+    )
     return pads, sizes
 
 
 def touching(size_in, size_out, k, s, before):
     """All (i, o, t) with i = o * s + t - before inside the image: the places where a kernel meets a pixel, one axis."""
-    return [(o * s + t - before, o, t)
-            for o in range(size_out) for t in range(k)
-            if 0 <= o * s + t - before < size_in]
+    return [
+        (o * s + t - before, o, t)
+        for o in range(size_out)
+        for t in range(k)
+        if 0 <= o * s + t - before < size_in
+    ]
 
 
 def meetings(x_shape, y_shape, W_shape, stride, pads):
@@ -93,9 +104,11 @@ def meetings(x_shape, y_shape, W_shape, stride, pads):
             for column, out_column, tap_column in columns:
                 for a in range(c_in):
                     for b in range(c_out):
-                        yield ((image, row, column, a),
-                               (image, out_row, out_column, b),
-                               (tap_row, tap_column, a, b))
+                        yield (
+                            (image, row, column, a),
+                            (image, out_row, out_column, b),
+                            (tap_row, tap_column, a, b),
+                        )
 
 
 def bias_gradient(dy):
@@ -149,7 +162,9 @@ def conv_transpose2d_forward(x, W, b, stride, padding, output_padding=0):
          the same meetings are walked with the roles exchanged.
     """
     stride = pair(stride)
-    pads, (h_out, w_out) = conv_transpose2d_geometry(x.shape[1:3], W.shape[:2], stride, padding, output_padding)
+    pads, (h_out, w_out) = conv_transpose2d_geometry(
+        x.shape[1:3], W.shape[:2], stride, padding, output_padding
+    )
     y = np.zeros((x.shape[0], h_out, w_out, W.shape[2]))
     for at_y, at_x, at_W in meetings(y.shape, x.shape, W.shape, stride, pads):
         y[at_y] += x[at_x] * W[at_W]
@@ -177,7 +192,9 @@ def linear_forward(x, W, b):
     """x (n, c_in), W (c_in, c_out), b (c_out,) or None -> y (n, c_out)."""
     y = np.zeros((x.shape[0], W.shape[1]))
     for row, out in np.ndindex(*y.shape):
-        y[row, out] = sum(x[row, a] * W[a, out] for a in range(W.shape[0])) + (0.0 if b is None else b[out])
+        y[row, out] = sum(x[row, a] * W[a, out] for a in range(W.shape[0])) + (
+            0.0 if b is None else b[out]
+        )
     return y
 
 
@@ -214,7 +231,9 @@ def batchnorm_forward(x, gain, bias, eps):
         means[c], variances[c] = mean, var
         for i in range(m):
             x_hat = (flat[i, c] - mean) / math.sqrt(var + eps)
-            y[i, c] = (1.0 if gain is None else gain[c]) * x_hat + (0.0 if bias is None else bias[c])
+            y[i, c] = (1.0 if gain is None else gain[c]) * x_hat + (
+                0.0 if bias is None else bias[c]
+            )
     return y.reshape(x.shape), means, variances
 
 
@@ -242,7 +261,7 @@ def batchnorm_backward(dy, x, gain, eps):
             dgain[c] += flat_dy[i, c] * d[i] / std
             dbias[c] += flat_dy[i, c]
             for j in range(m):
-                jacobian = ((1.0 if i == j else 0.0) - 1.0 / m) / std - d[i] * d[j] / (m * std ** 3)
+                jacobian = ((1.0 if i == j else 0.0) - 1.0 / m) / std - d[i] * d[j] / (m * std**3)
                 dx[j, c] += flat_dy[i, c] * scale * jacobian
     return dx.reshape(x.shape), dgain, dbias
 
@@ -282,7 +301,10 @@ ACTIVATIONS = {  # name: (value at x, slope at x)
     "relu": (lambda x: x if x > 0 else 0.0, lambda x: 1.0 if x > 0 else 0.0),
     "leaky 0.2": (lambda x: x if x > 0 else 0.2 * x, lambda x: 1.0 if x > 0 else 0.2),
     "tanh": (math.tanh, lambda x: 1.0 / math.cosh(x) ** 2),
-    "sigmoid": (lambda x: 1.0 / (1.0 + math.exp(-x)), lambda x: math.exp(-x) / (1.0 + math.exp(-x)) ** 2),
+    "sigmoid": (
+        lambda x: 1.0 / (1.0 + math.exp(-x)),
+        lambda x: math.exp(-x) / (1.0 + math.exp(-x)) ** 2,
+    ),
 }
 
 

@@ -32,7 +32,9 @@ class Device:
 
     def __init__(self):
         self.counts = Counter()  # allocations, synchronisations, uploads, launches
-        self.elementwise = set()  # CuPy's own kernels that were used: each takes a second to compile
+        self.elementwise = (
+            set()
+        )  # CuPy's own kernels that were used: each takes a second to compile
         self.recording = None  # operations of the graph that is being recorded
         self.owners = {}  # id -> weak reference to an array that owns memory
         self.streams = []  # those entered by `with`
@@ -47,16 +49,24 @@ class Device:
         if self.recording is None:
             operation()
         else:  # a graph keeps addresses, not arrays
-            self.recording.append((operation, [weakref.ref(a if a.base is None else a.base) for a in arrays]))
+            self.recording.append(
+                (operation, [weakref.ref(a if a.base is None else a.base) for a in arrays])
+            )
 
     def owner_of(self, address):
         """-> the array in whose memory an address lies"""
         alive = (reference() for reference in list(self.owners.values()))
-        return next(owner for owner in alive if owner is not None and 0 <= address - owner.held.ctypes.data < max(1, owner.nbytes))
+        return next(
+            owner
+            for owner in alive
+            if owner is not None and 0 <= address - owner.held.ctypes.data < max(1, owner.nbytes)
+        )
 
     def refuse_in_capture(self, what):
         if self.recording is not None:
-            raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a graph is recorded")
+            raise CUDARuntimeError(
+                f"cudaErrorStreamCaptureUnsupported: {what} while a graph is recorded"
+            )
 
     def allocate(self, memory):
         """memory: a NumPy array -> StrictArray"""
@@ -79,7 +89,9 @@ class Device:
         for address in addresses:
             if address in self.in_flight:
                 memory, copied = self.in_flight.pop(address)
-                assert np.array_equal(memory, copied), "pinned memory was written while it was copied to the device"
+                assert np.array_equal(memory, copied), (
+                    "pinned memory was written while it was copied to the device"
+                )
 
 
 device = Device()
@@ -128,21 +140,38 @@ class StrictArray:
         if isinstance(index, StrictArray):
             index.refuse()
         target, source = self.held[as_tuple(index)], unwrap(value)
-        if not (isinstance(source, np.ndarray) and source.shape == target.shape and source.dtype == target.dtype
-                and source.flags.c_contiguous and target.flags.c_contiguous):  # fmt: skip
+        if not (
+            isinstance(source, np.ndarray)
+            and source.shape == target.shape
+            and source.dtype == target.dtype
+            and source.flags.c_contiguous
+            and target.flags.c_contiguous
+        ):
             device.elementwise.add(("copy", self.dtype.name))
-        device.do(lambda: np.copyto(target, source), self, *([value] if isinstance(value, StrictArray) else []))
+        device.do(
+            lambda: np.copyto(target, source),
+            self,
+            *([value] if isinstance(value, StrictArray) else []),
+        )
 
     def set(self, values, stream=None):
         """Copy from the host: at once, or in a while where the memory is pinned."""
-        assert isinstance(values, np.ndarray) and values.shape == self.shape and values.dtype == self.dtype
+        assert (
+            isinstance(values, np.ndarray)
+            and values.shape == self.shape
+            and values.dtype == self.dtype
+        )
         assert self.flags.c_contiguous and values.flags.c_contiguous
         device.refuse_in_capture("a copy from the host")
         device.counts["uploads"] += 1
         assert stream in (None, current_stream())
         address = values.ctypes.data
-        assert address not in device.in_flight, "pinned memory is used again before its last copy was waited for"
-        if stream is not None and any(0 <= address - memory.ctypes.data < memory.size for memory in device.pinned):
+        assert address not in device.in_flight, (
+            "pinned memory is used again before its last copy was waited for"
+        )
+        if stream is not None and any(
+            0 <= address - memory.ctypes.data < memory.size for memory in device.pinned
+        ):
             device.in_flight[address] = (values, values.copy())
         else:
             device.counts["pageable uploads"] += 1
@@ -196,13 +225,17 @@ def call(function, *arguments, **options):
     if isinstance(result, (np.ndarray, np.generic)):
         result = np.asarray(result)
         if result.dtype == np.float64 and arrays:
-            assert any(a.dtype == np.float64 for a in arrays), f"{function.__name__} turned float32 into float64"
+            assert any(a.dtype == np.float64 for a in arrays), (
+                f"{function.__name__} turned float32 into float64"
+            )
         return device.allocate(result)
     return result
 
 
 def binary(function):
-    return (lambda self, other: call(function, self, other)), (lambda self, other: call(function, other, self))
+    return (lambda self, other: call(function, self, other)), (
+        lambda self, other: call(function, other, self)
+    )
 
 
 for name in ("add", "sub", "mul", "truediv"):
@@ -214,7 +247,9 @@ for name in ("add", "sub", "mul", "truediv"):
 def in_place(function):
     def method(self, other):
         held, more = self.held, unwrap(other)
-        device.do(lambda: function(held, more), self, *([other] if isinstance(other, StrictArray) else []))
+        device.do(
+            lambda: function(held, more), self, *([other] if isinstance(other, StrictArray) else [])
+        )
         return self
 
     return method
@@ -240,7 +275,9 @@ def asarray(values, dtype=None):
     if not isinstance(values, StrictArray):
         device.refuse_in_capture("a copy from the host")
         device.counts["uploads"] += 1
-    return device.allocate(np.array(values.held if isinstance(values, StrictArray) else values, dtype=dtype))
+    return device.allocate(
+        np.array(values.held if isinstance(values, StrictArray) else values, dtype=dtype)
+    )
 
 
 def asnumpy(array):
@@ -272,7 +309,9 @@ class Stream:
     def begin_capture(self):
         assert current_stream() is self, "begin_capture of a stream that is not the current one"
         if not self.non_blocking:
-            raise CUDARuntimeError("cudaErrorStreamCaptureImplicit: the null stream, or one that blocks it, cannot be recorded")
+            raise CUDARuntimeError(
+                "cudaErrorStreamCaptureImplicit: the null stream, or one that blocks it, cannot be recorded"
+            )
         assert device.recording is None
         device.recording = []
 
@@ -293,7 +332,9 @@ class Graph:
         device.refuse_in_capture("a launch of a graph")
         device.counts["graphs"] += 1
         for operation, owners in self.notes:
-            assert all(owner() is not None for owner in owners), "a graph uses memory that was given back"
+            assert all(owner() is not None for owner in owners), (
+                "a graph uses memory that was given back"
+            )
             operation()
 
 
@@ -344,8 +385,12 @@ def current_stream():
 def memory_at(address, rows, columns, dimension, kind):
     """-> view of a matrix that lies column by column, `dimension` numbers from one column to the next"""
     number = {0: ctypes.c_float, 1: ctypes.c_double}[kind]
-    flat = np.ctypeslib.as_array((number * (dimension * (columns - 1) + rows)).from_address(address))
-    return np.lib.stride_tricks.as_strided(flat, (rows, columns), (flat.itemsize, dimension * flat.itemsize))
+    flat = np.ctypeslib.as_array(
+        (number * (dimension * (columns - 1) + rows)).from_address(address)
+    )
+    return np.lib.stride_tricks.as_strided(
+        flat, (rows, columns), (flat.itemsize, dimension * flat.itemsize)
+    )
 
 
 def round_to_tf32(matrix):
@@ -360,7 +405,11 @@ class Cublas:
     def __init__(self):
         self.stream = self.workspace = None
         for name, types_ in cupy_gemm.SIGNATURES.items():
-            setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *types_)(getattr(self, name.removesuffix("_v2"))))
+            setattr(
+                self,
+                name,
+                ctypes.CFUNCTYPE(ctypes.c_int, *types_)(getattr(self, name.removesuffix("_v2"))),
+            )
 
     def cublasCreate(self, handle):
         handle[0] = 0x7FFF_0123_4567_89AB  # no pointer of 32 bits
@@ -377,12 +426,39 @@ class Cublas:
         self.workspace = workspace
         return 0
 
-    def cublasGemmEx(self, handle, op_a, op_b, m, n, k, alpha, a, kind_a, lda, b, kind_b, ldb, beta, c, kind_c, ldc, compute, algorithm):
+    def cublasGemmEx(
+        self,
+        handle,
+        op_a,
+        op_b,
+        m,
+        n,
+        k,
+        alpha,
+        a,
+        kind_a,
+        lda,
+        b,
+        kind_b,
+        ldb,
+        beta,
+        c,
+        kind_c,
+        ldc,
+        compute,
+        algorithm,
+    ):
         right = (
-            handle == 0x7FFF_0123_4567_89AB and self.stream == current_stream().ptr and self.workspace and algorithm == -1
-            and kind_a == kind_b == kind_c and lda >= (k if op_a else m) and ldb >= (n if op_b else k) and ldc >= m
+            handle == 0x7FFF_0123_4567_89AB
+            and self.stream == current_stream().ptr
+            and self.workspace
+            and algorithm == -1
+            and kind_a == kind_b == kind_c
+            and lda >= (k if op_a else m)
+            and ldb >= (n if op_b else k)
+            and ldc >= m
             and compute in {0: (68, 77), 1: (70,)}[kind_a]
-        )  # fmt: skip
+        )
         if not right:
             return 7  # CUBLAS_STATUS_INVALID_VALUE
         number = {0: ctypes.c_float, 1: ctypes.c_double}[kind_a]
@@ -392,7 +468,11 @@ class Cublas:
         out = memory_at(c, m, n, ldc, kind_c)
 
         def multiply():
-            factors = [round_to_tf32(matrix) for matrix in (left, right)] if compute == 77 else (left, right)
+            factors = (
+                [round_to_tf32(matrix) for matrix in (left, right)]
+                if compute == 77
+                else (left, right)
+            )
             product = np.matmul(*factors)
             out[...] = product * number(alpha).value + out * beta if beta else product
 
@@ -406,8 +486,12 @@ cupy_gemm.load_cublas = lambda xp: xp.cublas if xp.__version__ == "strict" else 
 
 def raw_module(code, options, name_expressions, mutate=None):
     if compiler() is None:
-        pytest.skip("the CUDA kernels run here by a C++ compiler, and this machine has none: install g++ or clang++")
-    return HostModule(code, options, name_expressions, lambda *operation: device.do(*operation), mutate)
+        pytest.skip(
+            "the CUDA kernels run here by a C++ compiler, and this machine has none: install g++ or clang++"
+        )
+    return HostModule(
+        code, options, name_expressions, lambda *operation: device.do(*operation), mutate
+    )
 
 
 def make_module(devices=1, error=None, mutate=None):
@@ -431,19 +515,44 @@ def make_module(devices=1, error=None, mutate=None):
     module.RawModule = partial(raw_module, mutate=mutate)
     module.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(
-            getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError, memGetInfo=lambda: (device.free, 2**33)
+            getDeviceCount=get_device_count,
+            CUDARuntimeError=CUDARuntimeError,
+            memGetInfo=lambda: (device.free, 2**33),
         ),
-        Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator, get_current_stream=current_stream,
+        Stream=Stream,
+        Event=Event,
+        MemoryPool=MemoryPool,
+        using_allocator=using_allocator,
+        get_current_stream=current_stream,
         Device=lambda: types.SimpleNamespace(synchronize=device.synchronise),
         alloc_pinned_memory=alloc_pinned_memory,
-    )  # fmt: skip
+    )
     module.empty = new_memory
     module.empty_like = lambda array: new_memory(array.shape, array.dtype)
     module.zeros = lambda shape, dtype: device.allocate(np.zeros(shape, dtype))
     module.asarray, module.asnumpy = asarray, asnumpy
     for name in (
-        "absolute", "add", "copyto", "divide", "dot", "exp", "greater", "greater_equal", "log", "log1p", "matmul", "max", "maximum", "mean",
-        "minimum", "multiply", "negative", "sqrt", "subtract", "sum", "tanh",
-    ):  # fmt: skip
+        "absolute",
+        "add",
+        "copyto",
+        "divide",
+        "dot",
+        "exp",
+        "greater",
+        "greater_equal",
+        "log",
+        "log1p",
+        "matmul",
+        "max",
+        "maximum",
+        "mean",
+        "minimum",
+        "multiply",
+        "negative",
+        "sqrt",
+        "subtract",
+        "sum",
+        "tanh",
+    ):
         setattr(module, name, partial(call, getattr(np, name)))
     return module

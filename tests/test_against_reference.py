@@ -2,6 +2,7 @@
 
 Small random shapes in float64 with a random dy. Errors are max|a - b| / max|b|.
 """
+
 import numpy as np
 import pytest
 
@@ -14,7 +15,9 @@ TOLERANCE = 1e-10
 def network(layers, in_shape, dtype="float64", seed=0):
     """A Sequential that is set up, with every parameter drawn anew so that none is 0 or 1."""
     net = mg.Sequential(layers, name="N")
-    net.setup(in_shape, backend=mg.get_backend("numpy", dtype=dtype), rng=np.random.default_rng(seed))
+    net.setup(
+        in_shape, backend=mg.get_backend("numpy", dtype=dtype), rng=np.random.default_rng(seed)
+    )
     rng = np.random.default_rng(seed + 1)
     for name in sorted(net.params):
         shape = net.params[name].shape
@@ -28,7 +31,9 @@ def assert_close(got, wanted, what):
     got, wanted = np.asarray(got), np.asarray(wanted)
     assert got.shape == wanted.shape, f"{what}: shape {got.shape}, wanted {wanted.shape}"
     error = np.abs(got - wanted).max()
-    assert error <= TOLERANCE * np.abs(wanted).max(), f"{what}: off by {error:.3g} of {np.abs(wanted).max():.3g}"
+    assert error <= TOLERANCE * np.abs(wanted).max(), (
+        f"{what}: off by {error:.3g} of {np.abs(wanted).max():.3g}"
+    )
 
 
 def snapshot(arrays):
@@ -38,12 +43,19 @@ def snapshot(arrays):
 
 # ---- convolutions -----------------------------------------------------------------------------------------------
 
+
 def random_padding(rng, kernel):
     """Any of the four forms, smaller than the kernel in each direction."""
     k_h, k_w = kernel
-    return ["valid", "same", int(rng.integers(0, min(kernel))),
-            ((int(rng.integers(0, k_h)), int(rng.integers(0, k_h))),
-             (int(rng.integers(0, k_w)), int(rng.integers(0, k_w))))][rng.integers(4)]
+    return [
+        "valid",
+        "same",
+        int(rng.integers(0, min(kernel))),
+        (
+            (int(rng.integers(0, k_h)), int(rng.integers(0, k_h))),
+            (int(rng.integers(0, k_w)), int(rng.integers(0, k_w))),
+        ),
+    ][rng.integers(4)]
 
 
 def random_geometry(rng):
@@ -64,16 +76,16 @@ def conv_cases():
         ((5, 7), 3, 1, 1, 2, 2, 2, True),
         ((4, 4), 4, 1, "valid", 3, 3, 1, False),
         ((8, 8), 4, 2, 1, 1, 1, 1, True),
-        ((7, 5), 1, (2, 3), "valid", 2, 2, 3, True),                # k < s: pixels that no window reads
-        ((5, 8), 2, 3, "same", 2, 1, 2, True),                      # k < s
-        ((2, 3), 5, 2, 2, 2, 2, 2, True),                           # k > h
-        ((1, 1), 3, 1, 1, 2, 1, 2, False),                          # k > h
-        ((3, 3), 5, 2, "same", 2, 2, 1, True),                      # k > h
+        ((7, 5), 1, (2, 3), "valid", 2, 2, 3, True),  # k < s: pixels that no window reads
+        ((5, 8), 2, 3, "same", 2, 1, 2, True),  # k < s
+        ((2, 3), 5, 2, 2, 2, 2, 2, True),  # k > h
+        ((1, 1), 3, 1, 1, 2, 1, 2, False),  # k > h
+        ((3, 3), 5, 2, "same", 2, 2, 1, True),  # k > h
         ((1, 4), (5, 2), (3, 1), ((4, 3), (1, 0)), 2, 1, 1, True),
         ((6, 5), (2, 4), (1, 2), ((0, 1), (2, 0)), 2, 3, 2, False),
         ((9, 4), (3, 3), (2, 1), "same", 2, 1, 4, True),
         ((8, 8), 3, 2, ((0, 1), (0, 1)), 1, 2, 2, False),
-        ((6, 6), 3, 2, "valid", 2, 2, 2, True),                     # the last row and column are never read
+        ((6, 6), 3, 2, "valid", 2, 2, 2, True),  # the last row and column are never read
     ]
     rng = np.random.default_rng(20)
     while len(cases) < 75:
@@ -90,13 +102,13 @@ def conv_transpose_cases():
         ((7, 7), 5, 2, "same", 0, 2, 2, 1, True),
         ((4, 4), 4, 2, 1, 0, 2, 3, 2, False),
         ((1, 1), 7, 1, "valid", 0, 2, 3, 2, False),
-        ((3, 2), 2, 3, "same", 0, 2, 1, 2, True),                   # k < s: pixels that no kernel reaches
-        ((3, 2), 1, (2, 3), "valid", 0, 1, 2, 1, True),             # k < s
+        ((3, 2), 2, 3, "same", 0, 2, 1, 2, True),  # k < s: pixels that no kernel reaches
+        ((3, 2), 1, (2, 3), "valid", 0, 1, 2, 1, True),  # k < s
         ((2, 3), 5, 2, 2, 1, 2, 2, 2, True),
         ((3, 3), 3, 2, ((1, 0), (0, 2)), 0, 2, 1, 1, False),
-        ((2, 2), 2, 3, "valid", 2, 2, 2, 2, True),                  # k < s, and rows after the full map
+        ((2, 2), 2, 3, "valid", 2, 2, 2, 2, True),  # k < s, and rows after the full map
         ((2, 3), (3, 2), (2, 3), "valid", 1, 1, 2, 3, True),
-        ((3, 3), 3, 1, 2, 0, 2, 2, 2, True),                        # down to one pixel
+        ((3, 3), 3, 1, 2, 0, 2, 2, 2, True),  # down to one pixel
         ((3, 5), 3, 1, "same", 0, 2, 2, 2, False),
         ((1, 2), 5, (2, 1), "same", 0, 2, 2, 2, True),
         ((4, 1), (3, 4), (3, 2), ((2, 1), (0, 3)), 1, 2, 2, 1, True),
@@ -108,7 +120,9 @@ def conv_transpose_cases():
         n, c_in, c_out = (int(v) for v in rng.integers(1, 4, 3))
         _, out = reference.conv_transpose2d_geometry(image, kernel, stride, padding, extra)
         if min(out) >= 1:
-            cases.append((image, kernel, stride, padding, extra, n, c_in, c_out, bool(rng.integers(2))))
+            cases.append(
+                (image, kernel, stride, padding, extra, n, c_in, c_out, bool(rng.integers(2)))
+            )
     return cases
 
 
@@ -116,7 +130,10 @@ def conv_transpose_cases():
 def test_conv2d(case):
     image, kernel, stride, padding, n, c_in, c_out, bias = case
     rng = np.random.default_rng(1)
-    net = network([mg.Conv2d(c_out, kernel_size=kernel, stride=stride, padding=padding, bias=bias)], (*image, c_in))
+    net = network(
+        [mg.Conv2d(c_out, kernel_size=kernel, stride=stride, padding=padding, bias=bias)],
+        (*image, c_in),
+    )
     W, b = net.params["0.W"], net.params.get("0.b")
     assert W.shape == (*reference.pair(kernel), c_in, c_out) and (b is not None) == bias
 
@@ -126,7 +143,9 @@ def test_conv2d(case):
 
     dy = rng.standard_normal(y.shape)
     dx = net.backward(dy.copy())
-    wanted_dx, wanted_dW, wanted_db = reference.conv2d_backward(dy, x, W, reference.pair(stride), padding)
+    wanted_dx, wanted_dW, wanted_db = reference.conv2d_backward(
+        dy, x, W, reference.pair(stride), padding
+    )
     assert_close(dx, wanted_dx, "dx")
     assert_close(net.grads["0.W"], wanted_dW, "dW")
     if bias:
@@ -138,7 +157,8 @@ def test_conv_transpose2d(case):
     image, kernel, stride, padding, extra, n, c_in, c_out, bias = case
     rng = np.random.default_rng(2)
     layer = mg.ConvTranspose2d(
-        c_out, kernel_size=kernel, stride=stride, padding=padding, output_padding=extra, bias=bias)
+        c_out, kernel_size=kernel, stride=stride, padding=padding, output_padding=extra, bias=bias
+    )
     net = network([layer], (*image, c_in))
     W, b = net.params["0.W"], net.params.get("0.b")
     assert W.shape == (*reference.pair(kernel), c_out, c_in) and (b is not None) == bias
@@ -149,30 +169,57 @@ def test_conv_transpose2d(case):
 
     dy = rng.standard_normal(y.shape)
     dx = net.backward(dy.copy())
-    wanted_dx, wanted_dW, wanted_db = reference.conv_transpose2d_backward(dy, x, W, stride, padding, extra)
+    wanted_dx, wanted_dW, wanted_db = reference.conv_transpose2d_backward(
+        dy, x, W, stride, padding, extra
+    )
     assert_close(dx, wanted_dx, "dx")
     assert_close(net.grads["0.W"], wanted_dW, "dW")
     if bias:
         assert_close(net.grads["0.b"], wanted_db, "db")
 
 
-@pytest.mark.parametrize("make, in_shape, out_shape", [
-    (lambda: mg.Conv2d(3, kernel_size=5, stride=2, padding="same"), (28, 28, 1), (14, 14, 3)),
-    (lambda: mg.Conv2d(3, kernel_size=5, stride=2, padding="same"), (7, 9, 2), (4, 5, 3)),
-    (lambda: mg.Conv2d(3, kernel_size=(4, 2), stride=(1, 2), padding="valid"), (4, 5, 2), (1, 2, 3)),
-    (lambda: mg.Conv2d(3, kernel_size=4, stride=2, padding=1), (64, 32, 1), (32, 16, 3)),
-    (lambda: mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding="same"), (7, 9, 2), (14, 18, 3)),
-    (lambda: mg.ConvTranspose2d(3, kernel_size=4, stride=2, padding=1), (7, 9, 2), (14, 18, 3)),
-    (lambda: mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding=2, output_padding=1), (7, 9, 2), (14, 18, 3)),
-    (lambda: mg.ConvTranspose2d(3, kernel_size=7, stride=1, padding="valid"), (1, 1, 9), (7, 7, 3)),
-    (lambda: mg.ConvTranspose2d(3, kernel_size=2, stride=3, padding="same"), (2, 2, 9), (6, 6, 3)),
-    (lambda: mg.Flatten(), (2, 3, 4), (24,)),
-    (lambda: mg.Reshape((3, 4, 2)), (24,), (3, 4, 2)),
-    (lambda: mg.Linear(5), (7,), (5,)),
-])
+@pytest.mark.parametrize(
+    "make, in_shape, out_shape",
+    [
+        (lambda: mg.Conv2d(3, kernel_size=5, stride=2, padding="same"), (28, 28, 1), (14, 14, 3)),
+        (lambda: mg.Conv2d(3, kernel_size=5, stride=2, padding="same"), (7, 9, 2), (4, 5, 3)),
+        (
+            lambda: mg.Conv2d(3, kernel_size=(4, 2), stride=(1, 2), padding="valid"),
+            (4, 5, 2),
+            (1, 2, 3),
+        ),
+        (lambda: mg.Conv2d(3, kernel_size=4, stride=2, padding=1), (64, 32, 1), (32, 16, 3)),
+        (
+            lambda: mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding="same"),
+            (7, 9, 2),
+            (14, 18, 3),
+        ),
+        (lambda: mg.ConvTranspose2d(3, kernel_size=4, stride=2, padding=1), (7, 9, 2), (14, 18, 3)),
+        (
+            lambda: mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding=2, output_padding=1),
+            (7, 9, 2),
+            (14, 18, 3),
+        ),
+        (
+            lambda: mg.ConvTranspose2d(3, kernel_size=7, stride=1, padding="valid"),
+            (1, 1, 9),
+            (7, 7, 3),
+        ),
+        (
+            lambda: mg.ConvTranspose2d(3, kernel_size=2, stride=3, padding="same"),
+            (2, 2, 9),
+            (6, 6, 3),
+        ),
+        (lambda: mg.Flatten(), (2, 3, 4), (24,)),
+        (lambda: mg.Reshape((3, 4, 2)), (24,), (3, 4, 2)),
+        (lambda: mg.Linear(5), (7,), (5,)),
+    ],
+)
 def test_setup_returns_the_shape_that_forward_gives(make, in_shape, out_shape):
     net = mg.Sequential([make()], name="N")
-    got = net.setup(in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0))
+    got = net.setup(
+        in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0)
+    )
     assert tuple(got) == out_shape
     assert net.forward(np.ones((2, *in_shape)), train=True).shape == (2, *out_shape)
 
@@ -181,7 +228,9 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution():
     """<conv(x), y> = <x, conv_transpose(y)> with one and the same W, for "same" padding on even sizes."""
     rng = np.random.default_rng(3)
     down = network([mg.Conv2d(4, kernel_size=5, stride=2, padding="same", bias=False)], (8, 6, 3))
-    up = network([mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding="same", bias=False)], (4, 3, 4))
+    up = network(
+        [mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding="same", bias=False)], (4, 3, 4)
+    )
     up.params["0.W"][...] = down.params["0.W"]
     x, y = rng.standard_normal((2, 8, 6, 3)), rng.standard_normal((2, 4, 3, 4))
     left, right = np.sum(down.forward(x) * y), np.sum(x * up.forward(y))
@@ -189,6 +238,7 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution():
 
 
 # ---- the other layers and the loss ------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("n, c_in, c_out", [(1, 1, 1), (3, 5, 2), (4, 2, 7)])
 def test_linear(n, c_in, c_out):
@@ -198,12 +248,18 @@ def test_linear(n, c_in, c_out):
     x, dy = rng.standard_normal((n, c_in)), rng.standard_normal((n, c_out))
     assert_close(net.forward(x.copy()), reference.linear_forward(x, W, b), "y")
     dx = net.backward(dy.copy())
-    for got, wanted, what in zip((dx, net.grads["0.W"], net.grads["0.b"]), reference.linear_backward(dy, x, W),
-                                 ("dx", "dW", "db"), strict=True):
+    for got, wanted, what in zip(
+        (dx, net.grads["0.W"], net.grads["0.b"]),
+        reference.linear_backward(dy, x, W),
+        ("dx", "dW", "db"),
+        strict=True,
+    ):
         assert_close(got, wanted, what)
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (5, 1), (3, 2, 5, 2), (2, 1, 3, 4), (2, 3, 3, 1)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(4, 3), (5, 1), (3, 2, 5, 2), (2, 1, 3, 4), (2, 3, 3, 1)], ids=str
+)
 @pytest.mark.parametrize("gain, bias", [(True, True), (True, False), (False, True), (False, False)])
 def test_batchnorm(shape, gain, bias):
     rng = np.random.default_rng(5)
@@ -232,7 +288,9 @@ def test_batchnorm(shape, gain, bias):
     assert_close(net.buffers["0.running_var"], running_var, "running variance")
     wanted = reference.batchnorm_inference(x, *parameters, running_mean, running_var, eps)
     assert_close(net.forward(x.copy(), train=False), wanted, "y in inference")
-    assert_close(net.forward(x[:1].copy(), train=False), wanted[:1], "y of one picture in inference")
+    assert_close(
+        net.forward(x[:1].copy(), train=False), wanted[:1], "y of one picture in inference"
+    )
     assert_close(net.buffers["0.running_mean"], running_mean, "running mean after inference")
 
 
@@ -266,8 +324,15 @@ def test_batchnorm_of_two_values():
     assert np.abs(dx - wanted).max() <= 1e-12 * terms.max()
 
 
-@pytest.mark.parametrize("name, make", [("relu", mg.ReLU), ("leaky 0.2", lambda: mg.LeakyReLU(0.2)),
-                                        ("tanh", mg.Tanh), ("sigmoid", mg.Sigmoid)])
+@pytest.mark.parametrize(
+    "name, make",
+    [
+        ("relu", mg.ReLU),
+        ("leaky 0.2", lambda: mg.LeakyReLU(0.2)),
+        ("tanh", mg.Tanh),
+        ("sigmoid", mg.Sigmoid),
+    ],
+)
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 5, 2)], ids=str)
 def test_activation(name, make, shape):
     rng = np.random.default_rng(9)
@@ -298,8 +363,10 @@ def test_dropout():
     assert x32.tobytes() == kept.tobytes()
 
 
-@pytest.mark.parametrize("make, in_shape, out_shape", [(mg.Flatten, (2, 3, 4), (24,)),
-                                                       (lambda: mg.Reshape((3, 4, 2)), (24,), (3, 4, 2))])
+@pytest.mark.parametrize(
+    "make, in_shape, out_shape",
+    [(mg.Flatten, (2, 3, 4), (24,)), (lambda: mg.Reshape((3, 4, 2)), (24,), (3, 4, 2))],
+)
 def test_reshaping(make, in_shape, out_shape):
     rng = np.random.default_rng(11)
     net = network([make()], in_shape)
@@ -327,9 +394,18 @@ LAYERS = {
     "linear": (lambda: [mg.Linear(4)], (5,)),
     "conv": (lambda: [mg.Conv2d(4, kernel_size=3, stride=2, padding="same")], IMAGE),
     "conv k1": (lambda: [mg.Conv2d(4, kernel_size=1, stride=1, padding="valid")], IMAGE),
-    "conv to one pixel": (lambda: [mg.Conv2d(4, kernel_size=(6, 5), stride=1, padding="valid")], IMAGE),
-    "conv transpose": (lambda: [mg.ConvTranspose2d(4, kernel_size=5, stride=2, padding="same")], IMAGE),
-    "conv transpose k < s": (lambda: [mg.ConvTranspose2d(4, kernel_size=2, stride=3, padding="valid")], IMAGE),
+    "conv to one pixel": (
+        lambda: [mg.Conv2d(4, kernel_size=(6, 5), stride=1, padding="valid")],
+        IMAGE,
+    ),
+    "conv transpose": (
+        lambda: [mg.ConvTranspose2d(4, kernel_size=5, stride=2, padding="same")],
+        IMAGE,
+    ),
+    "conv transpose k < s": (
+        lambda: [mg.ConvTranspose2d(4, kernel_size=2, stride=3, padding="valid")],
+        IMAGE,
+    ),
     "batchnorm": (lambda: [mg.BatchNorm()], IMAGE),
     "leaky": (lambda: [mg.LeakyReLU(0.2)], IMAGE),
     "relu": (lambda: [mg.ReLU()], IMAGE),
@@ -337,16 +413,37 @@ LAYERS = {
     "sigmoid": (lambda: [mg.Sigmoid()], IMAGE),
     "flatten": (lambda: [mg.Flatten()], IMAGE),
     "reshape": (lambda: [mg.Reshape((5, 3, 6))], IMAGE),
-    "discriminator": (lambda: [
-        mg.Conv2d(4, kernel_size=5, stride=2, padding="same"), mg.LeakyReLU(0.2),
-        mg.Conv2d(5, kernel_size=3, stride=1, padding=1, bias=False), mg.BatchNorm(), mg.LeakyReLU(0.2),
-        mg.Flatten(), mg.Linear(1)], IMAGE),
-    "generator": (lambda: [
-        mg.Linear(24), mg.Reshape((2, 3, 4)), mg.BatchNorm(), mg.ReLU(),
-        mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding="same", bias=False), mg.BatchNorm(), mg.ReLU(),
-        mg.ConvTranspose2d(2, kernel_size=4, stride=2, padding=1), mg.Tanh()], (7,)),
+    "discriminator": (
+        lambda: [
+            mg.Conv2d(4, kernel_size=5, stride=2, padding="same"),
+            mg.LeakyReLU(0.2),
+            mg.Conv2d(5, kernel_size=3, stride=1, padding=1, bias=False),
+            mg.BatchNorm(),
+            mg.LeakyReLU(0.2),
+            mg.Flatten(),
+            mg.Linear(1),
+        ],
+        IMAGE,
+    ),
+    "generator": (
+        lambda: [
+            mg.Linear(24),
+            mg.Reshape((2, 3, 4)),
+            mg.BatchNorm(),
+            mg.ReLU(),
+            mg.ConvTranspose2d(3, kernel_size=5, stride=2, padding="same", bias=False),
+            mg.BatchNorm(),
+            mg.ReLU(),
+            mg.ConvTranspose2d(2, kernel_size=4, stride=2, padding=1),
+            mg.Tanh(),
+        ],
+        (7,),
+    ),
     "activation after activation": (lambda: [mg.Tanh(), mg.LeakyReLU(0.3), mg.Sigmoid()], IMAGE),
-    "activation between reshapes": (lambda: [mg.Flatten(), mg.ReLU(), mg.Reshape(IMAGE), mg.BatchNorm()], IMAGE),
+    "activation between reshapes": (
+        lambda: [mg.Flatten(), mg.ReLU(), mg.Reshape(IMAGE), mg.BatchNorm()],
+        IMAGE,
+    ),
 }
 
 
@@ -486,10 +583,17 @@ def test_batch_sizes_may_change(chain):
 def test_a_smaller_convolution_after_a_larger_one_against_the_loops():
     rng = np.random.default_rng(50)
     for layer, forward, backward in (
-            (mg.Conv2d(2, kernel_size=3, stride=2, padding="same"),
-             reference.conv2d_forward, reference.conv2d_backward),
-            (mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding="same"),
-             reference.conv_transpose2d_forward, reference.conv_transpose2d_backward)):
+        (
+            mg.Conv2d(2, kernel_size=3, stride=2, padding="same"),
+            reference.conv2d_forward,
+            reference.conv2d_backward,
+        ),
+        (
+            mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding="same"),
+            reference.conv_transpose2d_forward,
+            reference.conv_transpose2d_backward,
+        ),
+    ):
         net = network([layer], (5, 4, 2))
         W, b = net.params["0.W"], net.params["0.b"]
         for n in (3, 1, 2, 4, 1):
@@ -500,7 +604,9 @@ def test_a_smaller_convolution_after_a_larger_one_against_the_loops():
             net.zero_grads()
             dx = net.backward(dy.copy())
             wanted = backward(dy, x, W, 2, "same")
-            for got, value, what in zip((dx, net.grads["0.W"], net.grads["0.b"]), wanted, ("dx", "dW", "db"), strict=True):
+            for got, value, what in zip(
+                (dx, net.grads["0.W"], net.grads["0.b"]), wanted, ("dx", "dW", "db"), strict=True
+            ):
                 assert_close(got, value, f"{what}, n = {n}")
 
 
@@ -534,17 +640,27 @@ def test_everything_keeps_the_dtype_of_the_backend(chain, dtype):
         found = {"y": y, "dx": dx, "y in inference": net.forward(x, train=False)}
         for group in ("params", "grads", "buffers"):
             found.update((f"{group} {name}", array) for name, array in getattr(net, group).items())
-        assert {name: array.dtype.name for name, array in found.items()} == dict.fromkeys(found, dtype)
+        assert {name: array.dtype.name for name, array in found.items()} == dict.fromkeys(
+            found, dtype
+        )
 
 
-@pytest.mark.parametrize("make", [
-    lambda net: mg.Adam(net, lr=1e-3, l2=0.01), lambda net: mg.Adam(net, lr=1e-3, eps_hat=True),
-    lambda net: mg.SGD(net, 1e-3, momentum=0.9, nesterov=True, l2=0.01), lambda net: mg.SGD(net, 1e-3),
-    lambda net: mg.RMSprop(net, 1e-3, l2=0.01)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda net: mg.Adam(net, lr=1e-3, l2=0.01),
+        lambda net: mg.Adam(net, lr=1e-3, eps_hat=True),
+        lambda net: mg.SGD(net, 1e-3, momentum=0.9, nesterov=True, l2=0.01),
+        lambda net: mg.SGD(net, 1e-3),
+        lambda net: mg.RMSprop(net, 1e-3, l2=0.01),
+    ],
+)
 def test_optimizers_keep_float32(make):
     net = network([mg.Linear(3), mg.BatchNorm()], (4,), dtype="float32")
     optimizer = make(net)
-    x, dy = (np.random.default_rng(71).standard_normal((5, size), dtype="float32") for size in (4, 3))
+    x, dy = (
+        np.random.default_rng(71).standard_normal((5, size), dtype="float32") for size in (4, 3)
+    )
     for _ in range(3):
         net.forward(x)
         net.backward(dy, need_dx=False)
@@ -564,8 +680,11 @@ def strided(x):
     return np.ascontiguousarray(np.moveaxis(x, -1, 0)).transpose(*range(1, x.ndim), 0)
 
 
-@pytest.mark.parametrize("view", [strided, lambda x: np.repeat(x, 2, axis=0)[::2], lambda x: x[::-1].copy()[::-1]],
-                         ids=["channels-first", "every-other", "reversed"])
+@pytest.mark.parametrize(
+    "view",
+    [strided, lambda x: np.repeat(x, 2, axis=0)[::2], lambda x: x[::-1].copy()[::-1]],
+    ids=["channels-first", "every-other", "reversed"],
+)
 def test_arrays_need_not_be_contiguous(chain, view):
     build, in_shape = chain
     net, fresh = build(), build()
@@ -585,7 +704,9 @@ def test_a_sequential_in_a_sequential_is_the_same_network(chain):
     y, dx = flat.forward(x), flat.backward(dy)
     for cut in range(1, len(flat.layers)):
         layers = build.layers()
-        nested = network([mg.Sequential(layers[:cut], name="a"), mg.Sequential(layers[cut:], name="b")], in_shape)
+        nested = network(
+            [mg.Sequential(layers[:cut], name="a"), mg.Sequential(layers[cut:], name="b")], in_shape
+        )
         for inner, outer in zip(nested.params.values(), flat.params.values(), strict=True):
             inner[...] = outer
         assert_close(nested.forward(x), y, "y")
@@ -622,10 +743,11 @@ def test_nobody_computes_a_gradient_that_nobody_wants():
     layers = [Witness(), WitnessWithWeight(), Witness(), WitnessWithWeight()]
     net, x = network(layers, (3,)), np.ones((2, 3))
     for need_dx, need_dw, wanted in (
-            (True, True, [[(True, True)]] * 4),
-            (True, False, [[(True, False)]] * 4),
-            (False, True, [[], [(False, True)], [(True, True)], [(True, True)]]),
-            (False, False, [[], [], [], []])):
+        (True, True, [[(True, True)]] * 4),
+        (True, False, [[(True, False)]] * 4),
+        (False, True, [[], [(False, True)], [(True, True)], [(True, True)]]),
+        (False, False, [[], [], [], []]),
+    ):
         net.forward(x)
         net.backward(x, need_dx=need_dx, need_dw=need_dw)
         assert [layer.asked for layer in layers] == wanted
@@ -633,33 +755,60 @@ def test_nobody_computes_a_gradient_that_nobody_wants():
 
 # ---- what must be refused ---------------------------------------------------------------------------------------
 
+
 def set_up(layer, in_shape):
-    mg.Sequential([layer], name="N").setup(in_shape, backend=mg.get_backend("numpy", dtype="float64"),
-                                           rng=np.random.default_rng(0))
+    mg.Sequential([layer], name="N").setup(
+        in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0)
+    )
 
 
-@pytest.mark.parametrize("make, in_shape", [
-    (lambda: mg.Conv2d(2, kernel_size=3, stride=1, padding=3), (8, 8, 1)),
-    (lambda: mg.Conv2d(2, kernel_size=3, stride=1, padding=((0, 3), (0, 0))), (8, 8, 1)),
-    (lambda: mg.Conv2d(2, kernel_size=(3, 2), stride=1, padding=2), (8, 8, 1)),
-    (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=1, padding=3), (8, 8, 1)),
-    (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding=((0, 0), (3, 0))), (8, 8, 1)),
-    (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding="same", output_padding=1), (8, 8, 1)),
-    (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding=1, output_padding=2), (8, 8, 1)),
-    (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=(2, 1), padding=1, output_padding=1), (8, 8, 1)),
-    (lambda: mg.Conv2d(2, kernel_size=3, stride=1, padding="full"), (8, 8, 1)),
-])
+@pytest.mark.parametrize(
+    "make, in_shape",
+    [
+        (lambda: mg.Conv2d(2, kernel_size=3, stride=1, padding=3), (8, 8, 1)),
+        (lambda: mg.Conv2d(2, kernel_size=3, stride=1, padding=((0, 3), (0, 0))), (8, 8, 1)),
+        (lambda: mg.Conv2d(2, kernel_size=(3, 2), stride=1, padding=2), (8, 8, 1)),
+        (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=1, padding=3), (8, 8, 1)),
+        (
+            lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding=((0, 0), (3, 0))),
+            (8, 8, 1),
+        ),
+        (
+            lambda: mg.ConvTranspose2d(
+                2, kernel_size=3, stride=2, padding="same", output_padding=1
+            ),
+            (8, 8, 1),
+        ),
+        (
+            lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=2, padding=1, output_padding=2),
+            (8, 8, 1),
+        ),
+        (
+            lambda: mg.ConvTranspose2d(
+                2, kernel_size=3, stride=(2, 1), padding=1, output_padding=1
+            ),
+            (8, 8, 1),
+        ),
+        (lambda: mg.Conv2d(2, kernel_size=3, stride=1, padding="full"), (8, 8, 1)),
+    ],
+)
 def test_impossible_options_raise_config_error(make, in_shape):
     with pytest.raises(mg.ConfigError):
         set_up(make(), in_shape)
 
 
-@pytest.mark.parametrize("make, in_shape", [
-    (lambda: mg.Conv2d(2, kernel_size=5, stride=1, padding=1), (2, 8, 1)),              # no window fits
-    (lambda: mg.Conv2d(2, kernel_size=5, stride=1, padding="valid"), (8, 4, 1)),
-    (lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=1, padding=2), (2, 3, 1)),     # 0 pixels high
-    (lambda: mg.Reshape((3, 4)), (13,)),
-])
+@pytest.mark.parametrize(
+    "make, in_shape",
+    [
+        (lambda: mg.Conv2d(2, kernel_size=5, stride=1, padding=1), (2, 8, 1)),  # no window fits
+        (lambda: mg.Conv2d(2, kernel_size=5, stride=1, padding="valid"), (8, 4, 1)),
+        (
+            lambda: mg.ConvTranspose2d(2, kernel_size=3, stride=1, padding=2),
+            (2, 3, 1),
+        ),  # 0 pixels high
+        (lambda: mg.Reshape((3, 4)), (13,)),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused_at_setup(make, in_shape):
     with pytest.raises((mg.ShapeError, mg.ConfigError)):
         set_up(make(), in_shape)

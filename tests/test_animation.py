@@ -4,18 +4,25 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from minigan.report.animation import save_animation
 from minigan.cli.main import main
-from minigan.report.history import History
 from minigan.data.files.png import save_png
+from minigan.report.animation import save_animation
+from minigan.report.history import History
 from tests.made_run import make_run, picture
 
 
 def frames(path):
     """-> array (n, H, W) or (n, H, W, 3), milliseconds of each, header of the file."""
     with Image.open(path) as image:
-        shown = [(np.asarray(frame.convert("RGB")).astype(int), frame.info["duration"]) for frame in ImageSequence.Iterator(image)]
-        return np.stack([pixels for pixels, _ in shown]), [time for _, time in shown], image.info.get("loop")
+        shown = [
+            (np.asarray(frame.convert("RGB")).astype(int), frame.info["duration"])
+            for frame in ImageSequence.Iterator(image)
+        ]
+        return (
+            np.stack([pixels for pixels, _ in shown]),
+            [time for _, time in shown],
+            image.info.get("loop"),
+        )
 
 
 @pytest.mark.parametrize("ending", ("gif", "webp"))
@@ -31,10 +38,17 @@ def test_frames_are_the_grids(ending, c, tmp_path):
         for shown, i in ((left, step), (right, 10**6)):
             wanted = picture(i, (56, 56, c)).repeat(2, 0).repeat(2, 1)
             error = np.abs(shown - wanted).mean()
-            assert error < (3 if c == 1 and ending == "gif" else 40), (step, error)  # random colours are hard for 256
-            assert error < np.abs(shown - picture(1, (56, 56, c)).repeat(2, 0).repeat(2, 1)).mean() / 2
+            assert error < (3 if c == 1 and ending == "gif" else 40), (
+                step,
+                error,
+            )  # random colours are hard for 256
+            assert (
+                error < np.abs(shown - picture(1, (56, 56, c)).repeat(2, 0).repeat(2, 1)).mean() / 2
+            )
     heading = pixels[:, : -2 * height]
-    assert (heading.max((1, 2, 3)) > 200).all()  # something is written, and not the same at each step
+    assert (
+        heading.max((1, 2, 3)) > 200
+    ).all()  # something is written, and not the same at each step
     assert not np.array_equal(heading[0], heading[1]) and not np.array_equal(heading[1], heading[2])
 
 
@@ -69,13 +83,19 @@ def test_of_many_grids_a_hundred_with_the_first_and_last(tmp_path):
         assert np.abs(frame[-len(wanted) :, : len(wanted)] - wanted).max() <= 4
 
 
-@pytest.mark.parametrize("size, width", (((3, 3, 1), 200), ((700, 700, 3), 640), ((4, 900, 1), 640), ((900, 4, 1), 3)))
+@pytest.mark.parametrize(
+    "size, width", (((3, 3, 1), 200), ((700, 700, 3), 640), ((4, 900, 1), 640), ((900, 4, 1), 3))
+)
 def test_frames_of_any_grid_have_a_sensible_size(size, width, tmp_path):
     run = make_run(tmp_path / "a", grids=(), real=False)
     save_png(run.samples / "step-1.png", np.full(size, 200, np.uint8))
     save_animation(tmp_path / "a.gif", History(run))
     pixels, times, _ = frames(tmp_path / "a.gif")
-    assert width <= pixels.shape[2] <= max(width + 3, 201) and pixels.shape[1] <= 1000 and times == [2000]
+    assert (
+        width <= pixels.shape[2] <= max(width + 3, 201)
+        and pixels.shape[1] <= 1000
+        and times == [2000]
+    )
 
 
 def test_a_real_grid_of_another_shape_is_shown_all_the_same(tmp_path):
@@ -94,6 +114,8 @@ def test_command(tmp_path, capsys):
     run = make_run(tmp_path / "a")
     assert main(["animate", str(run.folder)]) == 0
     assert capsys.readouterr().out.startswith(f"{run.folder / 'progress.gif'}: 3 grids, 10.0 s, ")
-    assert main(["animate", str(run.folder), "--out", str(tmp_path / "B.WEBP"), "--seconds", "1"]) == 0
+    assert (
+        main(["animate", str(run.folder), "--out", str(tmp_path / "B.WEBP"), "--seconds", "1"]) == 0
+    )
     with Image.open(tmp_path / "B.WEBP") as image:
         assert image.format == "WEBP"

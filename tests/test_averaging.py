@@ -12,17 +12,31 @@ from minigan.averaging import Average
 from minigan.checkpoint import load_arrays, unpack
 from minigan.cli.main import main
 from minigan.training.config import new_config
-from minigan.training.run_folder import Run
 from minigan.training.loop import Game, open_game
+from minigan.training.run_folder import Run
 from tests.pictures import noise
 
-TRAIN = ("train", "--width", 4, "--batch-size", 16, "--z-dim", 8, "--seed", 3, "--steps", 12, "--sample-every", 6)
+TRAIN = (
+    "train",
+    "--width",
+    4,
+    "--batch-size",
+    16,
+    "--z-dim",
+    8,
+    "--seed",
+    3,
+    "--steps",
+    12,
+    "--sample-every",
+    6,
+)
 
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
     monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, log, tables: None)
 
 
 def run(*options):
@@ -49,11 +63,18 @@ def test_is_the_weighted_mean_of_all_steps(make_backend, decay):
         arrays = {**source.params, **source.buffers}
         seen.append({name: backend.to_host(array).copy() for name, array in arrays.items()})
         average.update()
-        weights = np.array([decay ** (t - 1 - i) for i in range(t)])  # 0⁰ = 1: without decay, the last step alone
+        weights = np.array(
+            [decay ** (t - 1 - i) for i in range(t)]
+        )  # 0⁰ = 1: without decay, the last step alone
         for name, array in {**net.params, **net.buffers}.items():
-            expected = sum(w * each[name] for w, each in zip(weights / weights.sum(), seen, strict=True))
+            expected = sum(
+                w * each[name] for w, each in zip(weights / weights.sum(), seen, strict=True)
+            )
             np.testing.assert_allclose(backend.to_host(array), expected, rtol=1e-12, atol=1e-14)
-    assert average.steps == 7 and all(np.array_equal(backend.to_host(source.params[name]), seen[-1][name]) for name in source.params)
+    assert average.steps == 7 and all(
+        np.array_equal(backend.to_host(source.params[name]), seen[-1][name])
+        for name in source.params
+    )
 
 
 def test_float32_stays_float32(make_backend):
@@ -66,13 +87,18 @@ def test_float32_stays_float32(make_backend):
 def test_the_game_goes_on_as_without_it(tmp_path):
     for name, options in (("without", ("--ema", 0)), ("with", ("--ema", 0.9))):
         assert run(*TRAIN, *options, "--out", tmp_path / name) == 0
-    plain, averaged = (unpack(load_arrays(tmp_path / name / "checkpoints/step-00000012.npz"), "") for name in ("without", "with"))
+    plain, averaged = (
+        unpack(load_arrays(tmp_path / name / "checkpoints/step-00000012.npz"), "")
+        for name in ("without", "with")
+    )
     for section, arrays in plain[0].items():
         for name, array in arrays.items():
             assert np.array_equal(array, averaged[0][section][name])
     assert set(averaged[0]) - set(plain[0]) == {"G average"} and averaged[1]["average_steps"] == 12
     start = "samples/step-00000000.png"
-    assert (tmp_path / "with" / start).read_bytes() == (tmp_path / "without" / start).read_bytes()  # nothing to average yet
+    assert (tmp_path / "with" / start).read_bytes() == (
+        tmp_path / "without" / start
+    ).read_bytes()  # nothing to average yet
     end = "samples/step-00000012.png"
     assert (tmp_path / "with" / end).read_bytes() != (tmp_path / "without" / end).read_bytes()
 
@@ -88,9 +114,15 @@ def test_pictures_are_of_the_average(tmp_path):
     assert not np.array_equal(saved["0.W"], sections["G"]["0.W"])
     assert run("sample", out, "--n", 20, "--out", tmp_path / "a.npy") == 0
     game, _ = open_game(Run(out))
-    assert np.array_equal(np.load(tmp_path / "a.npy"), game.sample(20, game.stream("sample", seed=0)))
+    assert np.array_equal(
+        np.load(tmp_path / "a.npy"), game.sample(20, game.stream("sample", seed=0))
+    )
     z = game.draw_z(20, game.stream("sample", seed=0))
-    plain = Game(new_config({"preset": "mnist", "width": 4, "batch_size": 16, "z_dim": 8, "seed": 3, "ema": 0.0}))
+    plain = Game(
+        new_config(
+            {"preset": "mnist", "width": 4, "batch_size": 16, "z_dim": 8, "seed": 3, "ema": 0.0}
+        )
+    )
     for name, array in {**plain.G.params, **plain.G.buffers}.items():
         array[...] = sections["G average"][name]
     assert np.array_equal(plain.pictures(z, None), game.pictures(z, None))

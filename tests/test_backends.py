@@ -8,8 +8,8 @@ import pytest
 
 import minigan as mg
 from minigan.arrays.backend import Backend
-from minigan.backends.gpu.backend import CupyBackend
 from minigan.backends.cpu.backend import NumpyBackend
+from minigan.backends.gpu.backend import CupyBackend
 from tests.strict_cupy import StrictArray, make_module
 
 
@@ -47,7 +47,9 @@ def test_im2col_and_its_transpose(x_shape, kernel, stride, padding, out, make_ba
         np.testing.assert_array_equal(backend.to_host(cols)[:, p, q], window)
     c, folded = rng.standard_normal(cols.shape), backend.empty(x.shape)
     backend.col2im(backend.asarray(c), folded, stride, padding)
-    assert np.sum(backend.to_host(cols) * c) == pytest.approx(np.sum(x * backend.to_host(folded)), rel=1e-12)
+    assert np.sum(backend.to_host(cols) * c) == pytest.approx(
+        np.sum(x * backend.to_host(folded)), rel=1e-12
+    )
 
 
 def test_gemm(make_backend):
@@ -98,11 +100,14 @@ def test_a_faster_version_is_found_by_its_definition():
     assert backend.implementation(definition) is faster
 
 
-@pytest.mark.parametrize("name, dtype, message", (
-    ("nunpy", "float32", "unknown backend 'nunpy': choose one of numpy, cupy"),
-    ("numpy", "float16", "dtype must be one of float32, float64"),
-    ("numpy", "wide", "dtype must be one of float32, float64"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "name, dtype, message",
+    (
+        ("nunpy", "float32", "unknown backend 'nunpy': choose one of numpy, cupy"),
+        ("numpy", "float16", "dtype must be one of float32, float64"),
+        ("numpy", "wide", "dtype must be one of float32, float64"),
+    ),
+)
 def test_unknown_backend_or_dtype(name, dtype, message):
     with pytest.raises(mg.ConfigError, match=message):
         mg.get_backend(name, dtype=dtype)
@@ -114,25 +119,39 @@ def test_dtype_may_be_given_as_a_type():
 
 def test_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(mg.BackendError, match=r"CuPy is not installed: install it with: pip install 'cupy-cuda13x\[ctk\]'") as caught:
+    with pytest.raises(
+        mg.BackendError,
+        match=r"CuPy is not installed: install it with: pip install 'cupy-cuda13x\[ctk\]'",
+    ) as caught:
         mg.get_backend("cupy")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("module, message", (
-    (make_module(error="cudaErrorInsufficientDriver: CUDA driver version\nis insufficient"), "no usable NVIDIA driver"),
-    (make_module(devices=0), "shows no NVIDIA GPU"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "module, message",
+    (
+        (
+            make_module(error="cudaErrorInsufficientDriver: CUDA driver version\nis insufficient"),
+            "no usable NVIDIA driver",
+        ),
+        (make_module(devices=0), "shows no NVIDIA GPU"),
+    ),
+)
 def test_without_a_gpu(monkeypatch, module, message):
     monkeypatch.setitem(sys.modules, "cupy", module)
-    with pytest.raises(mg.BackendError, match=f"^backend cupy: .*{message}.*--backend numpy$") as caught:
+    with pytest.raises(
+        mg.BackendError, match=f"^backend cupy: .*{message}.*--backend numpy$"
+    ) as caught:
         mg.get_backend("cupy")
     assert "\n" not in str(caught.value)
 
 
 def test_arrays_of_another_backend_meet_the_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", make_module())
-    for name, wrong in (("numpy", StrictArray(np.zeros((2, 3), np.float32))), ("cupy", np.zeros((2, 3), np.float32))):
+    for name, wrong in (
+        ("numpy", StrictArray(np.zeros((2, 3), np.float32))),
+        ("cupy", np.zeros((2, 3), np.float32)),
+    ):
         net = mg.Sequential([mg.Linear(2)], name="net")
         net.setup((3,), backend=mg.get_backend(name), rng=np.random.default_rng(0))
         kind = "numpy.ndarray" if name == "cupy" else "cupy.StrictArray"

@@ -14,7 +14,9 @@ import minigan as mg
 from minigan.data import Batches, to_floats, to_pixels
 
 IMAGES = np.arange(11, dtype=np.uint8).reshape(11, 1, 1, 1)  # image i is the number i
-NAMED = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), np.uint8)  # no two alike, none its own mirror image
+NAMED = np.random.default_rng(0).integers(
+    0, 256, (50, 4, 5, 3), np.uint8
+)  # no two alike, none its own mirror image
 
 
 def drawn(batches, count):
@@ -40,14 +42,19 @@ def test_the_order_is_the_one_that_runs_have_always_had():
     assert sum(drawn(batches, 3), []) == list(order)
 
 
-@pytest.mark.parametrize("options", ({}, {"shuffle": "once"}, {"shuffle": "never"}, {"drop_last": True}), ids=str)
+@pytest.mark.parametrize(
+    "options", ({}, {"shuffle": "once"}, {"shuffle": "never"}, {"drop_last": True}), ids=str
+)
 @pytest.mark.parametrize("flip", (False, True))
 def test_going_on_from_a_position(options, flip):
     def make():
         return Batches(NAMED, 8, seed=7, labels=np.arange(50), flip=flip, **options)
 
     def draw(batches, count):
-        return [(pixels.tolist(), labels.tolist()) for pixels, labels in (batches.draw() for _ in range(count))]
+        return [
+            (pixels.tolist(), labels.tolist())
+            for pixels, labels in (batches.draw() for _ in range(count))
+        ]
 
     whole = draw(make(), 22)
     for done in range(22):
@@ -82,11 +89,17 @@ def test_a_last_batch_of_one_is_left_out():
 def test_shuffle_and_drop_last():
     once = Batches(IMAGES, 4, seed=7, shuffle="once")
     first, second = drawn(once, 3), drawn(once, 3)
-    assert first == second == drawn(Batches(IMAGES, 4, seed=7), 3) and sum(first, []) != list(range(11))
+    assert first == second == drawn(Batches(IMAGES, 4, seed=7), 3) and sum(first, []) != list(
+        range(11)
+    )
     never = Batches(IMAGES, 4, seed=7, shuffle="never")
     assert drawn(never, 6) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]] * 2
     dropped = Batches(IMAGES, 4, seed=7, shuffle="never", drop_last=True)
-    assert dropped.per_epoch == 2 and drawn(dropped, 3) == [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 3]]
+    assert dropped.per_epoch == 2 and drawn(dropped, 3) == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [0, 1, 2, 3],
+    ]
 
 
 def test_labels_go_with_their_images():
@@ -94,13 +107,18 @@ def test_labels_go_with_their_images():
     batches = Batches(IMAGES, 4, seed=7, labels=labels)
     for _ in range(7):
         images, drawn_labels = batches.draw()
-        assert drawn_labels.dtype == np.int32 and drawn_labels.tolist() == [3 * i for i in to_pixels(images).ravel()]
+        assert drawn_labels.dtype == np.int32 and drawn_labels.tolist() == [
+            3 * i for i in to_pixels(images).ravel()
+        ]
     assert Batches(IMAGES, 4).draw()[1] is None
 
 
 def test_flips_are_mirror_images_of_half_of_them_and_others_in_each_epoch():
     images = np.random.default_rng(0).integers(0, 256, (2000, 1, 2, 3), np.uint8)
-    images[:, :, 0], images[:, :, 1] = images[:, :, 0] // 2, 255 - images[:, :, 0] // 2  # so that sides can be told
+    images[:, :, 0], images[:, :, 1] = (
+        images[:, :, 0] // 2,
+        255 - images[:, :, 0] // 2,
+    )  # so that sides can be told
     plain, flipped = Batches(images, 100, seed=1), Batches(images, 100, seed=1, flip=True)
     turned = []
     for _ in range(40):
@@ -136,7 +154,9 @@ def test_arrays_stay_until_the_draw_after_the_next():
         np.testing.assert_array_equal(images, before[0])
         np.testing.assert_array_equal(labels, before[1])
     memory = [batches.draw()[0] for _ in range(6)]
-    assert all(np.shares_memory(memory[i], memory[i + 3]) for i in range(3))  # and not new memory each time
+    assert all(
+        np.shares_memory(memory[i], memory[i + 3]) for i in range(3)
+    )  # and not new memory each time
 
 
 @pytest.fixture
@@ -148,18 +168,26 @@ def mapped(tmp_path):
 
 def test_a_map_gives_what_memory_gives(mapped):
     for images in (mapped, mapped[:30], mapped[10:40], mapped[::2]):
-        a, b = Batches(images, 8, seed=3, flip=True), Batches(np.array(images), 8, seed=3, flip=True)
+        a, b = (
+            Batches(images, 8, seed=3, flip=True),
+            Batches(np.array(images), 8, seed=3, flip=True),
+        )
         for _ in range(9):
             np.testing.assert_array_equal(a.draw()[0], b.draw()[0])
     with_offset = np.memmap(mapped.filename, np.uint8, "r", offset=60, shape=(49, 4, 5, 3))
-    np.testing.assert_array_equal(to_pixels(Batches(with_offset, 49, shuffle="never").draw()[0]), NAMED[1:])
+    np.testing.assert_array_equal(
+        to_pixels(Batches(with_offset, 49, shuffle="never").draw()[0]), NAMED[1:]
+    )
 
 
 @pytest.mark.parametrize("in_file", (False, True))
 def test_right_pixels_under_load(mapped, in_file):
     """No batch is mixed with another, however the threads are interrupted: against np.take, with the interpreter switching often."""
     stop = threading.Event()
-    busy = [threading.Thread(target=lambda: [sum(range(1000)) for _ in iter(stop.is_set, True)]) for _ in range(2)]
+    busy = [
+        threading.Thread(target=lambda: [sum(range(1000)) for _ in iter(stop.is_set, True)])
+        for _ in range(2)
+    ]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -170,7 +198,9 @@ def test_right_pixels_under_load(mapped, in_file):
             order = np.arange(50)
             np.random.default_rng([5, epoch]).shuffle(order)
             for position in range(batches.per_epoch):
-                wanted = np.empty((len(order[position * 16 : position * 16 + 16]), *NAMED.shape[1:]), np.float32)
+                wanted = np.empty(
+                    (len(order[position * 16 : position * 16 + 16]), *NAMED.shape[1:]), np.float32
+                )
                 to_floats(np.take(NAMED, order[position * 16 : position * 16 + 16], axis=0), wanted)
                 got = batches.draw()[0]
                 if epoch % 2:
@@ -189,7 +219,9 @@ def test_a_file_that_is_cut_off_is_one_line_and_then_it_goes_on(mapped):
     np.testing.assert_array_equal(batches.draw()[0], whole.draw()[0])
     batches.seek(0, 1)
     os.truncate(mapped.filename, 100)
-    with pytest.raises(mg.DataError, match=r"pixels: the pictures cannot be read any more .it ends too early.: ") as caught:
+    with pytest.raises(
+        mg.DataError, match=r"pixels: the pictures cannot be read any more .it ends too early.: "
+    ) as caught:
         for _ in range(3):
             batches.draw()
     assert "\n" not in str(caught.value)
@@ -201,7 +233,9 @@ def test_a_file_that_is_cut_off_is_one_line_and_then_it_goes_on(mapped):
 def test_a_file_that_vanished(mapped):
     batches = Batches(mapped, 25, shuffle="never")
     os.unlink(mapped.filename)
-    np.testing.assert_array_equal(to_pixels(batches.draw()[0]), NAMED[:25])  # open files stay, on POSIX
+    np.testing.assert_array_equal(
+        to_pixels(batches.draw()[0]), NAMED[:25]
+    )  # open files stay, on POSIX
     with pytest.raises(mg.DataError, match="No such file"):
         Batches(mapped, 25)
 
@@ -222,7 +256,9 @@ def test_a_disk_error_comes_out_at_draw(mapped, monkeypatch):
 
 def test_the_thread_ends_with_its_object(mapped):
     def threads():
-        return {thread for thread in threading.enumerate() if thread.name.startswith("minigan-batches")}
+        return {
+            thread for thread in threading.enumerate() if thread.name.startswith("minigan-batches")
+        }
 
     before = threads()
     batches = Batches(mapped, 8)
@@ -237,9 +273,13 @@ def test_the_thread_ends_with_its_object(mapped):
 
 
 def test_a_program_ends_while_a_batch_is_prepared():
-    code = ("import numpy as np; from minigan.data import Batches\n"
-            "b = Batches(np.zeros((4000, 64, 64, 3), np.uint8), 2000); b.draw(); print('end', flush=True)")
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    code = (
+        "import numpy as np; from minigan.data import Batches\n"
+        "b = Batches(np.zeros((4000, 64, 64, 3), np.uint8), 2000); b.draw(); print('end', flush=True)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
 
 
@@ -256,24 +296,29 @@ def test_after_a_fork_both_go_on(mapped):
         "if not child: os._exit(0 if same else 1)\n"
         "sys.exit(not same or os.waitpid(child, 0)[1])\n"
     )
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60
+    )
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("make, error", (
-    (lambda: Batches(IMAGES, 1), mg.ConfigError),
-    (lambda: Batches(IMAGES, 2.0), mg.ConfigError),
-    (lambda: Batches(IMAGES[:1], 4), mg.ConfigError),
-    (lambda: Batches(IMAGES, 12), mg.ConfigError),
-    (lambda: Batches(IMAGES.astype(float), 4), mg.DataError),
-    (lambda: Batches(IMAGES, 4, labels=np.arange(10)), mg.DataError),
-    (lambda: Batches(IMAGES, 4, shuffle="sometimes"), mg.ConfigError),
-    (lambda: Batches(IMAGES, 4, shuffle=True), mg.ConfigError),
-    (lambda: Batches(IMAGES, 4, low=0.5), mg.ConfigError),
-    (lambda: to_pixels(np.zeros(3), low=None), mg.ConfigError),
-    (lambda: Batches(IMAGES, 4).seek(0, 4), mg.ConfigError),
-    (lambda: Batches(IMAGES, 4).seek(-1, 0), mg.ConfigError),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "make, error",
+    (
+        (lambda: Batches(IMAGES, 1), mg.ConfigError),
+        (lambda: Batches(IMAGES, 2.0), mg.ConfigError),
+        (lambda: Batches(IMAGES[:1], 4), mg.ConfigError),
+        (lambda: Batches(IMAGES, 12), mg.ConfigError),
+        (lambda: Batches(IMAGES.astype(float), 4), mg.DataError),
+        (lambda: Batches(IMAGES, 4, labels=np.arange(10)), mg.DataError),
+        (lambda: Batches(IMAGES, 4, shuffle="sometimes"), mg.ConfigError),
+        (lambda: Batches(IMAGES, 4, shuffle=True), mg.ConfigError),
+        (lambda: Batches(IMAGES, 4, low=0.5), mg.ConfigError),
+        (lambda: to_pixels(np.zeros(3), low=None), mg.ConfigError),
+        (lambda: Batches(IMAGES, 4).seek(0, 4), mg.ConfigError),
+        (lambda: Batches(IMAGES, 4).seek(-1, 0), mg.ConfigError),
+    ),
+)
 def test_mistakes(make, error):
     with pytest.raises(error) as caught:
         make()
@@ -293,7 +338,9 @@ def test_a_batch_in_numbers_is_the_batch_that_draw_gives():
             numbers, flips, own_labels = labels, None, chosen.draw()[1].copy()
         else:
             numbers, flips, own_labels = chosen.choose()
-            pixels = np.where(flips[:, None, None, None], images[numbers][:, :, ::-1], images[numbers])
+            pixels = np.where(
+                flips[:, None, None, None], images[numbers][:, :, ::-1], images[numbers]
+            )
             wanted = np.empty(pixels.shape, np.float32)
             to_floats(pixels, wanted)
             np.testing.assert_array_equal(floats, wanted)

@@ -9,20 +9,38 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from benchmarks import bands, contenders, layers, machine, nets, quality, report, results, scaling, search, step
+from benchmarks import (
+    bands,
+    contenders,
+    layers,
+    machine,
+    nets,
+    quality,
+    report,
+    results,
+    scaling,
+    search,
+    step,
+)
 from benchmarks.contenders import minigan_learner
 from benchmarks.contenders.plan import pixel_order, turn
 from benchmarks.race import BenchmarkError, Team
 from minigan.checkpoint import load_arrays
-from minigan.training.config import new_config
 from minigan.cli.costs import net_flops, step_flops
 from minigan.data import load_dataset
 from minigan.evaluation import Judge, judge_file
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
+from minigan.training.config import new_config
 from minigan.training.run_folder import LOSSES
 
-PACKAGES = {"torch": "torch", "torch-cl": "torch", "keras": "tensorflow", "jax": "jax", "dezero": "dezero"}
+PACKAGES = {
+    "torch": "torch",
+    "torch-cl": "torch",
+    "keras": "tensorflow",
+    "jax": "jax",
+    "dezero": "dezero",
+}
 SMALL = dict(batch=6, width=4, image=None, device="cpu")
 
 
@@ -35,14 +53,28 @@ def build(preset, **options):
 
 def test_flops_of_a_small_net_by_hand():
     """G: Linear 3->8, ConvTranspose2d 2->1 of 2x2 pixels, kernel 3; D: Conv2d 1->2 onto 2x2 pixels, kernel 3, Linear 8->1."""
-    G = mg.Sequential([mg.Linear(8), mg.Reshape((2, 2, 2)), mg.BatchNorm(), mg.ConvTranspose2d(1, 3, stride=2, padding="same")])
-    D = mg.Sequential([mg.Conv2d(2, 3, stride=2, padding="same"), mg.LeakyReLU(0.2), mg.Flatten(), mg.Linear(1)])
+    G = mg.Sequential(
+        [
+            mg.Linear(8),
+            mg.Reshape((2, 2, 2)),
+            mg.BatchNorm(),
+            mg.ConvTranspose2d(1, 3, stride=2, padding="same"),
+        ]
+    )
+    D = mg.Sequential(
+        [mg.Conv2d(2, 3, stride=2, padding="same"), mg.LeakyReLU(0.2), mg.Flatten(), mg.Linear(1)]
+    )
     for net, shape in ((G, (3,)), (D, (4, 4, 1))):
         net.setup(shape, backend=mg.get_backend("numpy"), rng=np.random.default_rng(0))
     linear_g, transposed, convolution, linear_d = 2 * 3 * 8, 2 * 4 * 9 * 2, 2 * 4 * 9 * 2, 2 * 8
     forward = linear_g + transposed
     in_g = forward + forward + transposed  # forward, dW, dx but for z's
-    in_d = 3 * (convolution + linear_d) + 2 * (convolution + linear_d) + (convolution + linear_d) + 2 * linear_d
+    in_d = (
+        3 * (convolution + linear_d)
+        + 2 * (convolution + linear_d)
+        + (convolution + linear_d)
+        + 2 * linear_d
+    )
     assert step_flops(G, D, 5, nets.RULES) == 5 * (in_g + in_d)
     assert net_flops(G) == (forward, linear_g)
 
@@ -58,8 +90,14 @@ def test_flops_of_the_real_nets(preset, gflop):
 
 def test_pixel_order_turns_and_moves_channels():
     image = np.arange(12).reshape(2, 2, 3)
-    assert image.ravel()[pixel_order(image.shape, turned=False, channels_first=True)].tolist() == image.transpose(2, 0, 1).ravel().tolist()
-    assert pixel_order(image.shape, turned=True, channels_first=False).tolist() == image[::-1, ::-1].ravel().tolist()
+    assert (
+        image.ravel()[pixel_order(image.shape, turned=False, channels_first=True)].tolist()
+        == image.transpose(2, 0, 1).ravel().tolist()
+    )
+    assert (
+        pixel_order(image.shape, turned=True, channels_first=False).tolist()
+        == image[::-1, ::-1].ravel().tolist()
+    )
 
 
 @pytest.mark.parametrize("name", [*PACKAGES, "minigan-threads"])
@@ -79,7 +117,9 @@ def test_twins_play_the_same_game(name):
                 else:
                     workers[who] = team.add(who, target, arguments)
                 assert workers[who] is not None, team.absent
-                results.append((workers[who].call("probes"), np.array(workers[who].call("losses", steps=3))))
+                results.append(
+                    (workers[who].call("probes"), np.array(workers[who].call("losses", steps=3)))
+                )
             (our_pixels, ours), (their_pixels, theirs) = results
             np.testing.assert_allclose(their_pixels, our_pixels, atol=step.PIXELS, err_msg=preset)
             np.testing.assert_allclose(theirs[0], ours[0], rtol=1e-4, err_msg=preset)
@@ -97,8 +137,10 @@ def test_contenders_that_disagree_are_not_timed():
 
     team = Team()
     team.workers = {"minigan": Honest(), "torch": Liar()}
-    with pytest.raises(BenchmarkError, match=r"torch and minigan disagree at the first step.*nothing was timed"):
-        step.check(team, "step", say=lambda line: None)
+    with pytest.raises(
+        BenchmarkError, match=r"torch and minigan disagree at the first step.*nothing was timed"
+    ):
+        step.check(team, "step", log=lambda line: None)
 
 
 # -- commands -----------------------------------------------------------------------------------
@@ -118,12 +160,29 @@ def test_step_names_who_is_missing_and_writes_a_record(tmp_path, capsys, monkeyp
     (tmp_path / "dezero.py").write_text(lacking)  # stands before an installed one
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     file = tmp_path / "result.json"
-    arguments = ["--preset", "mnist", "--width", "2", "--batch", "4", "--rounds", "2", "--against", "dezero", "--json", str(file)]
+    arguments = [
+        "--preset",
+        "mnist",
+        "--width",
+        "2",
+        "--batch",
+        "4",
+        "--rounds",
+        "2",
+        "--against",
+        "dezero",
+        "--json",
+        str(file),
+    ]
     assert step.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "dezero         not installed: pip install dezero" in printed
-    unset = next(line for line in printed.splitlines() if line.startswith("unset for the contenders: "))
-    assert "OPENBLAS_CORETYPE" in unset.split()  # others may be set beside it, by a package that was imported
+    unset = next(
+        line for line in printed.splitlines() if line.startswith("unset for the contenders: ")
+    )
+    assert (
+        "OPENBLAS_CORETYPE" in unset.split()
+    )  # others may be set beside it, by a package that was imported
     assert step.main(arguments) == 0  # measured again: the record is replaced
     (record,) = results.load(file)
     ours, missing = record["contenders"]
@@ -141,7 +200,12 @@ def test_layers_and_scaling_run(tmp_path, capsys, monkeypatch, quick):
     monkeypatch.setattr(scaling, "AXES", {"batch": (2, 4), "width": (1, 2)})
     file = tmp_path / "result.json"
     small = ["--preset", "mnist", "--rounds", "1", "--json", str(file)]
-    assert layers.main([*small, "--width", "2", "--batch", "4", "--rungs", "minigan", "--layers", "all"]) == 0
+    assert (
+        layers.main(
+            [*small, "--width", "2", "--batch", "4", "--rungs", "minigan", "--layers", "all"]
+        )
+        == 0
+    )
     assert scaling.main([*small, "--width", "2", "--batch", "4", "--axes", "batch,width"]) == 0
     printed = capsys.readouterr().out
     assert "G.10 ConvTranspose2d 4->2, k4 s2 p1" in printed and "time per image ~ batch^" in printed
@@ -152,7 +216,18 @@ def test_layers_and_scaling_run(tmp_path, capsys, monkeypatch, quick):
 def test_layers_agree_with_torch(preset, capsys, quick):
     """Every layer alone, forward, dx and dW, in both layouts."""
     pytest.importorskip("torch")
-    arguments = ["--preset", preset, "--width", "4", "--batch", "3", "--rounds", "1", "--layers", "all"]
+    arguments = [
+        "--preset",
+        preset,
+        "--width",
+        "4",
+        "--batch",
+        "3",
+        "--rounds",
+        "1",
+        "--layers",
+        "all",
+    ]
     assert layers.main(arguments) == 0, capsys.readouterr().err
     assert "torch-cl" in capsys.readouterr().out
 
@@ -177,7 +252,11 @@ def test_exponent():
         (layers, ["--rungs", "fast"], "--rungs: unknown version 'fast'"),
         (scaling, ["--axes", "depth"], "--axes: unknown axis 'depth'"),
         (scaling, ["--plot", "plot.exe"], "--plot must be a .png or .svg"),
-        (quality, ["--against", "torch,keras"], "--against: unknown contender 'keras': choose of torch,torch-cl"),
+        (
+            quality,
+            ["--against", "torch,keras"],
+            "--against: unknown contender 'keras': choose of torch,torch-cl",
+        ),
         (quality, ["--against", ","], "--against: unknown contender ''"),
         (quality, ["--preset", "shibuya-svhn"], "--preset must be one of mnist, color32"),
         (quality, ["--seeds", "1"], "--seeds must be 2 to 10, got 1"),
@@ -207,14 +286,24 @@ def test_band_is_students_interval_of_the_logarithms():
     stats = pytest.importorskip("scipy.stats")
     assert {n: round(stats.t.ppf(0.975, n - 1), 3) for n in range(2, 11)} == bands.T
     assert bands.band([3.0, 3.0, 3.0]) == pytest.approx((3, 3, 3))
-    assert bands.band([1.0, e**2]) == pytest.approx((e ** (1 - 12.706), e, e ** (1 + 12.706)))  # s = √2, n = 2
+    assert bands.band([1.0, e**2]) == pytest.approx(
+        (e ** (1 - 12.706), e, e ** (1 + 12.706))
+    )  # s = √2, n = 2
     values = [4.0, 5.0, 7.0, 5.5, 30.0]
     logs = np.log(values)
     low, high = stats.t.interval(0.95, 4, logs.mean(), stats.sem(logs))
     assert np.log(bands.band(values)) == pytest.approx((low, logs.mean(), high), rel=1e-3)
 
 
-@pytest.mark.parametrize("a, b, said", [((1, 3), (2, 4), True), ((1, 4), (2, 3), True), ((1, 2), (2, 3), True), ((1, 2), (2.1, 3), False)])
+@pytest.mark.parametrize(
+    "a, b, said",
+    [
+        ((1, 3), (2, 4), True),
+        ((1, 4), (2, 3), True),
+        ((1, 2), (2, 3), True),
+        ((1, 2), (2.1, 3), False),
+    ],
+)
 def test_overlap(a, b, said):
     one, other = bands.Band(a[0], 0.0, a[1]), bands.Band(b[0], 0.0, b[1])
     assert bands.overlap(one, other) == bands.overlap(other, one) == said
@@ -223,7 +312,9 @@ def test_overlap(a, b, said):
 def test_curves_at_equal_times():
     fast = {"seconds": [1.0, 2.0, 4.0], "distance": [8.0, 4.0, 1.0]}
     slow = {"seconds": [2.0, 4.0, 8.0], "distance": [8.0, 4.0, 1.0]}
-    assert [bands.at(instant, *fast.values()) for instant in (1, 2, 3, 4)] == pytest.approx([8, 4, 2, 1])
+    assert [bands.at(instant, *fast.values()) for instant in (1, 2, 3, 4)] == pytest.approx(
+        [8, 4, 2, 1]
+    )
     when = bands.instants([fast, slow])
     assert when == [2, 3, 4]  # from the slow one's first to the fast one's last
     assert bands.by_time([slow, slow], when)[1] == pytest.approx((32**0.5,) * 3)
@@ -236,20 +327,38 @@ def test_verdict_counts():
     distances = [[8.0, 4.0, 1.0], [8.8, 4.4, 1.1]]
 
     def row(name, seconds, factor):
-        curves = [{"seconds": seconds, "distance": [values[0] * factor, *values[1:]]} for values in distances]
+        curves = [
+            {"seconds": seconds, "distance": [values[0] * factor, *values[1:]]}
+            for values in distances
+        ]
         return {"name": name, "curves": curves, "peak_mib": 1.0, "idle": 0.0, "versions": {}}
 
     record = {
-        "preset": "mnist", "width": 2, "batch": 4, "data": "strokes", "samples": 1000, "floor": 0.5, "steps": [1, 2, 3],
-        "judge": {"name": "0"}, "machine": {"cpu": "Abacus", "threads": 2, "python": "3", "blas": "openblas"},
+        "preset": "mnist",
+        "width": 2,
+        "batch": 4,
+        "data": "strokes",
+        "samples": 1000,
+        "floor": 0.5,
+        "steps": [1, 2, 3],
+        "judge": {"name": "0"},
+        "machine": {"cpu": "Abacus", "threads": 2, "python": "3", "blas": "openblas"},
         "contenders": [
-            row("minigan", [1.0, 2.0, 3.0], 1.0), row("torch", [2.0, 4.0, 6.0], 100.0), {"name": "torch-cl", "absent": "slower"},
+            row("minigan", [1.0, 2.0, 3.0], 1.0),
+            row("torch", [2.0, 4.0, 6.0], 100.0),
+            {"name": "torch-cl", "absent": "slower"},
         ],
-    }  # fmt: skip
+    }
     lines = "\n".join(quality.table(record))
-    assert "equal steps: the bands overlap at 2 of 3 points; at step 3 1.00 x torch's distance" in lines
+    assert (
+        "equal steps: the bands overlap at 2 of 3 points; at step 3 1.00 x torch's distance"
+        in lines
+    )
     assert "minigan 3.0 s, torch 6.0 s (2.00 x minigan's)" in lines
-    assert "equal time: minigan is ahead at 3 of 3 points, beyond the bands at 3, and behind beyond them at 0; after 3.0 s" in lines
+    assert (
+        "equal time: minigan is ahead at 3 of 3 points, beyond the bands at 3, and behind beyond them at 0; after 3.0 s"
+        in lines
+    )
 
 
 def lesson_of(folder, preset, **options):
@@ -268,8 +377,10 @@ def test_minigan_learns_as_train_does(tmp_path, monkeypatch):
     data = mg.data.Dataset("strokes", np.load(arguments["images"]), None, (), "0" * 16, None)
     monkeypatch.setattr("minigan.training.loop.load_data", lambda *a: data)
     monkeypatch.setattr("minigan.training.loop.finish", lambda *a, **b: None)
-    options = dict(preset="mnist", batch_size=4, width=2, steps=9, seed=3, dataset="strokes", ema=0.9)
-    run = mg.training.train(options, out=tmp_path / "run", say=lambda line: None)
+    options = dict(
+        preset="mnist", batch_size=4, width=2, steps=9, seed=3, dataset="strokes", ema=0.9
+    )
+    run = mg.training.train(options, out=tmp_path / "run", log=lambda line: None)
     saved = load_arrays(run.generator_file)
     for name, array in mg.checkpoint.network_state(learner.game.drawn_from).items():
         np.testing.assert_array_equal(array, saved[name])
@@ -283,22 +394,34 @@ def test_learners_begin_alike(tmp_path, preset, channels_last):
     from benchmarks.contenders import torch_learner
 
     arguments = lesson_of(tmp_path, preset, flip=True, seed=7)
-    ours, theirs = minigan_learner.Learner(**arguments), torch_learner.Learner(**arguments, channels_last=channels_last)
+    ours, theirs = (
+        minigan_learner.Learner(**arguments),
+        torch_learner.Learner(**arguments, channels_last=channels_last),
+    )
     for net, twin in ((ours.game.G, theirs.G), (ours.game.D, theirs.D)):
         parameters = list(net.ready().params.values())
         turned = [parameter.detach().numpy() for parameter in twin.parameters()]
         assert len(parameters) == len(turned)
-        for values, other in zip(parameters, turned, strict=True):  # in another order: turned, channels first
+        for values, other in zip(
+            parameters, turned, strict=True
+        ):  # in another order: turned, channels first
             np.testing.assert_array_equal(np.sort(values, axis=None), np.sort(other, axis=None))
     sizes = []
     for _ in range(8):
         images, _ = ours.batches.draw()
-        np.testing.assert_array_equal(images, turn(theirs.images(theirs.batches.draw()[0]).permute(0, 2, 3, 1).numpy(), theirs.turned))
+        np.testing.assert_array_equal(
+            images,
+            turn(
+                theirs.images(theirs.batches.draw()[0]).permute(0, 2, 3, 1).numpy(), theirs.turned
+            ),
+        )
         sizes.append(len(images))
     assert sizes == [4, 4, 4, 2] * 2
 
 
-@pytest.mark.parametrize("preset", ["mnist", "jindal-mnist64", "fredriksson-mnist", "fredriksson-fnn"])
+@pytest.mark.parametrize(
+    "preset", ["mnist", "jindal-mnist64", "fredriksson-mnist", "fredriksson-fnn"]
+)
 def test_learners_play_by_the_rules_of_the_preset(tmp_path, preset):
     """Soft targets, G first, Adam's other epsilon, both distributions of z: losses of a whole epoch and one step, and then
     pictures, drawn from the average of G's weights."""
@@ -306,14 +429,21 @@ def test_learners_play_by_the_rules_of_the_preset(tmp_path, preset):
     from benchmarks.contenders import torch_learner
 
     arguments = lesson_of(tmp_path, preset, lr_g=1e-4, lr_d=1e-4, ema=0.7)
-    learners = minigan_learner.Learner(**arguments), torch_learner.Learner(**arguments, channels_last=True)
+    learners = (
+        minigan_learner.Learner(**arguments),
+        torch_learner.Learner(**arguments, channels_last=True),
+    )
     ours, theirs = (np.array(learner.losses(5)) for learner in learners)
     np.testing.assert_allclose(theirs[0], ours[0], rtol=1e-5)
     np.testing.assert_allclose(theirs, ours, rtol=1e-3)
-    ours, theirs = (learner.probes() for learner in learners)  # with the statistics that have run with them
+    ours, theirs = (
+        learner.probes() for learner in learners
+    )  # with the statistics that have run with them
     np.testing.assert_allclose(theirs, ours, atol=step.PIXELS)
     averaged, as_it_is, apart = learners[0].game.drawn_from, learners[0].game.G, []
-    for (name, values), other in zip(averaged.params.items(), learners[1].drawn_from.parameters(), strict=True):
+    for (name, values), other in zip(
+        averaged.params.items(), learners[1].drawn_from.parameters(), strict=True
+    ):
         mean, last = (np.sort(array, axis=None) for array in (values, as_it_is.params[name]))
         np.testing.assert_allclose(np.sort(other.detach().numpy(), axis=None), mean, atol=1e-5)
         apart.append(np.abs(mean - last).max())
@@ -328,20 +458,49 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
     data = load_dataset("strokes", limit=2600)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(quality, "load_data", lambda *arguments: data)
-    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(judge_file(data, "crop"))
+    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
+        judge_file(data, "crop")
+    )
     file, picture = tmp_path / "result.json", tmp_path / "quality.png"
-    arguments = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "30", "--every", "20", "--samples", "500"]
-    assert quality.main([*arguments, "--against", "torch", "--json", str(file), "--plot", str(picture)]) == 0, capsys.readouterr().err
+    arguments = [
+        "--dataset",
+        "strokes",
+        "--width",
+        "2",
+        "--seeds",
+        "2",
+        "--steps",
+        "30",
+        "--every",
+        "20",
+        "--samples",
+        "500",
+    ]
+    assert (
+        quality.main(
+            [*arguments, "--against", "torch", "--json", str(file), "--plot", str(picture)]
+        )
+        == 0
+    ), capsys.readouterr().err
     printed = capsys.readouterr().out
-    assert "torch: relative difference at steps 1 to 3" in printed and "equal steps: the bands overlap at" in printed
+    assert (
+        "torch: relative difference at steps 1 to 3" in printed
+        and "equal steps: the bands overlap at" in printed
+    )
     (record,) = results.load(file)
     assert record["steps"] == [20, 30] and record["data"] == "strokes" and record["floor"] > 0
     assert [row["name"] for row in record["contenders"]] == ["minigan", "torch"]
     for row in record["contenders"]:
         assert len(row["curves"]) == 2
         for curve in row["curves"]:
-            assert curve["seconds"] == sorted(curve["seconds"]) and len(curve["distance"]) == 2 and min(curve["distance"]) > 0
-    ours, theirs = ([curve["distance"][0] for curve in row["curves"]] for row in record["contenders"])
+            assert (
+                curve["seconds"] == sorted(curve["seconds"])
+                and len(curve["distance"]) == 2
+                and min(curve["distance"]) > 0
+            )
+    ours, theirs = (
+        [curve["distance"][0] for curve in row["curves"]] for row in record["contenders"]
+    )
     assert ours != theirs and ours == pytest.approx(theirs, rel=0.5)  # z is each one's own
     assert picture.read_bytes().startswith(b"\x89PNG") and str(tmp_path) not in file.read_text()
     assert quality.main([*arguments, "--samples", "501000"]) == 2
@@ -352,23 +511,40 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
 
 
 def test_candidates_are_the_preset_with_something_changed():
-    options, changed = search.parse_candidate("batch_size=64 lr_g=4e-3 z=uniform beta2=0.99 real_target=0.9 net=k5")
-    assert options == {"batch_size": 64, "lr_g": 0.004, "z": "uniform"} and changed["settings"] == {"beta2": 0.99}
+    options, changed = search.parse_candidate(
+        "batch_size=64 lr_g=4e-3 z=uniform beta2=0.99 real_target=0.9 net=k5"
+    )
+    assert options == {"batch_size": 64, "lr_g": 0.004, "z": "uniform"} and changed["settings"] == {
+        "beta2": 0.99
+    }
     assert changed["rules"].real_target == 0.9 and changed["rules"].same_z
-    data = mg.data.Dataset("strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None)
+    data = mg.data.Dataset(
+        "strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None
+    )
     game, batches = search.make("batch_size=64 net=k5", data, seed=1)
-    assert batches.draw()[0].shape == (64, 28, 28, 1) and game.G.params["4.W"].shape == (5, 5, 16, 32)
+    assert batches.draw()[0].shape == (64, 28, 28, 1) and game.G.params["4.W"].shape == (
+        5,
+        5,
+        16,
+        32,
+    )
     assert get_preset("mnist") is PRESETS["mnist"]  # nothing of it is left
     for text in search.CANDIDATES:
         game, batches = search.make(text and text + " width=2", data, 0)
         assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
     plain, _ = search.make("", data, 0)
-    assert len({str(search.parse_candidate(text)) for text in search.CANDIDATES}) == len(search.CANDIDATES)
+    assert len({str(search.parse_candidate(text)) for text in search.CANDIDATES}) == len(
+        search.CANDIDATES
+    )
     for text in search.CANDIDATES[1:]:  # what a candidate sets is not what the preset has anyway
         options, _ = search.parse_candidate(text)
-        assert not options or any(getattr(plain.config, name) != value for name, value in options.items()), text
+        assert not options or any(
+            getattr(plain.config, name) != value for name, value in options.items()
+        ), text
     same, _ = search.make("net=start3-deep", data, 0)
-    assert [layer.describe() for layer in same.G.layers] == [layer.describe() for layer in plain.G.layers]
+    assert [layer.describe() for layer in same.G.layers] == [
+        layer.describe() for layer in plain.G.layers
+    ]
 
 
 def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
@@ -377,23 +553,44 @@ def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(search, "load_data", lambda *arguments: data)
     monkeypatch.setattr(search, "race", lambda text, data: (0.02, 2.0 if "8" in text else 1.0))
-    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(judge_file(data, "crop"))
+    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
+        judge_file(data, "crop")
+    )
     file = tmp_path / "result.json"
-    arguments = ["--dataset", "strokes", "width=2 lr_g=0.1", "width=2 batch_size=8 lr_g=0.1", "--seconds", "0.1", "--samples", "500"]
+    arguments = [
+        "--dataset",
+        "strokes",
+        "width=2 lr_g=0.1",
+        "width=2 batch_size=8 lr_g=0.1",
+        "--seconds",
+        "0.1",
+        "--samples",
+        "500",
+    ]
     for seeds in (1, 2):
-        assert search.main([*arguments, "--averages", "0,0.9", "--seeds", str(seeds), "--json", str(file)]) == 0, capsys.readouterr().err
+        assert (
+            search.main(
+                [*arguments, "--averages", "0,0.9", "--seeds", str(seeds), "--json", str(file)]
+            )
+            == 0
+        ), capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "a step of the preset: 20.0 ms" in printed and "2 seeds, their geometric mean" in printed
     one, two = results.load(file)
     assert [row["steps"] for row in one["candidates"]] == [5, 2]
     for first, both in zip(one["candidates"], two["candidates"], strict=True):
         for decay in ("0.0", "0.9"):  # of the same steps the same pictures
-            assert first["distances"][decay] == both["distances"][decay][:1] and len(both["distances"][decay]) == 2
+            assert (
+                first["distances"][decay] == both["distances"][decay][:1]
+                and len(both["distances"][decay]) == 2
+            )
         assert first["distances"]["0.0"] != first["distances"]["0.9"]
 
 
 def test_a_race_tells_who_is_slower():
-    data = mg.data.Dataset("strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None)
+    data = mg.data.Dataset(
+        "strokes", np.zeros((300, 28, 28, 1), np.uint8), None, (), "0" * 16, None
+    )
     seconds, ratio = search.race("batch_size=8", data)
     assert 0 < seconds < 5 and 0 < ratio < 1
 
@@ -403,23 +600,43 @@ def test_a_race_tells_who_is_slower():
 
 def record_of(what, **contenders_ms):
     rows = [
-        {"name": name, "seconds": [ms / 1000] * 3, "gflops": 100.0, "peak_mib": 300.0, "versions": {"numpy": "2.0"}}
+        {
+            "name": name,
+            "seconds": [ms / 1000] * 3,
+            "gflops": 100.0,
+            "peak_mib": 300.0,
+            "versions": {"numpy": "2.0"},
+        }
         for name, ms in contenders_ms.items()
     ]
     facts = {"cpu": "Abacus", "threads": 2, "blas": "openblas"}
-    return {"what": what, "preset": "mnist", "width": 32, "batch": 128, "machine": facts, "gemm_gflops": 200.0,
-            "contenders": [*rows, {"name": "dezero", "absent": "not installed"}]}  # fmt: skip
+    return {
+        "what": what,
+        "preset": "mnist",
+        "width": 32,
+        "batch": 128,
+        "machine": facts,
+        "gemm_gflops": 200.0,
+        "contenders": [*rows, {"name": "dezero", "absent": "not installed"}],
+    }
 
 
 def test_report_writes_the_table_and_nothing_else(tmp_path):
     file, readme = tmp_path / "2026-01-01-abacus.json", tmp_path / "README.md"
-    rows = [record_of("step", minigan=100, torch=150, **{"torch-cl": 120}, keras=90), record_of("sample", minigan=100)]
+    rows = [
+        record_of("step", minigan=100, torch=150, **{"torch-cl": 120}, keras=90),
+        record_of("sample", minigan=100),
+    ]
     file.write_text(json.dumps(rows))
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     assert report.main([str(file), "--readme", str(readme)]) == 0
     written = readme.read_text()
     assert "old" not in written and written.startswith("before\n") and written.endswith("\nafter\n")
-    assert "| 1.20 (torch-cl) | 0.90 | - | - |" in written and "100 (50%)" in written and "`2026-01-01-abacus.json`" in written
+    assert (
+        "| 1.20 (torch-cl) | 0.90 | - | - |" in written
+        and "100 (50%)" in written
+        and "`2026-01-01-abacus.json`" in written
+    )
     assert str(tmp_path) not in written
     assert report.main([str(file), "--readme", str(readme)]) == 0
     assert readme.read_text() == written

@@ -40,12 +40,26 @@ def conditional(backend):
     """Labels before, within and behind convolutions and dense layers, in a nested Sequential too."""
     return network(
         backend,
-        mg.AppendLabels(3), mg.Conv2d(4, 3, 2, 1), mg.LeakyReLU(0.2),
-        mg.Sequential([mg.AppendLabels(3), mg.Conv2d(5, 3, 1, 1, bias=False), mg.BatchNorm(), mg.LeakyReLU(0.2)]),
-        mg.Flatten(), mg.AppendLabels(3), mg.Linear(6), mg.BatchNorm(gain=False, bias=False), mg.Tanh(),
-        mg.AppendLabels(3), mg.Linear(1),
+        mg.AppendLabels(3),
+        mg.Conv2d(4, 3, 2, 1),
+        mg.LeakyReLU(0.2),
+        mg.Sequential(
+            [
+                mg.AppendLabels(3),
+                mg.Conv2d(5, 3, 1, 1, bias=False),
+                mg.BatchNorm(),
+                mg.LeakyReLU(0.2),
+            ]
+        ),
+        mg.Flatten(),
+        mg.AppendLabels(3),
+        mg.Linear(6),
+        mg.BatchNorm(gain=False, bias=False),
+        mg.Tanh(),
+        mg.AppendLabels(3),
+        mg.Linear(1),
         in_shape=(6, 5, 2),
-    )  # fmt: skip
+    )
 
 
 def test_gradients_of_a_conditional_net(make_backend):
@@ -58,9 +72,15 @@ def test_gradients_of_a_conditional_net(make_backend):
 def test_the_label_changes_the_verdict_and_reaches_every_appending_layer():
     net = conditional(mg.get_backend("numpy", dtype="float64"))
     x = np.random.default_rng(1).standard_normal((4, 6, 5, 2))
-    told = [net.forward(x, labels=one_hot(net.backend, [k, 0, 1, 2], 3)) for k in range(3)]  # (one for all: BatchNorm would remove it)
+    told = [
+        net.forward(x, labels=one_hot(net.backend, [k, 0, 1, 2], 3)) for k in range(3)
+    ]  # (one for all: BatchNorm would remove it)
     assert not np.allclose(told[0], told[1]) and not np.allclose(told[1], told[2])
-    for i in (0, 5, 9):  # with the weights of the other labels at 0, this one alone tells the classes apart
+    for i in (
+        0,
+        5,
+        9,
+    ):  # with the weights of the other labels at 0, this one alone tells the classes apart
         quiet = conditional(mg.get_backend("numpy", dtype="float64"))
         for at, name in ((0, "1.W"), (5, "6.W"), (9, "10.W")):
             if at != i:
@@ -87,26 +107,43 @@ def test_gradients_of_the_published_conditional_net(player):
 
 MISTAKES = {
     "no labels": (
-        lambda net, x: net.forward(x), mg.ConfigError, "D: expected labels (n, 3), got none: call forward(x, labels=one-hot array)",
+        lambda net, x: net.forward(x),
+        mg.ConfigError,
+        "D: expected labels (n, 3), got none: call forward(x, labels=one-hot array)",
     ),
     "numbers for one-hot": (
-        lambda net, x: net.forward(x, labels=np.zeros(4)), mg.ShapeError, "D: expected labels (n, 3), got (4,)",
+        lambda net, x: net.forward(x, labels=np.zeros(4)),
+        mg.ShapeError,
+        "D: expected labels (n, 3), got (4,)",
     ),
-    "too few": (lambda net, x: net.forward(x, labels=np.eye(3)), mg.ShapeError, "D: expected labels of the 4 samples of x, got 3"),
+    "too few": (
+        lambda net, x: net.forward(x, labels=np.eye(3)),
+        mg.ShapeError,
+        "D: expected labels of the 4 samples of x, got 3",
+    ),
     "another dtype": (
-        lambda net, x: net.forward(x, labels=np.zeros((4, 3), np.float32)), mg.ArrayTypeError,
+        lambda net, x: net.forward(x, labels=np.zeros((4, 3), np.float32)),
+        mg.ArrayTypeError,
         "D: expected labels of dtype float64, got float32: call backend.asarray(labels) first",
     ),
     "two sets of labels": (
-        lambda net, x: network(net.backend, mg.AppendLabels(3), mg.AppendLabels(4), in_shape=(2,)), mg.ShapeError,
+        lambda net, x: network(net.backend, mg.AppendLabels(3), mg.AppendLabels(4), in_shape=(2,)),
+        mg.ShapeError,
         "D.1 (AppendLabels 4): another layer of D has 3 classes: a network has one set of labels",
     ),
     "labels for a net that takes none": (
-        lambda net, x: network(net.backend, mg.Tanh(), in_shape=(2,)).forward(np.zeros((4, 2)), labels=np.zeros((4, 3))),
-        mg.ConfigError, "D: got labels, but has no AppendLabels layer to take them",
+        lambda net, x: network(net.backend, mg.Tanh(), in_shape=(2,)).forward(
+            np.zeros((4, 2)), labels=np.zeros((4, 3))
+        ),
+        mg.ConfigError,
+        "D: got labels, but has no AppendLabels layer to take them",
     ),
-    "no classes": (lambda net, x: mg.AppendLabels(0), mg.ConfigError, "AppendLabels: classes must be a whole number of at least 1, got 0"),
-}  # fmt: skip
+    "no classes": (
+        lambda net, x: mg.AppendLabels(0),
+        mg.ConfigError,
+        "AppendLabels: classes must be a whole number of at least 1, got 0",
+    ),
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

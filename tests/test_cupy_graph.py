@@ -10,10 +10,10 @@ import pytest
 
 import minigan as mg
 import minigan.training.loop
-from minigan.training.config import new_config
 from minigan.data import Batches
-from minigan.training.run_folder import MEASURED
+from minigan.training.config import new_config
 from minigan.training.loop import Game
+from minigan.training.run_folder import MEASURED
 from tests.strict_cupy import CUDARuntimeError, make_module
 
 SMALL = dict(backend="cupy", width=4, batch_size=4, z_dim=6, seed=3)
@@ -50,7 +50,9 @@ def new_batches(game, count=14, flip=False):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *game.config.image_shape), np.uint8)
     labels = np.arange(count) % game.preset.classes if game.preset.classes else None
-    return Batches(images, game.config.batch_size, 1, labels=labels, flip=flip, low=game.preset.black)
+    return Batches(
+        images, game.config.batch_size, 1, labels=labels, flip=flip, low=game.preset.black
+    )
 
 
 def assert_same(a, b):
@@ -135,8 +137,14 @@ def test_pictures_are_drawn_by_one_launch_a_batch(preset, stand_in):
     batches, size = new_batches(game), game.config.batch_size
 
     def step_by_step(n):
-        generator, numbers = game.stream("sample"), np.arange(n + size) % max(game.preset.classes, 1)
-        drawn = [game.pictures(game.draw_z(size, generator), numbers[start : start + size]) for start in range(0, n, size)]
+        generator, numbers = (
+            game.stream("sample"),
+            np.arange(n + size) % max(game.preset.classes, 1),
+        )
+        drawn = [
+            game.pictures(game.draw_z(size, generator), numbers[start : start + size])
+            for start in range(0, n, size)
+        ]
         return np.concatenate(drawn)[:n]
 
     for net in (game.drawn_from, game.drawn_from, game.G, game.make_generator("another")):
@@ -160,9 +168,13 @@ def test_an_eager_round_neither_waits_nor_allocates(stand_in):
     play = minigan.training.loop.play_round
     for counted in (False, False, True):
         stand_in.device.counts.clear()
-        result = play(game.G, game.D, game.optimizers, lambda: (images, None), game.draw_z, game.rules)
+        result = play(
+            game.G, game.D, game.optimizers, lambda: (images, None), game.draw_z, game.rules
+        )
         if counted:
-            assert not {"synchronisations", "allocations", "uploads"} & set(stand_in.device.counts), stand_in.device.counts
+            assert not {"synchronisations", "allocations", "uploads"} & set(
+                stand_in.device.counts
+            ), stand_in.device.counts
     assert set(MEASURED) < set(result)
 
 
@@ -199,7 +211,9 @@ def test_capture_leaves_networks_and_optimizers_as_they_were(cupy):
     backend = mg.get_backend("cupy")
     net, optimizer, step = a_net(backend)
     step()
-    before = [backend.to_host(array).copy() for owner in (net.store, optimizer) for array in owner.kept()]
+    before = [
+        backend.to_host(array).copy() for owner in (net.store, optimizer) for array in owner.kept()
+    ]
     replay = backend.capture(step)
     after = [backend.to_host(array) for owner in (net.store, optimizer) for array in owner.kept()]
     for a, b in zip(before, after, strict=True):
@@ -207,7 +221,11 @@ def test_capture_leaves_networks_and_optimizers_as_they_were(cupy):
     assert optimizer.steps == 1
     version = net.store.version
     losses = [float(backend.to_host(replay())) for _ in range(3)]
-    assert losses[0] > losses[1] > losses[2] and optimizer.steps == 4 and net.store.version == version + 3
+    assert (
+        losses[0] > losses[1] > losses[2]
+        and optimizer.steps == 4
+        and net.store.version == version + 3
+    )
 
 
 def test_what_is_handed_out_beside_a_graph_stays_as_it_is(cupy):
@@ -220,7 +238,9 @@ def test_what_is_handed_out_beside_a_graph_stays_as_it_is(cupy):
     kept = backend.to_host(y).copy()
     for _ in range(3):
         replay()
-    net.forward(backend.asarray(np.ones((64, 4))))  # larger: the eager memory grows, the graph's stays
+    net.forward(
+        backend.asarray(np.ones((64, 4)))
+    )  # larger: the eager memory grows, the graph's stays
     replay()
     np.testing.assert_array_equal(backend.to_host(y), kept)
 
@@ -242,15 +262,18 @@ def test_on_the_cpu_capture_is_the_step_itself():
     assert mg.get_backend("numpy").capture(step) is step
 
 
-@pytest.mark.parametrize("what, forbidden", (
-    ("new memory", lambda backend, x: backend.empty((3,))),
-    ("a result of an operation", lambda backend, x: backend.xp.add(x, x)),
-    ("a copy from the host", lambda backend, x: x.set(np.zeros(x.shape, x.dtype))),
-    ("a copy to the host", lambda backend, x: backend.to_host(x)),
-    ("waiting", lambda backend, x: backend.synchronize()),
-    ("CuPy's own cuBLAS", lambda backend, x: backend.xp.matmul(x, x, out=x)),
-    ("a mistake", lambda backend, x: 1 / 0),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "what, forbidden",
+    (
+        ("new memory", lambda backend, x: backend.empty((3,))),
+        ("a result of an operation", lambda backend, x: backend.xp.add(x, x)),
+        ("a copy from the host", lambda backend, x: x.set(np.zeros(x.shape, x.dtype))),
+        ("a copy to the host", lambda backend, x: backend.to_host(x)),
+        ("waiting", lambda backend, x: backend.synchronize()),
+        ("CuPy's own cuBLAS", lambda backend, x: backend.xp.matmul(x, x, out=x)),
+        ("a mistake", lambda backend, x: 1 / 0),
+    ),
+)
 def test_a_step_that_cannot_be_recorded(what, forbidden, stand_in):
     """It fails in the recording alone, which is ended; everything is put back, and the next one works."""
     backend = mg.get_backend("cupy")
@@ -265,11 +288,18 @@ def test_a_step_that_cannot_be_recorded(what, forbidden, stand_in):
 
     with pytest.raises(ZeroDivisionError if what == "a mistake" else CUDARuntimeError):
         backend.capture(bad_step)
-    assert stand_in.device.recording is None and backend.recording is None and backend.scope == "" and not stand_in.device.streams
+    assert (
+        stand_in.device.recording is None
+        and backend.recording is None
+        and backend.scope == ""
+        and not stand_in.device.streams
+    )
     np.testing.assert_array_equal(backend.to_host(net.store.flat_params), before)
     assert optimizer.steps == 0
     replay = backend.capture(step)
-    assert float(backend.to_host(replay())) > float(backend.to_host(replay())) and optimizer.steps == 2
+    assert (
+        float(backend.to_host(replay())) > float(backend.to_host(replay())) and optimizer.steps == 2
+    )
 
 
 def test_memory_that_a_step_takes_each_time_is_noticed(stand_in, monkeypatch):
@@ -290,7 +320,11 @@ def test_the_null_stream_is_not_recorded(stand_in):
 
 
 def test_games_that_the_host_steps_into_are_not_recorded(stand_in):
-    assert new_game("jayathilaka-faces:sgd", width=2).recorded is None  # its numbers would have to be told each time
+    assert (
+        new_game("jayathilaka-faces:sgd", width=2).recorded is None
+    )  # its numbers would have to be told each time
     assert new_game("tensorflow-mnist").recorded is None  # Dropout's masks are drawn on the host
     assert new_game("mnist").recorded is not None
-    assert new_game("jayathilaka-faces:sgd", width=2, backend="numpy").recorded is not None  # processes run all of Python
+    assert (
+        new_game("jayathilaka-faces:sgd", width=2, backend="numpy").recorded is not None
+    )  # processes run all of Python

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.arrays import philox
+from minigan.arrays.backend import windows
+from minigan.backends import Backend
 from minigan.backends.gpu import convolution as cupy_convolution
 from minigan.backends.gpu import gemm as cupy_gemm
 from minigan.backends.gpu import kernels as cupy_kernels
 from minigan.backends.gpu import reductions as cupy_sums
-from minigan.arrays import philox
-from minigan.backends import Backend
-from minigan.arrays.backend import windows
 from minigan.optimizers import adam_step
 from tests import strict_cupy
 from tests.strict_cupy import make_module
@@ -38,9 +38,15 @@ def random_geometry(rng):
     """-> x (n, h, w, c), kernel, stride, padding, output (h, w); odd ones too."""
     while True:
         n, h, w, c = rng.integers(1, 4), *rng.integers(1, 10, 2), rng.choice([1, 2, 3, 4, 5, 8, 12])
-        kernel, stride = tuple(map(int, rng.integers(1, 6, 2))), tuple(map(int, rng.integers(1, 4, 2)))
+        kernel, stride = (
+            tuple(map(int, rng.integers(1, 6, 2))),
+            tuple(map(int, rng.integers(1, 4, 2))),
+        )
         padding = tuple(tuple(map(int, rng.integers(0, k, 2))) for k in kernel)
-        out = [(size + sum(pad) - k) // s + 1 for size, pad, k, s in zip((h, w), padding, kernel, stride, strict=True)]
+        out = [
+            (size + sum(pad) - k) // s + 1
+            for size, pad, k, s in zip((h, w), padding, kernel, stride, strict=True)
+        ]
         if min(out) >= 1:
             return (int(n), int(h), int(w), int(c)), kernel, stride, padding, tuple(map(int, out))
 
@@ -55,25 +61,42 @@ def test_convolutions_of_odd_shapes(seed, dtype, make_cupy, monkeypatch):
     if seed % 2:
         monkeypatch.setattr(cupy_convolution, "COLUMNS", 1)
     plain = Backend(np, "float64")
-    convolution = cupy_convolution.Convolution(backend, (h, w, c), (*kernel, c, d), (*out, d), stride, padding)
-    x, W, y, b = (rng.standard_normal(s).astype(dtype) for s in ((n, h, w, c), (*kernel, c, d), (n, *out, d), (max(c, d),)))
+    convolution = cupy_convolution.Convolution(
+        backend, (h, w, c), (*kernel, c, d), (*out, d), stride, padding
+    )
+    x, W, y, b = (
+        rng.standard_normal(s).astype(dtype)
+        for s in ((n, h, w, c), (*kernel, c, d), (n, *out, d), (max(c, d),))
+    )
     cols = plain.empty((n, *out, *kernel, c))
     plain.im2col(x, cols, stride, padding)
-    rows, W2, folded = cols.reshape(-1, cols[0, 0, 0].size), W.reshape(-1, d).astype(float), np.empty(x.shape)
+    rows, W2, folded = (
+        cols.reshape(-1, cols[0, 0, 0].size),
+        W.reshape(-1, d).astype(float),
+        np.empty(x.shape),
+    )
     plain.col2im((y.reshape(-1, d) @ W2.T).reshape(cols.shape), folded, stride, padding)
     wanted = {
-        "forward": np.tanh((rows @ W2).reshape(y.shape) + b[:d]), "transpose": np.maximum(folded + b[:c], 0),
+        "forward": np.tanh((rows @ W2).reshape(y.shape) + b[:d]),
+        "transpose": np.maximum(folded + b[:c], 0),
         "gradient": 1 + (rows.T @ y.reshape(-1, d)).reshape(W.shape),
-    }  # fmt: skip
-    on_device = {name: backend.asarray(array) for name, array in dict(x=x, W=W, y=y, b_d=b[:d].copy(), b_c=b[:c].copy()).items()}
+    }
+    on_device = {
+        name: backend.asarray(array)
+        for name, array in dict(x=x, W=W, y=y, b_d=b[:d].copy(), b_c=b[:c].copy()).items()
+    }
     for what, shape in (("forward", y.shape), ("transpose", x.shape), ("gradient", W.shape)):
         seen = set()
         for _ in range(3):
             result = poisoned(backend, shape)
             if what == "forward":
-                convolution.forward(on_device["x"], on_device["W"], on_device["b_d"], result, ("Tanh", 0.0))
+                convolution.forward(
+                    on_device["x"], on_device["W"], on_device["b_d"], result, ("Tanh", 0.0)
+                )
             elif what == "transpose":
-                convolution.transpose(on_device["y"], on_device["W"], on_device["b_c"], result, ("ReLU", 0.0))
+                convolution.transpose(
+                    on_device["y"], on_device["W"], on_device["b_c"], result, ("ReLU", 0.0)
+                )
             else:
                 result = backend.asarray(np.ones(shape))
                 convolution.gradient(on_device["x"], on_device["y"], result)
@@ -91,7 +114,9 @@ def test_sums_of_many_rows(dtype, make_cupy):
     cupy_sums.add_row_sums(backend.asarray(rows), total, backend)
     assert off(backend.to_host(total), 5 + rows.sum(axis=0, dtype=np.float64)) <= TOLERANCE[dtype]
     vector = rng.standard_normal(2 * cupy_sums.THREADS + 7).astype(dtype)
-    norm = backend.to_host(backend.implementation(mg.optimizers.length)(backend.asarray(vector), backend))
+    norm = backend.to_host(
+        backend.implementation(mg.optimizers.length)(backend.asarray(vector), backend)
+    )
     assert norm == pytest.approx(np.linalg.norm(vector.astype(np.float64)), rel=TOLERANCE[dtype])
 
 
@@ -104,9 +129,14 @@ def test_batchnorm_of_numbers_far_from_zero(dtype, make_cupy):
     net.setup((8,), backend=backend, rng=rng)
     y = backend.to_host(net.forward(backend.asarray(x)))
     x = x.astype(np.float64)
-    assert np.abs(y - (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5)).max() < {"float32": 2e-4, "float64": 1e-10}[dtype]
+    assert (
+        np.abs(y - (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5)).max()
+        < {"float32": 2e-4, "float64": 1e-10}[dtype]
+    )
     running = backend.to_host(net.buffers["0.running_var"])
-    np.testing.assert_allclose(running, 0.9 + 0.1 * x.var(axis=0, ddof=1), rtol={"float32": 1e-5, "float64": 1e-12}[dtype])
+    np.testing.assert_allclose(
+        running, 0.9 + 0.1 * x.var(axis=0, ddof=1), rtol={"float32": 1e-5, "float64": 1e-12}[dtype]
+    )
 
 
 @pytest.mark.parametrize("eps_hat", (False, True))
@@ -126,8 +156,18 @@ def test_adam_is_the_definition(eps_hat, make_cupy):
             optimizer.lr = 1e-2 / (1 + step // 4)
             optimizer.step()
     for name in ("m", "v"):
-        np.testing.assert_allclose(backend.to_host(getattr(nets[0][1], name)), getattr(nets[1][1], name), rtol=1e-14, atol=1e-18)
-    np.testing.assert_allclose(backend.to_host(nets[0][0].store.flat_params), nets[1][0].store.flat_params, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(
+            backend.to_host(getattr(nets[0][1], name)),
+            getattr(nets[1][1], name),
+            rtol=1e-14,
+            atol=1e-18,
+        )
+    np.testing.assert_allclose(
+        backend.to_host(nets[0][0].store.flat_params),
+        nets[1][0].store.flat_params,
+        rtol=1e-13,
+        atol=1e-15,
+    )
 
 
 @pytest.mark.parametrize("limit", (None, 2.0))
@@ -138,7 +178,14 @@ def test_losses_are_the_definition(limit, make_cupy):
         results = []
         for engine in (backend, Backend(np, "float64")):
             given = target if isinstance(target, float) else engine.asarray(target)
-            results.append([engine.to_host(a) for a in mg.bce_with_logits(engine.asarray(logits), given, backend=engine, limit=limit)])
+            results.append(
+                [
+                    engine.to_host(a)
+                    for a in mg.bce_with_logits(
+                        engine.asarray(logits), given, backend=engine, limit=limit
+                    )
+                ]
+            )
         for found, wanted in zip(*results, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-17)
     p = backend.implementation(mg.losses.mean_sigmoid)(backend.asarray(logits), backend)
@@ -155,18 +202,30 @@ def test_images_are_gathered_as_batches_make_them(make_cupy):
         to_floats(np.concatenate([pixels[chosen], pixels[2:3, :, ::-1]]), wanted, low)
         for engine in (backend, Backend(np)):
             out = poisoned(engine, (5, 5, 4, 3))
-            engine.gather_images(engine.xp.asarray(pixels), engine.xp.asarray(np.append(chosen, [-1 - 2]).astype(np.int32)), out, low)
+            engine.gather_images(
+                engine.xp.asarray(pixels),
+                engine.xp.asarray(np.append(chosen, [-1 - 2]).astype(np.int32)),
+                out,
+                low,
+            )
             np.testing.assert_array_equal(engine.to_host(out), wanted)
 
 
 # ---- random numbers
 
 
-@pytest.mark.parametrize("counter, key, answer", (  # Salmon et al.'s own, of the Random123 library
-    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "counter, key, answer",
+    (  # Salmon et al.'s own, of the Random123 library
+        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        ),
+    ),
+)
 def test_philox_gives_the_published_words(counter, key, answer):
     words = philox.words([np.array([word], np.uint64) for word in counter], key[0] | key[1] << 32)
     assert tuple(map(int, words[0])) == answer
@@ -194,7 +253,9 @@ def test_philox_is_the_same_on_every_backend(dtype, make_cupy):
     again = poisoned(fast, (1000, 3))
     generators[0].normal(again)
     np.testing.assert_array_equal(fast.to_host(again), drawn[0])
-    assert drawn[1].mean() == pytest.approx(0, abs=0.06) and drawn[1].std() == pytest.approx(1, abs=0.04)
+    assert drawn[1].mean() == pytest.approx(0, abs=0.06) and drawn[1].std() == pytest.approx(
+        1, abs=0.04
+    )
 
 
 def test_philox_in_a_recorded_step(make_cupy):
@@ -218,7 +279,10 @@ def test_products(dtype, make_cupy):
     for m, k, n in ((4, 3, 5), (1, 7, 1), (1, 1, 6), (9, 1, 1), (16, 8, 4)):
         for a_turned in (False, True):
             for b_turned in (False, True):
-                a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+                a, b = (
+                    rng.standard_normal((m, k)).astype(dtype),
+                    rng.standard_normal((k, n)).astype(dtype),
+                )
                 left = backend.asarray(a.T.copy()).T if a_turned else backend.asarray(a)
                 right = backend.asarray(b.T.copy()).T if b_turned else backend.asarray(b)
                 out = poisoned(backend, (m, n))
@@ -261,7 +325,9 @@ def test_a_kernel_takes_no_wrong_argument(make_cupy):
         with pytest.raises(mg.ArrayTypeError, match="expected a contiguous array of float32"):
             kernel(16, wrong, x, x, 16, 0.0)
     with pytest.raises(mg.ArrayTypeError, match="aligned to 16 bytes"):
-        backend.kernels.get("activate", width=4)(1, backend.asarray(np.ones(8))[1:5], None, x, 1, 4, 0.0)
+        backend.kernels.get("activate", width=4)(
+            1, backend.asarray(np.ones(8))[1:5], None, x, 1, 4, 0.0
+        )
     for beyond in (2**31, 1.5):
         with pytest.raises(mg.ShapeError, match="take a smaller batch"):
             kernel(16, x, x, x, beyond, 0.0)
@@ -284,11 +350,15 @@ def test_errors_of_an_installation_are_one_line(monkeypatch):
         raise OSError("libcublas.so.13: cannot open\nshared object")
 
     monkeypatch.setattr(cupy_gemm, "load_cublas", missing)
-    with pytest.raises(mg.BackendError, match=r"cuBLAS is not there .*pip install 'cupy-cuda13x\[ctk\]'") as caught:
+    with pytest.raises(
+        mg.BackendError, match=r"cuBLAS is not there .*pip install 'cupy-cuda13x\[ctk\]'"
+    ) as caught:
         backend.gemm(x, x, out=backend.empty((4, 4)))
     assert "\n" not in str(caught.value)
     module.RawModule = Broken
-    with pytest.raises(mg.BackendError, match=r"kernels do not compile .*NVRTC.*--backend numpy") as caught:
+    with pytest.raises(
+        mg.BackendError, match=r"kernels do not compile .*NVRTC.*--backend numpy"
+    ) as caught:
         backend.kernels.get("fold")(1, x, x, 1, 1, 1, 1, 1.0, 0)
     assert "\n" not in str(caught.value)
 
@@ -306,15 +376,35 @@ def test_a_full_gpu_is_told_in_one_line(monkeypatch, capsys, tmp_path):
         raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 99 bytes).")
 
     module.empty = full
-    assert main(["train", "--backend", "cupy", "--dataset", "strokes", "--width", "2", "--steps", "1", "--out", str(tmp_path / "a")]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "--backend",
+                "cupy",
+                "--dataset",
+                "strokes",
+                "--width",
+                "2",
+                "--steps",
+                "1",
+                "--out",
+                str(tmp_path / "a"),
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "not enough memory" in error and "--batch-size" in error
 
 
-@pytest.mark.parametrize("precision, name, message", (
-    ("fp16", "cupy", "unknown precision 'fp16': choose one of fp32, tf32"),
-    ("tf32", "numpy", "precision tf32 is for tensor cores"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "precision, name, message",
+    (
+        ("fp16", "cupy", "unknown precision 'fp16': choose one of fp32, tf32"),
+        ("tf32", "numpy", "precision tf32 is for tensor cores"),
+    ),
+)
 def test_precisions_that_cannot_be(precision, name, message):
     with pytest.raises(mg.ConfigError, match=message):
         mg.get_backend(name, precision=precision)
@@ -325,17 +415,40 @@ def test_the_precision_of_a_run(monkeypatch, tmp_path, capsys):
     from minigan.cli.main import main
 
     monkeypatch.setitem(sys.modules, "cupy", make_module())
-    small = ["train", "--width", "2", "--batch-size", "4", "--dataset", "strokes", "--limit", "12", "--steps"]
-    assert main([*small, "2", "--backend", "cupy", "--precision", "tf32", "--out", str(tmp_path / "a")]) == 0
-    assert any("on strokes, cupy, tf32, seed 0" in line for line in capsys.readouterr().out.splitlines())
-    assert main(["train", "--resume", str(tmp_path / "a"), "--steps", "3", "--precision", "fp32"]) == 2
+    small = [
+        "train",
+        "--width",
+        "2",
+        "--batch-size",
+        "4",
+        "--dataset",
+        "strokes",
+        "--limit",
+        "12",
+        "--steps",
+    ]
+    assert (
+        main(
+            [*small, "2", "--backend", "cupy", "--precision", "tf32", "--out", str(tmp_path / "a")]
+        )
+        == 0
+    )
+    assert any(
+        "on strokes, cupy, tf32, seed 0" in line for line in capsys.readouterr().out.splitlines()
+    )
+    assert (
+        main(["train", "--resume", str(tmp_path / "a"), "--steps", "3", "--precision", "fp32"]) == 2
+    )
     assert "--precision fp32 does not fit the run, which has tf32" in capsys.readouterr().err
     assert main([*small, "1", "--precision", "tf32", "--out", str(tmp_path / "b")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert main(["sample", str(tmp_path / "a"), "--out", str(tmp_path / "a.png")]) == 0  # on the CPU
+    assert (
+        main(["sample", str(tmp_path / "a"), "--out", str(tmp_path / "a.png")]) == 0
+    )  # on the CPU
 
 
 # ---- mutants: mistakes in kernels.cu, each of which must be found
+
 
 def real_and_fake(dtype, make_cupy):
     pair_test("blocks", make_cupy)
@@ -346,22 +459,56 @@ def neighbours(dtype, make_cupy):
         nearest_test(3, 2, make_cupy, monkeypatch)
 
 
-
 MUTANTS = {  # what is wrong: the text, what takes its place, and the test, or the chain of layers, that shows it
-    "phase of the rows": ("for (int i = h % G::SH,", "for (int i = (h + 1) % G::SH,", "transposed k4 s2 p1"),
+    "phase of the rows": (
+        "for (int i = h % G::SH,",
+        "for (int i = (h + 1) % G::SH,",
+        "transposed k4 s2 p1",
+    ),
     "phase of the columns": ("q = w / G::SW; j", "q = (w + 1) / G::SW; j", "transposed k5 s2 same"),
     "tap left out": ("i < G::KH && p >= 0", "i < G::KH - 1 && p >= 0", "transposed k4 s2 p1"),
-    "padding before": ("i - G::TOP, first = (q * G::SW - G::LEFT)", "i - G::LEFT, first = (q * G::SW)", "k4 s2 p1, uneven image"),
-    "last rows left out": ("const int end = least(s / strips * rows + rows, first + strip);",
-                           "const int end = least(s / strips * rows + rows - 1, first + strip);", test_batchnorm_of_numbers_far_from_zero),
-    "tile of few pixels": ("if (first + r < pixels)", "if (first + r < pixels - 1)", "three channels in"),
-    "fold sets, not adds": ("out[t] = add ? out[t] + T(scale) * sum", "out[t] = add ? T(scale) * sum", "one channel in"),
-    "mean of g x_hat": ("x_hat * means[(part * 2 + 1) * c", "means[(part * 2 + 1) * c", "Linear, BatchNorm, ReLU"),
-    "statistics of the first batch for both": ("own = t / (c / V) / rows * c + lane;", "own = lane;", real_and_fake),
-    "the last of equally near pictures": ("if (value < least_yet)", "if (value <= least_yet)", neighbours),
-    "the strip, not the picture": ("numbers[s] < numbers[nearest])) nearest = s;", "s < nearest)) nearest = s;", neighbours),
+    "padding before": (
+        "i - G::TOP, first = (q * G::SW - G::LEFT)",
+        "i - G::LEFT, first = (q * G::SW)",
+        "k4 s2 p1, uneven image",
+    ),
+    "last rows left out": (
+        "const int end = least(s / strips * rows + rows, first + strip);",
+        "const int end = least(s / strips * rows + rows - 1, first + strip);",
+        test_batchnorm_of_numbers_far_from_zero,
+    ),
+    "tile of few pixels": (
+        "if (first + r < pixels)",
+        "if (first + r < pixels - 1)",
+        "three channels in",
+    ),
+    "fold sets, not adds": (
+        "out[t] = add ? out[t] + T(scale) * sum",
+        "out[t] = add ? T(scale) * sum",
+        "one channel in",
+    ),
+    "mean of g x_hat": (
+        "x_hat * means[(part * 2 + 1) * c",
+        "means[(part * 2 + 1) * c",
+        "Linear, BatchNorm, ReLU",
+    ),
+    "statistics of the first batch for both": (
+        "own = t / (c / V) / rows * c + lane;",
+        "own = lane;",
+        real_and_fake,
+    ),
+    "the last of equally near pictures": (
+        "if (value < least_yet)",
+        "if (value <= least_yet)",
+        neighbours,
+    ),
+    "the strip, not the picture": (
+        "numbers[s] < numbers[nearest])) nearest = s;",
+        "s < nearest)) nearest = s;",
+        neighbours,
+    ),
     "sums into one place": ("sums[t] = sum;\n", "sums[0] += sum;\n", test_sums_of_many_rows),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", MUTANTS)
@@ -394,6 +541,10 @@ def test_the_stand_in_finds_pinned_memory_that_is_written_too_early(monkeypatch)
 
 def test_windows_and_geometry_agree():
     """The geometry of kernels.cu is that of base.windows: spot check of the sizes that go into it."""
-    geometry = cupy_kernels.find_geometry((5, 6, 2), (3, 2, 2, 7), (3, 6, 7), (2, 1), ((1, 1), (0, 1)))
-    assert geometry._asdict() == dict(H=5, W=6, C=2, P=3, Q=6, D=7, KH=3, KW=2, SH=2, SW=1, TOP=1, LEFT=0)
+    geometry = cupy_kernels.find_geometry(
+        (5, 6, 2), (3, 2, 2, 7), (3, 6, 7), (2, 1), ((1, 1), (0, 1))
+    )
+    assert geometry._asdict() == dict(
+        H=5, W=6, C=2, P=3, Q=6, D=7, KH=3, KW=2, SH=2, SW=1, TOP=1, LEFT=0
+    )
     assert len(list(windows((1, 5, 6, 2), (1, 3, 6, 3, 2, 2), (2, 1), ((1, 1), (0, 1))))) == 6

@@ -30,10 +30,14 @@ def nvrtc():
     def compile_for(code, expressions, architecture):
         log = io.StringIO()
         try:
-            built = program(code, "kernels.cu", (), (), name_expressions=tuple(expressions), method="cubin")
+            built = program(
+                code, "kernels.cu", (), (), name_expressions=tuple(expressions), method="cubin"
+            )
         except (ImportError, RuntimeError) as error:
             pytest.skip(f"needs NVRTC ({error}): pip install nvidia-cuda-nvrtc")
-        cubin, names = built.compile((f"-arch={architecture}", *OPTIONS, "-ftz=true", "--ptxas-options=-v"), log)  # CuPy adds the second
+        cubin, names = built.compile(
+            (f"-arch={architecture}", *OPTIONS, "-ftz=true", "--ptxas-options=-v"), log
+        )  # CuPy adds the second
         assert len(cubin) > 1000 and set(names) == set(expressions)
         return log.getvalue()
 
@@ -48,12 +52,20 @@ def asked_for(preset, dtype="float32"):
         patch.setattr("minigan.parameters.Store.parameter", declare)
         backend, system = mg.get_backend("cupy", dtype=dtype), get_preset(preset)
         for name, layers, shape in (
-            ("G", system.generator(system.width, system.z_dim, system.image_shape), (system.z_dim,)),
+            (
+                "G",
+                system.generator(system.width, system.z_dim, system.image_shape),
+                (system.z_dim,),
+            ),
             ("D", system.discriminator(system.width, system.image_shape), system.image_shape),
         ):
-            mg.Sequential(layers, name=name).setup(shape, backend=backend, rng=np.random.default_rng(0))
+            mg.Sequential(layers, name=name).setup(
+                shape, backend=backend, rng=np.random.default_rng(0)
+            )
     kernels = backend.kernels
-    return source() + "".join(g.struct() for g in sorted(kernels.geometries)), [kernel.expression for kernel in kernels.pending]
+    return source() + "".join(g.struct() for g in sorted(kernels.geometries)), [
+        kernel.expression for kernel in kernels.pending
+    ]
 
 
 def declare(store, layer, name, *arguments, **options):
@@ -84,5 +96,15 @@ def test_presets_ask_for_all_their_kernels_before_the_first_launch():
     """What a preset's training launches is what was compiled above: see also test_a_run_compiles_one_module_..."""
     _, expressions = asked_for("fredriksson-mnist")
     names = {expression.split("<")[0] for expression in expressions}
-    assert {"im2col", "col2im", "few_forward", "normalise", "norm_backward", "adam", "bce", "fold", "collect"} <= names
+    assert {
+        "im2col",
+        "col2im",
+        "few_forward",
+        "normalise",
+        "norm_backward",
+        "adam",
+        "bce",
+        "fold",
+        "collect",
+    } <= names
     assert len(expressions) == len(set(expressions)) < 80

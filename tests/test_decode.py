@@ -20,7 +20,9 @@ GREY = RGB[..., 0]
 
 def saved(picture, kind="PNG", **options):
     file = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(file, kind, **options)
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(
+        file, kind, **options
+    )
     return file.getvalue()
 
 
@@ -35,7 +37,9 @@ def luminance(rgb):
 def smooth(width, height):
     """A picture that JPEG hardly changes."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 // width, y * 255 // height, np.full_like(x, 99)], axis=-1).astype(np.uint8)
+    return np.stack([x * 255 // width, y * 255 // height, np.full_like(x, 99)], axis=-1).astype(
+        np.uint8
+    )
 
 
 @pytest.mark.parametrize("kind", ("PNG", "BMP"))
@@ -61,21 +65,31 @@ def test_jpeg_is_what_pillow_makes_of_it():
         content = saved(picture, "JPEG", quality=95)
         theirs = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
         np.testing.assert_array_equal(decoded(content, (60, 50, 3)), theirs)
-        assert np.abs(theirs.astype(int) - np.broadcast_to(picture.reshape(60, 50, -1), (60, 50, 3))).max() < 9
+        assert (
+            np.abs(
+                theirs.astype(int) - np.broadcast_to(picture.reshape(60, 50, -1), (60, 50, 3))
+            ).max()
+            < 9
+        )
 
 
 def test_one_bit():
     black_and_white = Image.fromarray(GREY).convert("1")
     for kind in ("PNG", "BMP", "GIF"):
-        np.testing.assert_array_equal(decoded(saved(black_and_white, kind), (6, 5, 1))[..., 0], np.asarray(black_and_white) * np.uint8(255))
+        np.testing.assert_array_equal(
+            decoded(saved(black_and_white, kind), (6, 5, 1))[..., 0],
+            np.asarray(black_and_white) * np.uint8(255),
+        )
 
 
 def test_sixteen_bits():
-    wide = (GREY.astype(np.uint16) * 257)
+    wide = GREY.astype(np.uint16) * 257
     np.testing.assert_array_equal(decoded(saved(wide), (6, 5, 1))[..., 0], GREY)
     np.testing.assert_array_equal(decoded(saved(wide))[..., 1], GREY)
     levels = np.array([[0, 1, 128, 129, 257, 385, 386, 32768, 65535]], np.uint16)
-    np.testing.assert_array_equal(decoded(saved(levels), (1, 9, 1))[0, :, 0], np.rint(levels[0] / 257))
+    np.testing.assert_array_equal(
+        decoded(saved(levels), (1, 9, 1))[0, :, 0], np.rint(levels[0] / 257)
+    )
 
 
 def test_palettes():
@@ -91,7 +105,12 @@ def test_palettes():
         np.testing.assert_array_equal(decoded(saved(palette, kind, transparency=clear)), wanted)
     half = bytes([128] * 256)  # an alpha for each colour of the palette
     blended = decoded(saved(palette, "PNG", transparency=half)).astype(int)
-    assert np.abs(blended - (np.asarray(palette.convert("RGB")) * (128 / 255) + 255 * (127 / 255))).max() <= 1
+    assert (
+        np.abs(
+            blended - (np.asarray(palette.convert("RGB")) * (128 / 255) + 255 * (127 / 255))
+        ).max()
+        <= 1
+    )
 
 
 def test_transparency_lies_on_white():
@@ -103,7 +122,10 @@ def test_transparency_lies_on_white():
     np.testing.assert_array_equal(made[:, 1], RGB[:, 1])
     grey = decoded(saved(np.dstack([GREY, alpha])), (6, 5, 1))[..., 0]
     assert np.abs(grey - (255 + (GREY.astype(float) - 255) * (alpha / 255))).max() <= 1
-    for picture, clear in ((RGB, tuple(map(int, RGB[1, 1]))), (GREY, int(GREY[1, 1]))):  # one colour stands for nothing
+    for picture, clear in (
+        (RGB, tuple(map(int, RGB[1, 1]))),
+        (GREY, int(GREY[1, 1])),
+    ):  # one colour stands for nothing
         made = decoded(saved(picture, transparency=clear))
         np.testing.assert_array_equal(made[1, 1], 255)
         np.testing.assert_array_equal(made[0, 0], RGB[0, 0] if picture is RGB else [GREY[0, 0]] * 3)
@@ -115,20 +137,30 @@ def test_transparent_pixels_lend_their_neighbours_no_colour():
     picture[..., 1] = 255
     picture[::2] = [255, 0, 0, 255]
     made = decoded(saved(picture), (4, 4, 3))
-    assert np.all(made[..., 0] >= 254) and np.abs(made[..., 1].astype(int) - made[..., 2]).max() <= 1
+    assert (
+        np.all(made[..., 0] >= 254) and np.abs(made[..., 1].astype(int) - made[..., 2]).max() <= 1
+    )
 
 
 def test_cmyk():
     cmyk = Image.fromarray(smooth(50, 60)).convert("CMYK")
     content = saved(cmyk, "JPEG", quality=95)
-    np.testing.assert_array_equal(decoded(content, (60, 50, 3)), np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+    np.testing.assert_array_equal(
+        decoded(content, (60, 50, 3)), np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    )
     assert np.abs(decoded(content, (60, 50, 3)).astype(int) - smooth(50, 60)).mean() < 4
 
 
 ORIENTED = {  # how the rows of the file become the rows that are seen
-    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: np.rot90,
-}  # fmt: skip
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
 
 
 @pytest.mark.parametrize("orientation", ORIENTED)
@@ -140,14 +172,23 @@ def test_exif(orientation):
     content = saved(smooth(80, 120), "JPEG", quality=95, exif=exif)
     wanted = ORIENTED[orientation](smooth(80, 120))
     assert np.abs(decoded(content, wanted.shape).astype(int) - wanted).max() < 9
-    small = Image.fromarray(np.ascontiguousarray(wanted)).resize((15, 10), Image.Resampling.BILINEAR)
-    assert np.abs(decoded(content, (10, 15, 3), SQUASH).astype(int) - np.asarray(small)).max() < 12  # by way of draft
+    small = Image.fromarray(np.ascontiguousarray(wanted)).resize(
+        (15, 10), Image.Resampling.BILINEAR
+    )
+    assert (
+        np.abs(decoded(content, (10, 15, 3), SQUASH).astype(int) - np.asarray(small)).max() < 12
+    )  # by way of draft
 
 
-@pytest.mark.parametrize("exif", (
-    b"Exif\0\0nonsense", b"", b"Exif\0\0II*\0\xff\xff\xff\xff",
-    b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",  # orientation 99
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "exif",
+    (
+        b"Exif\0\0nonsense",
+        b"",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",  # orientation 99
+    ),
+)
 def test_exif_that_means_nothing_turns_nothing(exif):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -164,7 +205,9 @@ def test_first_frame():
 
 def test_two_pictures_in_one_jpeg():
     content = io.BytesIO()
-    Image.fromarray(smooth(50, 60)).save(content, "MPO", save_all=True, append_images=[Image.new("RGB", (50, 60))], quality=95)
+    Image.fromarray(smooth(50, 60)).save(
+        content, "MPO", save_all=True, append_images=[Image.new("RGB", (50, 60))], quality=95
+    )
     assert np.abs(decoded(content.getvalue(), (60, 50, 3)).astype(int) - smooth(50, 60)).max() < 9
 
 
@@ -172,12 +215,27 @@ def test_a_large_jpeg_is_decoded_at_twice_the_size_at_least(monkeypatch):
     content = saved(smooth(800, 640), "JPEG", quality=95)
     sizes = []
     resize = Image.Image.resize
-    monkeypatch.setattr(Image.Image, "resize", lambda self, *args, **options: sizes.append(self.size) or resize(self, *args, **options))
-    for wanted, drafted in ((32, (80, 80)), (40, (80, 80)), (41, (160, 160)), (160, (320, 320)), (161, (640, 640)), (640, None)):
+    monkeypatch.setattr(
+        Image.Image,
+        "resize",
+        lambda self, *args, **options: sizes.append(self.size) or resize(self, *args, **options),
+    )
+    for wanted, drafted in (
+        (32, (80, 80)),
+        (40, (80, 80)),
+        (41, (160, 160)),
+        (160, (320, 320)),
+        (161, (640, 640)),
+        (640, None),
+    ):
         sizes.clear()
         made = decoded(content, (wanted, wanted, 3))
         assert sizes == ([drafted] if drafted else [])
-        exact = np.asarray(Image.fromarray(smooth(800, 640)[:, 80:720]).resize((wanted, wanted), Image.Resampling.BILINEAR))
+        exact = np.asarray(
+            Image.fromarray(smooth(800, 640)[:, 80:720]).resize(
+                (wanted, wanted), Image.Resampling.BILINEAR
+            )
+        )
         assert np.abs(made.astype(int) - exact).max() < 12
     sizes.clear()
     decoded(content, (32, 32, 3), parse_fit("centre:400"))
@@ -205,15 +263,33 @@ def reason(content, shape=(6, 5, 3), fit=CROP):
 
 def bomb(width, height):
     """A PNG that announces so many pixels and holds a few."""
+
     def chunk(kind, content):
-        return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+        return (
+            struct.pack(">L", len(content))
+            + kind
+            + content
+            + struct.pack(">L", zlib.crc32(kind + content))
+        )
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_what_is_no_picture():
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
-    for content in (b"", b"not a picture", b"<svg/>", bytes(1000), postscript, b"\x89PNG\r\n\x1a\n"):
+    for content in (
+        b"",
+        b"not a picture",
+        b"<svg/>",
+        bytes(1000),
+        postscript,
+        b"\x89PNG\r\n\x1a\n",
+    ):
         assert "not a picture" in reason(content)
     tiff = io.BytesIO()
     Image.fromarray(RGB).save(tiff, "TIFF")
@@ -235,7 +311,10 @@ def test_bombs(size):
 
 
 def test_too_small_for_the_box():
-    assert reason(saved(RGB), (4, 4, 3), parse_fit("centre:108")) == "a picture of 5x6 is too small for centre:108"
+    assert (
+        reason(saved(RGB), (4, 4, 3), parse_fit("centre:108"))
+        == "a picture of 5x6 is too small for centre:108"
+    )
 
 
 @pytest.mark.parametrize("kind", ("JPEG", "PNG", "BMP", "GIF", "WEBP"))
@@ -257,10 +336,14 @@ def test_no_flipped_byte_lets_anything_else_out(kind):
 
 
 def test_whatever_pillow_raises(monkeypatch):
-    named = (kind("x") for kind in (SyntaxError, struct.error, AttributeError, KeyError, zlib.error))
+    named = (
+        kind("x") for kind in (SyntaxError, struct.error, AttributeError, KeyError, zlib.error)
+    )
     for error in (*named, MemoryError(), RecursionError()):
+
         def fail(*_, error=error, **__):
             raise error
+
         monkeypatch.setattr(Image, "open", fail)
         reason(saved(RGB))
 
@@ -270,7 +353,9 @@ def test_in_threads():
     wanted = decoded(content, (32, 32, 3))
 
     def work():
-        results.append(all(np.array_equal(decoded(content, (32, 32, 3)), wanted) for _ in range(30)))
+        results.append(
+            all(np.array_equal(decoded(content, (32, 32, 3)), wanted) for _ in range(30))
+        )
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -13,11 +13,14 @@ import pytest
 import minigan as mg
 from minigan.backends import Backend
 from minigan.backends.cpu.backend import NumpyBackend
-from minigan.training.config import new_config
 from minigan.presets import get_preset
+from minigan.training.config import new_config
 from tests.mutants import long_form
 
-RTOL = {"float32": 2e-5, "float64": 1e-11}  # of the largest value; Winograd's error is a few 1e-6 of it in float32
+RTOL = {
+    "float32": 2e-5,
+    "float64": 1e-11,
+}  # of the largest value; Winograd's error is a few 1e-6 of it in float32
 
 
 def same(kernel_size, stride=2):
@@ -26,27 +29,73 @@ def same(kernel_size, stride=2):
 
 CHAINS = {  # name: in_shape, layers. Sizes at which every path is taken: columns, planes, Winograd; with and without fusion
     "Linear, BatchNorm, ReLU": ((100,), lambda: [mg.Linear(300), mg.BatchNorm(), mg.ReLU()]),
-    "Linear, Reshape, BatchNorm": ((64,), lambda: [mg.Linear(7 * 7 * 24), mg.Reshape((7, 7, 24)), mg.BatchNorm(), mg.ReLU()]),
-    "k5 s2 same, 32->64": ((14, 14, 32), lambda: [mg.Conv2d(64, **same(5)), mg.BatchNorm(), mg.LeakyReLU(0.2)]),
-    "k5 s2 same, 64->128": ((14, 14, 64), lambda: [mg.Conv2d(128, **same(5), bias=False), mg.LeakyReLU(0.2)]),
-    "k4 s2 p1, 48->96": ((16, 16, 48), lambda: [mg.Conv2d(96, 4, 2, 1), mg.BatchNorm(bias=False), mg.LeakyReLU(0.2)]),
-    "k4 s2 p1, uneven image": ((9, 13, 40), lambda: [mg.Conv2d(70, 4, 2, 1), mg.Tanh()]),
-    "k3 s1 p1": ((8, 10, 64), lambda: [mg.Conv2d(64, 3, 1, 1), mg.BatchNorm(gain=False), mg.ReLU()]),
-    "one channel in": ((28, 28, 1), lambda: [mg.Conv2d(32, **same(5)), mg.LeakyReLU(0.2)]),
-    "three channels in": ((32, 32, 3), lambda: [mg.Conv2d(64, 4, 2, 1), mg.BatchNorm(), mg.LeakyReLU(0.2)]),
-    "whole image to one number": ((7, 7, 64), lambda: [mg.Conv2d(1, 7), mg.Flatten()]),
-    "transposed k5 s2 same": ((7, 7, 64), lambda: [mg.ConvTranspose2d(32, **same(5)), mg.BatchNorm(), mg.LeakyReLU(0.2)]),
-    "transposed k5, wide": ((7, 7, 128), lambda: [mg.ConvTranspose2d(64, **same(5), bias=False), mg.BatchNorm(), mg.ReLU()]),
-    "transposed k4 s2 p1": ((8, 8, 96), lambda: [mg.ConvTranspose2d(48, 4, 2, 1), mg.BatchNorm(), mg.ReLU()]),
-    "transposed to one channel": ((14, 14, 32), lambda: [mg.ConvTranspose2d(1, **same(5)), mg.Tanh()]),
-    "transposed to three channels": ((16, 16, 64), lambda: [mg.ConvTranspose2d(3, 4, 2, 1), mg.Tanh()]),
-    "transposed from one pixel": ((1, 1, 100), lambda: [mg.ConvTranspose2d(64, 7, bias=False), mg.BatchNorm(), mg.LeakyReLU(0.2)]),
-    "transposed, odd ways": (
-        (5, 4, 20), lambda: [mg.ConvTranspose2d(33, (3, 5), (2, 3), ((1, 0), (2, 1)), output_padding=(1, 2)), mg.Sigmoid()],
+    "Linear, Reshape, BatchNorm": (
+        (64,),
+        lambda: [mg.Linear(7 * 7 * 24), mg.Reshape((7, 7, 24)), mg.BatchNorm(), mg.ReLU()],
     ),
-    "stride above the kernel": ((12, 11, 16), lambda: [mg.Conv2d(24, 2, 3), mg.BatchNorm(), mg.Sigmoid()]),
-    "activation first": ((6, 6, 12), lambda: [mg.Tanh(), mg.BatchNorm(), mg.Conv2d(8, 3), mg.Dropout(0.3), mg.ReLU()]),
-}  # fmt: skip
+    "k5 s2 same, 32->64": (
+        (14, 14, 32),
+        lambda: [mg.Conv2d(64, **same(5)), mg.BatchNorm(), mg.LeakyReLU(0.2)],
+    ),
+    "k5 s2 same, 64->128": (
+        (14, 14, 64),
+        lambda: [mg.Conv2d(128, **same(5), bias=False), mg.LeakyReLU(0.2)],
+    ),
+    "k4 s2 p1, 48->96": (
+        (16, 16, 48),
+        lambda: [mg.Conv2d(96, 4, 2, 1), mg.BatchNorm(bias=False), mg.LeakyReLU(0.2)],
+    ),
+    "k4 s2 p1, uneven image": ((9, 13, 40), lambda: [mg.Conv2d(70, 4, 2, 1), mg.Tanh()]),
+    "k3 s1 p1": (
+        (8, 10, 64),
+        lambda: [mg.Conv2d(64, 3, 1, 1), mg.BatchNorm(gain=False), mg.ReLU()],
+    ),
+    "one channel in": ((28, 28, 1), lambda: [mg.Conv2d(32, **same(5)), mg.LeakyReLU(0.2)]),
+    "three channels in": (
+        (32, 32, 3),
+        lambda: [mg.Conv2d(64, 4, 2, 1), mg.BatchNorm(), mg.LeakyReLU(0.2)],
+    ),
+    "whole image to one number": ((7, 7, 64), lambda: [mg.Conv2d(1, 7), mg.Flatten()]),
+    "transposed k5 s2 same": (
+        (7, 7, 64),
+        lambda: [mg.ConvTranspose2d(32, **same(5)), mg.BatchNorm(), mg.LeakyReLU(0.2)],
+    ),
+    "transposed k5, wide": (
+        (7, 7, 128),
+        lambda: [mg.ConvTranspose2d(64, **same(5), bias=False), mg.BatchNorm(), mg.ReLU()],
+    ),
+    "transposed k4 s2 p1": (
+        (8, 8, 96),
+        lambda: [mg.ConvTranspose2d(48, 4, 2, 1), mg.BatchNorm(), mg.ReLU()],
+    ),
+    "transposed to one channel": (
+        (14, 14, 32),
+        lambda: [mg.ConvTranspose2d(1, **same(5)), mg.Tanh()],
+    ),
+    "transposed to three channels": (
+        (16, 16, 64),
+        lambda: [mg.ConvTranspose2d(3, 4, 2, 1), mg.Tanh()],
+    ),
+    "transposed from one pixel": (
+        (1, 1, 100),
+        lambda: [mg.ConvTranspose2d(64, 7, bias=False), mg.BatchNorm(), mg.LeakyReLU(0.2)],
+    ),
+    "transposed, odd ways": (
+        (5, 4, 20),
+        lambda: [
+            mg.ConvTranspose2d(33, (3, 5), (2, 3), ((1, 0), (2, 1)), output_padding=(1, 2)),
+            mg.Sigmoid(),
+        ],
+    ),
+    "stride above the kernel": (
+        (12, 11, 16),
+        lambda: [mg.Conv2d(24, 2, 3), mg.BatchNorm(), mg.Sigmoid()],
+    ),
+    "activation first": (
+        (6, 6, 12),
+        lambda: [mg.Tanh(), mg.BatchNorm(), mg.Conv2d(8, 3), mg.Dropout(0.3), mg.ReLU()],
+    ),
+}
 
 
 def without_kink(layer):
@@ -59,7 +108,9 @@ def two_networks(name, dtype, threads=None):
     in_shape, layers = CHAINS[name]
     nets = []
     for backend in (Backend(np, dtype), NumpyBackend(dtype, threads=threads)):
-        net = mg.Sequential([without_kink(layer) if dtype == "float32" else layer for layer in layers()], name=name)
+        net = mg.Sequential(
+            [without_kink(layer) if dtype == "float32" else layer for layer in layers()], name=name
+        )
         net.setup(in_shape, backend=backend, rng=np.random.default_rng(3))
         for i, array in enumerate(net.params.values()):
             if array.ndim == 1:  # biases and gains too at values that matter
@@ -81,8 +132,12 @@ def test_a_chain_of_layers(name, dtype):
     plain, fast = two_networks(name, dtype)
     rng = np.random.default_rng(1)
     for n, train, need_dx, need_dw in (
-        (24, True, True, True), (7, True, False, True), (2, True, True, False), (24, False, True, True), (1, False, True, True),
-    ):  # fmt: skip
+        (24, True, True, True),
+        (7, True, False, True),
+        (2, True, True, False),
+        (24, False, True, True),
+        (1, False, True, True),
+    ):
         x = rng.standard_normal((n, *plain.in_shape)).astype(dtype)
         dy = rng.standard_normal((n, *plain.out_shape)).astype(dtype)
         results = []
@@ -116,8 +171,16 @@ def test_training_goes_the_same_way(preset):
         def draw_z(n, config=config, rng=rng):
             return rng.standard_normal((n, config.z_dim), np.float32)
 
-        steps = [mg.gan.play_round(G, D, optimizers, lambda x=images: (x, None), draw_z, system.rules) for _ in range(10)]
-        losses.append([[float(step[name]) for name in ("loss_d_real", "loss_d_fake", "loss_g")] for step in steps])
+        steps = [
+            mg.gan.play_round(G, D, optimizers, lambda x=images: (x, None), draw_z, system.rules)
+            for _ in range(10)
+        ]
+        losses.append(
+            [
+                [float(step[name]) for name in ("loss_d_real", "loss_d_fake", "loss_g")]
+                for step in steps
+            ]
+        )
     plain, fast = np.array(losses)
     np.testing.assert_allclose(fast[0], plain[0], rtol=1e-4)
     np.testing.assert_allclose(fast[9], plain[9], rtol=1e-2)

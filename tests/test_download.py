@@ -14,13 +14,23 @@ import pytest
 from tqdm import tqdm
 
 from minigan.data.files import download
-from minigan.data.sets import mnist
 from minigan.data.files.download import fetch
 from minigan.data.files.idx import read_idx
-from minigan.data.sets.mnist import load_mnist
 from minigan.data.files.locations import cache_folder
+from minigan.data.sets import mnist
+from minigan.data.sets.mnist import load_mnist
 from minigan.errors import DataError, DataUnavailable
-from tests.test_mnist import GOOD, GOOD_LABELS, HTML, SHAPE, SMALL, flipped, is_the_small_set, refusal, sha
+from tests.test_mnist import (
+    GOOD,
+    GOOD_LABELS,
+    HTML,
+    SHAPE,
+    SMALL,
+    flipped,
+    is_the_small_set,
+    refusal,
+    sha,
+)
 
 PACKED = gzip.compress(GOOD)
 NAME = "train-images-idx3-ubyte.gz"
@@ -110,7 +120,9 @@ def slow_body(request):
 
 
 def reset(request):
-    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing sends RST
+    request.connection.setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+    )  # closing sends RST
     request.connection.close()
 
 
@@ -203,8 +215,12 @@ def check(path, url):
 
 
 def get(folder, *mirrors, **options):
-    return fetch(NAME, folder, mirrors, **{"check": check, "limit": len(GOOD), "timeout": 0.3, "progress": False,
-                                           **options})
+    return fetch(
+        NAME,
+        folder,
+        mirrors,
+        **{"check": check, "limit": len(GOOD), "timeout": 0.3, "progress": False, **options},
+    )
 
 
 # ---- what works
@@ -214,7 +230,9 @@ def get(folder, *mirrors, **options):
 def test_downloads_into_a_new_folder(tmp_path, mirror, behaviour):
     folder = tmp_path / "cache" / "mnist"
     assert get(folder, mirror(behaviour)) == folder / NAME
-    np.testing.assert_array_equal(read_idx(folder / NAME, SHAPE), np.frombuffer(GOOD[16:], np.uint8).reshape(SHAPE))
+    np.testing.assert_array_equal(
+        read_idx(folder / NAME, SHAPE), np.frombuffer(GOOD[16:], np.uint8).reshape(SHAPE)
+    )
     assert os.listdir(folder) == [NAME]
     assert mirror.asked == [behaviour.__name__]
 
@@ -260,9 +278,14 @@ def test_two_at_once(tmp_path, mirror):
 # ---- what does not
 
 
-@pytest.mark.parametrize("behaviour, expected, times", [(b, *v) for b, v in BAD.items()],
-                         ids=lambda value: getattr(value, "__name__", ""))
-def test_bad_mirror_is_named_and_leaves_nothing_behind(tmp_path, mirror, behaviour, expected, times):
+@pytest.mark.parametrize(
+    "behaviour, expected, times",
+    [(b, *v) for b, v in BAD.items()],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bad_mirror_is_named_and_leaves_nothing_behind(
+    tmp_path, mirror, behaviour, expected, times
+):
     begin = time.perf_counter()
     message = refusal(get, tmp_path, mirror(behaviour))
     assert time.perf_counter() - begin < 1
@@ -281,7 +304,10 @@ def test_redirect_loop_and_wrong_length_header(tmp_path, mirror):
 
 def test_all_mirrors_are_named(tmp_path, mirror):
     message = refusal(get, tmp_path, mirror(missing), mirror(portal))
-    assert f"{mirror(missing)}{NAME}: HTTP 404" in message and f"{mirror(portal)}{NAME}: is a web page" in message
+    assert (
+        f"{mirror(missing)}{NAME}: HTTP 404" in message
+        and f"{mirror(portal)}{NAME}: is a web page" in message
+    )
 
 
 @pytest.mark.parametrize("behaviour", [wrong_bytes, truncated, endless])
@@ -309,7 +335,9 @@ def test_no_name_resolved_comes_back_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", offline)
     begin = time.perf_counter()
-    message = refusal(get, tmp_path, "http://one.example/", "https://two.example/")  # with the real PAUSE
+    message = refusal(
+        get, tmp_path, "http://one.example/", "https://two.example/"
+    )  # with the real PAUSE
     assert time.perf_counter() - begin < 0.5
     assert message.count("the name cannot be resolved, no network?") == 2
 
@@ -347,7 +375,9 @@ class FullDisk(io.FileIO):
 def test_full_disk_is_not_taken_for_a_bad_mirror(tmp_path, mirror, monkeypatch):
     monkeypatch.setattr(download, "open", FullDisk, raising=False)
     message = refusal(get, tmp_path, mirror(good), mirror(good))
-    assert message.startswith(f"{tmp_path / NAME}: cannot be written (No space left on device): free some space")
+    assert message.startswith(
+        f"{tmp_path / NAME}: cannot be written (No space left on device): free some space"
+    )
     assert os.listdir(tmp_path) == []
     assert mirror.asked == ["good"]
 
@@ -356,7 +386,9 @@ def test_nothing_is_renamed_before_it_is_on_the_disk_and_checked(tmp_path, mirro
     order = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (order.append(name), real(*args))[1])
+        monkeypatch.setattr(
+            os, name, lambda *args, name=name, real=real: (order.append(name), real(*args))[1]
+        )
     get(tmp_path, mirror(good), check=lambda path, url: order.append("check"))
     assert order == ["fsync", "check", "replace"]
 
@@ -384,8 +416,12 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path, mirror):
 # ---- the bar
 
 
-@pytest.mark.parametrize("terminal, progress, drawn", [(True, True, True), (True, False, False), (False, True, False)])
-def test_bar_only_on_a_terminal_that_wants_it(tmp_path, mirror, monkeypatch, terminal, progress, drawn):
+@pytest.mark.parametrize(
+    "terminal, progress, drawn", [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_bar_only_on_a_terminal_that_wants_it(
+    tmp_path, mirror, monkeypatch, terminal, progress, drawn
+):
     stderr = io.StringIO()
     stderr.isatty = lambda: terminal
     monkeypatch.setattr("sys.stderr", stderr)
@@ -395,7 +431,9 @@ def test_bar_only_on_a_terminal_that_wants_it(tmp_path, mirror, monkeypatch, ter
 
 def test_bar_knows_the_length(tmp_path, mirror, monkeypatch):
     bars = []
-    monkeypatch.setattr(download, "tqdm", lambda **options: bars.append(tqdm(**options)) or bars[-1])
+    monkeypatch.setattr(
+        download, "tqdm", lambda **options: bars.append(tqdm(**options)) or bars[-1]
+    )
     get(tmp_path, mirror(good))
     get(tmp_path, mirror(good_without_length))
     assert [bar.total for bar in bars] == [len(PACKED), None]
@@ -441,6 +479,9 @@ def test_load_mnist_that_may_not_or_cannot_download(home, mirror, monkeypatch, t
     assert mirror.asked == [] and not cache_folder().exists()
     use(monkeypatch, mirror(portal), mirror(missing))
     message = refusal(load_mnist, kind=DataUnavailable, progress=False)
-    assert f"MNIST is not in {tmp_path / 'pictures'} or {cache_folder()}; {NAME}: could not be downloaded" in message
+    assert (
+        f"MNIST is not in {tmp_path / 'pictures'} or {cache_folder()}; {NAME}: could not be downloaded"
+        in message
+    )
     assert "web page" in message and "HTTP 404" in message
     assert os.listdir(cache_folder() / "mnist") == []

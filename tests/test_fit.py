@@ -15,27 +15,30 @@ def numbered(width, height):
     return Image.fromarray(np.stack([x, y, np.full_like(x, 7)], axis=-1).astype(np.uint8))
 
 
-@pytest.mark.parametrize("text, size, wanted, box", (
-    ("crop", (40, 20), (10, 10), (10, 0, 30, 20)),
-    ("crop", (20, 41), (10, 10), (0, 10, 20, 30)),
-    ("crop", (30, 30), (10, 20), (7, 0, 22, 30)),
-    ("crop", (178, 218), (64, 64), (0, 20, 178, 198)),
-    ("crop", (100, 1), (10, 10), (49, 0, 50, 1)),
-    ("crop", (1000, 1), (1, 1000), (499, 0, 500, 1)),  # not a whole pixel: one all the same
-    ("crop", (7, 5), (7, 5), (0, 0, 7, 5)),
-    ("squash", (40, 20), (10, 10), (0, 0, 40, 20)),
-    ("centre:108", (178, 218), (64, 64), (35, 55, 143, 163)),  # of CelebA, in the first DCGANs
-    ("centre:10", (10, 10), (10, 10), (0, 0, 10, 10)),
-    ("box:14,34,144,184", (178, 218), (32, 32), (14, 34, 144, 184)),  # of CelebA, Shibuya's
-    ("box:0,0,1,2", (1, 2), (9, 9), (0, 0, 1, 2)),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "text, size, wanted, box",
+    (
+        ("crop", (40, 20), (10, 10), (10, 0, 30, 20)),
+        ("crop", (20, 41), (10, 10), (0, 10, 20, 30)),
+        ("crop", (30, 30), (10, 20), (7, 0, 22, 30)),
+        ("crop", (178, 218), (64, 64), (0, 20, 178, 198)),
+        ("crop", (100, 1), (10, 10), (49, 0, 50, 1)),
+        ("crop", (1000, 1), (1, 1000), (499, 0, 500, 1)),  # not a whole pixel: one all the same
+        ("crop", (7, 5), (7, 5), (0, 0, 7, 5)),
+        ("squash", (40, 20), (10, 10), (0, 0, 40, 20)),
+        ("centre:108", (178, 218), (64, 64), (35, 55, 143, 163)),  # of CelebA, in the first DCGANs
+        ("centre:10", (10, 10), (10, 10), (0, 0, 10, 10)),
+        ("box:14,34,144,184", (178, 218), (32, 32), (14, 34, 144, 184)),  # of CelebA, Shibuya's
+        ("box:0,0,1,2", (1, 2), (9, 9), (0, 0, 1, 2)),
+    ),
+)
 def test_the_box(text, size, wanted, box):
     fit = parse_fit(text)
     assert fit.box(*size, *wanted) == box and str(fit) == text
     if max(size) > 256:
         return
     picture, (w, h) = numbered(*size), wanted
-    cut = np.asarray(picture)[box[1]:box[3], box[0]:box[2]]
+    cut = np.asarray(picture)[box[1] : box[3], box[0] : box[2]]
     np.testing.assert_array_equal(resize(picture, fit, cut.shape[1], cut.shape[0]), cut)
     theirs = picture.crop(box).resize((w, h), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(resize(picture, fit, w, h), theirs)
@@ -47,12 +50,34 @@ def test_a_picture_that_is_too_small(text):
         parse_fit(text).box(10, 10, 4, 4)
 
 
-@pytest.mark.parametrize("text", (
-    "", "Crop", "crop ", "center:108", "centre", "centre:", "centre:0", "centre:-4", "centre:1.5", "centre:108,108",
-    "centre:\u0661", "centre:10\n",
-    "box:1,2,3", "box:1,2,3,4,5", "box:3,0,3,5", "box:0,5,5,5", "box:5,0,3,9", "box:-1,0,5,5", "box:0,0, 5,5", None, 108,
-    "centre:" + "9" * 30, "centre:" + "9" * 5000,
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    (
+        "",
+        "Crop",
+        "crop ",
+        "center:108",
+        "centre",
+        "centre:",
+        "centre:0",
+        "centre:-4",
+        "centre:1.5",
+        "centre:108,108",
+        "centre:\u0661",
+        "centre:10\n",
+        "box:1,2,3",
+        "box:1,2,3,4,5",
+        "box:3,0,3,5",
+        "box:0,5,5,5",
+        "box:5,0,3,9",
+        "box:-1,0,5,5",
+        "box:0,0, 5,5",
+        None,
+        108,
+        "centre:" + "9" * 30,
+        "centre:" + "9" * 5000,
+    ),
+)
 def test_no_fit(text):
     with pytest.raises(mg.ConfigError, match=r"^fit") as caught:
         parse_fit(text)
@@ -77,16 +102,22 @@ def test_arrays_come_to_any_shape():
                     if box != (0, 0, w, h) or (w, h) != (7, 9):
                         picture = picture.crop(box).resize((w, h), Image.Resampling.BILINEAR)
                     wanted = np.asarray(picture.convert("L" if c == 1 else "RGB")).reshape(shape)
-                    np.testing.assert_array_equal(made[i], wanted, err_msg=f"{channels} {shape} {text}")
+                    np.testing.assert_array_equal(
+                        made[i], wanted, err_msg=f"{channels} {shape} {text}"
+                    )
 
 
 def test_nothing_is_done_where_nothing_is_to_do():
     images = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), np.uint8)
     for text in ("crop", "squash", "box:0,0,7,9"):
         assert np.shares_memory(fit_arrays(images, (9, 7, 3), parse_fit(text)), images)
-    np.testing.assert_array_equal(fit_arrays(images, (5, 5, 3), parse_fit("centre:5")), images[:, 2:7, 1:6])
+    np.testing.assert_array_equal(
+        fit_arrays(images, (5, 5, 3), parse_fit("centre:5")), images[:, 2:7, 1:6]
+    )
     grey = images[..., :1]
-    np.testing.assert_array_equal(fit_arrays(grey, (9, 7, 3), parse_fit("crop")), np.repeat(grey, 3, axis=3))
+    np.testing.assert_array_equal(
+        fit_arrays(grey, (9, 7, 3), parse_fit("crop")), np.repeat(grey, 3, axis=3)
+    )
 
 
 def test_a_box_that_no_picture_of_a_set_has():

@@ -19,10 +19,10 @@ from PIL import Image
 
 import minigan as mg
 import minigan.data.prepare.build
-from minigan.data.prepare import file_index as listing
-from minigan.data.files import zips
 from minigan.data import load_dataset
+from minigan.data.files import zips
 from minigan.data.files.locations import cache_folder
+from minigan.data.prepare import file_index as listing
 
 ROOT = Path(__file__).parents[1]
 POSIX = os.name == "posix"
@@ -54,7 +54,7 @@ def put(folder, names, start=0):
 
 def load(path, shape=(4, 4, 3), **options):
     lines = []
-    data = load_dataset("folder", images=path, image_shape=shape, say=lines.append, **options)
+    data = load_dataset("folder", images=path, image_shape=shape, log=lines.append, **options)
     load.lines = lines
     return data
 
@@ -71,7 +71,11 @@ def entry():
 
 def result(folder):
     """-> the files of a finished set by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("lock", "checked")}
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.name not in ("lock", "checked")
+    }
 
 
 def refused(call, *args, kind=mg.DataError, **options):
@@ -99,8 +103,24 @@ def test_no_labels_where_pictures_lie_at_the_top(tmp_path):
 
 
 def test_what_is_a_picture(tmp_path):
-    folder = put(tmp_path / "p", ["1.png", "2.jpg", "3.jpeg", "4.webp", "5.bmp", "6.gif", "7.JPEG", "x.jpg/8.png"])  # by content
-    put(folder, [".9.png", ".git/9.png", "__MACOSX/9.png", "a/.hidden/9.png", "a/9.txt", "a/9.tiff", "a/png", "a/9.png.part"], 100)
+    folder = put(
+        tmp_path / "p",
+        ["1.png", "2.jpg", "3.jpeg", "4.webp", "5.bmp", "6.gif", "7.JPEG", "x.jpg/8.png"],
+    )  # by content
+    put(
+        folder,
+        [
+            ".9.png",
+            ".git/9.png",
+            "__MACOSX/9.png",
+            "a/.hidden/9.png",
+            "a/9.txt",
+            "a/9.tiff",
+            "a/png",
+            "a/9.png.part",
+        ],
+        100,
+    )
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "pipe.png")  # opening it would wait for ever
     assert colours(load(folder)) == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -133,8 +153,12 @@ def test_names_that_are_no_text(tmp_path):
         file.write(b"no picture")
     put(folder, [f"z/{i}.png" for i in range(30)], 10)
     data = load(folder)
-    assert [colours(data)[i] for i in (0, 1, -1)] == [2, 0, 1] and all(name.isprintable() for name in data.classes)
-    assert all(line.isprintable() for line in load.lines) and any("skipped 1 (a/bad" in line for line in load.lines)
+    assert [colours(data)[i] for i in (0, 1, -1)] == [2, 0, 1] and all(
+        name.isprintable() for name in data.classes
+    )
+    assert all(line.isprintable() for line in load.lines) and any(
+        "skipped 1 (a/bad" in line for line in load.lines
+    )
 
 
 def test_deep_trees(tmp_path):
@@ -154,7 +178,10 @@ def test_more_names_than_are_sorted_at_a_time(run, tmp_path, monkeypatch):
     assert colours(data) == [names.index(name) for name in ordered[:20]]
     (tmp_path / "l").mkdir()
     listing.write_listing(listing.Tree(folder), tmp_path / "l" / "listing", None)
-    assert [key.decode().replace("\0", "/") for key, _ in listing.read_listing(tmp_path / "l" / "listing")] == ordered
+    assert [
+        key.decode().replace("\0", "/")
+        for key, _ in listing.read_listing(tmp_path / "l" / "listing")
+    ] == ordered
     assert os.listdir(tmp_path / "l") == ["listing"]
 
 
@@ -162,13 +189,19 @@ def test_limit(tmp_path):
     folder = put(tmp_path / "p", [f"{'ab'[i // 6]}/{i:02}.png" for i in range(12)])
     data = load(folder, limit=8)
     assert colours(data) == list(range(8)) and data.labels.tolist() == [0] * 6 + [1] * 2
-    assert colours(load(folder, limit=5)) == list(range(5)) and load(folder, limit=5).classes == ("a",)
+    assert colours(load(folder, limit=5)) == list(range(5)) and load(folder, limit=5).classes == (
+        "a",
+    )
     assert colours(load(folder, limit=100)) == list(range(12))
 
 
 def test_sizes_and_fits_have_caches_of_their_own(tmp_path):
     folder = put(tmp_path / "p", ["1.png", "2.png"])
-    sets = [load(folder, shape, fit=fit) for shape in ((4, 4, 3), (4, 4, 1), (2, 8, 3)) for fit in ("crop", "squash", "centre:3")]
+    sets = [
+        load(folder, shape, fit=fit)
+        for shape in ((4, 4, 3), (4, 4, 1), (2, 8, 3))
+        for fit in ("crop", "squash", "centre:3")
+    ]
     assert len(os.listdir(cache_folder() / "pictures")) == 9
     assert [data.images.shape for data in sets[::3]] == [(2, 4, 4, 3), (2, 4, 4, 1), (2, 2, 8, 3)]
 
@@ -177,7 +210,11 @@ def test_the_same_pixels_have_the_same_fingerprint(tmp_path):
     names = ["a/1.png", "b/2.png"]
     one, two = load(put(tmp_path / "p", names)), load(put(tmp_path / "q", names))
     assert one.fingerprint == two.fingerprint and len(one.fingerprint) == 16
-    others = [load(put(tmp_path / "r", names, 5)), load(put(tmp_path / "s", ["a/1.png", "a/2.png"])), load(tmp_path / "p", (4, 4, 1))]
+    others = [
+        load(put(tmp_path / "r", names, 5)),
+        load(put(tmp_path / "s", ["a/1.png", "a/2.png"])),
+        load(tmp_path / "p", (4, 4, 1)),
+    ]
     assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
@@ -198,10 +235,16 @@ def test_unreadable_files_are_skipped_by_name(tmp_path):
     (folder / "b" / "099.png").write_text("<html>")
     data = load(folder)
     assert len(data.images) == 97 and data.labels.tolist() == [0] * 49 + [1] * 48
-    assert colours(data) == [i for i in [*range(0, 100, 2), *range(1, 100, 2)] if i not in (0, 51, 99)]
+    assert colours(data) == [
+        i for i in [*range(0, 100, 2), *range(1, 100, 2)] if i not in (0, 51, 99)
+    ]
     (line,) = (line for line in load.lines if "skipped" in line)
-    assert line.startswith("skipped 3 (a/000.png: not a picture in JPEG, PNG, WebP, BMP or GIF; b/051.png: ")
-    assert line.endswith(f"of 100 files that cannot be read; all of them in {entry() / 'index.json'}")
+    assert line.startswith(
+        "skipped 3 (a/000.png: not a picture in JPEG, PNG, WebP, BMP or GIF; b/051.png: "
+    )
+    assert line.endswith(
+        f"of 100 files that cannot be read; all of them in {entry() / 'index.json'}"
+    )
     skipped = json.loads((entry() / "index.json").read_text())["skipped"]
     assert [name for name, _ in skipped] == ["a/000.png", "b/051.png", "b/099.png"]
     load(folder)
@@ -215,7 +258,10 @@ def test_more_than_five_percent(tmp_path):
     assert len(load(folder).images) == 95
     (folder / "070.png").write_bytes(b"x")
     line = refused(load, folder)
-    assert line.startswith(f"{folder}: 6 (000.png: not a picture") and "of 100 files cannot be read, more than 5%: mend" in line
+    assert (
+        line.startswith(f"{folder}: 6 (000.png: not a picture")
+        and "of 100 files cannot be read, more than 5%: mend" in line
+    )
     assert line.count(".png") == 3 and "..." in line
     for i in [*range(5), 70]:
         (folder / f"{i:03}.png").write_bytes(png(i))
@@ -265,19 +311,30 @@ def test_the_second_time_nothing_is_decoded(tmp_path, monkeypatch):
     folder = put(tmp_path / "p", [f"{i}.png" for i in range(9)])
     before = {path: path.stat() for path in folder.rglob("*")}
     first = load(folder)
-    assert load.lines[0].startswith(f"preparing 9 pictures of {folder} as 4x4x3, once: in {cache_folder()}")
-    assert sorted(path.name[:7] for path in entry().iterdir()) == ["checked", "index.j", "lock", "pixels-"]
+    assert load.lines[0].startswith(
+        f"preparing 9 pictures of {folder} as 4x4x3, once: in {cache_folder()}"
+    )
+    assert sorted(path.name[:7] for path in entry().iterdir()) == [
+        "checked",
+        "index.j",
+        "lock",
+        "pixels-",
+    ]
     for module in ("build", "cache"):
         monkeypatch.setattr(f"minigan.data.{module}.sha256_of", None)  # nor is it all read again
     monkeypatch.setattr(minigan.data.prepare.build, "decode", None)
     second = load(folder)
     assert load.lines == [] and second.fingerprint == first.fingerprint
     np.testing.assert_array_equal(second.images, first.images)
-    assert {path: path.stat() for path in folder.rglob("*")} == before or not POSIX  # and the folder is as it was
+    assert {
+        path: path.stat() for path in folder.rglob("*")
+    } == before or not POSIX  # and the folder is as it was
     assert not second.images.flags.writeable
 
 
-@pytest.mark.parametrize("change", ("added", "removed", "other content", "renamed", "touched", "other label"))
+@pytest.mark.parametrize(
+    "change", ("added", "removed", "other content", "renamed", "touched", "other label")
+)
 def test_a_changed_folder_is_prepared_again(change, tmp_path):
     folder = put(tmp_path / "p", ["a/1.png", "a/2.png", "b/3.png"])
     old = load(folder)
@@ -294,13 +351,27 @@ def test_a_changed_folder_is_prepared_again(change, tmp_path):
     else:
         (folder / "a/1.png").rename(folder / ("b/1.png" if change == "other label" else "a/9.png"))
     data = load(folder)
-    assert load.lines[0] == f"{folder}: the pictures have changed since they were prepared: preparing the pictures again"
-    assert colours(data) == {"added": [7, 0, 1, 2], "removed": [1, 2], "other content": [7, 1, 2], "renamed": [1, 0, 2],
-                             "touched": [0, 1, 2], "other label": [1, 0, 2]}[change]  # fmt: skip
+    assert (
+        load.lines[0]
+        == f"{folder}: the pictures have changed since they were prepared: preparing the pictures again"
+    )
+    assert (
+        colours(data)
+        == {
+            "added": [7, 0, 1, 2],
+            "removed": [1, 2],
+            "other content": [7, 1, 2],
+            "renamed": [1, 0, 2],
+            "touched": [0, 1, 2],
+            "other label": [1, 0, 2],
+        }[change]
+    )
     if change == "other label":
         assert data.labels.tolist() == [0, 1, 1]
     if POSIX:
-        np.testing.assert_array_equal(old.images, before)  # whoever trains on the old ones goes on with them
+        np.testing.assert_array_equal(
+            old.images, before
+        )  # whoever trains on the old ones goes on with them
         assert len(list(entry().glob("pixels-*"))) == 1
     load(folder)
     assert load.lines == []
@@ -316,14 +387,26 @@ DAMAGE = {
     "index of something else": lambda folder: (folder / "index.json").write_text("[1, 2]"),
     "index lacks a field": lambda folder: edit(folder, lambda index: index.pop("classes")),
     "index has a wrong type": lambda folder: edit(folder, lambda index: index.update(skipped=5)),
-    "index has wrong labels": lambda folder: edit(folder, lambda index: index.update(labels=[[0, 2], [1, 9]])),
-    "index has huge labels": lambda folder: edit(folder, lambda index: index.update(labels=[[0, 2**31 - 1]])),
-    "index has a label too many": lambda folder: edit(folder, lambda index: index.update(labels=[[0, 1], [7, 2]])),
+    "index has wrong labels": lambda folder: edit(
+        folder, lambda index: index.update(labels=[[0, 2], [1, 9]])
+    ),
+    "index has huge labels": lambda folder: edit(
+        folder, lambda index: index.update(labels=[[0, 2**31 - 1]])
+    ),
+    "index has a label too many": lambda folder: edit(
+        folder, lambda index: index.update(labels=[[0, 1], [7, 2]])
+    ),
     "index has a wrong count": lambda folder: edit(folder, lambda index: index.update(count=2)),
     "check damaged": lambda folder: (folder / "checked").write_bytes(b"x"),
-    "check of something else": lambda folder: ((folder / "checked").unlink(), (folder / "checked").mkdir()),
+    "check of something else": lambda folder: (
+        (folder / "checked").unlink(),
+        (folder / "checked").mkdir(),
+    ),
     "all gone": lambda folder: [path.unlink() for path in folder.iterdir()],
-    "the folder gone": lambda folder: ([path.unlink() for path in folder.iterdir()], folder.rmdir()),
+    "the folder gone": lambda folder: (
+        [path.unlink() for path in folder.iterdir()],
+        folder.rmdir(),
+    ),
 }
 
 
@@ -349,8 +432,15 @@ def test_a_damaged_cache_is_made_again(damage, tmp_path):
     DAMAGE[damage](entry())
     assert colours(load(folder)) == [0, 1, 2]
     assert result(entry()) == whole
-    said = {"all gone": 1, "the folder gone": 1, "check damaged": 0, "check of something else": 0}.get(damage, 2)
-    assert len(load.lines) == said and (said < 2 or load.lines[0].endswith(": preparing the pictures again"))
+    said = {
+        "all gone": 1,
+        "the folder gone": 1,
+        "check damaged": 0,
+        "check of something else": 0,
+    }.get(damage, 2)
+    assert len(load.lines) == said and (
+        said < 2 or load.lines[0].endswith(": preparing the pictures again")
+    )
     if (entry() / "checked").is_file():
         (entry() / "checked").unlink()  # read again, it is still right
     load(folder)
@@ -362,7 +452,10 @@ def test_a_cache_that_cannot_be_written(cache, tmp_path):
     cache.mkdir()
     (cache / "minigan").write_text("a file in its place")
     line = refused(load, folder)
-    assert line.startswith(str(cache / "minigan")) and "cannot be written there (Not a directory): free some space" in line
+    assert (
+        line.startswith(str(cache / "minigan"))
+        and "cannot be written there (Not a directory): free some space" in line
+    )
 
 
 @pytest.mark.skipif(not POSIX, reason="permissions of POSIX")
@@ -398,12 +491,18 @@ def test_a_full_disk_keeps_what_is_done(after, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(minigan.data.prepare.build.Build, "note", full)
-    assert "cannot be written there (No space left on device): free some space" in refused(load, folder)
+    assert "cannot be written there (No space left on device): free some space" in refused(
+        load, folder
+    )
     monkeypatch.setattr(minigan.data.prepare.build.Build, "note", note)
     real = minigan.data.prepare.build.decode
-    monkeypatch.setattr(minigan.data.prepare.build, "decode", lambda *args: decoded.append(1) or real(*args))
+    monkeypatch.setattr(
+        minigan.data.prepare.build, "decode", lambda *args: decoded.append(1) or real(*args)
+    )
     assert colours(load(folder)) == list(range(40))
-    assert load.lines == [f"going on with preparing the pictures of {folder}: {8 * after + 8} of 40 are done"]
+    assert load.lines == [
+        f"going on with preparing the pictures of {folder}: {8 * after + 8} of 40 are done"
+    ]
     assert len(decoded) == 40 - 8 * after - 8
 
 
@@ -411,7 +510,11 @@ def test_lines_on_progress(tmp_path, monkeypatch):
     monkeypatch.setattr(minigan.data.prepare.build, "EVERY", 0)
     monkeypatch.setattr(minigan.data.prepare.build, "BLOCK", 4)
     load(put(tmp_path / "p", [f"{i}.png" for i in range(9)]))
-    assert load.lines[1:] == ["4 of 9 pictures prepared", "8 of 9 pictures prepared", "9 of 9 pictures prepared"]
+    assert load.lines[1:] == [
+        "4 of 9 pictures prepared",
+        "8 of 9 pictures prepared",
+        "9 of 9 pictures prepared",
+    ]
 
 
 def test_a_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
@@ -436,11 +539,17 @@ def many(tmp_path_factory):
 
 def worker(folder, cache, block=16):
     """A process that prepares the folder, in small blocks."""
-    code = ("import sys, minigan.data.prepare.build as c; from minigan.data import load_dataset\n"
-            f"c.BLOCK = {block}\n"
-            "data = load_dataset('folder', images=sys.argv[1], image_shape=(16, 16, 3), say=lambda line: print(line, flush=True))\n"
-            "print('made', len(data.images), data.fingerprint, flush=True)")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(cache))}
+    code = (
+        "import sys, minigan.data.prepare.build as c; from minigan.data import load_dataset\n"
+        f"c.BLOCK = {block}\n"
+        "data = load_dataset('folder', images=sys.argv[1], image_shape=(16, 16, 3), log=lambda line: print(line, flush=True))\n"
+        "print('made', len(data.images), data.fingerprint, flush=True)"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        **dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(cache)),
+    }
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment, **pipes)
 
@@ -519,19 +628,38 @@ def append(path, content):
         file.write(content)
 
 
-@pytest.mark.parametrize("damage, done", (
-    (lambda folder: None, 320),
-    (lambda folder: append(folder / "journal", b'{"files": 16, "rows": 16'), 320),  # a line that was being written
-    (lambda folder: append(folder / "journal", b'{"files": 16, "rows": 16, "crc": 1, "labels": [], "skipped": []}\n'), 320),
-    (lambda folder: append(next(folder.glob("pixels-*")), b"x" * 5000), 320),  # a block that was being written
-    (lambda folder: os.truncate(next(folder.glob("pixels-*")), 100 * 768), 96),  # the power failed: the journal is ahead
-    (lambda folder: flip(next(folder.glob("pixels-*")), 100 * 768), 96),
-    (lambda folder: next(folder.glob("pixels-*")).unlink(), None),
-    (lambda folder: (folder / "journal").write_bytes(b""), None),
-    (lambda folder: (folder / "journal").write_bytes(b"[]\n"), None),
-    (lambda folder: (folder / "journal").unlink(), None),
-    (lambda folder: (folder / "listing").unlink(), None),
-), ids=range(11))  # fmt: skip
+@pytest.mark.parametrize(
+    "damage, done",
+    (
+        (lambda folder: None, 320),
+        (
+            lambda folder: append(folder / "journal", b'{"files": 16, "rows": 16'),
+            320,
+        ),  # a line that was being written
+        (
+            lambda folder: append(
+                folder / "journal",
+                b'{"files": 16, "rows": 16, "crc": 1, "labels": [], "skipped": []}\n',
+            ),
+            320,
+        ),
+        (
+            lambda folder: append(next(folder.glob("pixels-*")), b"x" * 5000),
+            320,
+        ),  # a block that was being written
+        (
+            lambda folder: os.truncate(next(folder.glob("pixels-*")), 100 * 768),
+            96,
+        ),  # the power failed: the journal is ahead
+        (lambda folder: flip(next(folder.glob("pixels-*")), 100 * 768), 96),
+        (lambda folder: next(folder.glob("pixels-*")).unlink(), None),
+        (lambda folder: (folder / "journal").write_bytes(b""), None),
+        (lambda folder: (folder / "journal").write_bytes(b"[]\n"), None),
+        (lambda folder: (folder / "journal").unlink(), None),
+        (lambda folder: (folder / "listing").unlink(), None),
+    ),
+    ids=range(11),
+)
 def test_going_on_after_a_stop(damage, done, many, tmp_path, monkeypatch):
     got, whole = copy_of(many, tmp_path, monkeypatch, damage)
     assert got == whole
@@ -540,8 +668,13 @@ def test_going_on_after_a_stop(damage, done, many, tmp_path, monkeypatch):
 
 
 def test_a_listing_that_was_cut_off(many, tmp_path, monkeypatch):
-    with pytest.raises(mg.DataError, match=r"listing: ends after 320 names of 600: is the disk in order. Start again"):
-        copy_of(many, tmp_path, monkeypatch, lambda folder: os.truncate(folder / "listing", 320 * 30))
+    with pytest.raises(
+        mg.DataError,
+        match=r"listing: ends after 320 names of 600: is the disk in order. Start again",
+    ):
+        copy_of(
+            many, tmp_path, monkeypatch, lambda folder: os.truncate(folder / "listing", 320 * 30)
+        )
     load(many[0], (16, 16, 3))
     assert load.lines[0].startswith("preparing 600") and result(entry()) == many[1]
 
@@ -611,22 +744,39 @@ def archive(path, names, method=zipfile.ZIP_DEFLATED, start=0):
 
 @pytest.mark.parametrize("method", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
 def test_an_archive_is_like_its_folder(method, tmp_path):
-    names = ["b/2.png", "a/1.PNG", "a/.hidden.png", "__MACOSX/a/1.png", "a/sub/3.png", "b/notes.txt", "c é/1.png"]
-    folder, zipped = load(put(tmp_path / "p", names)), load(archive(tmp_path / "p.zip", names, method))
+    names = [
+        "b/2.png",
+        "a/1.PNG",
+        "a/.hidden.png",
+        "__MACOSX/a/1.png",
+        "a/sub/3.png",
+        "b/notes.txt",
+        "c é/1.png",
+    ]
+    folder, zipped = (
+        load(put(tmp_path / "p", names)),
+        load(archive(tmp_path / "p.zip", names, method)),
+    )
     np.testing.assert_array_equal(zipped.images, folder.images)
     np.testing.assert_array_equal(zipped.labels, folder.labels)
-    assert zipped.classes == folder.classes == ("a", "b", "c é") and zipped.fingerprint == folder.fingerprint
+    assert (
+        zipped.classes == folder.classes == ("a", "b", "c é")
+        and zipped.fingerprint == folder.fingerprint
+    )
 
 
-@pytest.mark.parametrize("names, classes", (
-    (["p/a/1.png", "p/b/2.png"], ("a", "b")),
-    (["p/q/a/1.png", "p/q/b/2.png", "__MACOSX/p/q/b/._2.png"], ("a", "b")),
-    (["p/1.png", "p/2.png"], ()),
-    (["p/ab/1.png", "p/ac/2.png"], ("ab", "ac")),
-    (["p/1.png", "p/b/2.png"], ()),
-    (["1.png"], ()),
-    (["p\\a\\1.png", "p\\b\\2.png"], ("a", "b")),  # as some programs of Windows write it
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "names, classes",
+    (
+        (["p/a/1.png", "p/b/2.png"], ("a", "b")),
+        (["p/q/a/1.png", "p/q/b/2.png", "__MACOSX/p/q/b/._2.png"], ("a", "b")),
+        (["p/1.png", "p/2.png"], ()),
+        (["p/ab/1.png", "p/ac/2.png"], ("ab", "ac")),
+        (["p/1.png", "p/b/2.png"], ()),
+        (["1.png"], ()),
+        (["p\\a\\1.png", "p\\b\\2.png"], ("a", "b")),  # as some programs of Windows write it
+    ),
+)
 def test_the_folder_that_was_zipped_is_passed_over(names, classes, tmp_path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as file:
         for i, name in enumerate(names):
@@ -637,7 +787,16 @@ def test_the_folder_that_was_zipped_is_passed_over(names, classes, tmp_path):
 
 
 def test_names_that_lead_out_are_only_names(tmp_path):
-    names = ["../../evil.png", "/abs/1.png", "a/../../2.png", "C:\\x\\3.png", "./4.png", "a/5.png", "a//6.png", "nul\0.png"]
+    names = [
+        "../../evil.png",
+        "/abs/1.png",
+        "a/../../2.png",
+        "C:\\x\\3.png",
+        "./4.png",
+        "a/5.png",
+        "a//6.png",
+        "nul\0.png",
+    ]
     before = sorted(tmp_path.rglob("*.png"))
     data = load(archive(tmp_path / "z.zip", names))
     assert colours(data) == [3, 5, 6, 1] and data.classes == ("C:", "a", "abs")
@@ -659,7 +818,14 @@ def test_changed_archive(tmp_path):
 
 def edit_directory(content, number, **fields):
     """Change numbers in an archive's directory, of its member `number`."""
-    at = {"flags": (8, "<H"), "method": (10, "<H"), "crc": (16, "<L"), "packed": (20, "<L"), "size": (24, "<L"), "offset": (42, "<L")}
+    at = {
+        "flags": (8, "<H"),
+        "method": (10, "<H"),
+        "crc": (16, "<L"),
+        "packed": (20, "<L"),
+        "size": (24, "<L"),
+        "offset": (42, "<L"),
+    }
     content, start = bytearray(content), content.index(b"PK\x01\x02")
     for _ in range(number):
         start = content.index(b"PK\x01\x02", start + 4)
@@ -669,18 +835,22 @@ def edit_directory(content, number, **fields):
     return bytes(content)
 
 
-@pytest.mark.parametrize("fields, said", (
-    ({"flags": 1}, "encrypted"),
-    ({"method": 12}, "compressed by method 12, expected deflate or none"),
-    ({"size": 10}, "damaged: not 10 bytes, as declared"),
-    ({"size": 10**6}, "damaged: not 1000000 bytes, as declared"),
-    ({"size": 10**9}, "953 MiB large, expected at most 64"),
-    ({"packed": 10**9}, "953 MiB large, expected at most 64"),
-    ({"packed": 5}, "damaged"),
-    ({"crc": 1}, "damaged: wrong CRC-32"),
-    ({"offset": 3}, "damaged: its data are not where the directory says"),
-    ({"offset": 10**9}, "damaged"),
-), ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "fields, said",
+    (
+        ({"flags": 1}, "encrypted"),
+        ({"method": 12}, "compressed by method 12, expected deflate or none"),
+        ({"size": 10}, "damaged: not 10 bytes, as declared"),
+        ({"size": 10**6}, "damaged: not 1000000 bytes, as declared"),
+        ({"size": 10**9}, "953 MiB large, expected at most 64"),
+        ({"packed": 10**9}, "953 MiB large, expected at most 64"),
+        ({"packed": 5}, "damaged"),
+        ({"crc": 1}, "damaged: wrong CRC-32"),
+        ({"offset": 3}, "damaged: its data are not where the directory says"),
+        ({"offset": 10**9}, "damaged"),
+    ),
+    ids=str,
+)
 def test_a_member_that_lies(fields, said, tmp_path):
     names = [f"{i:02}.png" for i in range(40)]
     content = archive(tmp_path / "z.zip", names).read_bytes()
@@ -700,24 +870,39 @@ def test_a_zip_bomb_takes_no_memory(tmp_path):
             file.writestr(f"{i:02}.png", png(i))
     (tmp_path / "z.zip").write_bytes(bomb.getvalue())
     (tmp_path / "y.zip").write_bytes(edit_directory(bomb.getvalue(), 0, size=1000))
-    code = ("import sys; from benchmarks.machine import peak_mib; from minigan.data import load_dataset\n"
-            "for path in sys.argv[1:]: load_dataset('folder', images=path, image_shape=(4, 4, 3))\n"
-            "print(peak_mib())")
+    code = (
+        "import sys; from benchmarks.machine import peak_mib; from minigan.data import load_dataset\n"
+        "for path in sys.argv[1:]: load_dataset('folder', images=path, image_shape=(4, 4, 3))\n"
+        "print(peak_mib())"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, tmp_path / "z.zip", tmp_path / "y.zip"]
-    out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    out = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=True
+    ).stdout
     assert "192 MiB large" in out and "not 1000 bytes, as declared" in out
     assert float(out.splitlines()[-1]) < 150
 
 
 def test_damaged_archives(tmp_path):
     content = archive(tmp_path / "z.zip", ["a.png", "b.png"]).read_bytes()
-    cases = [content[:-1], content[:100], content[:-30], content + b"more", b"PK\x03\x04" + bytes(100), b"PK",
-             content[:-22] + content[-22:-12] + b"\xff\xff\xff\x7f" + content[-8:], content[:-12] + b"\xff" * 8 + content[-4:],
-             content.replace(b"PK\x01\x02", b"PK\x01\x03")]  # fmt: skip
+    cases = [
+        content[:-1],
+        content[:100],
+        content[:-30],
+        content + b"more",
+        b"PK\x03\x04" + bytes(100),
+        b"PK",
+        content[:-22] + content[-22:-12] + b"\xff\xff\xff\x7f" + content[-8:],
+        content[:-12] + b"\xff" * 8 + content[-4:],
+        content.replace(b"PK\x01\x02", b"PK\x01\x03"),
+    ]
     for case in cases:
         (tmp_path / "z.zip").write_bytes(case)
-        assert refused(load, tmp_path / "z.zip") == f"{tmp_path / 'z.zip'}: is not a whole .zip file: fetch or make it again"
+        assert (
+            refused(load, tmp_path / "z.zip")
+            == f"{tmp_path / 'z.zip'}: is not a whole .zip file: fetch or make it again"
+        )
 
 
 def test_no_flipped_byte_of_an_archive_lets_anything_else_out(tmp_path):
@@ -760,7 +945,10 @@ def test_archives_as_zipfile_reads_them(tmp_path):
         file.writestr("a.png", png(1))
     (tmp_path / "x.zip").write_bytes(unseekable.getvalue())
     for name in "xyz":
-        with open(tmp_path / f"{name}.zip", "rb") as file, zipfile.ZipFile(tmp_path / f"{name}.zip") as theirs:
+        with (
+            open(tmp_path / f"{name}.zip", "rb") as file,
+            zipfile.ZipFile(tmp_path / f"{name}.zip") as theirs,
+        ):
             assert [name for name, _ in zips.members(file, name)] == theirs.namelist()
         assert colours(load(tmp_path / f"{name}.zip")) == [1]
 
@@ -784,4 +972,6 @@ def test_numbers_that_need_64_bits():
 def test_the_hash_is_of_the_pixels(tmp_path):
     load(put(tmp_path / "p", ["1.png", "2.png"]))
     index = json.loads((entry() / "index.json").read_text())
-    assert index["sha256"] == hashlib.sha256(next(entry().glob("pixels-*")).read_bytes()).hexdigest()
+    assert (
+        index["sha256"] == hashlib.sha256(next(entry().glob("pixels-*")).read_bytes()).hexdigest()
+    )

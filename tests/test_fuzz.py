@@ -13,21 +13,26 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.training.config import config_from_record, new_config
-from minigan.data.sets import cifar10 as cifar
-from minigan.data.sets import mnist
 from minigan.data import load_dataset
 from minigan.data.files.decode import Unreadable, decode
-from minigan.data.prepare.resize import parse_fit
 from minigan.data.files.idx import read_idx
+from minigan.data.prepare.resize import parse_fit
+from minigan.data.sets import cifar10 as cifar
+from minigan.data.sets import mnist
 from minigan.presets import MODULES
+from minigan.training.config import config_from_record, new_config
 from tests import reference
 from tests.mutants import little_memory, long_form, mutated
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 QUICK = 150
-SETTINGS = dict(deadline=None, database=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+SETTINGS = dict(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 
 
 def drawn(examples, strategy, test):
@@ -41,23 +46,38 @@ small = st.integers(-1, 6)
 size = st.one_of(st.integers(1, 7), small, st.sampled_from((0, 2.5, None, "3", True, 10**20)))
 pair = st.one_of(size, st.tuples(size, size), st.lists(size, max_size=3))
 padding = st.one_of(
-    st.sampled_from(("valid", "same", "full")), small, st.tuples(small, small), st.tuples(st.tuples(small, small), st.tuples(small, small))
+    st.sampled_from(("valid", "same", "full")),
+    small,
+    st.tuples(small, small),
+    st.tuples(st.tuples(small, small), st.tuples(small, small)),
 )
-convolution = st.fixed_dictionaries(dict(
-    transposed=st.booleans(), channels=size, kernel_size=pair, stride=st.one_of(st.integers(1, 3), pair), padding=padding,
-    output_padding=st.one_of(st.just(0), small, st.tuples(small, small)), bias=st.booleans(),
-    image=st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)), n=st.integers(1, 3),
-))  # fmt: skip
+convolution = st.fixed_dictionaries(
+    dict(
+        transposed=st.booleans(),
+        channels=size,
+        kernel_size=pair,
+        stride=st.one_of(st.integers(1, 3), pair),
+        padding=padding,
+        output_padding=st.one_of(st.just(0), small, st.tuples(small, small)),
+        bias=st.booleans(),
+        image=st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)),
+        n=st.integers(1, 3),
+    )
+)
 
 
 def check_convolution(case):
     case = dict(case)
-    transposed, n, image, extra = (case.pop(name) for name in ("transposed", "n", "image", "output_padding"))
+    transposed, n, image, extra = (
+        case.pop(name) for name in ("transposed", "n", "image", "output_padding")
+    )
     options = {**case, "output_padding": extra} if transposed else case
     try:
         layer = (mg.ConvTranspose2d if transposed else mg.Conv2d)(**options)
         net = mg.Sequential([layer])
-        net.setup(image, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0))
+        net.setup(
+            image, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0)
+        )
     except mg.MiniganError as error:
         assert isinstance(error, (mg.ConfigError, mg.ShapeError)) and "\n" not in str(error)
         return
@@ -87,11 +107,30 @@ def check_convolution(case):
 EPS = 0.1  # BatchNorm of a channel that is constant multiplies its rounding errors by 1/√eps, and a stack may hold several
 
 layer = st.one_of(
-    st.builds(lambda c, k, s, p: lambda: mg.Conv2d(c, k, s, p), st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), padding),
-    st.builds(lambda c, k, s, p: lambda: mg.ConvTranspose2d(c, k, s, p), st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), padding),
+    st.builds(
+        lambda c, k, s, p: lambda: mg.Conv2d(c, k, s, p),
+        st.integers(1, 5),
+        st.integers(1, 4),
+        st.integers(1, 3),
+        padding,
+    ),
+    st.builds(
+        lambda c, k, s, p: lambda: mg.ConvTranspose2d(c, k, s, p),
+        st.integers(1, 5),
+        st.integers(1, 4),
+        st.integers(1, 3),
+        padding,
+    ),
     st.builds(lambda out: lambda: mg.Linear(out), st.integers(1, 9)),
-    st.builds(lambda gain, bias: lambda: mg.BatchNorm(gain=gain, bias=bias, eps=EPS), st.booleans(), st.booleans()),
-    st.builds(lambda slope: lambda: mg.LeakyReLU(slope), st.sampled_from((0, 0.2, 0.99, 1, -0.1, float("nan")))),
+    st.builds(
+        lambda gain, bias: lambda: mg.BatchNorm(gain=gain, bias=bias, eps=EPS),
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda slope: lambda: mg.LeakyReLU(slope),
+        st.sampled_from((0, 0.2, 0.99, 1, -0.1, float("nan"))),
+    ),
     st.sampled_from((mg.ReLU, mg.Tanh, mg.Sigmoid, mg.Flatten)),
     st.builds(lambda shape: lambda: mg.Reshape(shape), st.tuples(*[st.integers(1, 6)] * 3)),
     st.builds(lambda classes: lambda: mg.AppendLabels(classes), st.sampled_from((3, 3, 3, 2))),
@@ -99,7 +138,7 @@ layer = st.one_of(
         lambda made: lambda: mg.Sequential([each() for each in made]),
         st.lists(st.sampled_from((mg.Tanh, lambda: mg.BatchNorm(eps=EPS))), max_size=2),
     ),
-)  # fmt: skip
+)
 in_shape = st.sampled_from(((5,), (4, 4, 2), (7, 5, 3), (1, 1, 6), (12,)))
 stack = st.tuples(st.lists(layer, min_size=1, max_size=7), in_shape, st.integers(1, 4))
 
@@ -114,7 +153,11 @@ def check_stack(case):
             net.setup(in_shape, backend=backend, rng=rng)
             if max(np.prod(each.out_shape) for each in net.layers) > 5000:
                 return
-            labels = np.eye(net.store.classes)[np.arange(n) % net.store.classes] if net.store.classes else None
+            labels = (
+                np.eye(net.store.classes)[np.arange(n) % net.store.classes]
+                if net.store.classes
+                else None
+            )
             net.zero_grads()
             y = net.forward(rng.standard_normal((n, *in_shape)), labels=labels)
             dx = net.backward(rng.standard_normal(y.shape))
@@ -127,18 +170,29 @@ def check_stack(case):
         assert plain == fast
         return
     for wanted, found in zip(plain, fast, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-9 * max(1, np.abs(wanted).max(initial=0)))
+        np.testing.assert_allclose(
+            found, wanted, rtol=1e-7, atol=1e-9 * max(1, np.abs(wanted).max(initial=0))
+        )
 
 
 # -- options -------------------------------------------------------------------------------------
 
 anything = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 10**6), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2),
-    st.sampled_from(("mnist", "epoch", "64x64", "0x9", "crop", "box:1,2,3,4", "once", "cupy", "normal", 2**70)),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**6),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from(
+        ("mnist", "epoch", "64x64", "0x9", "crop", "box:1,2,3,4", "once", "cupy", "normal", 2**70)
+    ),
+)
 FIELDS = list(vars(new_config({})))
 options = st.dictionaries(st.sampled_from(FIELDS), anything, max_size=5)
-presets = st.sampled_from([*MODULES, "shibuya-svhn:T1", "jayathilaka-faces:sgd", "mnist:", ":", "x"])
+presets = st.sampled_from(
+    [*MODULES, "shibuya-svhn:T1", "jayathilaka-faces:sgd", "mnist:", ":", "x"]
+)
 
 
 def check_options(case):
@@ -154,9 +208,15 @@ def check_options(case):
 
 
 @pytest.mark.parametrize("count", (QUICK, long_form("examples")))
-@pytest.mark.parametrize("strategy, check", (
-    (convolution, check_convolution), (stack, check_stack), (st.tuples(options, presets), check_options),
-), ids=("a convolution", "a stack of layers", "options"))  # fmt: skip
+@pytest.mark.parametrize(
+    "strategy, check",
+    (
+        (convolution, check_convolution),
+        (stack, check_stack),
+        (st.tuples(options, presets), check_options),
+    ),
+    ids=("a convolution", "a stack of layers", "options"),
+)
 def test_at_random(strategy, check, count, many):
     drawn(many(count), strategy, check)
 
@@ -174,9 +234,16 @@ def picture_file(kind, mode, size=(9, 7)):
 
 
 PICTURES = {
-    "JPEG": ("JPEG", "RGB"), "grey JPEG": ("JPEG", "L"), "CMYK JPEG": ("JPEG", "CMYK"), "PNG": ("PNG", "RGBA"), "palette PNG": ("PNG", "P"),
-    "1-bit PNG": ("PNG", "1"), "GIF": ("GIF", "P"), "BMP": ("BMP", "RGB"), "WebP": ("WEBP", "RGBA"),
-}  # fmt: skip
+    "JPEG": ("JPEG", "RGB"),
+    "grey JPEG": ("JPEG", "L"),
+    "CMYK JPEG": ("JPEG", "CMYK"),
+    "PNG": ("PNG", "RGBA"),
+    "palette PNG": ("PNG", "P"),
+    "1-bit PNG": ("PNG", "1"),
+    "GIF": ("GIF", "P"),
+    "BMP": ("BMP", "RGB"),
+    "WebP": ("WEBP", "RGBA"),
+}
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about odd files
@@ -193,7 +260,9 @@ def test_mutated_pictures(kind, count, many, tally):
         for _ in range(many(count) // (1 if isinstance(count, int) else len(PICTURES))):
             start = time.perf_counter()
             try:
-                picture = decode(io.BytesIO(mutated(good, rng)), (4, 4, rng.choice((1, 3))), rng.choice(fits))
+                picture = decode(
+                    io.BytesIO(mutated(good, rng)), (4, 4, rng.choice((1, 3))), rng.choice(fits)
+                )
                 assert picture.dtype == np.uint8 and picture.shape[:2] == (4, 4)
                 tally["read"] += 1
             except Unreadable as error:
@@ -208,7 +277,9 @@ def test_mutated_pictures(kind, count, many, tally):
 def test_mutated_idx_files(packed, count, many, tally, tmp_path):
     """Plain and gzip; without a hash, so that only the format is between the bytes and the array."""
     shape = (5, 4, 3)
-    plain = b"\0\0\x08\x03" + b"".join(extent.to_bytes(4, "big") for extent in shape) + bytes(range(60))
+    plain = (
+        b"\0\0\x08\x03" + b"".join(extent.to_bytes(4, "big") for extent in shape) + bytes(range(60))
+    )
     good, rng, path = gzip.compress(plain) if packed else plain, random.Random(0), tmp_path / "x"
     slowest = 0.0
     tracemalloc.start()
@@ -241,15 +312,24 @@ def test_mutated_data_sets(count, many, tally, tmp_path, monkeypatch):
         (tmp_path / "c" / "cifar-10-batches-bin" / name).write_bytes(batch)
     files = {
         tmp_path / "c" / "cifar-10-batches-bin" / cifar.FILES[0]: (
-            batch, lambda: load_dataset("cifar10", tmp_path / "c", image_shape=(32, 32, 3)),
+            batch,
+            lambda: load_dataset("cifar10", tmp_path / "c", image_shape=(32, 32, 3)),
         ),
         tmp_path / "p.zip": (
-            archive_of_pictures(), lambda: load_dataset("folder", images=tmp_path / "p.zip", image_shape=(8, 8, 3), say=lambda line: None),
+            archive_of_pictures(),
+            lambda: load_dataset(
+                "folder", images=tmp_path / "p.zip", image_shape=(8, 8, 3), log=lambda line: None
+            ),
         ),
-        tmp_path / "m" / "train-images-idx3-ubyte": (b"\0\0\x08\x03" + bytes(60), lambda: load_dataset("mnist", tmp_path / "m")),
-    }  # fmt: skip
+        tmp_path / "m" / "train-images-idx3-ubyte": (
+            b"\0\0\x08\x03" + bytes(60),
+            lambda: load_dataset("mnist", tmp_path / "m"),
+        ),
+    }
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\xea\x60" + bytes(60_000))
+    (tmp_path / "m" / "train-labels-idx1-ubyte").write_bytes(
+        b"\0\0\x08\x01\0\0\xea\x60" + bytes(60_000)
+    )
     assert mnist.SETS  # so that the set is the one that is meant
     with little_memory():
         for _ in range(many(count) // (1 if isinstance(count, int) else 20)):

@@ -52,10 +52,14 @@ class Here:
             return work(*arguments, **options)
         except Exception as error:
             absent = type(error).__name__ in ("Missing", "NoTwin", "BackendError")
-            raise Absent(str(error)) if absent else BenchmarkError(f"{self.name}: {error!r}") from error
+            raise (
+                Absent(str(error)) if absent else BenchmarkError(f"{self.name}: {error!r}")
+            ) from error
 
     def make(self, target, arguments):
-        self.contender = self.attempt(worker.make, {"make": target, "with": arguments, "threads": None})
+        self.contender = self.attempt(
+            worker.make, {"make": target, "with": arguments, "threads": None}
+        )
 
     def call(self, method, **arguments):
         if method == "peak_mib":
@@ -82,8 +86,13 @@ def make_gpu():
     module = strict_cupy.make_module()
     module.cuda.Event, module.cuda.get_elapsed_time = Event, lambda a, b: 1000 * (b.at - a.at)
     module.cuda.runtime.getDeviceProperties = lambda device: {"name": b"Abacus 200"}
-    compiled, empty = module.RawModule, Namespace(get_function=lambda name: lambda grid, block, arguments: None)
-    module.RawModule = lambda code, **options: empty if code == ceilings.EMPTY else compiled(code, **options)
+    compiled, empty = (
+        module.RawModule,
+        Namespace(get_function=lambda name: lambda grid, block, arguments: None),
+    )
+    module.RawModule = lambda code, **options: (
+        empty if code == ceilings.EMPTY else compiled(code, **options)
+    )
     return module
 
 
@@ -93,10 +102,17 @@ def device(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", make_gpu())
     monkeypatch.setattr(race, "Worker", Here)
     for module, name, value in (
-        (blocks, "WARM_UP", 1), (blocks, "BLOCKS", 2), (blocks, "STEPS", 2), (ceilings, "LEAST", 1e-4), (ceilings, "EDGE", 32),
-        (gpu_parts, "COPY", 1), (gpu_parts, "BATCH", 4), (gpu_parts, "NETS", {"fredriksson-mnist": 2, "pytorch-64": 2}),
-        (gpu_parts, "FIRST", [*gpu_parts.FIRST, "--width", "2"]), (gpu_parts, "EPOCHS", [*gpu_parts.FIRST, "--width", "2"]),
-    ):  # fmt: skip
+        (blocks, "WARM_UP", 1),
+        (blocks, "BLOCKS", 2),
+        (blocks, "STEPS", 2),
+        (ceilings, "LEAST", 1e-4),
+        (ceilings, "EDGE", 32),
+        (gpu_parts, "COPY", 1),
+        (gpu_parts, "BATCH", 4),
+        (gpu_parts, "NETS", {"fredriksson-mnist": 2, "pytorch-64": 2}),
+        (gpu_parts, "FIRST", [*gpu_parts.FIRST, "--width", "2"]),
+        (gpu_parts, "EPOCHS", [*gpu_parts.FIRST, "--width", "2"]),
+    ):
         monkeypatch.setattr(module, name, value)
 
 
@@ -157,7 +173,9 @@ def test_spread_is_median_and_tenths():
 
 def test_who_does_not_answer_is_ended():
     with Team() as team:
-        assert team.add("loop", "tests.test_gpu_benchmarks:Loop", {}, limit=60.0) is not None, team.absent
+        assert team.add("loop", "tests.test_gpu_benchmarks:Loop", {}, limit=60.0) is not None, (
+            team.absent
+        )
         team.workers["loop"].limit = 0.3
         with pytest.raises(BenchmarkError, match=r"^loop: no answer within 0 s$"):
             team.workers["loop"].call("play")
@@ -169,11 +187,20 @@ def test_a_process_plays_one_game_after_another():
         device = team.renew("device", "tests.test_gpu_benchmarks:Device", {}, limit=60.0)
         found = device.call("time_blocks", warm_up=1, blocks=2, steps=3)
         assert len(found["wall"]) == len(found["events"]) == len(found["launch"]) == 2
-        assert team.renew("device", "tests.test_gpu_benchmarks:Device", {"events": False}, limit=60.0) is device
+        assert (
+            team.renew("device", "tests.test_gpu_benchmarks:Device", {"events": False}, limit=60.0)
+            is device
+        )
         assert device.call("time_blocks", warm_up=1, blocks=2, steps=3)["events"] == []
-        assert team.renew("device", "tests.test_gpu_benchmarks:Device", {"colour": 1}, limit=60.0) is None
+        assert (
+            team.renew("device", "tests.test_gpu_benchmarks:Device", {"colour": 1}, limit=60.0)
+            is None
+        )
         assert "colour" in team.absent["device"] and not team.workers
-        assert team.renew("device", "tests.test_gpu_benchmarks:Device", {}, limit=60.0) is not device and not team.absent
+        assert (
+            team.renew("device", "tests.test_gpu_benchmarks:Device", {}, limit=60.0) is not device
+            and not team.absent
+        )
 
 
 class Loop:
@@ -188,18 +215,31 @@ class Loop:
 def convolve_in(dtype, keep=None):
     def convolve(x, W):
         if keep is not None:  # so many bits of the fraction, as TF32 keeps 10
-            x, W = (np.round(a * 2.0**keep / (scale := 2.0 ** np.floor(np.log2(np.abs(a) + 1e-30)))) * scale / 2.0**keep for a in (x, W))
-        windows = np.lib.stride_tricks.sliding_window_view(x.astype(dtype), W.shape[:2], axis=(1, 2))
+            x, W = (
+                np.round(a * 2.0**keep / (scale := 2.0 ** np.floor(np.log2(np.abs(a) + 1e-30))))
+                * scale
+                / 2.0**keep
+                for a in (x, W)
+            )
+        windows = np.lib.stride_tricks.sliding_window_view(
+            x.astype(dtype), W.shape[:2], axis=(1, 2)
+        )
         return np.tensordot(windows, W.astype(dtype), axes=((4, 5, 3), (0, 1, 2)))
 
     return convolve
 
 
 def test_precision_is_seen_by_its_error():
-    single, tf32 = precision.error_of(convolve_in(np.float32)), precision.error_of(convolve_in(np.float32, keep=10))
+    single, tf32 = (
+        precision.error_of(convolve_in(np.float32)),
+        precision.error_of(convolve_in(np.float32, keep=10)),
+    )
     assert 1e-8 < single < 2e-6 and 1e-4 < tf32 < 6e-4
     precision.expect(single, "fp32"), precision.expect(tf32, "tf32")
-    with pytest.raises(BenchmarkError, match=r"^does not compute in fp32: a convolution is .*e-04 off, more than 1e-05$"):
+    with pytest.raises(
+        BenchmarkError,
+        match=r"^does not compute in fp32: a convolution is .*e-04 off, more than 1e-05$",
+    ):
         precision.expect(tf32, "fp32")
     with pytest.raises(BenchmarkError, match="nan off"):
         precision.expect(float("nan"), "tf32")
@@ -220,11 +260,16 @@ def test_convolution_of_torch_and_minigan(channels_last, device):
 def test_torch_without_cuda_says_so_in_one_line(name, monkeypatch):
     monkeypatch.setattr(contender("torch_step").torch.cuda, "is_available", lambda: False)
     target, variant = contenders.target(name, "cuda")
-    with pytest.raises(Absent, match=r"^this PyTorch sees no GPU: install one for CUDA, and check `nvidia-smi`$"):
+    with pytest.raises(
+        Absent, match=r"^this PyTorch sees no GPU: install one for CUDA, and check `nvidia-smi`$"
+    ):
         Here(name, target, {**SMALL, "device": "cuda", "precision": "tf32", **variant})
 
 
-@pytest.mark.parametrize("wanted, new, legacy", (("fp32", "ieee", False), ("tf32", "tf32", True), ("fp32", "ieee", False)))
+@pytest.mark.parametrize(
+    "wanted, new, legacy",
+    (("fp32", "ieee", False), ("tf32", "tf32", True), ("fp32", "ieee", False)),
+)
 def test_torch_takes_the_precision_by_both_interfaces(wanted, new, legacy, monkeypatch):
     """Reading the old one fails in PyTorch where it was set to another value than the new one."""
     torch_step = contender("torch_step")
@@ -232,7 +277,11 @@ def test_torch_takes_the_precision_by_both_interfaces(wanted, new, legacy, monke
     monkeypatch.setattr(torch_step.torch.cuda, "is_available", lambda: True)
     try:
         torch_step.use_gpu(wanted)
-        found = (backends.cudnn.conv.fp32_precision, backends.cudnn.fp32_precision, backends.cuda.matmul.fp32_precision)
+        found = (
+            backends.cudnn.conv.fp32_precision,
+            backends.cudnn.fp32_precision,
+            backends.cuda.matmul.fp32_precision,
+        )
         assert found == (new, new, new)
         assert backends.cudnn.allow_tf32 == backends.cuda.matmul.allow_tf32 == legacy
         assert torch_step.torch.get_float32_matmul_precision() == ("high" if legacy else "highest")
@@ -284,7 +333,9 @@ def test_torch_in_a_graph_begins_where_the_others_do(channels_last, monkeypatch)
 
     monkeypatch.setattr(torch_gpu, "use_gpu", quiet)
     monkeypatch.setattr(torch_gpu, "capture", capture)
-    monkeypatch.setattr(torch_gpu.torch.optim, "Adam", without_capturable(torch_gpu.torch.optim.Adam))
+    monkeypatch.setattr(
+        torch_gpu.torch.optim, "Adam", without_capturable(torch_gpu.torch.optim.Adam)
+    )
     graph = torch_gpu.Graph(**SMALL, device="cpu", channels_last=channels_last)
     np.testing.assert_allclose(graph.losses(3), losses_of_minigan(), rtol=1e-3)
     graph.run(2)
@@ -303,7 +354,9 @@ def test_minigan_on_the_stand_in_plays_the_same_game(wanted, captured, device):
     if wanted == "fp32":
         np.testing.assert_allclose(ours.losses(3), losses_of_minigan(), rtol=1e-4)
     else:  # so small a net goes other ways soon
-        np.testing.assert_allclose(ours.losses(1), losses_of_minigan()[:1], rtol=precision.AGREE["tf32"])
+        np.testing.assert_allclose(
+            ours.losses(1), losses_of_minigan()[:1], rtol=precision.AGREE["tf32"]
+        )
     found = blocks.time_blocks(ours, warm_up=1, blocks=2, steps=2)
     assert all(len(found[kind]) == 2 for kind in ("wall", "events", "launch"))
 
@@ -314,19 +367,45 @@ def test_minigan_on_the_stand_in_plays_the_same_game(wanted, captured, device):
 def test_a_race_names_who_is_absent_and_times_the_rest(device, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(contender("torch_step").torch.cuda, "is_available", lambda: False)
     file = tmp_path / "r.json"
-    arguments = ["--backend", "cupy", "--precision", "tf32", "--preset", "fredriksson-mnist", "--width", "2", "--batch", "4"]
-    assert step.main([*arguments, "--against", "torch,torch-graph", "--json", str(file)]) == 0, capsys.readouterr().err
+    arguments = [
+        "--backend",
+        "cupy",
+        "--precision",
+        "tf32",
+        "--preset",
+        "fredriksson-mnist",
+        "--width",
+        "2",
+        "--batch",
+        "4",
+    ]
+    assert step.main([*arguments, "--against", "torch,torch-graph", "--json", str(file)]) == 0, (
+        capsys.readouterr().err
+    )
     printed = capsys.readouterr().out
-    assert "torch           this PyTorch sees no GPU" in printed and "fredriksson-mnist, width 2, batch 4, tf32: one step" in printed
+    assert (
+        "torch           this PyTorch sees no GPU" in printed
+        and "fredriksson-mnist, width 2, batch 4, tf32: one step" in printed
+    )
     (record,) = results.load(file)
-    assert record["precision"] == "tf32" and record["backend"] == "cupy" and record["gemm_gflops"] > 0
+    assert (
+        record["precision"] == "tf32" and record["backend"] == "cupy" and record["gemm_gflops"] > 0
+    )
     rows = {row["name"]: row for row in record["contenders"]}
     assert list(rows) == ["minigan", "minigan-graph", "torch", "torch-graph"]
     for name in contenders.OURS:
-        assert len(rows[name]["seconds"]) == len(rows[name]["events"]) == len(rows[name]["launch"]) == gpu_step.TURNS * 2
+        assert (
+            len(rows[name]["seconds"])
+            == len(rows[name]["events"])
+            == len(rows[name]["launch"])
+            == gpu_step.TURNS * 2
+        )
         assert 1e-4 < rows[name]["conv_error"] < 1e-3 and len(rows[name]["losses"]) == 3
     assert step.main([*arguments, "--precision", "fp32", "--against", "", "--json", str(file)]) == 0
-    assert [each["precision"] for each in results.load(file)] == ["tf32", "fp32"]  # two measurements, not one
+    assert [each["precision"] for each in results.load(file)] == [
+        "tf32",
+        "fp32",
+    ]  # two measurements, not one
 
 
 class Odd(Step):
@@ -337,7 +416,10 @@ class Odd(Step):
         self.wrong = wrong
 
     def losses(self, steps):
-        return [[loss * (1.1 if self.wrong == "losses" else 1) for loss in losses] for losses in super().losses(steps)]
+        return [
+            [loss * (1.1 if self.wrong == "losses" else 1) for loss in losses]
+            for losses in super().losses(steps)
+        ]
 
     def conv_error(self):
         return 3e-4 if self.wrong == "precision" else 1e-7
@@ -348,35 +430,61 @@ class Odd(Step):
         super().launch(times)
 
 
-@pytest.mark.parametrize("wrong, why", (
-    ("losses", "disagrees with minigan at the first step: losses "),
-    ("precision", "does not compute in fp32: a convolution is 3.0e-04 off"),
-    ("launch", "RuntimeError('CUDA error: an illegal"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, why",
+    (
+        ("losses", "disagrees with minigan at the first step: losses "),
+        ("precision", "does not compute in fp32: a convolution is 3.0e-04 off"),
+        ("launch", "RuntimeError('CUDA error: an illegal"),
+    ),
+)
 def test_who_is_wrong_or_breaks_is_left_out_and_named(wrong, why, device, monkeypatch):
-    monkeypatch.setattr(contenders, "target", lambda name, device: (
-        ("tests.test_gpu_benchmarks:Odd", {"wrong": wrong}) if name == "torch" else ("benchmarks.contenders.minigan_step:Step", {})
-    ))  # fmt: skip
+    monkeypatch.setattr(
+        contenders,
+        "target",
+        lambda name, device: (
+            ("tests.test_gpu_benchmarks:Odd", {"wrong": wrong})
+            if name == "torch"
+            else ("benchmarks.contenders.minigan_step:Step", {})
+        ),
+    )
     with Team() as team:
         record = gpu_step.race(team, options(against=["torch", "jax"]), quiet)
     rows = {row["name"]: row for row in record["contenders"]}
     assert rows["torch"]["absent"].startswith(why) and "seconds" not in rows["torch"]
     assert len(rows["jax"]["seconds"]) == len(rows["minigan"]["seconds"]) == 4
-    assert any("torch " in line and rows["torch"]["absent"] in line for line in gpu_step.table(record))
+    assert any(
+        "torch " in line and rows["torch"]["absent"] in line for line in gpu_step.table(record)
+    )
 
 
 def test_who_comes_too_late_is_left_out(device, monkeypatch):
     """In time is who leaves the others time for their turns."""
     with Team() as team:
-        monkeypatch.setattr(Here, "pace", 1.0)  # second: 2 turns of 1 + 2·2 steps, for each of those who are there
+        monkeypatch.setattr(
+            Here, "pace", 1.0
+        )  # second: 2 turns of 1 + 2·2 steps, for each of those who are there
         monkeypatch.setattr(gpu_step, "perf_counter", iter([0.0, 0.0, 79.0, 71.0]).__next__)
-        monkeypatch.setattr(contenders, "target", lambda name, device: ("benchmarks.contenders.minigan_step:Step", {}))
+        monkeypatch.setattr(
+            contenders,
+            "target",
+            lambda name, device: ("benchmarks.contenders.minigan_step:Step", {}),
+        )
         record = gpu_step.race(team, options(against=["torch", "jax"]), quiet, until=100.0)
-    assert [row.get("absent") for row in record["contenders"]] == [None, None, None, "no time was left for it"]  # jax at 71 s of 70
+    assert [row.get("absent") for row in record["contenders"]] == [
+        None,
+        None,
+        None,
+        "no time was left for it",
+    ]  # jax at 71 s of 70
 
 
 def test_minigan_that_fails_ends_the_race(device, monkeypatch):
-    monkeypatch.setattr(contenders, "target", lambda name, device: ("tests.test_gpu_benchmarks:Odd", {"wrong": "precision"}))
+    monkeypatch.setattr(
+        contenders,
+        "target",
+        lambda name, device: ("tests.test_gpu_benchmarks:Odd", {"wrong": "precision"}),
+    )
     with Team() as team, pytest.raises(BenchmarkError, match=r"^minigan: does not compute in fp32"):
         gpu_step.race(team, options(), quiet)
 
@@ -394,10 +502,14 @@ NAMES = (
     "void im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>(float const*, float*, int)",
     "sm90_xmma_gemm_f32f32_tf32f32_f32_nn_n_tilesize64x128x32_warpgroupsize1x1x1_execute_segment_k_off_kernel__5x_cublas",
     "void cutlass::Kernel2<cutlass_80_tensorop_s1688gemm_128x64_16x6_tn_align4>(cutlass_80_tensorop_s1688gemm_128x64_16x6_tn_align4)",
-    "Memset (Device)", "void fold<float>(float const*, float*, int)", "void fold_moments<float>(float const*, float*, int)",
-    "void activate_backward<float, LeakyReLU, 4>(float const*)", "void norm_sums<float, ReLU, 4>(float)", "memcpy32_post",
+    "Memset (Device)",
+    "void fold<float>(float const*, float*, int)",
+    "void fold_moments<float>(float const*, float*, int)",
+    "void activate_backward<float, LeakyReLU, 4>(float const*)",
+    "void norm_sums<float, ReLU, 4>(float)",
+    "memcpy32_post",
     "void im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>(float const*, float*, int)",
-)  # fmt: skip
+)
 
 
 def test_kernels_by_kind():
@@ -411,12 +523,21 @@ def test_kernels_by_kind():
     found = kernel_times.table(events[::-1], 3)
     assert found["nodes"] == len(NAMES)
     assert found["microseconds"] == {
-        "columns": 11, "products": 2 + 3 + 4, "sums": 5, "BatchNorm": 6 + 8, "activations and biases": 7, "the rest": 9,
-    }  # fmt: skip
+        "columns": 11,
+        "products": 2 + 3 + 4,
+        "sums": 5,
+        "BatchNorm": 6 + 8,
+        "activations and biases": 7,
+        "the rest": 9,
+    }
     im2col = "im2col<float, G14_14_128_7_7_256_5_5_2_2_1_1, 4>"
     assert found["kernels"][im2col] == [2, 11] and found["kernels"]["Memset"] == [1, 4]
     assert all("(" not in name for name in found["kernels"])
-    for other in ([*events, (5000, 5001, "Memcpy HtoD")], [*events[:-1], (5000, 5001, "another")], []):
+    for other in (
+        [*events, (5000, 5001, "Memcpy HtoD")],
+        [*events[:-1], (5000, 5001, "another")],
+        [],
+    ):
         with pytest.raises(BenchmarkError, match="not 3 times the same"):
             kernel_times.table(other, 3)
 
@@ -428,14 +549,27 @@ def test_every_kernel_is_of_a_kind_that_is_not_cublas():
 
 def test_products_are_those_of_the_layers(device):
     """By hand: G.1 from one pixel, D.0 from one channel; operations of all three passes together are those of the layer."""
-    rows = {(row["layer"], row["pass"]): row for row in ceilings.Ceilings().products("fredriksson-mnist", batch=4, width=2)}
+    rows = {
+        (row["layer"], row["pass"]): row
+        for row in ceilings.Ceilings().products("fredriksson-mnist", batch=4, width=2)
+    }
     sizes = {name: tuple(row[letter] for letter in "mnk") for name, row in rows.items()}
-    assert sizes["G.1", "forward"] == (4, 7 * 7 * 4, 100) and sizes["G.1", "dw"] == (7 * 7 * 4, 100, 4)
-    assert sizes["D.0", "forward"] == (4 * 14 * 14, 2, 25) and sizes["D.0", "dx"] == (4 * 14 * 14, 25, 2)
+    assert sizes["G.1", "forward"] == (4, 7 * 7 * 4, 100) and sizes["G.1", "dw"] == (
+        7 * 7 * 4,
+        100,
+        4,
+    )
+    assert sizes["D.0", "forward"] == (4 * 14 * 14, 2, 25) and sizes["D.0", "dx"] == (
+        4 * 14 * 14,
+        25,
+        2,
+    )
     host = nets.build("fredriksson-mnist", 4, get_backend("numpy"), 2)
     for layer in {name for name, _ in rows}:
         flops = ceilings.forward_flops(getattr(host, layer[0]).layers[int(layer[2:])])
-        assert {2 * row["m"] * row["n"] * row["k"] for (name, _), row in rows.items() if name == layer} == {4 * flops}
+        assert {
+            2 * row["m"] * row["n"] * row["k"] for (name, _), row in rows.items() if name == layer
+        } == {4 * flops}
 
 
 # -- everything -----------------------------------------------------------------------------------
@@ -445,12 +579,21 @@ def test_everything_by_one_command(device, tmp_path, capsys, monkeypatch):
     """All parts on the stand-in; the tests and the trainings in processes of their own, on a preset that needs no GPU."""
     monkeypatch.setattr(contender("torch_step").torch.cuda, "is_available", lambda: False)
     (tmp_path / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
-    monkeypatch.setattr(gpu_parts, "TESTS", ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_nothing.py")])
+    monkeypatch.setattr(
+        gpu_parts,
+        "TESTS",
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_nothing.py")],
+    )
     monkeypatch.setattr(gpu_parts, "TRAIN", [*gpu_parts.TRAIN[:-1], "numpy"])
     trained = gpu_parts.trained
-    monkeypatch.setattr(gpu_parts, "trained", lambda arguments, *rest, **more: trained(
-        [each for each in arguments if each not in ("--precision", "tf32")], *rest, **more
-    ))  # fmt: skip
+    monkeypatch.setattr(
+        gpu_parts,
+        "trained",
+        lambda arguments, *rest, **more: trained(
+            [each for each in arguments if each not in ("--precision", "tf32")], *rest, **more
+        ),
+    )
+
     class Known:  # in the place of a profiler for GPUs
         def __init__(self, precision):
             pass
@@ -463,22 +606,51 @@ def test_everything_by_one_command(device, tmp_path, capsys, monkeypatch):
     assert gpu.main(["--against", "torch", "--json", str(file)]) == 0, capsys.readouterr()
     printed = capsys.readouterr().out
     assert "1 passed" in printed and "first step after " in printed and "20 epochs on " in printed
-    assert f"all is in {file}" in printed and "fredriksson-mnist, fp32: at least 1, aim 1.2" in printed
+    assert (
+        f"all is in {file}" in printed and "fredriksson-mnist, fp32: at least 1, aim 1.2" in printed
+    )
     records = results.load(file)
-    assert [record["what"] for record in records] == ["gpu checks", "ceilings", "products", "kernels", "start", "epochs", *["step"] * 4]
-    assert records[0]["passed"] and set(records[1]["product"]) == {"fp32", "tf32"} and records[4]["cold"] > 0
-    assert "pytorch-64, tf32: 2.500 ms, 1 nodes; us: columns 2,000" in printed and len(records[3]["steps"]) == 4
+    assert [record["what"] for record in records] == [
+        "gpu checks",
+        "ceilings",
+        "products",
+        "kernels",
+        "start",
+        "epochs",
+        *["step"] * 4,
+    ]
+    assert (
+        records[0]["passed"]
+        and set(records[1]["product"]) == {"fp32", "tf32"}
+        and records[4]["cold"] > 0
+    )
+    assert (
+        "pytorch-64, tf32: 2.500 ms, 1 nodes; us: columns 2,000" in printed
+        and len(records[3]["steps"]) == 4
+    )
     assert str(tmp_path) not in file.read_text()
 
 
-def test_a_part_that_fails_is_written_down_and_the_rest_goes_on(device, tmp_path, capsys, monkeypatch):
-    def breaks(team, options, until, say):
+def test_a_part_that_fails_is_written_down_and_the_rest_goes_on(
+    device, tmp_path, capsys, monkeypatch
+):
+    def breaks(team, options, until, log):
         raise RuntimeError("CUDA error: out of\nmemory")
 
-    def tests_fail(team, options, until, say):
-        return {"what": "gpu checks", "passed": False, "outcome": "1 failed", "failures": ["FAILED test_x"], "seconds": 1.0}
+    def tests_fail(team, options, until, log):
+        return {
+            "what": "gpu checks",
+            "passed": False,
+            "outcome": "1 failed",
+            "failures": ["FAILED test_x"],
+            "seconds": 1.0,
+        }
 
-    monkeypatch.setattr(gpu, "PARTS", {"checks": (10, tests_fail), "broken": (10, breaks), "ceilings": (10, gpu_parts.highest)})
+    monkeypatch.setattr(
+        gpu,
+        "PARTS",
+        {"checks": (10, tests_fail), "broken": (10, breaks), "ceilings": (10, gpu_parts.highest)},
+    )
     file = tmp_path / "r.json"
     assert gpu.main(["--json", str(file)]) == 2
     assert f"gpu.py: error: failed: checks; broken: see {file}\n" == capsys.readouterr().err
@@ -494,22 +666,44 @@ def test_a_program_that_takes_too_long_is_ended():
 
 def test_without_a_gpu_one_line(capsys, monkeypatch):
     monkeypatch.setattr(race, "Worker", Here)
-    for module, said in ((None, "CuPy is not installed"), (strict_cupy.make_module(devices=0), "shows no NVIDIA GPU")):
+    for module, said in (
+        (None, "CuPy is not installed"),
+        (strict_cupy.make_module(devices=0), "shows no NVIDIA GPU"),
+    ):
         monkeypatch.setitem(sys.modules, "cupy", module)
         assert gpu.main([]) == 2
         captured = capsys.readouterr()
         assert said in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
-@pytest.mark.parametrize("command, arguments, said", (
-    (gpu, ["--minutes", "0"], "--minutes must be 1 to 600, got 0"),
-    (gpu, ["--against", "keras"], "--against: unknown contender 'keras': choose of torch-graph-cl,"),
-    (gpu, ["--json", "no/such/folder/file.json"], "there is no such folder"),
-    (step, ["--backend", "cupy", "--precision", "fp16"], "--precision must be one of fp32, tf32, got 'fp16'"),
-    (step, ["--precision", "tf32"], "--precision tf32 is a GPU's: add --backend cupy"),
-    (step, ["--against", "torch-graph"], "--against: unknown contender 'torch-graph': choose of torch,torch-cl,"),
-    (step, ["--backend", "cupy", "--against", "dezero"], "--against: unknown contender 'dezero': choose of torch-graph-cl,"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "command, arguments, said",
+    (
+        (gpu, ["--minutes", "0"], "--minutes must be 1 to 600, got 0"),
+        (
+            gpu,
+            ["--against", "keras"],
+            "--against: unknown contender 'keras': choose of torch-graph-cl,",
+        ),
+        (gpu, ["--json", "no/such/folder/file.json"], "there is no such folder"),
+        (
+            step,
+            ["--backend", "cupy", "--precision", "fp16"],
+            "--precision must be one of fp32, tf32, got 'fp16'",
+        ),
+        (step, ["--precision", "tf32"], "--precision tf32 is a GPU's: add --backend cupy"),
+        (
+            step,
+            ["--against", "torch-graph"],
+            "--against: unknown contender 'torch-graph': choose of torch,torch-cl,",
+        ),
+        (
+            step,
+            ["--backend", "cupy", "--against", "dezero"],
+            "--against: unknown contender 'dezero': choose of torch-graph-cl,",
+        ),
+    ),
+)
 def test_wrong_options_give_one_line(command, arguments, said, capsys):
     assert command.main(arguments) == 2
     captured = capsys.readouterr()
@@ -522,8 +716,13 @@ def test_the_gpu_as_nvidia_smi_shows_it(tmp_path, monkeypatch):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert machine.gpu() == {
-        "name": "NVIDIA H200", "driver": "580.65.06", "sm_mhz": "1980", "memory_mhz": "3201", "celsius": "34", "watts": "118.25",
-    }  # fmt: skip
+        "name": "NVIDIA H200",
+        "driver": "580.65.06",
+        "sm_mhz": "1980",
+        "memory_mhz": "3201",
+        "celsius": "34",
+        "watts": "118.25",
+    }
     program.write_text("#!/bin/sh\nexit 9\n")
     assert machine.gpu() == {}
 
@@ -533,17 +732,44 @@ def test_the_gpu_as_nvidia_smi_shows_it(tmp_path, monkeypatch):
 
 def record_of(preset, precision, absent=(), **milliseconds):
     rows = [
-        {"name": name.replace("_", "-"), "seconds": [ms / 1000] * 3, "events": [], "launch": [1e-5] * 3, "gflops": 1.0, "conv_error": 3e-7,
-         "versions": {"torch": "2.11"}, "peak_mib": 1.0}
+        {
+            "name": name.replace("_", "-"),
+            "seconds": [ms / 1000] * 3,
+            "events": [],
+            "launch": [1e-5] * 3,
+            "gflops": 1.0,
+            "conv_error": 3e-7,
+            "versions": {"torch": "2.11"},
+            "peak_mib": 1.0,
+        }
         for name, ms in milliseconds.items()
-    ]  # fmt: skip
-    return {"what": "step", "backend": "cupy", "preset": preset, "width": 64, "batch": 128, "precision": precision, "gflop": 291.0,
-            "machine": {"cpu": "Abacus", "threads": 2}, "gpu": {"before": {"name": "NVIDIA H200"}, "after": {}}, "gemm_gflops": 50_000.0,
-            "contenders": [*rows, *({"name": name, "absent": "not installed"} for name in absent)]}  # fmt: skip
+    ]
+    return {
+        "what": "step",
+        "backend": "cupy",
+        "preset": preset,
+        "width": 64,
+        "batch": 128,
+        "precision": precision,
+        "gflop": 291.0,
+        "machine": {"cpu": "Abacus", "threads": 2},
+        "gpu": {"before": {"name": "NVIDIA H200"}, "after": {}},
+        "gemm_gflops": 50_000.0,
+        "contenders": [*rows, *({"name": name, "absent": "not installed"} for name in absent)],
+    }
 
 
 def test_verdicts_take_the_fastest_of_each_side():
-    record = record_of("pytorch-64", "tf32", minigan=4, minigan_graph=2, torch=6, torch_graph=3, torch_example=5, jax=1)
+    record = record_of(
+        "pytorch-64",
+        "tf32",
+        minigan=4,
+        minigan_graph=2,
+        torch=6,
+        torch_graph=3,
+        torch_example=5,
+        jax=1,
+    )
     said = list(gpu_step.verdicts(record))
     assert said == [
         "minigan-graph plays 1.50 times as many steps in the same time as PyTorch at its fastest (torch-graph)",
@@ -552,15 +778,31 @@ def test_verdicts_take_the_fastest_of_each_side():
     alone = record_of("pytorch-64", "tf32", absent=["torch"], minigan=4)
     assert list(gpu_step.verdicts(alone)) == []
     assert any("not installed" in line for line in gpu_step.table(alone))
-    assert next(iter(gpu.outcome([record]))) == "pytorch-64, tf32: at least 0.8, aim 1; PyTorch's own example 2"
+    assert (
+        next(iter(gpu.outcome([record])))
+        == "pytorch-64, tf32: at least 0.8, aim 1; PyTorch's own example 2"
+    )
 
 
 def test_report_has_a_table_of_its_own_for_gpus(tmp_path):
     file, readme = tmp_path / "2026-01-01-nvidia-h200.json", tmp_path / "README.md"
     times = dict(minigan=4, minigan_graph=2, torch=6, torch_graph=3, torch_example=5, jax=1)
-    file.write_text(json.dumps([{"what": "ceilings", "machine": {}}, record_of("pytorch-64", "fp32", absent=["torch-cl"], **times)]))
+    file.write_text(
+        json.dumps(
+            [
+                {"what": "ceilings", "machine": {}},
+                record_of("pytorch-64", "fp32", absent=["torch-cl"], **times),
+            ]
+        )
+    )
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     assert report.main([str(file), "--readme", str(readme)]) == 0
     written = readme.read_text()
-    assert "| PyTorch example 64x64x3, k4, width 64, batch 128, fp32 | 2.00 ms (graph) | " in written
-    assert "| 1.50 (torch-graph) | 2.50 | 0.50 |" in written and "NVIDIA H200" in written and "`2026-01-01-nvidia-h200.json`" in written
+    assert (
+        "| PyTorch example 64x64x3, k4, width 64, batch 128, fp32 | 2.00 ms (graph) | " in written
+    )
+    assert (
+        "| 1.50 (torch-graph) | 2.50 | 0.50 |" in written
+        and "NVIDIA H200" in written
+        and "`2026-01-01-nvidia-h200.json`" in written
+    )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minigan.data.files.png import load_png, save_png
 from minigan.errors import RunError
 from minigan.report.history import MOST, History, evenly
-from minigan.data.files.png import load_png, save_png
 from tests.made_run import COLUMNS, make_run, picture
 
 
@@ -22,15 +22,27 @@ def said():
 def test_metrics(norms, tmp_path, said):
     metrics = History(make_run(tmp_path / "a", norms=norms), said.append).metrics
     np.testing.assert_array_equal(metrics["step"], np.arange(1, 21))
-    assert ("grad_norm_g" in metrics) is norms and (metrics["images_per_s"] == 1000).all() and said == []
+    assert (
+        ("grad_norm_g" in metrics) is norms
+        and (metrics["images_per_s"] == 1000).all()
+        and said == []
+    )
 
 
 def test_damaged_rows_are_left_out_and_told(tmp_path, said):
     run = make_run(tmp_path / "a", steps=0)
     good, nan = "1,1,.1,.2,.3,.4,.5,900", "3,1,nan,inf,1e300,.4,.5,900"
-    bad = ["2,1,.1,.2", "", "\0\0", good + ",9", *(f"{step},1,.1,.2,.3,.4,.5,9" for step in ("x", "nan", "-1", "1e99"))]
+    bad = [
+        "2,1,.1,.2",
+        "",
+        "\0\0",
+        good + ",9",
+        *(f"{step},1,.1,.2,.3,.4,.5,9" for step in ("x", "nan", "-1", "1e99")),
+    ]
     again = "1,1,.7,.2,.3,.4,.5,900"
-    run.metrics_file.write_bytes("\n".join([COLUMNS, nan, good, *bad, again]).encode() + b"\n\xff\xfe,\x80")
+    run.metrics_file.write_bytes(
+        "\n".join([COLUMNS, nan, good, *bad, again]).encode() + b"\n\xff\xfe,\x80"
+    )
     metrics = History(run, said.append).metrics
     assert metrics["step"].tolist() == [1, 3] and metrics["loss_d_real"][0] == 0.7
     assert np.isnan([metrics[name][1] for name in ("loss_d_real", "loss_d_fake", "loss_g")]).all()
@@ -77,7 +89,11 @@ def test_damaged_samples_are_left_out_and_told(tmp_path, said):
     (run.samples / "step-00000008.png").write_bytes(b"GIF89a")
     history = History(run, said.append)
     assert [step for step, _, _ in history.samples] == [0, 3, 4, 5]
-    assert len(said) == 1 and said[0].startswith("left out 4 sample grids: cannot read ") and "\n" not in said[0]
+    assert (
+        len(said) == 1
+        and said[0].startswith("left out 4 sample grids: cannot read ")
+        and "\n" not in said[0]
+    )
     assert history.last_sample[0] == 5 and len(said) == 3
 
 

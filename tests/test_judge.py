@@ -15,16 +15,30 @@ from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.cli.main import main
 from minigan.data import Dataset
 from minigan.evaluation import classifier as judge
-from minigan.evaluation import train_classifier as lessons
-from minigan.evaluation import reference_images as real
 from minigan.evaluation import evaluate, load_judge, split, train_judge
-from minigan.evaluation.reference_images import Part, Real
+from minigan.evaluation import reference_images as real
+from minigan.evaluation import train_classifier as lessons
 from minigan.evaluation.during_training import Watch
+from minigan.evaluation.reference_images import Part, Real
 from minigan.training.run_folder import Run
 from tests.pictures import DIGITS, dataset
 
 SIZE, COUNT = 8, 600
-TRAIN = ("train", "--dataset", "strokes", "--image-size", SIZE, "--width", 4, "--batch-size", 16, "--z-dim", 8, "--steps", 12)
+TRAIN = (
+    "train",
+    "--dataset",
+    "strokes",
+    "--image-size",
+    SIZE,
+    "--width",
+    4,
+    "--batch-size",
+    16,
+    "--z-dim",
+    8,
+    "--steps",
+    12,
+)
 JUDGE = ("judge", "--dataset", "strokes", "--image-size", SIZE)
 
 
@@ -58,7 +72,7 @@ def trained(tmp_path_factory):
 def small(patch, cache):
     patch.setattr(judge, "cache_folder", lambda: cache)
     patch.setattr(minigan.training.loop, "load_dataset", load)
-    patch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
+    patch.setattr(minigan.training.loop, "finish", lambda run, log, tables: None)
     patch.setattr(lessons, "EPOCHS", 25)
     patch.setattr(lessons, "REACH", {1: 0, 3: 1})
     patch.setattr(real, "LEAST", 50)
@@ -99,7 +113,9 @@ def test_judge_learns_and_stays(cache, capsys):
     assert run(*JUDGE) == 0
     (line,) = capsys.readouterr().out.splitlines()  # it did not learn again
     name = line.split()[1].rstrip(":")
-    assert line.startswith(f"judge {name}: right about ") and line.endswith(f"that were new to it; in {file_in(cache)}")
+    assert line.startswith(f"judge {name}: right about ") and line.endswith(
+        f"that were new to it; in {file_in(cache)}"
+    )
     assert float(line.split("right about ")[1].split("%")[0]) >= 95 and "of 120 images" in line
     assert run(*JUDGE, "--seed", 3) == 0
     assert capsys.readouterr().out.count("epoch") == 25 and file_in(cache).read_bytes() != before
@@ -108,7 +124,10 @@ def test_judge_learns_and_stays(cache, capsys):
 def test_the_same_seed_gives_the_same_judge(cache, monkeypatch):
     monkeypatch.setattr(lessons, "EPOCHS", 1)
     parts = split(load("strokes"), None, "crop")
-    a, b, c = (train_judge(parts, mg.get_backend("numpy", threads=1), seed, say=lambda line: None) for seed in (0, 0, 1))
+    a, b, c = (
+        train_judge(parts, mg.get_backend("numpy", threads=1), seed, log=lambda line: None)
+        for seed in (0, 0, 1)
+    )
     assert a.sha256 == b.sha256 != c.sha256 and len(a.sha256) == 64 and a.name == a.sha256[:8]
 
 
@@ -116,10 +135,31 @@ def test_judge_of_colour_pictures(cache, monkeypatch, capsys):
     """CIFAR-10's is tested on its published images, and learns from all of the others, though a run takes a part of them."""
     monkeypatch.setattr(lessons, "EPOCHS", 1)
     monkeypatch.setattr(lessons, "load_dataset", load)
-    monkeypatch.setattr(real, "load_test", lambda name, data_dir, shape, fit: (pictures(50, shape, seed=1), np.arange(50) % 10))
+    monkeypatch.setattr(
+        real,
+        "load_test",
+        lambda name, data_dir, shape, fit: (pictures(50, shape, seed=1), np.arange(50) % 10),
+    )
     learnt = []
-    monkeypatch.setattr(lessons, "train_judge", lambda parts, *more: learnt.append(parts) or train_judge(parts, *more))
-    assert run("judge", "--preset", "color32", "--dataset", "cifar10", "--image-size", SIZE, "--limit", 60) == 0
+    monkeypatch.setattr(
+        lessons,
+        "train_judge",
+        lambda parts, *more: learnt.append(parts) or train_judge(parts, *more),
+    )
+    assert (
+        run(
+            "judge",
+            "--preset",
+            "color32",
+            "--dataset",
+            "cifar10",
+            "--image-size",
+            SIZE,
+            "--limit",
+            60,
+        )
+        == 0
+    )
     assert "of 50 images that were new to it" in capsys.readouterr().out
     (parts,) = learnt
     assert parts.published and len(parts.train) == COUNT and parts.train.chosen is None
@@ -133,11 +173,14 @@ def test_judge_on_the_cupy_backend(cache, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "cupy", make_module())
     parts = split(load("strokes"), None, "crop")
-    seen = [load_judge(file_in(cache), parts, mg.get_backend(name)).look(parts.test) for name in ("numpy", "cupy")]
+    seen = [
+        load_judge(file_in(cache), parts, mg.get_backend(name)).look(parts.test)
+        for name in ("numpy", "cupy")
+    ]
     for a, b in zip(*seen, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     monkeypatch.setattr(lessons, "EPOCHS", 1)
-    train_judge(parts, mg.get_backend("cupy"), 0, say=lambda line: None)
+    train_judge(parts, mg.get_backend("cupy"), 0, log=lambda line: None)
 
 
 # ---- evaluate
@@ -151,20 +194,41 @@ def test_evaluate(cache, tmp_path, capsys):
     text = capsys.readouterr().out
     record = json.loads((out / "evaluation.json").read_text())
     assert record["n"] == 120 and record["held_out"] and len(record["judge"]["sha256"]) == 64
-    assert f"judge {record['judge']['name']}, which is right about" in text and record["judge"]["accuracy"] >= 0.95
+    assert (
+        f"judge {record['judge']['name']}, which is right about" in text
+        and record["judge"]["accuracy"] >= 0.95
+    )
     figures = {
-        "frechet", "kid", "kid_spread", "classifier_score", "confidence", "entropy", "classes_missed", "two_sample_real",
-        "two_sample_fake", "precision", "recall", "density", "coverage", "train_distance", "closest",
-    }  # fmt: skip
+        "frechet",
+        "kid",
+        "kid_spread",
+        "classifier_score",
+        "confidence",
+        "entropy",
+        "classes_missed",
+        "two_sample_real",
+        "two_sample_fake",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "train_distance",
+        "closest",
+    }
     assert set(record["samples"]) == set(record["floor"]) == figures
     assert record["floor"]["frechet"] < record["samples"]["frechet"] / 5  # G has hardly begun
     assert record["floor"]["classifier_score"] > 8 and record["floor"]["classes_missed"] == 0
-    assert set(record["classes"]) == set(DIGITS) and sum(c["samples"] for c in record["classes"].values()) == pytest.approx(1)
+    assert set(record["classes"]) == set(DIGITS) and sum(
+        c["samples"] for c in record["classes"].values()
+    ) == pytest.approx(1)
     with Image.open(out / "nearest.png") as picture:
         assert picture.size == (16 * (SIZE + 2) + 2, 6 * (SIZE + 2) + 2)
     assert run("evaluate", out, "--n", 30, "--out", tmp_path / "b.json") == 0
     again = json.loads((tmp_path / "b.json").read_text())
-    assert again["n"] == 30 and again["judge"] == {**record["judge"], "accuracy": again["judge"]["accuracy"]}
+    assert again["n"] == 30 and again["judge"] == {
+        **record["judge"],
+        "accuracy": again["judge"]["accuracy"],
+    }
     assert (tmp_path / "nearest.png").exists()
 
 
@@ -174,10 +238,20 @@ def test_samples_that_are_real_images_reach_the_floor(cache):
     found = evaluate(parts.some_train(100), parts, the_judge, labels=parts.some_train_labels(100))
     different = {name for name in found.samples if found.samples[name] != found.floor[name]}
     assert different == {"train_distance", "closest"}  # of these the floor is of test images
-    assert found.samples["train_distance"] == found.samples["closest"] == 0 and found.floor["closest"] > 0
+    assert (
+        found.samples["train_distance"] == found.samples["closest"] == 0
+        and found.floor["closest"] > 0
+    )
     assert found.samples["labels_obeyed"] > 0.95
-    assert evaluate(parts.some_train(100), parts, the_judge, np.zeros(100, int)).samples["labels_obeyed"] < 0.2
-    assert found.table()[0].endswith(f"judge {the_judge.name}, which is right about {found.judge['accuracy']:.1%}")
+    assert (
+        evaluate(parts.some_train(100), parts, the_judge, np.zeros(100, int)).samples[
+            "labels_obeyed"
+        ]
+        < 0.2
+    )
+    assert found.table()[0].endswith(
+        f"judge {the_judge.name}, which is right about {found.judge['accuracy']:.1%}"
+    )
 
 
 def test_without_labels_pixels_remain(cache, tmp_path, capsys, monkeypatch):
@@ -190,19 +264,27 @@ def test_without_labels_pixels_remain(cache, tmp_path, capsys, monkeypatch):
     assert "has no labels" in capsys.readouterr().out
     record = json.loads((tmp_path / "a/evaluation.json").read_text())
     assert record["judge"] is None and record["classes"] == {}
-    assert set(record["samples"]) == {"two_sample_real", "two_sample_fake", "train_distance", "closest"}
+    assert set(record["samples"]) == {
+        "two_sample_real",
+        "two_sample_fake",
+        "train_distance",
+        "closest",
+    }
     assert run(*JUDGE) == 2 and "has no labels" in one_line(capsys)
     assert run(*TRAIN, "--evaluate-every", 4, "--out", tmp_path / "b") == 2
     assert "--evaluate-every 0" in one_line(capsys) and not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("options, words", (
-    (("--n", 121), "large enough to hold out 120 images"),
-    (("--n", 19), "at least 20"),
-    (("--n", "x"), "invalid int value"),
-    (("--out", "a.txt"), "must end in .json"),
-    (("--best",), "best-generator.npz"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "options, words",
+    (
+        (("--n", 121), "large enough to hold out 120 images"),
+        (("--n", 19), "at least 20"),
+        (("--n", "x"), "invalid int value"),
+        (("--out", "a.txt"), "must end in .json"),
+        (("--best",), "best-generator.npz"),
+    ),
+)
 def test_mistakes_of_evaluate(options, words, cache, tmp_path, capsys):
     assert run(*TRAIN, "--steps", 1, "--out", tmp_path / "a") == 0
     assert run("evaluate", tmp_path / "a", *options) == 2 and words in one_line(capsys)
@@ -210,14 +292,22 @@ def test_mistakes_of_evaluate(options, words, cache, tmp_path, capsys):
 
 def test_more_mistakes(cache, tmp_path, capsys, monkeypatch):
     assert run("evaluate", tmp_path) == 2 and "not the folder of a run" in one_line(capsys)
-    assert run(*TRAIN, "--evaluate-every", -1) == 2 and "--evaluate-every must be" in one_line(capsys)
+    assert run(*TRAIN, "--evaluate-every", -1) == 2 and "--evaluate-every must be" in one_line(
+        capsys
+    )
     assert run("judge", "--flip") == 2 and "unrecognized" in one_line(capsys)
     monkeypatch.setattr(real, "LEAST", 500)
     assert run(*JUDGE) == 2 and "it takes 2,500 images" in one_line(capsys)
     monkeypatch.setattr(real, "LEAST", 50)
     assert run(*TRAIN, "--out", tmp_path / "a") == 0
-    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda *a, **b: Dataset("strokes", pictures(COUNT), None, (), "1" * 16, None))
-    assert run("evaluate", tmp_path / "a") == 2 and "not those that the run was trained on" in one_line(capsys)
+    monkeypatch.setattr(
+        minigan.training.loop,
+        "load_dataset",
+        lambda *a, **b: Dataset("strokes", pictures(COUNT), None, (), "1" * 16, None),
+    )
+    assert run(
+        "evaluate", tmp_path / "a"
+    ) == 2 and "not those that the run was trained on" in one_line(capsys)
 
 
 # ---- while training
@@ -229,18 +319,28 @@ def test_a_run_is_the_same_with_and_without(cache, tmp_path):
     for step in (0, 12):
         name = f"checkpoints/step-{step:08d}.npz"
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-        assert (tmp_path / f"a/samples/step-{step:08d}.png").read_bytes() == (tmp_path / f"b/samples/step-{step:08d}.png").read_bytes()
-    assert (tmp_path / "a/generator.npz").read_bytes() == (tmp_path / "b/generator.npz").read_bytes()
+        assert (tmp_path / f"a/samples/step-{step:08d}.png").read_bytes() == (
+            tmp_path / f"b/samples/step-{step:08d}.png"
+        ).read_bytes()
+    assert (tmp_path / "a/generator.npz").read_bytes() == (
+        tmp_path / "b/generator.npz"
+    ).read_bytes()
     mine = ("frechet", "classifier_score", "classes_missed", "images_per_s")
     for a, b in zip(rows(tmp_path / "a"), rows(tmp_path / "b"), strict=True):
-        assert {name: a[name] for name in a if name not in mine} == {name: b[name] for name in b if name not in mine}
-        assert all(bool(b[name]) == (int(b["step"]) in (5, 10, 12)) and not a[name] for name in mine[:3])
+        assert {name: a[name] for name in a if name not in mine} == {
+            name: b[name] for name in b if name not in mine
+        }
+        assert all(
+            bool(b[name]) == (int(b["step"]) in (5, 10, 12)) and not a[name] for name in mine[:3]
+        )
 
 
 def test_the_best_is_kept_and_a_resumed_run_keeps_it(cache, tmp_path, capsys, monkeypatch):
     out = tmp_path / "a"
     distances = iter([50.0, 20.0, 30.0, 25.0, 10.0])
-    monkeypatch.setattr(watch_module, "frechet_distance", lambda a, b: next(distances))  # the first is the floor's
+    monkeypatch.setattr(
+        watch_module, "frechet_distance", lambda a, b: next(distances)
+    )  # the first is the floor's
     assert run(*TRAIN, "--evaluate-every", 5, "--out", out) == 0
     assert "best LeNet Fréchet distance 20.00" in capsys.readouterr().out
     sections, record = unpack(load_arrays(out / "checkpoints/best.npz"), "")
@@ -249,9 +349,15 @@ def test_the_best_is_kept_and_a_resumed_run_keeps_it(cache, tmp_path, capsys, mo
     assert all(np.array_equal(generator[name], sections["G average"][name]) for name in generator)
     kept = (out / "best-generator.npz").read_bytes()
     assert kept != (out / "generator.npz").read_bytes()
-    assert [path.name for path in sorted((out / "checkpoints").iterdir())] == ["best.npz", "step-00000000.npz", "step-00000012.npz"]
+    assert [path.name for path in sorted((out / "checkpoints").iterdir())] == [
+        "best.npz",
+        "step-00000000.npz",
+        "step-00000012.npz",
+    ]
     for options in ((), ("--best",)):
-        assert run("sample", out, "--n", 4, "--out", tmp_path / f"s{len(options)}.npy", *options) == 0
+        assert (
+            run("sample", out, "--n", 4, "--out", tmp_path / f"s{len(options)}.npy", *options) == 0
+        )
     assert not np.array_equal(np.load(tmp_path / "s0.npy"), np.load(tmp_path / "s1.npy"))
 
     name = json.loads((out / "config.json").read_text())["judge"]
@@ -259,7 +365,13 @@ def test_the_best_is_kept_and_a_resumed_run_keeps_it(cache, tmp_path, capsys, mo
     assert run("train", "--resume", out, "--steps", 20) == 0
     assert "best LeNet Fréchet distance 19.00" in capsys.readouterr().out
     assert unpack(load_arrays(out / "checkpoints/best.npz"), "")[1]["step"] == 20
-    assert [row["frechet"] for row in rows(out) if row["frechet"]] == ["20.0", "30.0", "25.0", "22.0", "19.0"]
+    assert [row["frechet"] for row in rows(out) if row["frechet"]] == [
+        "20.0",
+        "30.0",
+        "25.0",
+        "22.0",
+        "19.0",
+    ]
     assert json.loads((out / "config.json").read_text())["judge"] == name
     distances = iter([1.0, 1000.0, 1000.0])
     assert run("train", "--resume", out, "--steps", 25) == 0
@@ -267,10 +379,26 @@ def test_the_best_is_kept_and_a_resumed_run_keeps_it(cache, tmp_path, capsys, mo
 
     monkeypatch.undo()
     small(monkeypatch, cache)
-    assert run("evaluate", out, "--best") == 0 and (out / "evaluation-best.json").exists() and (out / "nearest-best.png").exists()
+    assert (
+        run("evaluate", out, "--best") == 0
+        and (out / "evaluation-best.json").exists()
+        and (out / "nearest-best.png").exists()
+    )
 
 
-@pytest.mark.parametrize("best", (None, {}, [], 1.0, {"frechet": "x"}, {"frechet": float("nan")}, {"frechet": None}, {"frechet": 10**400}))
+@pytest.mark.parametrize(
+    "best",
+    (
+        None,
+        {},
+        [],
+        1.0,
+        {"frechet": "x"},
+        {"frechet": float("nan")},
+        {"frechet": None},
+        {"frechet": 10**400},
+    ),
+)
 def test_a_best_that_is_none_counts_as_none(best, tmp_path):
     run = Run(tmp_path)
     run.checkpoints.mkdir()
@@ -290,7 +418,9 @@ def test_a_run_from_before_there_were_judges_goes_on(cache, tmp_path):
     old = [line.rsplit(",", 3)[0] for line in (out / "metrics.csv").read_text().splitlines()]
     (out / "metrics.csv").write_text("\n".join(old) + "\n")
     assert run("train", "--resume", out, "--steps", 14, "--evaluate-every", 14) == 0
-    assert [bool(row["frechet"]) for row in rows(out)] == 13 * [False] + [True] and None not in rows(out)[0]
+    assert [bool(row["frechet"]) for row in rows(out)] == 13 * [False] + [
+        True
+    ] and None not in rows(out)[0]
     assert run("evaluate", out, "--n", 20) == 0
 
 
@@ -326,7 +456,9 @@ def test_the_budget_is_kept(monkeypatch):
             return rng.standard_normal((len(images), 4)), rng.dirichlet(np.ones(10), len(images))
 
     watch = Watch(Slow(), parts, every=10)
-    assert watch.spent == 3.0 and not watch.due(5, 1000) and not watch.due(10, 1000)  # prepared, and so nothing left
+    assert (
+        watch.spent == 3.0 and not watch.due(5, 1000) and not watch.due(10, 1000)
+    )  # prepared, and so nothing left
     spent, steps = now[0], []
     for step in range(1, 1001):
         now[0] += 1.0
@@ -346,7 +478,10 @@ def test_the_budget_is_kept(monkeypatch):
 def false_file(file, change):
     """Put another judge into the file, hash and all; change(sections, record) -> None, or what takes the record's place."""
     sections, record = unpack(load_arrays(file), file)
-    sections = {part: {name: array.copy() for name, array in arrays.items()} for part, arrays in sections.items()}
+    sections = {
+        part: {name: array.copy() for name, array in arrays.items()}
+        for part, arrays in sections.items()
+    }
     other = change(sections, record)
     save_arrays(file, pack(sections, record if other is None else other))
 
@@ -361,17 +496,24 @@ def everything(value):
 
 
 FALSE = {
-    "NaN": everything(np.nan), "infinite": everything(np.inf), "huge": everything(3e38), "negative variance": everything(-1),
+    "NaN": everything(np.nan),
+    "infinite": everything(np.inf),
+    "huge": everything(3e38),
+    "negative variance": everything(-1),
     "a layer less": lambda sections, record: sections["body"].pop("0.W") is None,
-    "another shape": lambda sections, record: sections["head"].update({"1.W": np.zeros((1, 1), np.float32)}),
-    "another kind": lambda sections, record: sections["head"].update({"1.W": np.zeros((128, 10), np.float64)}),
+    "another shape": lambda sections, record: sections["head"].update(
+        {"1.W": np.zeros((1, 1), np.float32)}
+    ),
+    "another kind": lambda sections, record: sections["head"].update(
+        {"1.W": np.zeros((128, 10), np.float64)}
+    ),
     "no nets": lambda sections, record: sections.clear(),
     "no record": lambda sections, record: {},
     "a list": lambda sections, record: [1, 2],
     "accuracy in words": lambda sections, record: record.update(accuracy="very good"),
     "a seed in words": lambda sections, record: record.update(seed=[]),
     "tested on nothing": lambda sections, record: record.pop("tested_on") is None,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", (*FALSE, "cut", "text", "empty"))
@@ -388,7 +530,11 @@ def test_a_judge_that_is_damaged_or_false(what, cache, tmp_path, capsys, monkeyp
     assert file.name in one_line(capsys) and not (tmp_path / "a").exists()
     assert run(*JUDGE) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("passing over a judge: ") and out[1].startswith("training a judge") and "right about" in out[-1]
+    assert (
+        out[0].startswith("passing over a judge: ")
+        and out[1].startswith("training a judge")
+        and "right about" in out[-1]
+    )
 
 
 def test_a_judge_that_boasts_is_not_believed(cache, tmp_path, capsys):

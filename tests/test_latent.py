@@ -13,23 +13,46 @@ import minigan as mg
 import minigan.training.loop
 from minigan.checkpoint import load_arrays, load_network, network_state, save_arrays
 from minigan.cli.main import main
-from minigan.errors import ConfigError
 from minigan.data.files.png import load_png
+from minigan.errors import ConfigError
 from minigan.inspection import sample_groups as groups
 from minigan.inspection.arithmetic import around, combine
 from minigan.inspection.features import cut, last_map, strongest, window
 from minigan.inspection.guided_backprop import guided, guided_gradient
-from minigan.inspection.partial_passes import activations, backward_from, forward_to, hold_statistics
-from minigan.inspection.maps import filters, map_picture, stages
-from minigan.inspection.open_run import draw_z, hold_discriminator, open_discriminator, open_still, paint, untrained
-from minigan.inspection.page_layout import below, beside, cells, picture, words
 from minigan.inspection.interpolation import linear, ring, spherical
+from minigan.inspection.maps import filters, map_picture, stages
+from minigan.inspection.open_run import (
+    draw_z,
+    hold_discriminator,
+    open_discriminator,
+    open_still,
+    paint,
+    untrained,
+)
+from minigan.inspection.page_layout import below, beside, cells, picture, words
+from minigan.inspection.partial_passes import (
+    activations,
+    backward_from,
+    forward_to,
+    hold_statistics,
+)
 from tests.pictures import dataset, noise
 
 RUNS = {  # name -> options of a few steps with narrow nets
     "conditional": ("--preset", "radford-mnist-conditional", "--width", 4, "--batch-size", 20),
     "plain": ("--width", 4, "--z-dim", 8, "--batch-size", 16),
-    "colour": ("--preset", "color32", "--image-size", "16x24", "--width", 4, "--z-dim", 8, "--batch-size", 16),
+    "colour": (
+        "--preset",
+        "color32",
+        "--image-size",
+        "16x24",
+        "--width",
+        4,
+        "--z-dim",
+        8,
+        "--batch-size",
+        16,
+    ),
     "linear": ("--preset", "shibuya-fnn", "--batch-size", 16),
     "dropout": ("--preset", "tensorflow-mnist", "--width", 4, "--batch-size", 16),
 }
@@ -43,11 +66,22 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minigan.training.loop, "load_dataset", noise(50))
-        patch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
+        patch.setattr(minigan.training.loop, "finish", lambda run, log, tables: None)
         for name, options in RUNS.items():
-            assert main(["train", *map(str, options), "--steps", "3", "--out", str(folder / name)]) == 0
-            generator = folder / name / "generator.npz"  # so young it draws the same grey for every z: larger weights, larger differences
-            save_arrays(generator, {key: array * (10 if key.endswith("W") else 1) for key, array in load_arrays(generator).items()})
+            assert (
+                main(["train", *map(str, options), "--steps", "3", "--out", str(folder / name)])
+                == 0
+            )
+            generator = (
+                folder / name / "generator.npz"
+            )  # so young it draws the same grey for every z: larger weights, larger differences
+            save_arrays(
+                generator,
+                {
+                    key: array * (10 if key.endswith("W") else 1)
+                    for key, array in load_arrays(generator).items()
+                },
+            )
         yield {name: folder / name for name in RUNS}
 
 
@@ -57,7 +91,9 @@ def look(command, run, *options):
 
 def net(*layers, in_shape=(6,), name="D"):
     made = mg.Sequential(layers, name=name)
-    made.setup(in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0))
+    made.setup(
+        in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0)
+    )
     return made
 
 
@@ -84,11 +120,19 @@ def test_spherical_turns_evenly_and_keeps_the_length():
     b *= 1.5
     t = np.linspace(0, 1, 17)
     walk, lengths = spherical(a, b, t), np.linalg.norm([a, b], axis=1)
-    np.testing.assert_allclose(np.linalg.norm(walk, axis=1), (1 - t) * lengths[0] + t * lengths[1], rtol=1e-13)
+    np.testing.assert_allclose(
+        np.linalg.norm(walk, axis=1), (1 - t) * lengths[0] + t * lengths[1], rtol=1e-13
+    )
     turned = np.arccos(np.clip(walk @ a / np.linalg.norm(walk, axis=1) / lengths[0], -1, 1))
-    np.testing.assert_allclose(turned, t * turned[-1], atol=1e-7)  # arccos near 1 has half of the digits
+    np.testing.assert_allclose(
+        turned, t * turned[-1], atol=1e-7
+    )  # arccos near 1 has half of the digits
     assert np.linalg.matrix_rank(np.vstack([walk, a, b]), tol=1e-9) == 2  # in the plane of a and b
-    np.testing.assert_allclose(spherical(np.array([3.0, 0]), np.array([0, 3.0]), np.array([0.5])), [[4.5**0.5] * 2], rtol=1e-15)
+    np.testing.assert_allclose(
+        spherical(np.array([3.0, 0]), np.array([0, 3.0]), np.array([0.5])),
+        [[4.5**0.5] * 2],
+        rtol=1e-15,
+    )
 
 
 @pytest.mark.parametrize("b", ([2.0, 4.0], [-1.0, -2.0], [0.0, 0.0], [1.0, 2.0]))
@@ -126,11 +170,14 @@ def bars(width, across, count, size=28):
 
 def test_the_width_of_strokes():
     for across in (False, True):
-        measured = np.concatenate([groups.stroke_width(bars(width, across, 1)) for width in range(2, 8)])
-        of_bars = [2 * 20 * width / (2 * 20 + 2 * width) for width in range(2, 8)]  # its ends are outline too
+        measured = np.concatenate(
+            [groups.stroke_width(bars(width, across, 1)) for width in range(2, 8)]
+        )
+        of_bars = [
+            2 * 20 * width / (2 * 20 + 2 * width) for width in range(2, 8)
+        ]  # its ends are outline too
         np.testing.assert_allclose(measured, of_bars, rtol=0.05)
     assert groups.stroke_width(np.zeros((2, 8, 8, 3), np.uint8)).tolist() == [0, 0]
-
 
 
 @pytest.mark.parametrize("classes", (0, 10))
@@ -138,9 +185,16 @@ def test_thick_and_thin_are_chosen_by_width(classes, monkeypatch):
     """Class 7 are upright bars and class 3 lying ones, 2 to 7 pixels wide; of the conditional G, half are told another class."""
     kinds = [(width, across) for across in (False, True) for width in range(2, 8)]
     pictures = np.concatenate([bars(width, across, 40) for width, across in kinds])
-    widths, lying = np.repeat([width for width, _ in kinds], 40), np.repeat([across for _, across in kinds], 40)
+    widths, lying = (
+        np.repeat([width for width, _ in kinds], 40),
+        np.repeat([across for _, across in kinds], 40),
+    )
     truth = np.where(lying, 3, 7)
-    told = np.where(np.arange(len(pictures)) % 2, truth, 5) if classes else np.zeros(len(pictures), int)
+    told = (
+        np.where(np.arange(len(pictures)) % 2, truth, 5)
+        if classes
+        else np.zeros(len(pictures), int)
+    )
     z = np.random.default_rng(0).standard_normal((len(pictures), 6))
     monkeypatch.setattr(groups, "drawn", lambda game, count, seed: (z, told))
     monkeypatch.setattr(groups, "paint", lambda game, z, numbers: pictures)
@@ -150,7 +204,11 @@ def test_thick_and_thin_are_chosen_by_width(classes, monkeypatch):
     thick, thin, other = groups.choose(game, data, ("7", "3"), 0)
     assert [group.name for group in (thick, thin, other)] == ["thick 7", "thin 7", "thin 3"]
     for group, number, width in ((thick, 7, 7), (thin, 7, 2), (other, 3, 2)):
-        assert len(set(group.numbers)) == 3 and (truth[group.numbers] == number).all() and (widths[group.numbers] == width).all()
+        assert (
+            len(set(group.numbers)) == 3
+            and (truth[group.numbers] == number).all()
+            and (widths[group.numbers] == width).all()
+        )
         assert not classes or (told[group.numbers] == number).all()
 
 
@@ -169,11 +227,15 @@ def test_a_picture_depends_on_its_z_alone(name, runs):
     z, numbers = draw_z(game, 47, 3), np.arange(47) % classes
     pictures = paint(game, z, numbers)
     assert pictures.shape == (47, *SHAPES.get(name, (28, 28, 1)))
-    assert np.abs(pictures[0].astype(int) - pictures[10 * (classes > 1) or 1]).mean() > 1  # or it would say nothing
+    assert (
+        np.abs(pictures[0].astype(int) - pictures[10 * (classes > 1) or 1]).mean() > 1
+    )  # or it would say nothing
     assert np.array_equal(paint(game, z[:5], numbers[:5]), pictures[:5])
     order = np.random.default_rng(0).permutation(47)
     assert np.array_equal(paint(game, z[order], numbers[order]), pictures[order])
-    assert all(np.array_equal(paint(game, z[i : i + 1], numbers[i])[0], pictures[i]) for i in (0, 46))
+    assert all(
+        np.array_equal(paint(game, z[i : i + 1], numbers[i])[0], pictures[i]) for i in (0, 46)
+    )
 
 
 def test_they_are_the_pictures_of_the_command_sample(runs, tmp_path):
@@ -188,14 +250,23 @@ def test_a_generator_that_samples_by_batches_is_held_at_the_first_batch_of_its_g
     load_network(by_batches.G, load_arrays(runs["conditional"] / "generator.npz"), "generator.npz")
     wanted = by_batches.sample(20, by_batches.stream("fixed z"))
     z = game.backend.to_host(game.draw_z(20, game.stream("fixed z"))).astype(float)
-    assert np.abs(paint(game, z, np.arange(20) % 10).astype(int) - wanted).max() <= 1  # other order of sums
+    assert (
+        np.abs(paint(game, z, np.arange(20) % 10).astype(int) - wanted).max() <= 1
+    )  # other order of sums
 
 
 def test_statistics_are_those_of_the_batch_and_stay():
     D = net(
-        mg.Conv2d(4, 3), mg.BatchNorm(sampling="batch"), mg.LeakyReLU(0.2), mg.Flatten(), mg.Linear(5), mg.BatchNorm(),
-        mg.ReLU(), mg.Linear(1), in_shape=(8, 8, 2),
-    )  # fmt: skip
+        mg.Conv2d(4, 3),
+        mg.BatchNorm(sampling="batch"),
+        mg.LeakyReLU(0.2),
+        mg.Flatten(),
+        mg.Linear(5),
+        mg.BatchNorm(),
+        mg.ReLU(),
+        mg.Linear(1),
+        in_shape=(8, 8, 2),
+    )
     x = np.random.default_rng(0).standard_normal((12, 8, 8, 2))
     with_batch = D.forward(x)
     hold_statistics(D, x)
@@ -243,9 +314,15 @@ def test_guided_backpropagation_of_convolutions_by_pytorch():
             return dy.clamp(min=0) * (ctx.saved_tensors[0] > 0)
 
     D = net(
-        mg.Conv2d(4, 5, stride=2, padding="same"), mg.LeakyReLU(0.2), mg.Conv2d(6, 3, stride=2, padding=1), mg.BatchNorm(),
-        mg.LeakyReLU(0.2), mg.Flatten(), mg.Linear(1), in_shape=(13, 10, 3),
-    )  # fmt: skip
+        mg.Conv2d(4, 5, stride=2, padding="same"),
+        mg.LeakyReLU(0.2),
+        mg.Conv2d(6, 3, stride=2, padding=1),
+        mg.BatchNorm(),
+        mg.LeakyReLU(0.2),
+        mg.Flatten(),
+        mg.Linear(1),
+        in_shape=(13, 10, 3),
+    )
     rng = np.random.default_rng(0)
     x = rng.standard_normal((5, 13, 10, 3))
     for parameter in D.params.values():
@@ -253,23 +330,39 @@ def test_guided_backpropagation_of_convolutions_by_pytorch():
     hold_statistics(D, x)
     y = forward_to(D, 4, x)
     dy = np.zeros_like(y)
-    dy[np.arange(5), rng.integers(0, y.shape[1], 5), rng.integers(0, y.shape[2], 5), rng.integers(0, 6, 5)] = 1
+    dy[
+        np.arange(5),
+        rng.integers(0, y.shape[1], 5),
+        rng.integers(0, y.shape[2], 5),
+        rng.integers(0, 6, 5),
+    ] = 1
 
     def torch_conv(t, layer):
         (top, bottom), (left, right) = layer.pads
         padded = torch.nn.functional.pad(t, (left, right, top, bottom))
-        return torch.nn.functional.conv2d(padded, torch.tensor(layer.W.transpose(3, 2, 0, 1)), torch.tensor(layer.b), layer.stride)
+        return torch.nn.functional.conv2d(
+            padded, torch.tensor(layer.W.transpose(3, 2, 0, 1)), torch.tensor(layer.b), layer.stride
+        )
 
     t = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
     norm = D.layers[3]
     h = torch_conv(Guided.apply(torch_conv(t, D.layers[0])), D.layers[2])
     h = torch.nn.functional.batch_norm(
-        h, torch.tensor(norm.running_mean), torch.tensor(norm.running_var), torch.tensor(norm.gain), torch.tensor(norm.bias), eps=norm.eps
+        h,
+        torch.tensor(norm.running_mean),
+        torch.tensor(norm.running_var),
+        torch.tensor(norm.gain),
+        torch.tensor(norm.bias),
+        eps=norm.eps,
     )
     Guided.apply(h).backward(torch.tensor(dy.transpose(0, 3, 1, 2)))
-    np.testing.assert_allclose(guided_gradient(D, 4, x, dy), t.grad.numpy().transpose(0, 2, 3, 1), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        guided_gradient(D, 4, x, dy), t.grad.numpy().transpose(0, 2, 3, 1), rtol=1e-10, atol=1e-12
+    )
     forward_to(D, 4, x)
-    assert not np.allclose(backward_from(D, 4, dy), t.grad.numpy().transpose(0, 2, 3, 1))  # the plain gradient is another
+    assert not np.allclose(
+        backward_from(D, 4, dy), t.grad.numpy().transpose(0, 2, 3, 1)
+    )  # the plain gradient is another
 
 
 @pytest.mark.parametrize("name", ("plain", "conditional", "linear"))
@@ -301,9 +394,18 @@ def test_the_ordinary_backward_stays_bit_for_bit(name, runs):
 # -- what a unit sees, and what it finds --------------------------------------
 
 
-@pytest.mark.parametrize("k, s, padding", ((5, 2, "same"), (4, 2, "valid"), (3, 1, 2), (5, 2, ((0, 1), (2, 3))), (2, 3, "same")))
+@pytest.mark.parametrize(
+    "k, s, padding",
+    ((5, 2, "same"), (4, 2, "valid"), (3, 1, 2), (5, 2, ((0, 1), (2, 3))), (2, 3, "same")),
+)
 def test_a_window_is_where_the_gradient_is(k, s, padding):
-    D = net(mg.Conv2d(2, k, stride=s, padding=padding), mg.LeakyReLU(0.2), mg.Conv2d(3, 3, padding=1), mg.ReLU(), in_shape=(31, 37, 1))
+    D = net(
+        mg.Conv2d(2, k, stride=s, padding=padding),
+        mg.LeakyReLU(0.2),
+        mg.Conv2d(3, 3, padding=1),
+        mg.ReLU(),
+        in_shape=(31, 37, 1),
+    )
     for parameter in D.params.values():
         parameter[...] = 1
     x = np.ones((1, 31, 37, 1))
@@ -339,15 +441,20 @@ def test_the_strongest_answers_are_found(runs):
     for unit in range(2):
         peaks = maps[..., unit].reshape(len(numbers), -1)
         assert images[unit].tolist() == numbers[np.argsort(-peaks.max(axis=1))[:4]].tolist()
-        assert places[unit].tolist() == [int(peaks[numbers == number][0].argmax()) for number in images[unit]]
+        assert places[unit].tolist() == [
+            int(peaks[numbers == number][0].argmax()) for number in images[unit]
+        ]
 
 
 def test_layers_are_found_where_they_should_be(runs):
     games = {name: open_still(str(folder))[0] for name, folder in runs.items()}
     assert {name: game.D.layers[last_map(game.D)].describe() for name, game in games.items()} == {
-        "conditional": "LeakyReLU 0.2", "plain": "LeakyReLU 0.2", "colour": "LeakyReLU 0.2", "linear": "LeakyReLU 0.01",
+        "conditional": "LeakyReLU 0.2",
+        "plain": "LeakyReLU 0.2",
+        "colour": "LeakyReLU 0.2",
+        "linear": "LeakyReLU 0.01",
         "dropout": "LeakyReLU 0.3",
-    }  # fmt: skip
+    }
     assert len(games["conditional"].D.layers[last_map(games["conditional"].D)].out_shape) == 3
     assert len(games["linear"].D.layers[last_map(games["linear"].D)].out_shape) == 1
     only_maps = net(mg.Conv2d(4, 4), mg.LeakyReLU(0.2), mg.Conv2d(1, 5), in_shape=(8, 8, 1))
@@ -374,7 +481,10 @@ def test_filters_are_the_weights_by_which_an_image_is_read(runs):
 
 
 def test_maps_as_pictures():
-    assert map_picture(np.array([[0.0, 1], [2, 4]]))[:, :, 0].tolist() == [[0, 64, 128, 255][:2], [128, 255]]
+    assert map_picture(np.array([[0.0, 1], [2, 4]]))[:, :, 0].tolist() == [
+        [0, 64, 128, 255][:2],
+        [128, 255],
+    ]
     assert map_picture(np.array([[-1.0, 0], [0.5, 1]]))[:, :, 0].tolist() == [[0, 128], [191, 255]]
     assert map_picture(np.zeros((1, 2)))[:, :, 0].tolist() == [[0, 0]]
 
@@ -387,8 +497,15 @@ def test_blocks_have_the_sizes_that_they_should():
     assert a.shape == (6, 8, 3) and b.shape == (5, 6, 3)
     assert beside([a, b], gap=2).shape == (6, 16, 3) and below([a, b], gap=2).shape == (13, 8, 3)
     assert below([a, b], gap=0, at=1.0)[-1, :, 0].tolist() == [255, 255, 0, 0, 0, 0, 0, 0]
-    assert cells(np.zeros((7, 4, 4, 1), np.uint8), 3, factor=2, gap=1).shape == (3 * 8 + 2, 3 * 8 + 2, 3)
-    narrow, wide = words("some words that want a second line", width=120), words("some words that want a second line")
+    assert cells(np.zeros((7, 4, 4, 1), np.uint8), 3, factor=2, gap=1).shape == (
+        3 * 8 + 2,
+        3 * 8 + 2,
+        3,
+    )
+    narrow, wide = (
+        words("some words that want a second line", width=120),
+        words("some words that want a second line"),
+    )
     assert narrow.shape[1] == 120 and narrow.shape[0] > wide.shape[0] and narrow.min() < 100
 
 
@@ -409,12 +526,24 @@ def test_every_command_draws_a_page_of_every_run(command, name, runs, tmp_path, 
 @pytest.mark.parametrize("name", ("plain", "conditional"))
 def test_the_page_of_a_walk(name, runs):
     """Each row ends with the first picture of the next, and these are samples; the conditional run's all of one class."""
-    assert look("interpolate", runs[name], *(("--label", 3) if name == "conditional" else ()), "--seed", 2) == 0
+    assert (
+        look(
+            "interpolate",
+            runs[name],
+            *(("--label", 3) if name == "conditional" else ()),
+            "--seed",
+            2,
+        )
+        == 0
+    )
     page = load_png(runs[name] / "interpolation.png")
     rows, side = 9, 56
     assert page.shape[1:] == (9 * side + 8 * 3 + 2 * 20, 1)
     bottom = page[-20 - rows * side - (rows - 1) * 3 : -20, 20:-20]
-    shown = [[bottom[i * 59 : i * 59 + side, j * 59 : j * 59 + side] for j in range(9)] for i in range(rows)]
+    shown = [
+        [bottom[i * 59 : i * 59 + side, j * 59 : j * 59 + side] for j in range(9)]
+        for i in range(rows)
+    ]
     assert all(np.array_equal(shown[i][8], shown[(i + 1) % rows][0]) for i in range(rows))
     assert not np.array_equal(shown[0][0], shown[1][0])
     game, _ = open_still(str(runs[name]))
@@ -423,7 +552,12 @@ def test_the_page_of_a_walk(name, runs):
 
 
 @pytest.mark.parametrize(
-    "name, ending, size", (("plain", "gif", (366, 366)), ("conditional", "gif", (456, 186)), ("colour", "webp", (424, 296)))
+    "name, ending, size",
+    (
+        ("plain", "gif", (366, 366)),
+        ("conditional", "gif", (456, 186)),
+        ("colour", "webp", (424, 296)),
+    ),
 )
 def test_an_animated_walk(name, ending, size, runs, tmp_path, capsys):
     assert look("interpolate", runs[name], "--out", tmp_path / f"walk.{ending}") == 0
@@ -439,7 +573,11 @@ def test_an_animated_walk(name, ending, size, runs, tmp_path, capsys):
 
 def test_sums_by_hand(runs, capsys):
     for name in ("plain", "colour", "conditional"):
-        picked = ("0,10,20", "31,41", "2") if name == "conditional" else ("3,14,15", "92,65,35", "89,79,32")
+        picked = (
+            ("0,10,20", "31,41", "2")
+            if name == "conditional"
+            else ("3,14,15", "92,65,35", "89,79,32")
+        )
         assert look("arithmetic", runs[name], "--pick") == 0
         assert load_png(runs[name] / "candidates.png").shape[0] > 500
         assert look("arithmetic", runs[name], "--pick", *picked) == 0
@@ -450,7 +588,19 @@ def test_sums_by_hand(runs, capsys):
 
 @pytest.mark.parametrize("layer", ("G", "G.1", "D.1", "D.13"))
 def test_activations_of_any_layer(layer, runs, tmp_path, capsys):
-    assert look("activations", runs["conditional"], "--layer", layer, "--image", 3, "--out", tmp_path / "a.png") == 0
+    assert (
+        look(
+            "activations",
+            runs["conditional"],
+            "--layer",
+            layer,
+            "--image",
+            3,
+            "--out",
+            tmp_path / "a.png",
+        )
+        == 0
+    )
     assert ("class 3" in capsys.readouterr().out) and load_png(tmp_path / "a.png").shape[0] > 150
 
 
@@ -514,7 +664,9 @@ def test_runs_that_lack_something(runs, tmp_path, monkeypatch, capsys):
     assert "NaN" in refused("activations", broken, "--layer", "G.0").err
     (broken / "generator.npz").unlink()
     assert "has no generator.npz yet" in refused("interpolate", broken).err
-    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda *a, **k: dataset_of_another_time())
+    monkeypatch.setattr(
+        minigan.training.loop, "load_dataset", lambda *a, **k: dataset_of_another_time()
+    )
     assert "are not those that the run was trained on" in refused("features", runs["plain"]).err
 
 
@@ -530,4 +682,9 @@ def test_pick_by_hand_asks_for_three_groups():
 
 def test_the_command_line_starts_without_what_only_pictures_need():
     code = "import minigan.cli.main, sys; print([m for m in ('PIL', 'tqdm', 'minigan.training.loop', 'minigan.inspection.interpolation') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

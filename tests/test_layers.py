@@ -12,12 +12,23 @@ LAYERS = {
     "Conv2d k3": (lambda: mg.Conv2d(3, 3), (5, 6, 2)),
     "Conv2d k5 s2 same": (lambda: mg.Conv2d(3, 5, stride=2, padding="same", bias=False), (6, 7, 2)),
     "Conv2d k2 s3": (lambda: mg.Conv2d(2, 2, stride=3), (7, 8, 1)),
-    "Conv2d uneven": (lambda: mg.Conv2d(2, (2, 3), stride=(1, 2), padding=((1, 0), (2, 1))), (4, 6, 3)),
+    "Conv2d uneven": (
+        lambda: mg.Conv2d(2, (2, 3), stride=(1, 2), padding=((1, 0), (2, 1))),
+        (4, 6, 3),
+    ),
     "ConvTranspose2d k4 s2 p1": (lambda: mg.ConvTranspose2d(3, 4, stride=2, padding=1), (3, 4, 2)),
-    "ConvTranspose2d k5 s2 same": (lambda: mg.ConvTranspose2d(2, 5, stride=2, padding="same", bias=False), (3, 2, 2)),
-    "ConvTranspose2d k2 s3 same": (lambda: mg.ConvTranspose2d(2, 2, stride=3, padding="same"), (2, 3, 2)),
+    "ConvTranspose2d k5 s2 same": (
+        lambda: mg.ConvTranspose2d(2, 5, stride=2, padding="same", bias=False),
+        (3, 2, 2),
+    ),
+    "ConvTranspose2d k2 s3 same": (
+        lambda: mg.ConvTranspose2d(2, 2, stride=3, padding="same"),
+        (2, 3, 2),
+    ),
     "ConvTranspose2d uneven": (
-        lambda: mg.ConvTranspose2d(2, (3, 2), stride=(2, 3), padding=((1, 0), (0, 1)), output_padding=(1, 2)),
+        lambda: mg.ConvTranspose2d(
+            2, (3, 2), stride=(2, 3), padding=((1, 0), (0, 1)), output_padding=(1, 2)
+        ),
         (2, 3, 3),
     ),
     "BatchNorm of vectors": (lambda: mg.BatchNorm(), (6,)),
@@ -56,7 +67,11 @@ def draw(net, n, seed=1):
 def labels(net, n, seed=7):
     """-> what a conditional network wants besides: one-hot, a class for each of n samples; None for all others"""
     classes = net.store.classes
-    return net.backend.asarray(np.eye(classes)[np.random.default_rng(seed).integers(0, classes, n)]) if classes else None
+    return (
+        net.backend.asarray(np.eye(classes)[np.random.default_rng(seed).integers(0, classes, n)])
+        if classes
+        else None
+    )
 
 
 def draw_dy(net, n, seed=2):
@@ -118,7 +133,9 @@ def test_smaller_batch_in_the_same_memory(name, make_backend):
         x, dy = draw(fresh, n, seed=n), draw_dy(fresh, n, seed=n + 50)
         used.zero_grads()
         told = labels(fresh, n)
-        np.testing.assert_array_equal(host(used.forward(x, labels=told)), host(fresh.forward(x, labels=told)))
+        np.testing.assert_array_equal(
+            host(used.forward(x, labels=told)), host(fresh.forward(x, labels=told))
+        )
         np.testing.assert_array_equal(host(used.backward(dy)), host(fresh.backward(dy)))
         for key in fresh.grads:
             np.testing.assert_array_equal(host(used.grads[key]), host(fresh.grads[key]))
@@ -153,7 +170,9 @@ def test_results_that_nobody_keeps_are_recycled():
 
 def test_dropout_keeps_the_mean_and_is_the_identity_in_sampling():
     net = mg.Sequential([mg.Dropout(0.3)])
-    net.setup((1000,), backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0))
+    net.setup(
+        (1000,), backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0)
+    )
     x = np.ones((100, 1000))
     y = net.forward(x)
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
@@ -171,7 +190,9 @@ def test_batchnorm_running_statistics_and_sampling_modes():
         net.setup((2, 3, 4), backend=mg.get_backend("numpy", dtype="float64"), rng=rng)
         net.forward(x)
         np.testing.assert_allclose(net.buffers["0.running_mean"], 0.25 * x.mean(axes), rtol=1e-12)
-        np.testing.assert_allclose(net.buffers["0.running_var"], 0.75 + 0.25 * factor * x.var(axes), rtol=1e-12)
+        np.testing.assert_allclose(
+            net.buffers["0.running_var"], 0.75 + 0.25 * factor * x.var(axes), rtol=1e-12
+        )
         frozen = {name: b.copy() for name, b in net.buffers.items()}
         y = net.forward(x[:1], train=False)
         wanted = (x[:1] - frozen["0.running_mean"]) / np.sqrt(frozen["0.running_var"] + 1e-3)
@@ -199,7 +220,9 @@ def test_nested_sequential_names_and_values():
     np.testing.assert_array_equal(nested.forward(x), flat.forward(x))
     assert mg.check_gradients(nested, x)
     nested.forward(x)
-    assert nested.backward(rng(2).standard_normal((4, 2)), need_dx=False) is None  # past Flatten, through both containers
+    assert (
+        nested.backward(rng(2).standard_normal((4, 2)), need_dx=False) is None
+    )  # past Flatten, through both containers
     assert np.any(nested.grads["1.0.W"])
 
 
@@ -223,7 +246,9 @@ def test_parameters_are_views_into_flat_arrays_in_order():
     for views, flat in ((net.params, net.store.flat_params), (net.grads, net.store.flat_grads)):
         assert list(views) == ["0.W", "0.b"]
         starts = [view.__array_interface__["data"][0] for view in views.values()]
-        assert starts == sorted(starts) and all(np.shares_memory(view, flat) for view in views.values())
+        assert starts == sorted(starts) and all(
+            np.shares_memory(view, flat) for view in views.values()
+        )
     net.params["0.W"][...] = 7.0
     assert np.all(net.layers[0].W == 7.0)
 
@@ -237,10 +262,14 @@ def test_fans_reach_the_initializers():
         return initialize
 
     seen = []
-    net = mg.Sequential([
-        mg.ConvTranspose2d(4, (3, 2), initializer=spy(seen)), mg.Conv2d(5, 3, initializer=spy(seen)),
-        mg.Flatten(), mg.Linear(7, initializer=spy(seen)),
-    ])  # fmt: skip
+    net = mg.Sequential(
+        [
+            mg.ConvTranspose2d(4, (3, 2), initializer=spy(seen)),
+            mg.Conv2d(5, 3, initializer=spy(seen)),
+            mg.Flatten(),
+            mg.Linear(7, initializer=spy(seen)),
+        ]
+    )
     net.setup((3, 3, 2), backend=mg.get_backend("numpy"), rng=np.random.default_rng(0))
     assert seen == [((3, 2, 4, 2), 12, 24), ((3, 3, 4, 5), 36, 45), ((30, 7), 30, 7)]
 

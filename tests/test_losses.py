@@ -19,7 +19,12 @@ def test_values_far_out(dtype, target, make_backend):
     sigmoid = [exp(min(v, 0)) / (1 + exp(-abs(v))) for v in logits[:, 0]]
     rtol = 1e-6 if dtype == "float32" else 1e-14
     np.testing.assert_allclose(float(backend.to_host(loss)), np.mean(wanted), rtol=rtol)
-    np.testing.assert_allclose(backend.to_host(dlogits)[:, 0], (np.array(sigmoid) - target) / 7, rtol=10 * rtol, atol=rtol / 100)
+    np.testing.assert_allclose(
+        backend.to_host(dlogits)[:, 0],
+        (np.array(sigmoid) - target) / 7,
+        rtol=10 * rtol,
+        atol=rtol / 100,
+    )
     assert dlogits.dtype == dtype and backend.to_host(loss).dtype == dtype
 
 
@@ -37,15 +42,18 @@ def test_target_arrays():
     np.testing.assert_allclose(dlogits[:, 0], [d[0, 0] / 6 for _, d in single], rtol=1e-14)
 
 
-@pytest.mark.parametrize("logits, target, error", (
-    (np.zeros((2, 1)), 1.5, mg.ConfigError),
-    (np.zeros((2, 1)), float("nan"), mg.ConfigError),
-    (np.zeros((2, 1)), np.zeros((2,)), mg.ShapeError),
-    (np.zeros((2, 1)), [[1], [0]], mg.ArrayTypeError),
-    (np.zeros((2, 1), np.float32), np.zeros((2, 1)), mg.ArrayTypeError),
-    ([[0.0]], 1.0, mg.ArrayTypeError),
-    (np.zeros((2, 1), int), 1.0, mg.ArrayTypeError),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "logits, target, error",
+    (
+        (np.zeros((2, 1)), 1.5, mg.ConfigError),
+        (np.zeros((2, 1)), float("nan"), mg.ConfigError),
+        (np.zeros((2, 1)), np.zeros((2,)), mg.ShapeError),
+        (np.zeros((2, 1)), [[1], [0]], mg.ArrayTypeError),
+        (np.zeros((2, 1), np.float32), np.zeros((2, 1)), mg.ArrayTypeError),
+        ([[0.0]], 1.0, mg.ArrayTypeError),
+        (np.zeros((2, 1), int), 1.0, mg.ArrayTypeError),
+    ),
+)
 def test_mistakes(logits, target, error):
     with pytest.raises(error, match=r"^bce_with_logits: .*got"):
         mg.bce_with_logits(logits, target)

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minigan.training.config import new_config
 from minigan.data import Batches
+from minigan.training.config import new_config
 from minigan.training.loop import Game
 
 # What may come and go within a step: NumPy's iterators take buffers of 8,192 numbers an operand,
@@ -26,7 +26,16 @@ def peak_of_rounds(game, batches, rounds):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist", "shibuya-mnist", "tensorflow-mnist", "radford-mnist-conditional"))
+@pytest.mark.parametrize(
+    "preset",
+    (
+        "mnist",
+        "fredriksson-mnist",
+        "shibuya-mnist",
+        "tensorflow-mnist",
+        "radford-mnist-conditional",
+    ),
+)
 def test_a_training_step_allocates_nothing(preset):
     """Over the end of an epoch too, with its smaller last batch."""
     images = np.random.default_rng(0).integers(0, 256, (300, 28, 28, 1), np.uint8)
@@ -35,7 +44,9 @@ def test_a_training_step_allocates_nothing(preset):
     for _ in range(batches.per_epoch + 1):
         game.round(batches)
     peaks = (peak_of_rounds(game, batches, 2 * batches.per_epoch) for _ in range(3))
-    assert any(peak < ITERATORS for peak in peaks)  # a thread may hold an array an instant too long, and then another is taken, once
+    assert any(
+        peak < ITERATORS for peak in peaks
+    )  # a thread may hold an array an instant too long, and then another is taken, once
     smallest_activation = 128 * 7 * 7 * 16 * 4
     assert smallest_activation / 3 > ITERATORS  # so that not a single one can hide below the limit
 

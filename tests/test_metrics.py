@@ -40,7 +40,9 @@ def test_frechet_in_two_dimensions():
         a, b = covariance(rng, 2), covariance(rng, 2)
         root = sqrt(np.trace(a @ b) + 2 * sqrt(np.linalg.det(a) * np.linalg.det(b)))
         wanted = np.trace(a) + np.trace(b) - 2 * root
-        assert frechet_distance((np.zeros(2), a), (np.zeros(2), b)) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+        assert frechet_distance((np.zeros(2), a), (np.zeros(2), b)) == pytest.approx(
+            wanted, rel=1e-9, abs=1e-9
+        )
 
 
 def test_frechet_is_a_distance():
@@ -48,7 +50,9 @@ def test_frechet_is_a_distance():
     x, y = moments(rng.standard_normal((300, 50))), moments(1 + 2 * rng.standard_normal((300, 50)))
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-9)
     assert 0 <= frechet_distance(x, x) < 1e-6 * np.trace(x[1])
-    few = moments(rng.standard_normal((10, 50)))  # fewer than dimensions: no covariance of full rank
+    few = moments(
+        rng.standard_normal((10, 50))
+    )  # fewer than dimensions: no covariance of full rank
     assert 0 <= frechet_distance(few, few) < 1e-6 * np.trace(few[1])
 
 
@@ -81,7 +85,9 @@ def test_mmd_as_a_plain_loop():
 
     pairs = [(i, j) for i in range(7) for j in range(7)]
     apart = sum(k(x[i], x[j]) + k(y[i], y[j]) for i, j in pairs if i != j) / 42
-    assert unbiased_mmd(x, y) == pytest.approx(apart - 2 * sum(k(x[i], y[j]) for i, j in pairs) / 49, rel=1e-12)
+    assert unbiased_mmd(x, y) == pytest.approx(
+        apart - 2 * sum(k(x[i], y[j]) for i, j in pairs) / 49, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("shift", (0.0, 0.5))
@@ -90,8 +96,17 @@ def test_mmd_of_gaussians(shift):
     E k(y, y') = (1 + μ)³ + 3(1 + μ)(2μ + 1)/d + 6μ/d²."""
     rng, d, times = np.random.default_rng(1), 4, 400
     mu = shift**2
-    wanted = (1 + 3 / d) + (1 + mu) ** 3 + 3 * (1 + mu) * (2 * mu + 1) / d + 6 * mu / d**2 - 2 * (1 + 3 * (mu + 1) / d)
-    found = [unbiased_mmd(rng.standard_normal((50, d)), shift + rng.standard_normal((50, d))) for _ in range(times)]
+    wanted = (
+        (1 + 3 / d)
+        + (1 + mu) ** 3
+        + 3 * (1 + mu) * (2 * mu + 1) / d
+        + 6 * mu / d**2
+        - 2 * (1 + 3 * (mu + 1) / d)
+    )
+    found = [
+        unbiased_mmd(rng.standard_normal((50, d)), shift + rng.standard_normal((50, d)))
+        for _ in range(times)
+    ]
     assert abs(np.mean(found) - wanted) < 4 * np.std(found) / sqrt(times)
 
 
@@ -99,7 +114,10 @@ def test_mmd_as_scikit_learn_has_the_kernel():
     pairwise = pytest.importorskip("sklearn.metrics.pairwise")
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((40, 16)), rng.standard_normal((40, 16)) * 2
-    xx, yy, xy = (pairwise.polynomial_kernel(a, b, degree=3, gamma=1 / 16, coef0=1) for a, b in ((x, x), (y, y), (x, y)))
+    xx, yy, xy = (
+        pairwise.polynomial_kernel(a, b, degree=3, gamma=1 / 16, coef0=1)
+        for a, b in ((x, x), (y, y), (x, y))
+    )
     wanted = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (40 * 39) - 2 * xy.mean()
     assert unbiased_mmd(x, y) == pytest.approx(wanted, rel=1e-10)
 
@@ -107,7 +125,11 @@ def test_mmd_as_scikit_learn_has_the_kernel():
 def test_kernel_distance_has_a_spread(monkeypatch):
     monkeypatch.setattr(kernel, "SIZE", 200)
     rng = np.random.default_rng(3)
-    x, y, z = rng.standard_normal((1500, 8)), rng.standard_normal((1500, 8)), 0.5 + rng.standard_normal((1500, 8))
+    x, y, z = (
+        rng.standard_normal((1500, 8)),
+        rng.standard_normal((1500, 8)),
+        0.5 + rng.standard_normal((1500, 8)),
+    )
     same, spread = kernel_distance(x, y, np.random.default_rng(0))
     other, _ = kernel_distance(x, z, np.random.default_rng(0))
     assert abs(same) < 2 * spread < other and spread > 0
@@ -117,9 +139,15 @@ def test_kernel_distance_has_a_spread(monkeypatch):
 
 
 def test_scores_of_known_verdicts():
-    even, unsure, one = np.eye(10)[np.arange(50) % 10], np.full((50, 10), 0.1), np.eye(10)[np.zeros(50, int)]
+    even, unsure, one = (
+        np.eye(10)[np.arange(50) % 10],
+        np.full((50, 10), 0.1),
+        np.eye(10)[np.zeros(50, int)],
+    )
     assert classifier_score(even) == pytest.approx(10, rel=1e-12)
-    assert classifier_score(unsure) == pytest.approx(1, rel=1e-12) and classifier_score(one) == pytest.approx(1, rel=1e-12)
+    assert classifier_score(unsure) == pytest.approx(1, rel=1e-12) and classifier_score(
+        one
+    ) == pytest.approx(1, rel=1e-12)
     p = np.array([[0.9, 0.1], [0.1, 0.9]])
     h = -0.9 * log(0.9) - 0.1 * log(0.1)
     assert classifier_score(p) == pytest.approx(exp(log(2) - h), rel=1e-12)
@@ -138,7 +166,9 @@ def test_score_as_scipy_has_the_entropy():
     stats = pytest.importorskip("scipy.stats")
     p = np.random.default_rng(0).dirichlet(np.full(10, 0.3), 100)
     np.testing.assert_allclose(entropies(p), stats.entropy(p, axis=1), rtol=1e-12)
-    assert classifier_score(p) == pytest.approx(exp(stats.entropy(p, p.mean(axis=0), axis=1).mean()), rel=1e-12)
+    assert classifier_score(p) == pytest.approx(
+        exp(stats.entropy(p, p.mean(axis=0), axis=1).mean()), rel=1e-12
+    )
 
 
 # ---- overlap
@@ -149,7 +179,9 @@ def test_two_samples_of_one_distribution_of_two_and_copies():
     x, y = rng.standard_normal((2, 600, 5))
     assert two_sample_accuracy(x, x + 100) == (1, 1)
     for side in two_sample_accuracy(x, y):
-        assert abs(side - 0.5) < 4 * sqrt(0.25 / 600) * 1.5  # they are not independent: nearest neighbours come in pairs
+        assert (
+            abs(side - 0.5) < 4 * sqrt(0.25 / 600) * 1.5
+        )  # they are not independent: nearest neighbours come in pairs
     assert two_sample_accuracy(x, x + 1e-9) == (0, 0)  # copies, all but exact
     real, fake = two_sample_accuracy(x, np.zeros((600, 5)) + x[0])  # collapsed onto one real image
     assert real >= 0.5 and fake == 0.5  # the fakes have a neighbour at 0 on either side
@@ -162,7 +194,10 @@ def test_two_samples_as_scikit_learn_has_it():
     x, y = rng.standard_normal((80, 3)), 0.7 + rng.standard_normal((80, 3))
     sides = np.repeat([0, 1], 80)
     guesses = model_selection.cross_val_predict(
-        neighbors.KNeighborsClassifier(1), np.vstack([x, y]), sides, cv=model_selection.LeaveOneOut()
+        neighbors.KNeighborsClassifier(1),
+        np.vstack([x, y]),
+        sides,
+        cv=model_selection.LeaveOneOut(),
     )
     right = guesses == sides
     assert two_sample_accuracy(x, y) == (right[:80].mean(), right[80:].mean())
@@ -176,7 +211,10 @@ def test_overlap_on_a_line():
     assert found["density"] == (2 + 3 + 0 + 0) / 4  # surfaces belong to balls
     assert found["recall"] == 0.5  # 0 and 1
     assert found["coverage"] == 0.75  # the ball of 3 is empty
-    assert found["two_sample_real"] == (0 + 0 + 0.5 + 1) / 4 and found["two_sample_fake"] == (0.5 + 0 + 1 + 1) / 4
+    assert (
+        found["two_sample_real"] == (0 + 0 + 0.5 + 1) / 4
+        and found["two_sample_fake"] == (0.5 + 0 + 1 + 1) / 4
+    )
 
 
 def test_overlap_of_a_set_with_itself():
@@ -190,13 +228,17 @@ def test_overlap_of_a_set_with_itself():
 def test_overlap_of_equal_distributions():
     rng = np.random.default_rng(1)
     found = overlap_figures(*rng.standard_normal((2, 2000, 2)), k=3)
-    assert found["density"] == pytest.approx(1, abs=0.05) and found["coverage"] == pytest.approx(1 - 2**-3, abs=0.03)
+    assert found["density"] == pytest.approx(1, abs=0.05) and found["coverage"] == pytest.approx(
+        1 - 2**-3, abs=0.03
+    )
     apart = overlap_figures(rng.standard_normal((100, 2)), 50 + rng.standard_normal((100, 2)))
     assert apart["precision"] == apart["recall"] == apart["density"] == apart["coverage"] == 0
 
 
 def test_nearest_others_leaves_out_itself_and_no_double():
-    rows = np.array([[0.0], [0], [0], [0], [0], [1], [3]])  # of the first, not the five lowest numbers are the others
+    rows = np.array(
+        [[0.0], [0], [0], [0], [0], [1], [3]]
+    )  # of the first, not the five lowest numbers are the others
     np.testing.assert_array_equal(nearest_others(rows, 2), [[0, 0]] * 5 + [[1, 1], [2, 3]])
 
 
@@ -213,14 +255,21 @@ def test_nearest_others_as_scikit_learn_has_it():
 def test_a_copy_and_a_mirrored_copy():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 8, 8, 1), np.uint8)
-    train, samples = Part(images, np.arange(10, 60)), np.stack([images[20], images[30, :, ::-1], 255 - images[40]])
+    train, samples = (
+        Part(images, np.arange(10, 60)),
+        np.stack([images[20], images[30, :, ::-1], 255 - images[40]]),
+    )
     distances, theirs = nearest_training_images(samples, train)
     assert distances[0] == 0 and (distances[1:] > 0).all()
     np.testing.assert_array_equal(theirs[0], images[20])
     distances, theirs = nearest_training_images(samples, train, flip=True)
     assert distances[:2].tolist() == [0, 0] and distances[2] > 0
     np.testing.assert_array_equal(theirs[1], samples[1])  # as G was shown it
-    wanted = min(np.sqrt((((samples[2] / 1.0 - image[:, ::step]) / 255) ** 2).sum()) for image in images[10:] for step in (1, -1))
+    wanted = min(
+        np.sqrt((((samples[2] / 1.0 - image[:, ::step]) / 255) ** 2).sum())
+        for image in images[10:]
+        for step in (1, -1)
+    )
     assert distances[2] == pytest.approx(wanted, rel=1e-12)
 
 
@@ -231,7 +280,9 @@ def test_the_picture_shows_the_closest():
     pairs = [nearest_training_images(images, Part(train)) for images in (samples, test)]
     picture = nearest_picture(samples, pairs[0], test, pairs[1])
     assert picture.shape == (6 * 6 + 2, 16 * 6 + 2, 1)
-    cells = picture[2:, 2:].reshape(6, 6, 16, 6, 1).transpose(0, 2, 1, 3, 4)[:, :, :4, :4]  # rows, columns, pixels
+    cells = (
+        picture[2:, 2:].reshape(6, 6, 16, 6, 1).transpose(0, 2, 1, 3, 4)[:, :, :4, :4]
+    )  # rows, columns, pixels
     np.testing.assert_array_equal(cells[0], samples[:16])
     np.testing.assert_array_equal(cells[1], pairs[0][1][:16])
     np.testing.assert_array_equal(cells[2, 0], samples[33])

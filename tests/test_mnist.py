@@ -12,10 +12,10 @@ import zlib
 import numpy as np
 import pytest
 
-from minigan.data.sets import mnist
 from minigan.data.files.idx import read_idx
-from minigan.data.sets.mnist import load_mnist
 from minigan.data.files.locations import cache_folder
+from minigan.data.sets import mnist
+from minigan.data.sets.mnist import load_mnist
 from minigan.errors import ConfigError, DataError, DataUnavailable
 
 REAL_DATA = os.environ.get("MINIGAN_DATA")  # before the fixtures hide it
@@ -35,13 +35,17 @@ def sha(content):
 
 GOOD = idx_bytes(PIXELS)
 GOOD_LABELS = idx_bytes(LABELS)
-SMALL = {"train": (mnist.IdxFile("train-images-idx3-ubyte", SHAPE, sha(GOOD)),
-                   mnist.IdxFile("train-labels-idx1-ubyte", (5,), sha(GOOD_LABELS)))}
+SMALL = {
+    "train": (
+        mnist.IdxFile("train-images-idx3-ubyte", SHAPE, sha(GOOD)),
+        mnist.IdxFile("train-labels-idx1-ubyte", (5,), sha(GOOD_LABELS)),
+    )
+}
 
 
 def flipped(content, position):
     """The same with one bit changed."""
-    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1:]
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
 
 
 def endless_zeros(start, megabytes):
@@ -66,7 +70,9 @@ def test_reads_plain_and_gzip_whatever_the_name(tmp_path, content, name):
     np.testing.assert_array_equal(read_idx(tmp_path / name, SHAPE), PIXELS)
 
 
-@pytest.mark.parametrize("pack", [bytes, lambda content: gzip.compress(content, 1)], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    "pack", [bytes, lambda content: gzip.compress(content, 1)], ids=["plain", "gzip"]
+)
 def test_large_file_is_held_once_in_memory(tmp_path, pack):
     big = np.random.default_rng(0).integers(0, 4, (8, 1000, 1001), np.uint8)
     content = idx_bytes(big)
@@ -90,15 +96,24 @@ DAMAGED = {  # what: (content, what the message must say)
     "gzip of another method": (PACKED[:2] + b"\x07" + PACKED[3:], "stream is damaged"),
     "web page": (HTML, "is a web page"),
     "web page, gzip": (gzip.compress(HTML), "is a web page"),
-    "some other file": (b"PK\x03\x04" + bytes(9000), "begins with bytes 504b0304, expected 00000803"),
+    "some other file": (
+        b"PK\x03\x04" + bytes(9000),
+        "begins with bytes 504b0304, expected 00000803",
+    ),
     "labels for images": (GOOD_LABELS, "begins with bytes 00000801, expected 00000803"),
-    "float elements": (idx_bytes(PIXELS, magic=0x00000D03), "begins with bytes 00000d03, expected 00000803"),
+    "float elements": (
+        idx_bytes(PIXELS, magic=0x00000D03),
+        "begins with bytes 00000d03, expected 00000803",
+    ),
     "short header": (GOOD[:9], "ends after 9 bytes, inside its header"),
     "other shape": (idx_bytes(PIXELS[:4]), "holds shape (4, 28, 28), expected (5, 28, 28)"),
-    "huge shape": (struct.pack(">4I", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "holds shape (4294967295"),
+    "huge shape": (
+        struct.pack(">4I", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1),
+        "holds shape (4294967295",
+    ),
     "cut off": (GOOD[:-1], f"ends after {len(GOOD) - 1} bytes, expected {len(GOOD)}"),
     "cut off inside gzip": (gzip.compress(GOOD[:-1]), f"ends after {len(GOOD) - 1} bytes"),
-    "cut off gzip": (PACKED[:len(PACKED) // 2], "gzip stream is cut off"),
+    "cut off gzip": (PACKED[: len(PACKED) // 2], "gzip stream is cut off"),
     "cut off gzip checksum": (PACKED[:-3], "gzip stream is cut off"),
     "goes on": (GOOD + b"\0", f"goes on after the {len(GOOD)} bytes"),
     "goes on inside gzip": (gzip.compress(GOOD + b"\0"), f"goes on after the {len(GOOD)} bytes"),
@@ -149,7 +164,9 @@ def test_missing_file_folder_and_pipe(tmp_path):
     assert "expected a file, got a folder" in refusal(read_idx, tmp_path, SHAPE)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        assert "expected a file, got a device or pipe" in refusal(read_idx, tmp_path / "pipe", SHAPE)
+        assert "expected a file, got a device or pipe" in refusal(
+            read_idx, tmp_path / "pipe", SHAPE
+        )
 
 
 def test_file_that_may_not_be_read(tmp_path, monkeypatch):
@@ -160,8 +177,10 @@ def test_file_that_may_not_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr("minigan.data.files.idx.open", deny, raising=False)
     message = refusal(read_idx, tmp_path / "file", SHAPE)
-    assert message == (f"{tmp_path / 'file'}: cannot be read (Permission denied): "
-                       "see that it exists and that you may read it")
+    assert message == (
+        f"{tmp_path / 'file'}: cannot be read (Permission denied): "
+        "see that it exists and that you may read it"
+    )
 
 
 def test_disk_error_while_reading(tmp_path, monkeypatch):
@@ -174,8 +193,14 @@ def test_disk_error_while_reading(tmp_path, monkeypatch):
     assert "cannot be read (Input/output error)" in refusal(read_idx, tmp_path / "file", SHAPE)
 
 
-@pytest.mark.parametrize("start, expected", [(b"", "begins with bytes 00000000"), (GOOD, "goes on after"),
-                                             (idx_bytes(PIXELS)[:16], "goes on after")])
+@pytest.mark.parametrize(
+    "start, expected",
+    [
+        (b"", "begins with bytes 00000000"),
+        (GOOD, "goes on after"),
+        (idx_bytes(PIXELS)[:16], "goes on after"),
+    ],
+)
 def test_gzip_bomb_takes_neither_memory_nor_time(tmp_path, start, expected):
     path = tmp_path / "bomb.gz"
     path.write_bytes(endless_zeros(start, megabytes=4096))
@@ -202,7 +227,10 @@ def test_endless_plain_file_is_read_no_further_than_declared(tmp_path):
 
 def test_name_and_cure_replace_those_of_the_file(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    assert refusal(read_idx, tmp_path / "file", SHAPE, name="http://x/y", cure="") == "http://x/y: is empty"
+    assert (
+        refusal(read_idx, tmp_path / "file", SHAPE, name="http://x/y", cure="")
+        == "http://x/y: is empty"
+    )
 
 
 # ---- where MNIST is looked for
@@ -243,7 +271,9 @@ def is_the_small_set(loaded):
     return True
 
 
-@pytest.mark.parametrize("spelling", ["{}-idx{}-ubyte", "{}-idx{}-ubyte.gz", "{}.idx{}-ubyte", "{}.idx{}-ubyte.gz"])
+@pytest.mark.parametrize(
+    "spelling", ["{}-idx{}-ubyte", "{}-idx{}-ubyte.gz", "{}.idx{}-ubyte", "{}.idx{}-ubyte.gz"]
+)
 @pytest.mark.parametrize("below", ["", "mnist"])
 @pytest.mark.parametrize("place", ["argument", "environment", "cache"])
 def test_found_under_every_name_in_every_place(home, tmp_path, monkeypatch, place, below, spelling):
@@ -269,7 +299,9 @@ def test_data_dir_without_the_files_never_falls_through(home, monkeypatch):
     (home / "empty").mkdir()
     monkeypatch.chdir(home)
     message = refusal(load_mnist, "empty", kind=DataError)  # not DataUnavailable
-    assert message.startswith(f"{home / 'empty'}: no MNIST here: looked for train-images-idx3-ubyte and train-labels")
+    assert message.startswith(
+        f"{home / 'empty'}: no MNIST here: looked for train-images-idx3-ubyte and train-labels"
+    )
     assert str(home / "empty" / "mnist") in message
     assert f"{home / 'none'}: cannot be read (No such file" in refusal(load_mnist, home / "none")
     (home / "file").touch()
@@ -310,7 +342,9 @@ def test_damaged_is_an_error_and_no_reason_to_go_on(home, tmp_path, monkeypatch,
         monkeypatch.setenv("MINIGAN_DATA", str(folder))
     message = refusal(load_mnist, folder if place == "argument" else None, kind=DataError)
     assert message.startswith(f"{folder / 'train-labels-idx1-ubyte'}: SHA-256 is ")
-    assert message.endswith(f"delete it and fetch {mnist.SETS['mnist'].mirrors[0]}train-labels-idx1-ubyte.gz")
+    assert message.endswith(
+        f"delete it and fetch {mnist.SETS['mnist'].mirrors[0]}train-labels-idx1-ubyte.gz"
+    )
 
 
 def test_folder_of_the_files_name(home):
@@ -319,7 +353,9 @@ def test_folder_of_the_files_name(home):
     folder.mkdir()
     assert is_the_small_set(load_mnist(home / "digits"))  # the file next to it is taken
     (home / "digits" / "train-images.idx3-ubyte").unlink()
-    assert refusal(load_mnist, home / "digits").startswith(f"{folder}: expected a file, got a folder")
+    assert refusal(load_mnist, home / "digits").startswith(
+        f"{folder}: expected a file, got a folder"
+    )
 
 
 def test_nowhere_and_no_network_is_the_kind_to_fall_back_on(home, monkeypatch):
@@ -327,7 +363,9 @@ def test_nowhere_and_no_network_is_the_kind_to_fall_back_on(home, monkeypatch):
     begin = time.perf_counter()
     message = refusal(load_mnist, kind=DataUnavailable)
     assert time.perf_counter() - begin < 1
-    assert message.startswith(f"MNIST is not in {home / 'pictures'} or {cache_folder()}; train-images-idx3-ubyte.gz: ")
+    assert message.startswith(
+        f"MNIST is not in {home / 'pictures'} or {cache_folder()}; train-images-idx3-ubyte.gz: "
+    )
     assert "Connection refused" in message
     message = refusal(load_mnist, download=False, kind=DataUnavailable)
     assert "download=False" in message
@@ -371,7 +409,10 @@ def test_cache_folder_of_a_user_without_a_home(monkeypatch):
 def test_real_mnist():
     begin = time.perf_counter()
     try:
-        (images, labels), (test_images, test_labels) = load_mnist(REAL_DATA), load_mnist(REAL_DATA, split="test")
+        (images, labels), (test_images, test_labels) = (
+            load_mnist(REAL_DATA),
+            load_mnist(REAL_DATA, split="test"),
+        )
     except DataError as error:
         if "looked for" not in str(error):  # it is there, but damaged
             raise
@@ -381,4 +422,15 @@ def test_real_mnist():
     assert test_images.shape == (10000, 28, 28, 1) and test_labels.shape == (10000,)
     assert labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
     assert abs(images.mean() / 255 - 0.1307) < 1e-4  # the mean that every MNIST tutorial subtracts
-    assert np.bincount(test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(test_labels).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]

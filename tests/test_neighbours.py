@@ -12,7 +12,9 @@ from minigan.evaluation.neighbours import balls_around, nearest
 
 def brute(queries, corpus, k):
     """Every distance in float64, sorted by distance and then by index."""
-    squares = np.array([[((q.astype(float) - c.astype(float)) ** 2).sum() for c in corpus] for q in queries])
+    squares = np.array(
+        [[((q.astype(float) - c.astype(float)) ** 2).sum() for c in corpus] for q in queries]
+    )
     order = np.lexsort((np.broadcast_to(np.arange(len(corpus)), squares.shape), squares))[:, :k]
     return np.sqrt(np.take_along_axis(squares, order, axis=1)), order
 
@@ -45,7 +47,10 @@ def test_ties_go_to_the_lower_index(tiles):
     corpus = few[rng.integers(0, 3, 50)]  # each image many times
     distances, indices = nearest(few, corpus, 4)
     for query, found, apart in zip(few, indices, distances, strict=True):
-        assert found.tolist() == np.flatnonzero((corpus == query).all(axis=(1, 2, 3)))[:4].tolist() and not apart.any()
+        assert (
+            found.tolist() == np.flatnonzero((corpus == query).all(axis=(1, 2, 3)))[:4].tolist()
+            and not apart.any()
+        )
     _, indices = nearest(few[:, :, :, :] * 0, np.zeros((30, 2, 2, 1), np.uint8), 30)
     np.testing.assert_array_equal(indices, [range(30)] * 3)
 
@@ -81,15 +86,51 @@ def test_no_queries():
 @pytest.mark.parametrize(
     "queries, corpus, k, error, words",
     (
-        (np.zeros((2, 3)), np.zeros((4, 5)), 1, mg.ShapeError, "of the same shape, got (2, 3) and (4, 5)"),
+        (
+            np.zeros((2, 3)),
+            np.zeros((4, 5)),
+            1,
+            mg.ShapeError,
+            "of the same shape, got (2, 3) and (4, 5)",
+        ),
         (np.zeros(3), np.zeros((4, 3)), 1, mg.ShapeError, "queries (n, ...)"),
         (np.zeros((2, 0)), np.zeros((4, 0)), 1, mg.ShapeError, "got (2, 0) and (4, 0)"),
         (np.zeros((2, 3)), np.zeros((4, 3)), 5, mg.ShapeError, "a corpus of 5 or more rows"),
-        (np.zeros((2, 3)), np.zeros((4, 3)), 0, mg.ConfigError, "k must be a whole number of at least 1"),
-        (np.zeros((2, 3)), np.zeros((4, 3), np.uint8), 1, mg.ArrayTypeError, "got float64 and uint8"),
-        (np.zeros((2, 3), int), np.zeros((4, 3), int), 1, mg.ArrayTypeError, "expected both as uint8, or both as floats"),
-        (np.full((2, 3), np.nan), np.zeros((4, 3)), 1, mg.ArrayTypeError, "expected finite numbers"),
-        (np.zeros((2, 3)), np.full((4, 3), np.inf), 1, mg.ArrayTypeError, "expected finite numbers"),
+        (
+            np.zeros((2, 3)),
+            np.zeros((4, 3)),
+            0,
+            mg.ConfigError,
+            "k must be a whole number of at least 1",
+        ),
+        (
+            np.zeros((2, 3)),
+            np.zeros((4, 3), np.uint8),
+            1,
+            mg.ArrayTypeError,
+            "got float64 and uint8",
+        ),
+        (
+            np.zeros((2, 3), int),
+            np.zeros((4, 3), int),
+            1,
+            mg.ArrayTypeError,
+            "expected both as uint8, or both as floats",
+        ),
+        (
+            np.full((2, 3), np.nan),
+            np.zeros((4, 3)),
+            1,
+            mg.ArrayTypeError,
+            "expected finite numbers",
+        ),
+        (
+            np.zeros((2, 3)),
+            np.full((4, 3), np.inf),
+            1,
+            mg.ArrayTypeError,
+            "expected finite numbers",
+        ),
         (np.full((2, 3), 1e25), np.zeros((4, 3)), 1, mg.ArrayTypeError, "expected finite numbers"),
     ),
 )
@@ -107,7 +148,9 @@ def test_balls_as_a_plain_loop(kind, tiles):
     radii = np.sqrt(rng.integers(0, 20, 50).astype(float))
     squares = ((queries[:, None].astype(float) - corpus[None].astype(float)) ** 2).sum(axis=2)
     assert (np.sqrt(squares) == radii).any()
-    np.testing.assert_array_equal(balls_around(queries, corpus, radii), (np.sqrt(squares) <= radii).sum(axis=1))
+    np.testing.assert_array_equal(
+        balls_around(queries, corpus, radii), (np.sqrt(squares) <= radii).sum(axis=1)
+    )
 
 
 def test_a_ball_reaches_the_neighbour_that_it_was_measured_by():

@@ -17,10 +17,10 @@ from minigan.backends.cpu import crew as numpy_crew
 from minigan.backends.cpu import sides as numpy_sides
 from minigan.backends.cpu.backend import NumpyBackend
 from minigan.backends.cpu.sides import change_hands, settle
-from minigan.training.config import new_config
 from minigan.data import Batches
 from minigan.gan import Rules, play_round, update_discriminator
 from minigan.training.captured_round import Recorded
+from minigan.training.config import new_config
 from minigan.training.loop import Game
 
 pytestmark = pytest.mark.skipif(not numpy_crew.can_fork(), reason="processes are not forked here")
@@ -37,8 +37,19 @@ SYSTEMS = {  # every rule of the game, labels, decay
 
 def make_game(monkeypatch, preset, size, dtype="float64", **options):
     """size: how many processes; 1: nobody but this one"""
-    monkeypatch.setattr(minigan.training.loop, "get_backend", lambda name, threads, precision: NumpyBackend(dtype, threads=size))
-    options = {"width": 4, "batch_size": 14, "z_dim": 6, "seed": 3, **SYSTEMS.get(preset, {}), **options}
+    monkeypatch.setattr(
+        minigan.training.loop,
+        "get_backend",
+        lambda name, threads, precision: NumpyBackend(dtype, threads=size),
+    )
+    options = {
+        "width": 4,
+        "batch_size": 14,
+        "z_dim": 6,
+        "seed": 3,
+        **SYSTEMS.get(preset, {}),
+        **options,
+    }
     game = Game(new_config(dict(preset=preset, **options)))
     if size == 1:
         game.recorded = None
@@ -57,14 +68,24 @@ def play(game, steps, batches=None):
     batches = batches or make_batches(game)
     rows = [game.read(game.round(batches)) for _ in range(steps)]
     sections, record = game.state()
-    return rows, {f"{section}/{name}": array.copy() for section, arrays in sections.items() for name, array in arrays.items()}, record
+    return (
+        rows,
+        {
+            f"{section}/{name}": array.copy()
+            for section, arrays in sections.items()
+            for name, array in arrays.items()
+        },
+        record,
+    )
 
 
 def assert_near(ours, theirs, within=1e-7):
     for mine, other in zip(ours[0], theirs[0], strict=True):
         assert mine == pytest.approx(other, rel=within)
     for name, array in ours[1].items():
-        np.testing.assert_allclose(array, theirs[1][name], rtol=within, atol=1e-9, err_msg=name)  # a bias before BatchNorm is but rounding
+        np.testing.assert_allclose(
+            array, theirs[1][name], rtol=within, atol=1e-9, err_msg=name
+        )  # a bias before BatchNorm is but rounding
     assert ours[2] == theirs[2], "steps, or the state of a generator"
 
 
@@ -78,7 +99,9 @@ def tiny():
 
     def make(size, rows=13, wrap=lambda step: step):
         backend = NumpyBackend("float32", threads=size)
-        G = mg.Sequential([mg.Linear(8), mg.BatchNorm(), mg.ReLU(), mg.Linear(4), mg.Tanh()], name="G")
+        G = mg.Sequential(
+            [mg.Linear(8), mg.BatchNorm(), mg.ReLU(), mg.Linear(4), mg.Tanh()], name="G"
+        )
         D = mg.Sequential([mg.Linear(8), mg.BatchNorm(), mg.LeakyReLU(0.2), mg.Linear(1)], name="D")
         for net, shape in ((G, (3,)), (D, (4,))):
             net.setup(shape, backend=backend, rng=np.random.default_rng(0))
@@ -89,11 +112,15 @@ def tiny():
 
         def step():
             share = backend.share
-            result = play_round(G, D, optimizers, lambda: (share(x), None), lambda n: share(z), Rules(same_z=True))
+            result = play_round(
+                G, D, optimizers, lambda: (share(x), None), lambda n: share(z), Rules(same_z=True)
+            )
             if backend.crew is not None:
                 for net in (G, D):
                     result[net.name] = backend.crew.exchange(net.store.flat_params).copy()
-                    result[f"{net.name} buffers"] = backend.crew.exchange(np.concatenate(list(net.buffers.values()))).copy()
+                    result[f"{net.name} buffers"] = backend.crew.exchange(
+                        np.concatenate(list(net.buffers.values()))
+                    ).copy()
             return result
 
         return backend.capture(wrap(step), rows), backend, optimizers, (G, D)
@@ -133,7 +160,11 @@ def test_in_float32_within_rounding_and_every_time_the_same_bits(monkeypatch):
     assert first[0] == again[0] and first[2] == again[2]
     for name, array in first[1].items():
         np.testing.assert_array_equal(array, again[1][name])
-    assert_near((first[0][:2], {}, None), (play(make_game(monkeypatch, "mnist", 1, "float32"), 2)[0], {}, None), 1e-3)
+    assert_near(
+        (first[0][:2], {}, None),
+        (play(make_game(monkeypatch, "mnist", 1, "float32"), 2)[0], {}, None),
+        1e-3,
+    )
 
 
 def test_how_many_rows_were_announced_does_not_matter(monkeypatch):
@@ -151,12 +182,20 @@ def test_sides_do_not_hide_what_is_wrong_with_a_batch():
     right, share = np.ones((8, 2, 2, 1), np.float32), backend.share
     update, optimizer = backend.implementation(update_discriminator), mg.Adam(D, 1e-3)
     for real, fake, error in (
-        (right.astype(np.float64), right, mg.ArrayTypeError), (right[:, :1], right, mg.ShapeError),
-        (right, right.tolist(), mg.ArrayTypeError), (np.ones((8, 2, 2, 3), np.float32),) * 2 + (mg.ShapeError,),
-    ):  # fmt: skip
+        (right.astype(np.float64), right, mg.ArrayTypeError),
+        (right[:, :1], right, mg.ShapeError),
+        (right, right.tolist(), mg.ArrayTypeError),
+        (np.ones((8, 2, 2, 3), np.float32),) * 2 + (mg.ShapeError,),
+    ):
         with pytest.raises(error, match=r"D\.0"):
-            backend.capture(lambda real=real, fake=fake: update(D, optimizer, share(real), share(fake)), 8)()
-    assert np.isfinite(backend.capture(lambda: update(D, optimizer, share(right), share(right)), 8)()["loss_d_real"])
+            backend.capture(
+                lambda real=real, fake=fake: update(D, optimizer, share(real), share(fake)), 8
+            )()
+    assert np.isfinite(
+        backend.capture(lambda: update(D, optimizer, share(right), share(right)), 8)()[
+            "loss_d_real"
+        ]
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -181,10 +220,22 @@ MUTANTS = {
     "statistics of one's own rows": ("pool", lambda self, mean, var, n: n),
     "sums of one's own rows in BatchNorm's backward pass": ("add", lambda self, values: None),
     "gradients of one's own rows": ("add_gradients", lambda self, gradient: None),
-    "gradients of the first process": ("add_gradients", lambda self, gradient: np.copyto(gradient, self.exchange(gradient)[0])),
-    "loss as if one's own rows were all": ("mean", lambda self, value, n: (self.exchange(np.array([value]))[:, 0].mean(), 1.0)),
-    "everyone takes the first rows": ("share", lambda self, batch: batch[: len(batch) // self.size]),
-    "running statistics of one's own side": ("update_running", lambda self, norm, *statistics: norm.update_running(*statistics)),
+    "gradients of the first process": (
+        "add_gradients",
+        lambda self, gradient: np.copyto(gradient, self.exchange(gradient)[0]),
+    ),
+    "loss as if one's own rows were all": (
+        "mean",
+        lambda self, value, n: (self.exchange(np.array([value]))[:, 0].mean(), 1.0),
+    ),
+    "everyone takes the first rows": (
+        "share",
+        lambda self, batch: batch[: len(batch) // self.size],
+    ),
+    "running statistics of one's own side": (
+        "update_running",
+        lambda self, norm, *statistics: norm.update_running(*statistics),
+    ),
 }
 
 
@@ -227,7 +278,13 @@ def test_what_else_changes_the_game_is_heard_of(monkeypatch):
         game = make_game(monkeypatch, "mnist", size)
         batches = make_batches(game, count=14 * 20)
         start = game.state()
-        start = ({name: {key: a.copy() for key, a in arrays.items()} for name, arrays in start[0].items()}, start[1])
+        start = (
+            {
+                name: {key: a.copy() for key, a in arrays.items()}
+                for name, arrays in start[0].items()
+            },
+            start[1],
+        )
         play(game, 3, batches)
         game.load(*start, "a checkpoint")
         rows = play(game, 2, batches)[0]
@@ -298,7 +355,10 @@ def test_a_process_that_ends_within_a_step_is_told_and_nobody_is_left(tiny):
         return failing
 
     play, backend, *_ = tiny(3, wrap=wrap)
-    with pytest.raises(mg.BackendError, match=r"process 1 of 3 ended within a step \(MemoryError: no room for 5 GiB\): try a smaller"):
+    with pytest.raises(
+        mg.BackendError,
+        match=r"process 1 of 3 ended within a step \(MemoryError: no room for 5 GiB\): try a smaller",
+    ):
         play()
     assert play.crew is None and backend.crew is None and backend.team.size == 3
 
@@ -330,7 +390,10 @@ def test_no_more_processes_to_be_had(tiny, monkeypatch):
 
     play, *_ = tiny(3)
     monkeypatch.setattr(os, "fork", refuse)
-    with pytest.raises(mg.BackendError, match=r"could not start 2 more processes \(Resource temporarily unavailable\): --threads 1"):
+    with pytest.raises(
+        mg.BackendError,
+        match=r"could not start 2 more processes \(Resource temporarily unavailable\): --threads 1",
+    ):
         play()
     assert wait_for_end(children[0])
 
@@ -392,11 +455,17 @@ print(play.crew.children[0], flush=True)
 """
 
 
-@pytest.mark.parametrize("end", ["pass", "os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"])
+@pytest.mark.parametrize(
+    "end", ["pass", "os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"]
+)
 def test_no_process_outlives_the_program(end):
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(end=end)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(end=end)], capture_output=True, text=True, timeout=60
+    )
     assert wait_for_end(int(done.stdout)), done.stderr
-    assert done.stdout.count("\n") == 1 and ("ZeroDivision" in done.stderr) == (end == "1 / 0"), "the children print nothing"
+    assert done.stdout.count("\n") == 1 and ("ZeroDivision" in done.stderr) == (end == "1 / 0"), (
+        "the children print nothing"
+    )
 
 
 def test_who_warns_of_forks_is_not_heard():

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.backends import Backend, Workspace
 from minigan.backends.cpu import convolution as numpy_convolution
 from minigan.backends.cpu import threads
-from minigan.backends import Backend, Workspace
 from minigan.backends.cpu.backend import NumpyBackend
-from minigan.backends.cpu.im2col import Columns
 from minigan.backends.cpu.few_channels import Thin
+from minigan.backends.cpu.im2col import Columns
 from minigan.backends.cpu.winograd import TILE, Winograd, toom_cook
 from minigan.layers.conv2d import conv2d_backward, conv2d_forward
 from minigan.layers.conv_transpose2d import conv_transpose2d_backward, conv_transpose2d_forward
@@ -90,15 +90,30 @@ def test_without_a_blas_to_be_held_there_is_one_worker(monkeypatch):
     assert net.forward(np.ones((2, 5, 5, 2), np.float32)).shape == (2, 3, 3, 3)
 
 
-@pytest.mark.parametrize("files, most", (
-    ({"/sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
-    ({"/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
-    ({"/sys/fs/cgroup/cpu.max": "max 100000"}, None),
-    ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 1),
-    ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, None),
-    ({"/sys/fs/cgroup/cpu.max": "nonsense"}, None),
-    ({}, None),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "files, most",
+    (
+        ({"/sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000"}, None),
+        (
+            {
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            1,
+        ),
+        (
+            {
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            None,
+        ),
+        ({"/sys/fs/cgroup/cpu.max": "nonsense"}, None),
+        ({}, None),
+    ),
+)
 def test_cpus_of_a_container(files, most, monkeypatch):
     def open_fake(path):
         if path not in files:
@@ -144,7 +159,10 @@ def random_geometry(rng, kind):
         c_in = int(rng.integers(1, 5)) if kind is Thin else int(rng.choice([1, 3, 5, 12]))
         c_out = int(rng.choice([1, 3, 4, 9]))
         h, w = (int(v) for v in rng.integers(1, 20, 2))
-        out = [(size + sum(pads) - size_k) // s + 1 for size, pads, size_k in zip((h, w), padding, k, strict=True)]
+        out = [
+            (size + sum(pads) - size_k) // s + 1
+            for size, pads, size_k in zip((h, w), padding, k, strict=True)
+        ]
         if min(out) >= 1:
             return (h, w, c_in), (*k, c_in, c_out), (*out, c_out), (s, s), padding
 
@@ -159,7 +177,9 @@ def run_both(backend, x, y, W, b_y, b_x, stride, padding):
         memory, out, d_in = Workspace(backend), np.empty_like(outs), np.empty_like(ins)
         dW, db = np.zeros_like(W), np.zeros_like(b)
         backend.implementation(forward)(ins, W, b, out, stride, padding, backend, memory)
-        backend.implementation(backward)(outs, ins, W, dW, db, d_in, stride, padding, backend, memory)
+        backend.implementation(backward)(
+            outs, ins, W, dW, db, d_in, stride, padding, backend, memory
+        )
         results += [out, d_in, dW, db]
     return results
 
@@ -179,11 +199,16 @@ def test_a_kernel_at_any_geometry(kind, seed, monkeypatch):
     rng = np.random.default_rng([7, seed])
     x_shape, W_shape, y_shape, stride, padding = random_geometry(rng, kind)
     n = int(rng.integers(1, 8))
-    arrays = [rng.standard_normal(shape) for shape in ((n, *x_shape), (n, *y_shape), W_shape, y_shape[2:], x_shape[2:])]
+    arrays = [
+        rng.standard_normal(shape)
+        for shape in ((n, *x_shape), (n, *y_shape), W_shape, y_shape[2:], x_shape[2:])
+    ]
     plain, fast = Backend(np, "float64"), NumpyBackend("float64", threads=2)
     exact = run_both(plain, *arrays, stride, padding)
     for found, wanted in zip(run_both(fast, *arrays, stride, padding), exact, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13 * max(1, np.abs(wanted).max()) * 10)
+        np.testing.assert_allclose(
+            found, wanted, rtol=0, atol=1e-13 * max(1, np.abs(wanted).max()) * 10
+        )
 
     x, y, W, b_y, b_x = singles = [array.astype(np.float32) for array in arrays]
     p, q, order = rng.permutation(x_shape[2]), rng.permutation(y_shape[2]), rng.permutation(n)
@@ -194,9 +219,20 @@ def test_a_kernel_at_any_geometry(kind, seed, monkeypatch):
     inverse_p, inverse_q, inverse = np.argsort(p), np.argsort(q), np.argsort(order)
     y_back, x_back = (lambda a: a[inverse][..., inverse_q]), (lambda a: a[inverse][..., inverse_p])
     W_back = lambda a: a[:, :, inverse_p][..., inverse_q]  # noqa: E731
-    backs = (y_back, x_back, W_back, lambda a: a[inverse_q], x_back, y_back, W_back, lambda a: a[inverse_p])
+    backs = (
+        y_back,
+        x_back,
+        W_back,
+        lambda a: a[inverse_q],
+        x_back,
+        y_back,
+        W_back,
+        lambda a: a[inverse_p],
+    )
     times = 40 if kind is Winograd else 4
-    for found, one, other, back in zip(run_both(fast, *singles, stride, padding), wanted, mixed, backs, strict=True):
+    for found, one, other, back in zip(
+        run_both(fast, *singles, stride, padding), wanted, mixed, backs, strict=True
+    ):
         largest = max(np.abs(one).max(), 1e-3)
         rounding = max(np.abs(one - back(other)).max(), 1e-6 * largest)
         assert np.abs(found - one).max() <= times * rounding
@@ -216,13 +252,18 @@ def test_winograd_in_float32_is_as_exact_as_it_says(k):
     """At the sizes of a real layer, where 2,048 or 3,200 products are summed up: 1e-5 at most, 3e-6 root mean square."""
     rng = np.random.default_rng(0)
     padding = ((1, k - 3), (1, k - 3))
-    arrays = [rng.standard_normal(shape) for shape in ((4, 14, 14, 128), (4, 7, 7, 256), (k, k, 128, 256), (256,), (128,))]
+    arrays = [
+        rng.standard_normal(shape)
+        for shape in ((4, 14, 14, 128), (4, 7, 7, 256), (k, k, 128, 256), (256,), (128,))
+    ]
     exact = run_both(NumpyBackend("float64"), *arrays, (2, 2), padding)
     singles = [array.astype(np.float32) for array in arrays]
     for winograd, most, usual in ((True, 1e-5, 3e-6), (False, 2e-6, 1e-6)):
         backend = NumpyBackend("float32", winograd=winograd)
         found = run_both(backend, *singles, (2, 2), padding)
-        assert {type(one.kernel) for one in backend.convolutions.values()} == {Winograd if winograd else Columns}
+        assert {type(one.kernel) for one in backend.convolutions.values()} == {
+            Winograd if winograd else Columns
+        }
         for i in (0, 1, 2, 4, 5, 6):  # all but db
             off = np.abs(found[i] - exact[i])
             assert off.max() <= most * np.abs(exact[i]).max()
@@ -269,16 +310,46 @@ def test_blocks_in_a_row_in_any_order_of_calls(preset, count, always_winograd):
                     needs = {"b": (True, True), "d": (True, False), "w": (False, True)}[call]
                     results = [one.backward(dy, *needs) for one in (reference, net)]
                 if results[0] is not None:
-                    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-11 * max(1, np.abs(results[0]).max()))
+                    np.testing.assert_allclose(
+                        results[1],
+                        results[0],
+                        rtol=0,
+                        atol=1e-11 * max(1, np.abs(results[0]).max()),
+                    )
         for kind in ("grads", "buffers"):
             for key, wanted in getattr(reference, kind).items():
-                np.testing.assert_allclose(getattr(net, kind)[key], wanted, rtol=0, atol=1e-10 * max(1, np.abs(wanted).max()))
+                np.testing.assert_allclose(
+                    getattr(net, kind)[key],
+                    wanted,
+                    rtol=0,
+                    atol=1e-10 * max(1, np.abs(wanted).max()),
+                )
 
 
-@pytest.mark.parametrize("layers, in_shape", (
-    (lambda: [mg.Conv2d(6, 5, 2, "same"), mg.BatchNorm(), mg.Tanh(), mg.Conv2d(5, 4, 2, 1), mg.Sigmoid()], (19, 32, 5)),
-    (lambda: [mg.ConvTranspose2d(6, 4, 2, 1), mg.BatchNorm(), mg.Tanh(), mg.ConvTranspose2d(5, 5, 2, "same")], (8, 7, 5)),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "layers, in_shape",
+    (
+        (
+            lambda: [
+                mg.Conv2d(6, 5, 2, "same"),
+                mg.BatchNorm(),
+                mg.Tanh(),
+                mg.Conv2d(5, 4, 2, 1),
+                mg.Sigmoid(),
+            ],
+            (19, 32, 5),
+        ),
+        (
+            lambda: [
+                mg.ConvTranspose2d(6, 4, 2, 1),
+                mg.BatchNorm(),
+                mg.Tanh(),
+                mg.ConvTranspose2d(5, 5, 2, "same"),
+            ],
+            (8, 7, 5),
+        ),
+    ),
+)
 def test_gradients_through_winograd(layers, in_shape, always_winograd):
     net = mg.Sequential(layers())
     net.setup(in_shape, backend=NumpyBackend("float64", threads=2), rng=np.random.default_rng(0))
@@ -297,7 +368,9 @@ def test_a_layer_of_another_class_is_left_alone():
         net.setup((6, 6, 2), backend=NumpyBackend("float64"), rng=np.random.default_rng(0))
         nets.append(net)
     x = np.random.default_rng(1).standard_normal((2, 6, 6, 2))
-    np.testing.assert_allclose(np.arctanh(nets[1].forward(x)), 2 * np.arctanh(nets[0].forward(x)), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.arctanh(nets[1].forward(x)), 2 * np.arctanh(nets[0].forward(x)), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist"))
@@ -309,17 +382,27 @@ def test_what_the_user_gave_is_only_read(preset):
         dy = rng.standard_normal((6, *net.out_shape)).astype(np.float32)
         results = []
         for spread in (False, True):
-            given = [np.repeat(array, 2, axis=-1)[..., ::2] if spread else array.copy() for array in (x, dy)]
+            given = [
+                np.repeat(array, 2, axis=-1)[..., ::2] if spread else array.copy()
+                for array in (x, dy)
+            ]
             for array in given:
                 array.flags.writeable = False
             net.zero_grads()
-            results.append((net.forward(given[0]), net.backward(given[1]), net.store.flat_grads.copy()))
+            results.append(
+                (net.forward(given[0]), net.backward(given[1]), net.store.flat_grads.copy())
+            )
         for one, other in zip(*results, strict=True):
             np.testing.assert_array_equal(one, other)
 
 
 def test_winograd_allocates_nothing_once_warm(always_winograd):
-    layers = [mg.Conv2d(24, 5, 2, "same"), mg.BatchNorm(), mg.LeakyReLU(0.2), mg.Conv2d(32, 4, 2, 1)]
+    layers = [
+        mg.Conv2d(24, 5, 2, "same"),
+        mg.BatchNorm(),
+        mg.LeakyReLU(0.2),
+        mg.Conv2d(32, 4, 2, 1),
+    ]
     net = mg.Sequential(layers)
     net.setup((28, 28, 8), backend=NumpyBackend(), rng=np.random.default_rng(0))
     rng = np.random.default_rng(1)

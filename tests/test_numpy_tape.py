@@ -17,7 +17,14 @@ pytestmark = pytest.mark.skipif(not numpy_crew.can_fork(), reason="processes are
 
 def state_of(game, rows):
     sections, record = game.state()
-    return rows, record, {name: {key: array.tobytes() for key, array in section.items()} for name, section in sections.items()}
+    return (
+        rows,
+        record,
+        {
+            name: {key: array.tobytes() for key, array in section.items()}
+            for name, section in sections.items()
+        },
+    )
 
 
 def play(monkeypatch, preset, noted, dtype="float32", size=2):
@@ -38,7 +45,9 @@ def play(monkeypatch, preset, noted, dtype="float32", size=2):
         return state_of(game, rows)
 
 
-@pytest.mark.parametrize("preset", [preset for preset in SYSTEMS if preset != "tensorflow-mnist"])  # it draws, for Dropout
+@pytest.mark.parametrize(
+    "preset", [preset for preset in SYSTEMS if preset != "tensorflow-mnist"]
+)  # it draws, for Dropout
 def test_tapes_have_the_bits_of_passes_that_are_played(preset, monkeypatch):
     assert play(monkeypatch, preset, True) == play(monkeypatch, preset, False)
 
@@ -90,12 +99,25 @@ def captured(monkeypatch, layers, passes):
 
 
 def convolutions():
-    return [mg.Conv2d(8, 3, 2, 1), mg.BatchNorm(), mg.LeakyReLU(0.2), mg.Conv2d(4, 3, 1, 1), mg.Tanh()]
+    return [
+        mg.Conv2d(8, 3, 2, 1),
+        mg.BatchNorm(),
+        mg.LeakyReLU(0.2),
+        mg.Conv2d(4, 3, 1, 1),
+        mg.Tanh(),
+    ]
 
 
 def test_another_kind_of_backward_pass_after_other_batches(monkeypatch):
     """What the layers remember by then is of other batches; it must be of the forward pass that was repeated."""
-    passes = [(0, {}), (0, {}), (11, dict(need_dw=False)), (3, dict(need_dx=False)), (0, {}), (11, dict(need_dw=False))]
+    passes = [
+        (0, {}),
+        (0, {}),
+        (11, dict(need_dw=False)),
+        (3, dict(need_dx=False)),
+        (0, {}),
+        (11, dict(need_dw=False)),
+    ]
     ours, whole = captured(monkeypatch, convolutions, passes)
     assert whole == [True] * 4  # forward, and three kinds of backward
     monkeypatch.setattr(numpy_tape, "see_parts", lambda steps, block: False)
@@ -105,7 +127,12 @@ def test_another_kind_of_backward_pass_after_other_batches(monkeypatch):
 
 def test_what_winograd_keeps_by_name_after_larger_batches(monkeypatch):
     def layers():
-        return [mg.Conv2d(80, 3, 1, 1), mg.LeakyReLU(0.2), mg.Conv2d(80, 3, 1, 1), mg.LeakyReLU(0.2)]
+        return [
+            mg.Conv2d(80, 3, 1, 1),
+            mg.LeakyReLU(0.2),
+            mg.Conv2d(80, 3, 1, 1),
+            mg.LeakyReLU(0.2),
+        ]
 
     passes = [(0, dict(need_dw=False)), (11, {}), (0, {})]
     ours, whole = captured(monkeypatch, layers, passes)
@@ -126,7 +153,9 @@ class Twice(mg.Layer):
 
 def test_layers_of_ones_own_are_played(monkeypatch):
     passes = [(0, {})] * 3
-    found, whole = captured(monkeypatch, lambda: [*convolutions(), mg.Sequential([Twice()])], passes)
+    found, whole = captured(
+        monkeypatch, lambda: [*convolutions(), mg.Sequential([Twice()])], passes
+    )
     assert whole == [False] and len({gradients for gradients, _ in found}) == 3
 
 
@@ -138,14 +167,19 @@ def noted(work, *arrays):
 
 
 WORK = {  # what a layer may do to its memory
-    "ufunc": lambda x, y: np.multiply(x, 2.0, out=y), "of two": lambda x, y: np.add(x, y, out=y),
-    "by name": lambda x, y: np.maximum(x, 0.1, out=y), "product": lambda x, y: np.matmul(x, x.T, out=y),
-    "sum": lambda x, y: np.add.reduce(x, axis=0, out=y[1]), "in place": lambda x, y: y.__iadd__(x),
+    "ufunc": lambda x, y: np.multiply(x, 2.0, out=y),
+    "of two": lambda x, y: np.add(x, y, out=y),
+    "by name": lambda x, y: np.maximum(x, 0.1, out=y),
+    "product": lambda x, y: np.matmul(x, x.T, out=y),
+    "sum": lambda x, y: np.add.reduce(x, axis=0, out=y[1]),
+    "in place": lambda x, y: y.__iadd__(x),
     "part": lambda x, y: y.__setitem__((slice(1), slice(None, None, 2)), x[1:2, ::2]),
     "one number": lambda x, y: y.__setitem__((1, 2), 3.0),
-    "row": lambda x, y: y.__setitem__(0, x[2]), "fill": lambda x, y: y[1:].fill(7), "copyto": lambda x, y: np.copyto(y, x.T),
+    "row": lambda x, y: y.__setitem__(0, x[2]),
+    "fill": lambda x, y: y[1:].fill(7),
+    "copyto": lambda x, y: np.copyto(y, x.T),
     "view": lambda x, y: np.add(y.reshape(-1)[::2], 1.0, out=y.reshape(-1)[::2]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", WORK)
@@ -153,16 +187,29 @@ def test_what_is_noted_is_done_again(what):
     rng = np.random.default_rng(0)
     x, y, other_x, other_y = rng.standard_normal((4, 3, 3))
     tape = noted(WORK[what], x, y)
-    assert tape.whole and len(tape.calls) == 1 and not any(isinstance(value, Watched) for value in tape.calls[0][1])
+    assert (
+        tape.whole
+        and len(tape.calls) == 1
+        and not any(isinstance(value, Watched) for value in tape.calls[0][1])
+    )
     tape.play((other_x, other_y))
     WORK[what](other_x, other_y)
     assert np.array_equal(tape.places[1], other_y) and not np.array_equal(other_y, y)
 
 
-@pytest.mark.parametrize("work", (
-    lambda x: x + 1, lambda x: np.exp(x), lambda x: x.sum(), lambda x: np.concatenate([x, x]), lambda x: x.copy(),
-    lambda x: x.astype("float32"), lambda x: np.mean(x), lambda x: np.dot(x, x),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "work",
+    (
+        lambda x: x + 1,
+        lambda x: np.exp(x),
+        lambda x: x.sum(),
+        lambda x: np.concatenate([x, x]),
+        lambda x: x.copy(),
+        lambda x: x.astype("float32"),
+        lambda x: np.mean(x),
+        lambda x: np.dot(x, x),
+    ),
+)
 def test_what_makes_another_array_is_not_repeated(work):
     x = np.arange(9.0).reshape(3, 3)
     tape = noted(work, x)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from minigan.cli.main import main
 from minigan.report.comparison import differences, draw_comparison
-from minigan.training.config import new_config
 from minigan.report.history import History
 from minigan.report.plots import draw_losses, limits, smooth
+from minigan.training.config import new_config
 from tests.made_run import COLUMNS, make_run
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -61,13 +61,26 @@ def test_losses_show_what_was_logged(norms, tmp_path, drawn):
     assert size(draw_losses(history))[0] == 1280
     (figure,) = drawn
     assert figure.get_suptitle() == "Preset mnist, trained on strokes"
-    assert [axes.get_title("left") for axes in figure.axes] == ["Losses", "What D thinks", *["Gradient norms"] * norms]
+    assert [axes.get_title("left") for axes in figure.axes] == [
+        "Losses",
+        "What D thinks",
+        *["Gradient norms"] * norms,
+    ]
     legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
-    assert legends[:2] == [["D on real", "D on generated", "G"], ["D(x), real", "D(G(z)), generated"]]
+    assert legends[:2] == [
+        ["D on real", "D on generated", "G"],
+        ["D(x), real", "D(G(z)), generated"],
+    ]
     losses = figure.axes[0].lines
-    np.testing.assert_array_equal(losses[2].get_ydata(), history.metrics["loss_g"])  # thin: as logged
+    np.testing.assert_array_equal(
+        losses[2].get_ydata(), history.metrics["loss_g"]
+    )  # thin: as logged
     np.testing.assert_allclose(losses[5].get_ydata(), smooth(history.metrics["loss_g"], 11))
-    assert any(line.get_ydata() == [0.5, 0.5] for line in figure.axes[1].lines if len(line.get_ydata()) == 2)
+    assert any(
+        line.get_ydata() == [0.5, 0.5]
+        for line in figure.axes[1].lines
+        if len(line.get_ydata()) == 2
+    )
     assert "mean over 11 steps" in figure.get_supxlabel()
     assert not norms or figure.axes[2].get_yscale() == "log"
 
@@ -80,7 +93,11 @@ def test_distances_are_shown_where_they_were_measured(tmp_path, drawn):
     run.metrics_file.write_text("\n".join([header + ",frechet", *lines]) + "\n")
     draw_losses(History(run))
     axes = drawn[0].axes[-1]
-    assert axes.get_title("left") == "LeNet Fréchet distance" and axes.get_yscale() == "log" and len(drawn[0].axes) == 3
+    assert (
+        axes.get_title("left") == "LeNet Fréchet distance"
+        and axes.get_yscale() == "log"
+        and len(drawn[0].axes) == 3
+    )
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[10, 30.5], [20, 8], [30, 4.25]])
 
 
@@ -102,7 +119,7 @@ def test_nothing_global_is_touched(tmp_path):
         ["1,1,.1,.2,.3,.4,.5,0,0,900"],
         ["1,1,nan,nan,nan,nan,nan,nan,nan,nan", "2,1,nan,nan,nan,nan,nan,nan,nan,nan"],
         ["1,1,1e300,-1e300,inf,5,-5,-1,1e-300,0", "900000000000000,4e9,1,1,1,1,1,1e14,1,1"],
-        [f"{i},{i},-3,{i * 1e12},.3,.4,.5,{10.0 ** -i},{10.0 ** (i % 14)},900" for i in range(1, 90)],
+        [f"{i},{i},-3,{i * 1e12},.3,.4,.5,{10.0**-i},{10.0 ** (i % 14)},900" for i in range(1, 90)],
     ),
 )
 def test_numbers_that_no_training_gives(rows, tmp_path):
@@ -116,7 +133,10 @@ def test_numbers_that_no_training_gives(rows, tmp_path):
 
 def test_differences():
     def labels(*options):
-        return [label.replace("\u00a0", " ") for label in differences([new_config(each) for each in options])]
+        return [
+            label.replace("\u00a0", " ")
+            for label in differences([new_config(each) for each in options])
+        ]
 
     assert labels({"seed": 1}, {"seed": 2}) == ["seed 1", "seed 2"]
     assert labels({"lr_g": 0.1, "seed": 1}, {"lr_g": 0.2, "seed": 1}) == ["lr_g 0.1", "lr_g 0.2"]
@@ -126,13 +146,17 @@ def test_differences():
 
 def test_comparison_of_unlike_runs(tmp_path, drawn):
     runs = [
-        make_run(tmp_path / "a", steps=50), make_run(tmp_path / "b", steps=1, norms=True, grids=(0,), shape=(9, 20, 3), seed=1),
-        make_run(tmp_path / "$c_{$", steps=9, seed=1), make_run(tmp_path / "d\u4e2d", width=8),
-    ]  # fmt: skip
+        make_run(tmp_path / "a", steps=50),
+        make_run(tmp_path / "b", steps=1, norms=True, grids=(0,), shape=(9, 20, 3), seed=1),
+        make_run(tmp_path / "$c_{$", steps=9, seed=1),
+        make_run(tmp_path / "d\u4e2d", width=8),
+    ]
     size(draw_comparison([History(run) for run in runs]))
     grids = [axes for axes in drawn[0].axes if axes.images]
     labels = [axes.get_title("left").replace("\n", " ").replace("\u00a0", " ") for axes in grids]
-    assert labels[1:3] == ["b: width 16, seed 1", "$c_{$: width 16, seed 1"] and labels[3].endswith("width 8, seed 0")
+    assert labels[1:3] == ["b: width 16, seed 1", "$c_{$: width 16, seed 1"] and labels[3].endswith(
+        "width 8, seed 0"
+    )
     assert [axes.get_xlabel() for axes in grids] == ["step 20", "step 0", "step 20", "step 20"]
 
 
@@ -146,5 +170,10 @@ def test_commands(tmp_path, capsys, monkeypatch):
     a, b = (make_run(tmp_path / name, seed=seed).folder for seed, name in enumerate("ab"))
     monkeypatch.chdir(tmp_path)
     assert main(["plot", str(a)]) == 0 and main(["compare", str(a), str(b)]) == 0
-    assert size((a / "losses.png").read_bytes())[0] == 1280 and size((tmp_path / "compare.png").read_bytes())
-    assert capsys.readouterr().out == f"curves of 20 steps in {a / 'losses.png'}\n2 runs in compare.png\n"
+    assert size((a / "losses.png").read_bytes())[0] == 1280 and size(
+        (tmp_path / "compare.png").read_bytes()
+    )
+    assert (
+        capsys.readouterr().out
+        == f"curves of 20 steps in {a / 'losses.png'}\n2 runs in compare.png\n"
+    )

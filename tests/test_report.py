@@ -49,28 +49,59 @@ class Reader(HTMLParser):
 
 def hostile(folder):
     """-> Run whose files hold HTML wherever they can."""
-    made = make_run(folder / '<img src=x onerror="window.hacked=1">', about={"note": HOSTILE})
-    change_record(made, versions={HOSTILE: HOSTILE, "deep": [{"<b>": None}]}, resumed=[{"step": HOSTILE}, 3], **{HOSTILE: 1})
+    made = make_run(folder / '<img src=x onerror="window.hacked=1">', metadata={"note": HOSTILE})
+    change_record(
+        made,
+        versions={HOSTILE: HOSTILE, "deep": [{"<b>": None}]},
+        resumed=[{"step": HOSTILE}, 3],
+        **{HOSTILE: 1},
+    )
     with open(made.metrics_file, "a") as file:
-        file.write("<script>window.hacked=1</script>,1,1,1,1,1,1,1\n21,3,.1,.2,.3,.4,.5,<img src=x onerror=window.hacked=1>")
+        file.write(
+            "<script>window.hacked=1</script>,1,1,1,1,1,1,1\n21,3,.1,.2,.3,.4,.5,<img src=x onerror=window.hacked=1>"
+        )
     (made.samples / "step-9<script>.png").write_bytes(b"")
     return made
 
 
 def test_page_holds_the_run(tmp_path):
-    about = {"note": "on Strokes, NOT on MNIST", "versions": {"numpy": "9.9"}, "resumed": [{"step": 7}]}
-    run = make_run(tmp_path / "mine", steps=40, about=about, lr_g=0.002, batch_size=128)
+    metadata = {
+        "note": "on Strokes, NOT on MNIST",
+        "versions": {"numpy": "9.9"},
+        "resumed": [{"step": 7}],
+    }
+    run = make_run(tmp_path / "mine", steps=40, metadata=metadata, lr_g=0.002, batch_size=128)
     os.utime(run.metrics_file, (0, datetime(2026, 2, 3, 4, 5).timestamp()))
     text = page(History(run), tables=("G: <table>", "D: table"), curves=CURVES)
     found = Reader(text)
     images = found.all("img")
     assert [each["alt"] for each in images[:4]] == ["step 0", "step 10", "step 20", "real pictures"]
     assert ["hidden" in each for each in images[:4]] == [True, True, False, False]
-    files = [*(run.samples / f"step-{step:08d}.png" for step in (0, 10, 20)), run.folder / "real.png"]
-    for image, content in zip(images, [*(path.read_bytes() for path in files), CURVES], strict=True):
-        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == content  # as they are
-    for part in ("Preset mnist, trained on mnist", "mine", "on Strokes, NOT on MNIST", "G: <table>", "D: table", "lr_g", "0.002",
-                 "numpy", "9.9", "resumed at step", "0:00:05", "1,000", "2026-02-03 04:05"):  # fmt: skip
+    files = [
+        *(run.samples / f"step-{step:08d}.png" for step in (0, 10, 20)),
+        run.folder / "real.png",
+    ]
+    for image, content in zip(
+        images, [*(path.read_bytes() for path in files), CURVES], strict=True
+    ):
+        assert (
+            base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == content
+        )  # as they are
+    for part in (
+        "Preset mnist, trained on mnist",
+        "mine",
+        "on Strokes, NOT on MNIST",
+        "G: <table>",
+        "D: table",
+        "lr_g",
+        "0.002",
+        "numpy",
+        "9.9",
+        "resumed at step",
+        "0:00:05",
+        "1,000",
+        "2026-02-03 04:05",
+    ):
         assert part in found.text, part
     assert page(History(run), tables=("G: <table>", "D: table"), curves=CURVES) == text
 
@@ -78,24 +109,40 @@ def test_page_holds_the_run(tmp_path):
 def test_page_needs_no_other_file(tmp_path):
     text = page(History(make_run(tmp_path / "a")), curves=CURVES)
     found = Reader(text)
-    assert [each.get("src") for each in found.all("script")] == [None] and len(found.all("style")) == 1
+    assert [each.get("src") for each in found.all("script")] == [None] and len(
+        found.all("style")
+    ) == 1
     for tag, attributes in found.tags:
         for name, value in attributes.items():
             assert not name.startswith("on") and name != "style"
-            assert name not in ("src", "href", "srcset", "data", "action") or value.startswith("data:"), (tag, name)
+            assert name not in ("src", "href", "srcset", "data", "action") or value.startswith(
+                "data:"
+            ), (tag, name)
     assert "url(" not in text and "@import" not in text and not re.search(r"https?://", text)
     policy = found.all("meta")[1]["content"]
-    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe-inline" not in policy.split("script-src")[1]
+    assert (
+        policy.startswith("default-src 'none'; img-src data:;")
+        and "unsafe-inline" not in policy.split("script-src")[1]
+    )
 
 
 def test_strangers_strings_are_text(tmp_path):
     run, said = hostile(tmp_path), []
     text = page(History(run, said.append), tables=(HOSTILE,), curves=CURVES)
-    clean = page(History(make_run(tmp_path / "b", about={"note": "n"}), said.append), tables=("t",), curves=CURVES)
+    clean = page(
+        History(make_run(tmp_path / "b", metadata={"note": "n"}), said.append),
+        tables=("t",),
+        curves=CURVES,
+    )
     found = Reader(text)
-    names = [[tag for tag, _ in Reader(each).tags if tag not in ("tr", "th", "td")] for each in (text, clean)]
+    names = [
+        [tag for tag, _ in Reader(each).tags if tag not in ("tr", "th", "td")]
+        for each in (text, clean)
+    ]
     assert names[0] == names[1]  # no tag more than in a page of a friend
-    assert found.text.count("window.hacked=1") >= 6 and "$script_hash&amp;" in found.text  # shown word by word
+    assert (
+        found.text.count("window.hacked=1") >= 6 and "$script_hash&amp;" in found.text
+    )  # shown word by word
     assert said == [f"left out 2 damaged rows of {run.metrics_file}"]
 
 
@@ -125,7 +172,11 @@ def test_without_real_pictures_and_rates(tmp_path):
     run = make_run(tmp_path / "a", real=False)
     run.metrics_file.write_text(run.metrics_file.read_text().replace(",1000\n", ",nan\n"))
     found = Reader(page(History(run), curves=CURVES))
-    assert len(found.all("img")) == 4 and "metrics.csv tells none." in found.text and "0:00:00" in found.text
+    assert (
+        len(found.all("img")) == 4
+        and "metrics.csv tells none." in found.text
+        and "0:00:00" in found.text
+    )
 
 
 def test_command_makes_the_tables(tmp_path, capsys, without_matplotlib):
@@ -145,7 +196,10 @@ def test_finish(tmp_path):
     finish(run, said.append, ("G: table", "D: table"))
     assert said == [f"to look at: progress.gif, losses.png, report.html in {run.folder}"]
     text = (run.folder / "report.html").read_text("utf-8")
-    assert base64.b64encode((run.folder / "losses.png").read_bytes()).decode() in text and "G: table" in text
+    assert (
+        base64.b64encode((run.folder / "losses.png").read_bytes()).decode() in text
+        and "G: table" in text
+    )
     assert (run.folder / "progress.gif").read_bytes().startswith(b"GIF89a")
 
 
@@ -153,7 +207,10 @@ def test_finish_without_matplotlib(tmp_path, without_matplotlib):
     run, said = make_run(tmp_path / "a"), []
     finish(run, said.append)
     assert len(said) == 2 and said[0].startswith("losses.png was left out: plots need matplotlib")
-    assert said[0].endswith("pip install matplotlib") and said[1] == f"to look at: progress.gif, report.html in {run.folder}"
+    assert (
+        said[0].endswith("pip install matplotlib")
+        and said[1] == f"to look at: progress.gif, report.html in {run.folder}"
+    )
 
 
 @pytest.mark.parametrize("trouble", (MemoryError(), ZeroDivisionError("a\nb"), ConfigError("no")))
@@ -167,8 +224,15 @@ def test_finish_never_spoils_a_run(trouble, tmp_path, monkeypatch):
     run, said = make_run(tmp_path / "a"), []
     before = sorted(run.folder.rglob("*"))
     finish(run, said.append)
-    assert [line.split(" was left out: ")[0] for line in said] == ["progress.gif", "losses.png", "report.html"]
-    assert all(line.count("\n") == 0 and not line.endswith(": ") for line in said) and sorted(run.folder.rglob("*")) == before
+    assert [line.split(" was left out: ")[0] for line in said] == [
+        "progress.gif",
+        "losses.png",
+        "report.html",
+    ]
+    assert (
+        all(line.count("\n") == 0 and not line.endswith(": ") for line in said)
+        and sorted(run.folder.rglob("*")) == before
+    )
     finish(Run(tmp_path / "nowhere"), said.append)  # not even a folder
 
 
@@ -203,7 +267,9 @@ def spoil(run, what):
     return run, ("plot", "compare", "report")
 
 
-@pytest.mark.parametrize("what", ("no run", "a file", "no config", "no samples", "damaged samples", "no rows"))
+@pytest.mark.parametrize(
+    "what", ("no run", "a file", "no config", "no samples", "damaged samples", "no rows")
+)
 def test_a_run_that_cannot_be_shown_is_one_line(what, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, unfit = spoil(make_run(tmp_path / "a", width=4), what)
@@ -211,11 +277,18 @@ def test_a_run_that_cannot_be_shown_is_one_line(what, tmp_path, capsys, monkeypa
     for name in unfit:
         assert command(name, run.folder) == 2, name
         error = capsys.readouterr().err
-        assert error.startswith("minigan: error: ") and error.count("\n") == 1 and str(run.folder) in error
+        assert (
+            error.startswith("minigan: error: ")
+            and error.count("\n") == 1
+            and str(run.folder) in error
+        )
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name, ending", (("animate", ".gif"), ("plot", ".png"), ("compare", ".png"), ("report", ".html")))
+@pytest.mark.parametrize(
+    "name, ending",
+    (("animate", ".gif"), ("plot", ".png"), ("compare", ".png"), ("report", ".html")),
+)
 def test_a_place_that_cannot_be_written_is_one_line(name, ending, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     run = make_run(tmp_path / "a", width=4)
@@ -232,7 +305,10 @@ def test_a_place_that_cannot_be_written_is_one_line(name, ending, tmp_path, caps
 @pytest.mark.parametrize(
     "arguments, message",
     (
-        (["animate", "{run}", "--seconds", "0"], "seconds must be above 0 and at most 3600, got 0.0"),
+        (
+            ["animate", "{run}", "--seconds", "0"],
+            "seconds must be above 0 and at most 3600, got 0.0",
+        ),
         (["animate", "{run}", "--seconds", "nan"], "seconds must be"),
         (["animate", "{run}", "--seconds", "x"], "--seconds"),
         (["animate", "{run}", "{run}"], "unrecognized arguments"),
@@ -278,7 +354,7 @@ def shown(browser):
         canvas.getContext("2d").drawImage(images[0], 0, 0);
         const pixel = canvas.getContext("2d").getImageData(2, 2, 1, 1).data[0];
         return [images.length, label.textContent, caption.textContent, images[0].alt, pixel, Number(slider.value)];
-    """)  # fmt: skip
+    """)
 
 
 def open_page(browser, run):
@@ -289,7 +365,9 @@ def open_page(browser, run):
 
 def expect_silence(browser, run):
     assert browser.console() == []
-    assert browser.requests() == [(run.folder / "report.html").as_uri()]  # the page itself, nothing else
+    assert browser.requests() == [
+        (run.folder / "report.html").as_uri()
+    ]  # the page itself, nothing else
 
 
 def pixel(step):
@@ -300,7 +378,14 @@ def test_timeline_in_a_browser(browser, tmp_path):
     run = make_run(tmp_path / "a", grids=range(0, 50, 10))
 
     def expect(step):
-        assert shown(browser) == [1, f"step {step}", f"step {step}", f"step {step}", pixel(step), step // 10]
+        assert shown(browser) == [
+            1,
+            f"step {step}",
+            f"step {step}",
+            f"step {step}",
+            pixel(step),
+            step // 10,
+        ]
 
     open_page(browser, run)
     expect(40)
@@ -320,7 +405,10 @@ def test_timeline_in_a_browser(browser, tmp_path):
     expect(30)
     browser.press("end")
     expect(40)
-    assert browser.run("return [slider.getAttribute('aria-valuetext'), player.hidden]") == ["step 40", False]
+    assert browser.run("return [slider.getAttribute('aria-valuetext'), player.hidden]") == [
+        "step 40",
+        False,
+    ]
     expect_silence(browser, run)
 
 
@@ -333,7 +421,9 @@ def test_playing_in_a_browser(browser, tmp_path):
         assert time.monotonic() - began < 20
     browser.press("space")
     stopped = shown(browser)
-    assert browser.run("return play.textContent") == "Play" and stopped[1] == f"step {3 * stopped[5]}"
+    assert (
+        browser.run("return play.textContent") == "Play" and stopped[1] == f"step {3 * stopped[5]}"
+    )
     time.sleep(0.3)
     assert shown(browser) == stopped
     browser.press("end", "left", "space")
@@ -354,24 +444,31 @@ def test_strangers_strings_do_not_run_in_a_browser(browser, tmp_path):
 
 def test_the_policy_holds_where_escaping_would_not(browser, tmp_path):
     """The same page with the strings put in raw: nothing runs, nothing is asked for, and the browser says so."""
-    run = make_run(tmp_path / "a", about={"note": "HERE"})
+    run = make_run(tmp_path / "a", metadata={"note": "HERE"})
     save_report(run.folder / "report.html", History(run), (), CURVES)
     text = (run.folder / "report.html").read_text("utf-8")
-    raw = "<script>window.hacked=1</script><img src=http://127.0.0.1:9/x.png onerror=window.hacked=1>"
+    raw = (
+        "<script>window.hacked=1</script><img src=http://127.0.0.1:9/x.png onerror=window.hacked=1>"
+    )
     (run.folder / "report.html").write_text(text.replace("HERE", raw), "utf-8")
     browser.console(), browser.requests()
     browser.open(run.folder / "report.html")
     assert browser.run("return [typeof window.hacked, document.scripts.length]") == ["undefined", 2]
     complaints = browser.console()
-    assert len(complaints) >= 2 and all("Content Security Policy" in line for line in complaints), complaints
+    assert len(complaints) >= 2 and all("Content Security Policy" in line for line in complaints), (
+        complaints
+    )
     browser.press("left")
     assert shown(browser)[1] == "step 10"  # the page's own script runs
 
 
 @pytest.mark.parametrize("width", (360, 1200))
 def test_page_fits_a_phone(width, browser, tmp_path):
-    run = make_run(tmp_path / "a", about={"note": "x" * 500, "versions": {"y" * 300: "z" * 300}})
+    run = make_run(tmp_path / "a", metadata={"note": "x" * 500, "versions": {"y" * 300: "z" * 300}})
     browser.call("/window/rect", {"width": width, "height": 800})
     open_page(browser, run)
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
-    assert browser.run("return document.querySelector('#samples img:not([hidden])').offsetWidth") <= width
+    assert (
+        browser.run("return document.querySelector('#samples img:not([hidden])').offsetWidth")
+        <= width
+    )

@@ -17,9 +17,9 @@ import pytest
 import minigan as mg
 import minigan.checkpoint
 import minigan.training.loop
-from minigan.training.collapse import ALIKE, GRACE, STEPS, Alarms
 from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli.main import main
+from minigan.training.collapse import ALIKE, GRACE, STEPS, Alarms
 from tests.mutants import little_memory, long_form, mutated
 from tests.pictures import dataset, noise
 
@@ -30,7 +30,7 @@ SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
 @pytest.fixture
 def few_pictures(monkeypatch):
     monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)
+    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, log, tables: None)
 
 
 def train(*options):
@@ -38,12 +38,16 @@ def train(*options):
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 # -- kills ---------------------------------------------------------------------------------------
 
-KILLED = '''
+KILLED = """
 import os, signal, sys, threading, time
 import minigan.checkpoint, minigan.training.loop
 from minigan.cli.main import main
@@ -70,7 +74,7 @@ def die(after):
 if float(sys.argv[3]) > 0:
     threading.Thread(target=die, args=(float(sys.argv[3]),), daemon=True).start()
 sys.exit(main(sys.argv[4:]))
-'''
+"""
 
 
 def run_and_kill(mark, after, slow, *arguments):
@@ -97,7 +101,11 @@ def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, tally):
             command = ["train", "--resume", killed, "--steps", steps]
     assert run_and_kill(mark, 0, 0, "train", *options, "--steps", steps, "--out", whole) == 0
     a, b = content(whole), content(killed)
-    last = {name for name in a if name.startswith("checkpoints/") or name in ("generator.npz", "real.png")}
+    last = {
+        name
+        for name in a
+        if name.startswith("checkpoints/") or name in ("generator.npz", "real.png")
+    }
     for name in last | {f"samples/step-{steps:08d}.png"}:
         assert a[name] == b.get(name), name
     rows = [[line.split(b",")[:9] for line in each["metrics.csv"].splitlines()] for each in (a, b)]
@@ -115,14 +123,21 @@ def test_a_second_process_is_refused(tmp_path, capsys, few_pictures):
         "import sys, time; from minigan.training.run_folder import Run\n"
         "with Run(sys.argv[1]).locked(): print('locked', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a")], stdout=subprocess.PIPE, cwd=ROOT) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "a")], stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
         assert other.stdout.readline() == b"locked\n"
         before = content(tmp_path / "a")
         assert main(["train", "--resume", str(tmp_path / "a"), "--steps", "3"]) == 2
-        assert f"another process is training in {tmp_path / 'a'}: wait for it" in capsys.readouterr().err
+        assert (
+            f"another process is training in {tmp_path / 'a'}: wait for it"
+            in capsys.readouterr().err
+        )
         assert content(tmp_path / "a") == before
         other.kill()
-    assert main(["train", "--resume", str(tmp_path / "a"), "--steps", "3"]) == 0  # a crash leaves no lock behind
+    assert (
+        main(["train", "--resume", str(tmp_path / "a"), "--steps", "3"]) == 0
+    )  # a crash leaves no lock behind
 
 
 # -- disks that fail -----------------------------------------------------------------------------
@@ -158,15 +173,25 @@ class FailingFile:
         return self.file.write(data)
 
 
-@pytest.mark.parametrize("error, short", ((errno.ENOSPC, False), (errno.EIO, False), (errno.ENOSPC, True)))
+@pytest.mark.parametrize(
+    "error, short", ((errno.ENOSPC, False), (errno.EIO, False), (errno.ENOSPC, True))
+)
 def test_every_write_of_a_checkpoint_may_fail(error, short, tmp_path, monkeypatch):
     """After each failure the file that was there before is there, whole, and nothing else."""
-    arrays = {"G/0.W": np.arange(1000, dtype=np.float32), "D/0.W": np.ones((3, 4), np.float32), "json": np.zeros(5, np.uint8)}
+    arrays = {
+        "G/0.W": np.arange(1000, dtype=np.float32),
+        "D/0.W": np.ones((3, 4), np.float32),
+        "json": np.zeros(5, np.uint8),
+    }
     path = tmp_path / "step-00000001.npz"
     save_arrays(path, {"old": np.zeros(3)})
     before = path.read_bytes()
     make = minigan.checkpoint.tempfile.NamedTemporaryFile
-    monkeypatch.setattr(minigan.checkpoint.tempfile, "NamedTemporaryFile", lambda *a, **k: FailingFile(make(*a, **k)))
+    monkeypatch.setattr(
+        minigan.checkpoint.tempfile,
+        "NamedTemporaryFile",
+        lambda *a, **k: FailingFile(make(*a, **k)),
+    )
     monkeypatch.setattr(FailingFile, "error", error)
     monkeypatch.setattr(FailingFile, "short", short)
     failures = 0
@@ -220,7 +245,11 @@ def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_
     save = minigan.training.loop.Run.save
 
     def fail(self, game, batches, step):
-        monkeypatch.setattr(minigan.checkpoint.os, "fsync", lambda *a: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
+        monkeypatch.setattr(
+            minigan.checkpoint.os,
+            "fsync",
+            lambda *a: (_ for _ in ()).throw(OSError(28, os.strerror(28))),
+        )
         try:
             save(self, game, batches, step)
         finally:
@@ -229,7 +258,9 @@ def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_
     monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
     monkeypatch.setattr(minigan.training.loop.Run, "save", fail)
     assert main(["train", "--resume", str(tmp_path / "a"), "--steps", "6"]) == 2
-    assert "the last good checkpoint is of step 4: then go on with --resume" in capsys.readouterr().err
+    assert (
+        "the last good checkpoint is of step 4: then go on with --resume" in capsys.readouterr().err
+    )
     after = content(tmp_path / "a")
     assert all(after[name] == before[name] for name in before if name.startswith("checkpoints/"))
 
@@ -249,7 +280,9 @@ def test_a_folder_that_vanishes(tmp_path, capsys, monkeypatch, few_pictures):
     monkeypatch.setattr(minigan.training.loop.Game, "round", play)
     assert train("--steps", 20, "--sample-every", 5, "--out", tmp_path / "a") == 0
     assert "WARNING: step 10: cannot write" in capsys.readouterr().out
-    assert (tmp_path / "a/checkpoints/step-00000020.npz").exists() and not (tmp_path / "away").exists()
+    assert (tmp_path / "a/checkpoints/step-00000020.npz").exists() and not (
+        tmp_path / "away"
+    ).exists()
     assert len((tmp_path / "a/metrics.csv").read_text().splitlines()) == 21
 
 
@@ -265,14 +298,28 @@ def npy(header, data=b""):
 GOOD = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", bytes(8))
 BAD_ARRAYS = {
     "objects": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\x80\x04N."),
-    "a huge shape": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000,), }", bytes(8)),
-    "a shape that overflows": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 2), }", bytes(8)),
+    "a huge shape": npy(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000,), }", bytes(8)
+    ),
+    "a shape that overflows": npy(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 2), }", bytes(8)
+    ),
     "a negative size": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-2,), }", bytes(8)),
-    "two negative sizes": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -2), }", bytes(8)),
-    "NaN for a size": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (float('nan'),), }", bytes(8)),
-    "a float for a size": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2.0,), }", bytes(8)),
-    "True for a size": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }", bytes(4)),
-    "a structure": npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", bytes(8)),
+    "two negative sizes": npy(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -2), }", bytes(8)
+    ),
+    "NaN for a size": npy(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (float('nan'),), }", bytes(8)
+    ),
+    "a float for a size": npy(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2.0,), }", bytes(8)
+    ),
+    "True for a size": npy(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }", bytes(4)
+    ),
+    "a structure": npy(
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", bytes(8)
+    ),
     "code for a header": npy("__import__('os').mkdir('owned')", bytes(8)),
     "brackets without end": npy("(" * 5000, bytes(8)),
     "too few numbers": GOOD[:-1],
@@ -314,7 +361,11 @@ def lying_about_its_size(size):
 def test_archives_of_a_stranger(tmp_path):
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1073741824,), }") + bytes(1 << 24))
+        archive.writestr(
+            "bomb.npy",
+            npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1073741824,), }")
+            + bytes(1 << 24),
+        )
     kinds = {
         "a zip bomb": bomb.getvalue(),
         "compressed": archive_bytes(compression=zipfile.ZIP_DEFLATED),
@@ -322,15 +373,22 @@ def test_archives_of_a_stranger(tmp_path):
         "sizes beyond the file": lying_about_its_size(1 << 30),
         "full 32-bit sizes without a 64-bit field": lying_about_its_size(0xFFFFFFFF),
         "cut off": archive_bytes()[:-30],
-        "another hash": archive_bytes(lambda archive: setattr(archive, "comment", b"sha256:" + b"0" * 64)),
+        "another hash": archive_bytes(
+            lambda archive: setattr(archive, "comment", b"sha256:" + b"0" * 64)
+        ),
     }
     for kind, data in kinds.items():
         (tmp_path / "x.npz").write_bytes(data)
         with pytest.raises(mg.RunError, match="is damaged, or not written by minigan"):
             load_arrays(tmp_path / "x.npz")
             print(kind)
-    (tmp_path / "x.npz").write_bytes(archive_bytes(lambda archive: archive.writestr("../../etc/passwd.npy", GOOD)))
-    assert set(load_arrays(tmp_path / "x.npz")) == {"good", "../../etc/passwd"}  # a name, and nothing is done with it
+    (tmp_path / "x.npz").write_bytes(
+        archive_bytes(lambda archive: archive.writestr("../../etc/passwd.npy", GOOD))
+    )
+    assert set(load_arrays(tmp_path / "x.npz")) == {
+        "good",
+        "../../etc/passwd",
+    }  # a name, and nothing is done with it
     assert os.listdir(tmp_path) == ["x.npz"]
 
 
@@ -361,7 +419,10 @@ def test_mutated_checkpoints_and_configs(count, many, tally, tmp_path, few_pictu
     """Whatever the bytes: success, or RunError; quickly, and without a file more."""
     count = many(count)
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
-    arrays = {"0.W": np.arange(6, dtype=np.float32).reshape(2, 3), "json": np.frombuffer(b'{"step": 1}', np.uint8)}
+    arrays = {
+        "0.W": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "json": np.frombuffer(b'{"step": 1}', np.uint8),
+    }
     save_arrays(tmp_path / "small.npz", arrays)
     good, config = (tmp_path / "small.npz").read_bytes(), (tmp_path / "a/config.json").read_bytes()
     before, rng, slowest = set(content(tmp_path)), random.Random(1), 0.0
@@ -403,20 +464,29 @@ def test_nothing_of_a_run_is_pickled(tmp_path, few_pictures, monkeypatch):
 # -- numbers that go wrong -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("player, name, place", (
-    ("D", "2.W", "D.2 (Conv2d 4->8, k4 s2 p1): its W is no longer finite"),
-    ("G", "2.gain", "G.2 (BatchNorm 16): its gain is no longer finite"),
-    ("D", "12.b", "D.12 (Linear 144->1): its b is no longer finite"),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "player, name, place",
+    (
+        ("D", "2.W", "D.2 (Conv2d 4->8, k4 s2 p1): its W is no longer finite"),
+        ("G", "2.gain", "G.2 (BatchNorm 16): its gain is no longer finite"),
+        ("D", "12.b", "D.12 (Linear 144->1): its b is no longer finite"),
+    ),
+)
 @pytest.mark.parametrize("value", (np.nan, np.inf))
-def test_numbers_that_are_none_stop_the_run_and_name_the_layer(player, name, place, value, tmp_path, capsys, monkeypatch, few_pictures):
+def test_numbers_that_are_none_stop_the_run_and_name_the_layer(
+    player, name, place, value, tmp_path, capsys, monkeypatch, few_pictures
+):
     """A parameter breaks in step 7; the losses are read in step 10; the message is about step 7 and the layer."""
     round_ = minigan.training.loop.Game.round
     monkeypatch.setattr(minigan.training.loop.Game, "steps_played", 0, raising=False)
 
     def play(self, batches):
-        if batches.epoch == 0 and batches.position == 6:  # so it happens again when the steps are repeated
-            self.nets[player].params[name].reshape(-1)[1 % self.nets[player].params[name].size] = value
+        if (
+            batches.epoch == 0 and batches.position == 6
+        ):  # so it happens again when the steps are repeated
+            self.nets[player].params[name].reshape(-1)[1 % self.nets[player].params[name].size] = (
+                value
+            )
         return round_(self, batches)
 
     monkeypatch.setattr(minigan.training.loop.Game, "round", play)
@@ -424,20 +494,29 @@ def test_numbers_that_are_none_stop_the_run_and_name_the_layer(player, name, pla
     error = capsys.readouterr().err
     assert error.startswith("minigan: error: step 7: loss_") and error.count("\n") == 1
     assert f"first in {place}. The checkpoint of step 5 is kept" in error and "--lr-d" in error
-    assert sorted(path.name for path in (tmp_path / "a/checkpoints").iterdir()) == ["step-00000000.npz", "step-00000005.npz"]
+    assert sorted(path.name for path in (tmp_path / "a/checkpoints").iterdir()) == [
+        "step-00000000.npz",
+        "step-00000005.npz",
+    ]
     assert (tmp_path / "a/metrics.csv").read_text().splitlines()[-1].startswith("7,")
 
 
 def test_an_overflow_within_a_layer_is_found(tmp_path, capsys, few_pictures):
     """A learning rate far too large: some product overflows, and the message says in which layer."""
     far_too_large = ("--preset", "shibuya-fnn", "--lr-d", 1, "--lr-g", 1, "--beta1", 0.99)
-    assert train("--steps", 400, "--sample-every", 50, *far_too_large, "--out", tmp_path / "a") in (0, 2)
+    assert train("--steps", 400, "--sample-every", 50, *far_too_large, "--out", tmp_path / "a") in (
+        0,
+        2,
+    )
     error = capsys.readouterr().err
     assert not error or "first in " in error
 
 
 def rows_of(losses, first=1):
-    return [{"step": first + i, "loss_d_real": loss / 2, "loss_d_fake": loss / 2} for i, loss in enumerate(losses)]
+    return [
+        {"step": first + i, "loss_d_real": loss / 2, "loss_d_fake": loss / 2}
+        for i, loss in enumerate(losses)
+    ]
 
 
 def two_classes():
@@ -452,7 +531,9 @@ def test_alarms():
     data = two_classes()
     alarms = Alarms(data)
     rows = rows_of([1.0], GRACE)
-    assert alarms.look(rows, data.images[:64]) == [] and rows[0]["sample_spread"] == pytest.approx(1, abs=0.1)
+    assert alarms.look(rows, data.images[:64]) == [] and rows[0]["sample_spread"] == pytest.approx(
+        1, abs=0.1
+    )
     assert rows[0]["top_class"] == pytest.approx(0.5, abs=0.05)
     rows = rows_of([1.0], GRACE)
     (line,) = alarms.look(rows, data.images[:64:2])
@@ -511,7 +592,9 @@ def test_memory_and_handles_of_a_long_run(steps, many, tally, tmp_path):
         "print(code, b - a, y - x)\n"
     )
     options = [*SMALL, "--sample-every", "100", "--threads", "2", "--out", str(tmp_path / "a")]
-    result = subprocess.run([sys.executable, "-c", code, str(steps), *options], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(steps), *options], capture_output=True, text=True, cwd=ROOT
+    )
     exit_code, grown, handles = map(int, result.stdout.splitlines()[-1].split())
     tally["steps"], tally["bytes more after them than after 200"] = steps, grown
     assert exit_code == 0 and handles == 0

@@ -14,7 +14,9 @@ def test_values_far_out(dtype, make_backend):
     backend = make_backend(dtype)
     logits = np.array([[1e4, 0, -1e4], [-1e4, 1e4, 1e4], [0, 0, 0], [200, 201, 202]])
     labels = np.eye(3)[[2, 0, 1, 2]]
-    loss, dlogits = mg.softmax_cross_entropy(backend.asarray(logits), backend.asarray(labels), backend=backend)
+    loss, dlogits = mg.softmax_cross_entropy(
+        backend.asarray(logits), backend.asarray(labels), backend=backend
+    )
     p = [[1, 0, 0], [0, 0.5, 0.5], [1 / 3] * 3, np.exp([-2, -1, 0]) / (1 + exp(-1) + exp(-2))]
     wanted = [2e4, 2e4 + log(2), log(3), log(1 + exp(-1) + exp(-2))]
     rtol = 1e-6 if dtype == "float32" else 1e-14
@@ -26,16 +28,24 @@ def test_values_far_out(dtype, make_backend):
 def test_gradient_by_central_differences():
     """Also with labels that are not one-hot."""
     rng = np.random.default_rng(0)
-    logits, labels, direction = rng.standard_normal((6, 5)), rng.dirichlet(np.ones(5), 6), rng.standard_normal((6, 5))
+    logits, labels, direction = (
+        rng.standard_normal((6, 5)),
+        rng.dirichlet(np.ones(5), 6),
+        rng.standard_normal((6, 5)),
+    )
     _, dlogits = mg.softmax_cross_entropy(logits, labels)
-    ends = [float(mg.softmax_cross_entropy(logits + h * direction, labels)[0]) for h in (1e-5, -1e-5)]
+    ends = [
+        float(mg.softmax_cross_entropy(logits + h * direction, labels)[0]) for h in (1e-5, -1e-5)
+    ]
     assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(np.sum(dlogits * direction), rel=1e-6)
 
 
 def test_two_classes_are_binary_cross_entropy():
     """With the logits l and 0: losses.py."""
     logits = np.random.default_rng(1).standard_normal((8, 1)) * 5
-    loss, dlogits = mg.softmax_cross_entropy(np.hstack([logits, 0 * logits]), np.tile([1.0, 0.0], (8, 1)))
+    loss, dlogits = mg.softmax_cross_entropy(
+        np.hstack([logits, 0 * logits]), np.tile([1.0, 0.0], (8, 1))
+    )
     binary, dbinary = mg.bce_with_logits(logits, 1.0)
     assert float(loss) == pytest.approx(float(binary), rel=1e-13)
     np.testing.assert_allclose(dlogits[:, :1], dbinary, rtol=1e-12)
@@ -64,16 +74,19 @@ def test_input_is_left_alone():
     np.testing.assert_array_equal(labels, before[1])
 
 
-@pytest.mark.parametrize("logits, labels, error", (
-    (np.zeros((2, 3)), np.zeros((2, 2)), mg.ShapeError),
-    (np.zeros(3), np.zeros(3), mg.ShapeError),
-    (np.zeros((0, 3)), np.zeros((0, 3)), mg.ShapeError),
-    (np.zeros((2, 3)), np.zeros(2, int), mg.ShapeError),
-    (np.zeros((2, 3)), [[1, 0, 0]] * 2, mg.ArrayTypeError),
-    (np.zeros((2, 3), np.float32), np.zeros((2, 3)), mg.ArrayTypeError),
-    (np.zeros((2, 3), int), np.zeros((2, 3), int), mg.ArrayTypeError),
-    ([[0.0]], np.zeros((1, 1)), mg.ArrayTypeError),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "logits, labels, error",
+    (
+        (np.zeros((2, 3)), np.zeros((2, 2)), mg.ShapeError),
+        (np.zeros(3), np.zeros(3), mg.ShapeError),
+        (np.zeros((0, 3)), np.zeros((0, 3)), mg.ShapeError),
+        (np.zeros((2, 3)), np.zeros(2, int), mg.ShapeError),
+        (np.zeros((2, 3)), [[1, 0, 0]] * 2, mg.ArrayTypeError),
+        (np.zeros((2, 3), np.float32), np.zeros((2, 3)), mg.ArrayTypeError),
+        (np.zeros((2, 3), int), np.zeros((2, 3), int), mg.ArrayTypeError),
+        ([[0.0]], np.zeros((1, 1)), mg.ArrayTypeError),
+    ),
+)
 def test_mistakes(logits, labels, error):
     with pytest.raises(error, match=r"^softmax_cross_entropy: .*got") as caught:
         mg.softmax_cross_entropy(logits, labels)

@@ -23,6 +23,7 @@ def drawn():
 
 # --- what a seed means ---
 
+
 def test_same_seed_same_bytes():
     first, second = strokes(700, seed=3), strokes(700, seed=3)
     assert first[0].tobytes() == second[0].tobytes()
@@ -32,7 +33,7 @@ def test_same_seed_same_bytes():
 def test_same_bytes_on_every_machine():
     # Who changes the drawing changes these numbers too; nothing else should.
     images, labels = strokes(2000, seed=3)
-    assert (zlib.crc32(images.tobytes()), zlib.crc32(labels.tobytes())) == (0xe3a40baa, 0x65e7af0f)
+    assert (zlib.crc32(images.tobytes()), zlib.crc32(labels.tobytes())) == (0xE3A40BAA, 0x65E7AF0F)
 
 
 @pytest.mark.parametrize("n", [1, 100, 499, 500, 501, 1000])
@@ -63,6 +64,7 @@ def test_global_generator_is_left_alone():
 
 # --- what comes back ---
 
+
 def test_shapes_types_and_labels(drawn):
     images, labels = drawn
     assert images.shape == (5000, 28, 28, 1) and images.dtype == np.uint8
@@ -73,7 +75,7 @@ def test_shapes_types_and_labels(drawn):
 
 def test_labels_are_shuffled(drawn):
     _, labels = drawn
-    same_as_next = (labels[1:] == labels[:-1]).mean()      # 0.1 by chance, 0.998 sorted, 0 in turn
+    same_as_next = (labels[1:] == labels[:-1]).mean()  # 0.1 by chance, 0.998 sorted, 0 in turn
     assert 0.08 < same_as_next < 0.12
     assert not np.array_equal(labels[:500], labels[500:1000])
 
@@ -85,13 +87,14 @@ def test_no_two_pictures_are_the_same(drawn):
 
 # --- placed as MNIST's are ---
 
+
 def test_centre_of_mass_is_in_the_middle(drawn):
     ink = drawn[0][..., 0] / 255
     mass, pixels = ink.sum((1, 2)), np.arange(28)
     # MNIST's centre is the pixel 14, and it moves by whole pixels: half of one is left over.
     for centre in (ink.sum(1) @ pixels / mass, ink.sum(2) @ pixels / mass):
         off = np.abs(centre - 14)
-        assert (off < 0.51).mean() > 0.995                 # all but a few top-heavy sevens
+        assert (off < 0.51).mean() > 0.995  # all but a few top-heavy sevens
         assert off.max() < 1.5
         assert abs(centre.mean() - 14) < 0.03
 
@@ -99,7 +102,7 @@ def test_centre_of_mass_is_in_the_middle(drawn):
 def test_digit_just_fits_the_box(drawn):
     ink = drawn[0][..., 0] > 0
     extents = []
-    for present in (ink.any(1), ink.any(2)):               # columns, rows that have ink
+    for present in (ink.any(1), ink.any(2)):  # columns, rows that have ink
         extents.append(28 - present.argmax(1) - present[:, ::-1].argmax(1))
     longer = np.maximum(*extents)
     assert longer.max() == 20 and longer.min() >= 17
@@ -119,6 +122,7 @@ def test_border_is_black(drawn):
 
 
 # --- inked as MNIST's are (its figures: 60,000 training pictures) ---
+
 
 def test_amount_of_ink(drawn):
     images, labels = drawn
@@ -155,7 +159,7 @@ def test_ink_is_by_distance_to_the_path(width):
     across, along = (end - start)[::-1] * [-1, 1], end - start
     distance = np.abs((np.stack([x, y], -1) - start) @ across) / np.hypot(*along)
     reach = (np.stack([x, y], -1) - start) @ along / (along @ along)
-    beside = (reach > 0.15) & (reach < 0.85)               # the ends taper
+    beside = (reach > 0.15) & (reach < 0.85)  # the ends taper
     expected = np.clip(0.5 + (width / 2 - distance) / EDGE, 0, 1)
     assert np.allclose(ink[beside], expected[beside], atol=0.06)
     assert ink[(reach < -0.25) | (reach > 1.25)].max() == 0
@@ -171,10 +175,11 @@ def test_path_and_pen_fill_the_box():
 
 # --- the table ---
 
+
 def test_plans_are_whole():
     points, matrix, down, chance = _plans()
-    assert np.allclose(matrix.sum(-1), 1)                  # a path moves with its points
-    assert np.abs(matrix @ points).max() < 1.2             # and stays near them
+    assert np.allclose(matrix.sum(-1), 1)  # a path moves with its points
+    assert np.abs(matrix @ points).max() < 1.2  # and stays near them
     assert set(np.unique(down)) == {0, 1} and (down.mean(1) > 0.9).all()
     assert (np.diff(chance, axis=1) >= 0).all() and (chance[:, -1] == 1).all()
     # The nodes are spaced evenly on each path: no piece much longer than its fellows.
@@ -184,20 +189,26 @@ def test_plans_are_whole():
 
 # --- mistakes of the caller ---
 
+
 @pytest.mark.parametrize("n", [0, -1, 2.0, 2.5, "10", None, True, np.float32(3)])
 def test_bad_n(n):
-    with pytest.raises(ConfigError, match="strokes: n must be a whole number of at least 1, got ") as e:
+    with pytest.raises(
+        ConfigError, match="strokes: n must be a whole number of at least 1, got "
+    ) as e:
         strokes(n)
     assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 1.0, "0", None, False])
 def test_bad_seed(seed):
-    with pytest.raises(ConfigError, match="strokes: seed must be a whole number of at least 0, got "):
+    with pytest.raises(
+        ConfigError, match="strokes: seed must be a whole number of at least 0, got "
+    ):
         strokes(1, seed=seed)
 
 
 # --- can they be read? ---
+
 
 def test_pictures_go_with_their_labels(drawn):
     # By the nearest of 5,000 others: no training, no other package.
@@ -205,7 +216,7 @@ def test_pictures_go_with_their_labels(drawn):
     known = images.reshape(len(images), -1).astype(np.float32)
     asked, truth = strokes(500, seed=2)
     asked = asked.reshape(len(asked), -1).astype(np.float32)
-    nearest = ((known ** 2).sum(1) - 2 * asked @ known.T).argmin(1)
+    nearest = ((known**2).sum(1) - 2 * asked @ known.T).argmin(1)
     assert (labels[nearest] == truth).mean() > 0.9
 
 
@@ -220,9 +231,15 @@ def read_idx(path):
 def test_classifier_trained_on_mnist_reads_them(drawn):
     torch = pytest.importorskip("torch", reason="needs PyTorch to train a classifier")
     folder = Path(os.environ.get("MINIGAN_DATA", "")) / "mnist"
-    files = {name: folder / f"{name}.gz" for name in (
-        "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
-        "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+    files = {
+        name: folder / f"{name}.gz"
+        for name in (
+            "train-images-idx3-ubyte",
+            "train-labels-idx1-ubyte",
+            "t10k-images-idx3-ubyte",
+            "t10k-labels-idx1-ubyte",
+        )
+    }
     if "MINIGAN_DATA" not in os.environ or not all(path.is_file() for path in files.values()):
         pytest.skip("needs real MNIST in $MINIGAN_DATA/mnist")
     x, y, x_test, y_test = (read_idx(path) for path in files.values())
@@ -237,9 +254,17 @@ def test_classifier_trained_on_mnist_reads_them(drawn):
     torch.manual_seed(0)
     nn = torch.nn
     net = nn.Sequential(
-        nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.Flatten(), nn.Linear(32 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10))
+        nn.Conv2d(1, 16, 5, stride=2, padding=2),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     pictures, truth = tensor(x[:20_000]), torch.tensor(y[:20_000], dtype=torch.int64)
     for _ in range(3):
@@ -249,7 +274,7 @@ def test_classifier_trained_on_mnist_reads_them(drawn):
             optimizer.step()
     net.eval()
 
-    assert accuracy(x_test, y_test) > 0.97                 # it can read at all
+    assert accuracy(x_test, y_test) > 0.97  # it can read at all
     images, labels = drawn
     assert accuracy(images, labels) >= 0.90
     for digit in range(10):

@@ -4,6 +4,7 @@ A check that nothing fails proves nothing. Each mutant below is a layer with one
 its backward pass alone. Beside each stands the same layer without the mistake, which must pass: so it is the mistake
 that is caught, not the way in which the test is built. And the check must blame the right array.
 """
+
 import numpy as np
 import pytest
 
@@ -28,8 +29,11 @@ class Altered(mg.Layer):
         return self.layer.forward(x, train)
 
     def backward(self, dy, need_dx=True, need_dw=True):
-        before = {name: getattr(self.layer, name).copy() for name in ("dW", "db")
-                  if getattr(self.layer, name, None) is not None}
+        before = {
+            name: getattr(self.layer, name).copy()
+            for name in ("dW", "db")
+            if getattr(self.layer, name, None) is not None
+        }
         dx = self.layer.backward(dy, need_dx=need_dx, need_dw=need_dw)
         dx = self.change(self.layer, dy, dx, before)
         if not need_dw:  # the mistake under test is another one
@@ -85,7 +89,7 @@ def stride_ignored_in_dx(layer, dy, dx, before):
     dx[...] = 0
     _, h_out, w_out, _ = dy.shape
     for i, j in np.ndindex(*layer.W.shape[:2]):
-        dx[:, i:i + h_out, j:j + w_out] += dy @ layer.W[i, j].T
+        dx[:, i : i + h_out, j : j + w_out] += dy @ layer.W[i, j].T
     return dx
 
 
@@ -100,8 +104,18 @@ class BatchNormByHand(mg.Layer):
 
     def setup(self, in_shape, *, backend, rng, store):
         super().setup(in_shape, backend=backend, rng=rng, store=store)
-        store.parameter(self, "gain", in_shape[-1:], lambda rng, shape, fan_in, fan_out: rng.uniform(0.5, 1.5, shape))
-        store.parameter(self, "bias", in_shape[-1:], lambda rng, shape, fan_in, fan_out: rng.uniform(0.5, 1.5, shape))
+        store.parameter(
+            self,
+            "gain",
+            in_shape[-1:],
+            lambda rng, shape, fan_in, fan_out: rng.uniform(0.5, 1.5, shape),
+        )
+        store.parameter(
+            self,
+            "bias",
+            in_shape[-1:],
+            lambda rng, shape, fan_in, fan_out: rng.uniform(0.5, 1.5, shape),
+        )
         return in_shape
 
     def forward(self, x, train=True):
@@ -183,27 +197,66 @@ SOUND = {
 
 MUTANTS = {  # the mistake: (layer, in_shape, the only arrays to blame)
     "conv: kernel flipped in dW": (lambda: conv(kernel_flipped_in_dW), IMAGE, {"0.W"}),
-    "conv: h and w exchanged in dW": (lambda: conv(height_and_width_exchanged_in_dW), IMAGE, {"0.W"}),
+    "conv: h and w exchanged in dW": (
+        lambda: conv(height_and_width_exchanged_in_dW),
+        IMAGE,
+        {"0.W"},
+    ),
     "conv: channels exchanged in dW": (lambda: conv(channels_exchanged_in_dW), IMAGE, {"0.W"}),
     "conv: bias forgotten": (lambda: conv(bias_gradient_forgotten), IMAGE, {"0.b"}),
     "conv: dW set, not added": (lambda: conv(weight_gradient_set_not_added), IMAGE, {"0.W"}),
     "conv: db set, not added": (lambda: conv(bias_gradient_set_not_added), IMAGE, {"0.b"}),
     "conv: kernel flipped in dx": (lambda: conv(kernel_flipped_in_dx), IMAGE, {"x"}),
     "conv: stride ignored in dx": (lambda: conv(stride_ignored_in_dx), IMAGE, {"x"}),
-    "conv transpose: kernel flipped in dx": (lambda: conv_transpose(kernel_flipped_in_dx), IMAGE, {"x"}),
-    "conv transpose: kernel flipped in dW": (lambda: conv_transpose(kernel_flipped_in_dW), IMAGE, {"0.W"}),
-    "conv transpose: bias forgotten": (lambda: conv_transpose(bias_gradient_forgotten), IMAGE, {"0.b"}),
-    "linear: dW transposed": (lambda: Altered(mg.Linear(4), channels_exchanged_in_dW), (4,), {"0.W"}),
-    "linear: bias forgotten": (lambda: Altered(mg.Linear(4), bias_gradient_forgotten), (4,), {"0.b"}),
-    "linear: dW set, not added": (lambda: Altered(mg.Linear(4), weight_gradient_set_not_added), (4,), {"0.W"}),
+    "conv transpose: kernel flipped in dx": (
+        lambda: conv_transpose(kernel_flipped_in_dx),
+        IMAGE,
+        {"x"},
+    ),
+    "conv transpose: kernel flipped in dW": (
+        lambda: conv_transpose(kernel_flipped_in_dW),
+        IMAGE,
+        {"0.W"},
+    ),
+    "conv transpose: bias forgotten": (
+        lambda: conv_transpose(bias_gradient_forgotten),
+        IMAGE,
+        {"0.b"},
+    ),
+    "linear: dW transposed": (
+        lambda: Altered(mg.Linear(4), channels_exchanged_in_dW),
+        (4,),
+        {"0.W"},
+    ),
+    "linear: bias forgotten": (
+        lambda: Altered(mg.Linear(4), bias_gradient_forgotten),
+        (4,),
+        {"0.b"},
+    ),
+    "linear: dW set, not added": (
+        lambda: Altered(mg.Linear(4), weight_gradient_set_not_added),
+        (4,),
+        {"0.W"},
+    ),
     "batchnorm: no x-hat term": (lambda: BatchNormByHand(x_hat_term=False), IMAGE, {"x"}),
     "batchnorm: no mean term": (lambda: BatchNormByHand(mean_term=False), IMAGE, {"x"}),
-    "batchnorm: neither": (lambda: BatchNormByHand(mean_term=False, x_hat_term=False), IMAGE, {"x"}),
+    "batchnorm: neither": (
+        lambda: BatchNormByHand(mean_term=False, x_hat_term=False),
+        IMAGE,
+        {"x"},
+    ),
     "batchnorm: no x-hat term, vectors": (lambda: BatchNormByHand(x_hat_term=False), (4,), {"x"}),
     "batchnorm: dx always 0": (lambda: BatchNormByHand(any_dx=False), IMAGE, {"x"}),
     "leaky relu: slope 0 in backward": (
-        lambda: Elementwise(leaky, lambda x, y: np.where(x > 0, 1.0, 0.0)), IMAGE, {"x"}),
-    "leaky relu: slope 1 in backward": (lambda: Elementwise(leaky, lambda x, y: np.ones_like(x)), IMAGE, {"x"}),
+        lambda: Elementwise(leaky, lambda x, y: np.where(x > 0, 1.0, 0.0)),
+        IMAGE,
+        {"x"},
+    ),
+    "leaky relu: slope 1 in backward": (
+        lambda: Elementwise(leaky, lambda x, y: np.ones_like(x)),
+        IMAGE,
+        {"x"},
+    ),
     "tanh: derivative from x": (lambda: Elementwise(np.tanh, lambda x, y: 1 - x * x), IMAGE, {"x"}),
     "mean loss: no 1/n": (lambda: MeanLoss(lambda dlogits: dlogits * len(dlogits)), (1,), {"x"}),
     "mean loss: 1/n twice": (lambda: MeanLoss(lambda dlogits: dlogits / len(dlogits)), (1,), {"x"}),
@@ -212,7 +265,9 @@ MUTANTS = {  # the mistake: (layer, in_shape, the only arrays to blame)
 
 def network(layers, in_shape):
     net = mg.Sequential(layers, name="N")
-    net.setup(in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0))
+    net.setup(
+        in_shape, backend=mg.get_backend("numpy", dtype="float64"), rng=np.random.default_rng(0)
+    )
     return net
 
 
@@ -240,12 +295,16 @@ def test_mutants_are_caught_and_the_right_array_is_blamed(name):
     report = mg.check_gradients(net, away_from_kinks(in_shape), raise_on_failure=False)
     assert not report
     assert blamed(report) == wrong and report.worst in wrong
-    with pytest.raises(mg.GradientError, match=rf"worst is {report.worst.replace('.', '[.]')}\b") as caught:
+    with pytest.raises(
+        mg.GradientError, match=rf"worst is {report.worst.replace('.', '[.]')}\b"
+    ) as caught:
         mg.check_gradients(net, away_from_kinks(in_shape))
     assert isinstance(caught.value, AssertionError)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, _, wrong) in MUTANTS.items() if wrong == {"x"}])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, _, wrong) in MUTANTS.items() if wrong == {"x"}]
+)
 def test_mutants_are_caught_between_other_layers(name):
     """A wrong dx in the middle makes the gradients before it wrong, and leaves those behind it right."""
     make, in_shape, _ = MUTANTS[name]
@@ -264,6 +323,7 @@ def test_a_nan_gradient_is_caught():
     def poison(layer, dy, dx, before):
         layer.db[0] = np.nan
         return dx
+
     with pytest.raises(mg.GradientError, match=r"0[.]b"):
         mg.check_gradients(network([Altered(mg.Linear(4), poison)], (4,)), away_from_kinks((4,)))
 
@@ -271,9 +331,11 @@ def test_a_nan_gradient_is_caught():
 @pytest.mark.parametrize("one", range(3))
 def test_one_wrong_number_among_many_is_caught(one):
     """A single entry of dW that is off by a thousandth: the random directions see it."""
+
     def nudge(layer, dy, dx, before):
         layer.dW.reshape(-1)[one * 70] *= 1.001
         return dx
+
     net = network([Altered(mg.Conv2d(8, kernel_size=3, stride=1, padding="valid"), nudge)], IMAGE)
     assert net.params["0.W"].size == 216
     with pytest.raises(mg.GradientError, match=r"0[.]W"):
@@ -305,7 +367,9 @@ def test_the_check_leaves_no_trace():
         groups = net.params, net.grads, net.buffers, {"x": x}
         before = [{name: array.tobytes() for name, array in group.items()} for group in groups]
         mg.check_gradients(net, x, raise_on_failure=False)
-        assert [{name: array.tobytes() for name, array in group.items()} for group in groups] == before
+        assert [
+            {name: array.tobytes() for name, array in group.items()} for group in groups
+        ] == before
 
 
 def test_the_check_refuses_float32():

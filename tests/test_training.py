@@ -25,7 +25,9 @@ SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
     monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
-    monkeypatch.setattr(minigan.training.loop, "finish", lambda run, say, tables: None)  # its own tests: test_report.py
+    monkeypatch.setattr(
+        minigan.training.loop, "finish", lambda run, log, tables: None
+    )  # its own tests: test_report.py
 
 
 def train(*options):
@@ -41,18 +43,37 @@ def test_folder_of_a_run(tmp_path, capsys):
     out = tmp_path / "runs" / "a"
     assert train("--steps", 9, "--sample-every", 4, "--out", out, "--seed", 5) == 0
     record = json.loads((out / "config.json").read_text())
-    assert record["options"]["steps"] == 9 and record["options"]["seed"] == 5 and record["options"]["width"] == 4
-    assert record["options"]["dataset"] == "mnist" and set(record["versions"]) >= {"minigan", "numpy", "python"}
+    assert (
+        record["options"]["steps"] == 9
+        and record["options"]["seed"] == 5
+        and record["options"]["width"] == 4
+    )
+    assert record["options"]["dataset"] == "mnist" and set(record["versions"]) >= {
+        "minigan",
+        "numpy",
+        "python",
+    }
     assert [int(row["step"]) for row in rows(out)] == list(range(1, 10))
-    assert [int(row["epoch"]) for row in rows(out)] == [1] * 7 + [2] * 2  # 100 pictures: 6 batches of 16 and one of 4
+    assert [int(row["epoch"]) for row in rows(out)] == [1] * 7 + [
+        2
+    ] * 2  # 100 pictures: 6 batches of 16 and one of 4
     for row in rows(out):
         at_sample = int(row["step"]) in (4, 8, 9)
-        empty = {"frechet", "classifier_score", "classes_missed"} | (set() if at_sample else {"sample_spread", "top_class"})
-        assert {name for name, value in row.items() if value == ""} == empty  # nothing is evaluated where nobody asked for it
+        empty = {"frechet", "classifier_score", "classes_missed"} | (
+            set() if at_sample else {"sample_spread", "top_class"}
+        )
+        assert {
+            name for name, value in row.items() if value == ""
+        } == empty  # nothing is evaluated where nobody asked for it
         assert all(np.isfinite(float(value)) for name, value in row.items() if name not in empty)
         assert 0 < float(row["d_x"]) < 1 and 0 < float(row["d_gz"]) < 1
     names = [path.name for path in sorted((out / "samples").iterdir())]
-    assert names == ["step-00000000.png", "step-00000004.png", "step-00000008.png", "step-00000009.png"]
+    assert names == [
+        "step-00000000.png",
+        "step-00000004.png",
+        "step-00000008.png",
+        "step-00000009.png",
+    ]
     with Image.open(out / "samples" / names[-1]) as picture:
         assert picture.size == (8 * 30 + 2, 8 * 30 + 2) and picture.mode == "L"
     kept = [path.name for path in sorted((out / "checkpoints").iterdir())]
@@ -68,15 +89,30 @@ def test_folder_of_a_run(tmp_path, capsys):
 def test_fixed_z(tmp_path):
     """The grids of a run show the same z: with a learning rate next to 0 they are nearly the same picture."""
     assert train("--steps", 2, "--sample-every", 1, "--lr-g", 1e-12, "--out", tmp_path / "a") == 0
-    pictures = [np.asarray(Image.open(p)).astype(int) for p in sorted((tmp_path / "a" / "samples").iterdir())]
-    assert np.abs(pictures[1] - pictures[2]).mean() < np.abs(pictures[1] - pictures[1][::-1]).mean() / 4
+    pictures = [
+        np.asarray(Image.open(p)).astype(int)
+        for p in sorted((tmp_path / "a" / "samples").iterdir())
+    ]
+    assert (
+        np.abs(pictures[1] - pictures[2]).mean()
+        < np.abs(pictures[1] - pictures[1][::-1]).mean() / 4
+    )
 
 
-UNEQUAL = ("images_per_s", "sample_spread", "top_class")  # columns of a time, and of samples, which a stop brings too
+UNEQUAL = (
+    "images_per_s",
+    "sample_spread",
+    "top_class",
+)  # columns of a time, and of samples, which a stop brings too
 PRESETS = (  # every rule, optimizer and kind of layer is in one of them
-    "mnist", "fredriksson-mnist", "shibuya-mnist", "tensorflow-mnist", "radford-mnist-conditional", "jayathilaka-faces:sgd",
+    "mnist",
+    "fredriksson-mnist",
+    "shibuya-mnist",
+    "tensorflow-mnist",
+    "radford-mnist-conditional",
+    "jayathilaka-faces:sgd",
     "jayathilaka-faces:rmsprop",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -91,9 +127,13 @@ def test_going_on_gives_the_same_bytes(preset, tmp_path):
     assert (whole / "generator.npz").read_bytes() == (parts / "generator.npz").read_bytes()
     last = "checkpoints/step-00000020.npz"
     assert (whole / last).read_bytes() == (parts / last).read_bytes()
-    assert (whole / "samples/step-00000020.png").read_bytes() == (parts / "samples/step-00000020.png").read_bytes()
+    assert (whole / "samples/step-00000020.png").read_bytes() == (
+        parts / "samples/step-00000020.png"
+    ).read_bytes()
     for a, b in zip(rows(whole), rows(parts), strict=True):
-        assert {k: v for k, v in a.items() if k not in UNEQUAL} == {k: v for k, v in b.items() if k not in UNEQUAL}
+        assert {k: v for k, v in a.items() if k not in UNEQUAL} == {
+            k: v for k, v in b.items() if k not in UNEQUAL
+        }
     records = [json.loads((folder / "config.json").read_text()) for folder in (whole, parts)]
     assert [entry["step"] for entry in records[1].pop("resumed")] == [3, 5, 12]
     assert records[0] == records[1]
@@ -105,19 +145,27 @@ def test_going_on_in_a_new_process(tmp_path):
     dataset = "mnist" if any(Path(data).glob("**/train-images*")) else "strokes"
 
     def run(*options):
-        subprocess.run([sys.executable, ROOT / "examples/train_mnist.py", *map(str, options)], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, ROOT / "examples/train_mnist.py", *map(str, options)],
+            check=True,
+            capture_output=True,
+        )
 
     options = ["--dataset", dataset, "--width", 4, "--batch-size", 32, "--seed", 3]
     run(*options, "--steps", 3, "--out", tmp_path / "a")
     run("--resume", tmp_path / "a", "--steps", 6)
     run(*options, "--steps", 6, "--out", tmp_path / "b")
-    assert (tmp_path / "a/generator.npz").read_bytes() == (tmp_path / "b/generator.npz").read_bytes()
+    assert (tmp_path / "a/generator.npz").read_bytes() == (
+        tmp_path / "b/generator.npz"
+    ).read_bytes()
 
 
 def test_another_seed_is_another_run(tmp_path):
     for seed in (0, 1):
         assert train("--steps", 1, "--seed", seed, "--out", tmp_path / str(seed)) == 0
-    assert (tmp_path / "0/generator.npz").read_bytes() != (tmp_path / "1/generator.npz").read_bytes()
+    assert (tmp_path / "0/generator.npz").read_bytes() != (
+        tmp_path / "1/generator.npz"
+    ).read_bytes()
 
 
 def test_going_on_forgets_what_came_after_the_checkpoint(tmp_path):
@@ -156,7 +204,11 @@ def test_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
 def test_strokes_in_place_of_mnist_cannot_be_missed(tmp_path, capsys, monkeypatch):
     images = np.zeros((40, 28, 28, 1), np.uint8)
     note = "training on Strokes, NOT on MNIST: no network"
-    monkeypatch.setattr(minigan.training.loop, "load_dataset", lambda *names, **options: dataset(images, "strokes", note))
+    monkeypatch.setattr(
+        minigan.training.loop,
+        "load_dataset",
+        lambda *names, **options: dataset(images, "strokes", note),
+    )
     assert train("--steps", 1, "--out", tmp_path / "a") == 0
     assert f"*** NOTE: {note} ***" in capsys.readouterr().out
     record = json.loads((tmp_path / "a/config.json").read_text())
@@ -178,20 +230,39 @@ def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, capsys, monkey
     before = signal.getsignal(number)
     assert train("--steps", 8, "--out", tmp_path / "a") == code
     assert signal.getsignal(number) is before
-    assert f"stopped after step 3, all is saved; go on with: --resume {tmp_path / 'a'}" in capsys.readouterr().out
+    assert (
+        f"stopped after step 3, all is saved; go on with: --resume {tmp_path / 'a'}"
+        in capsys.readouterr().out
+    )
     assert [row["step"] for row in rows(tmp_path / "a")] == ["1", "2", "3"]
     monkeypatch.undo()
     monkeypatch.setattr(minigan.training.loop, "load_dataset", noise(100))
     assert main(["train", "--resume", str(tmp_path / "a")]) == 0
     assert train("--steps", 8, "--out", tmp_path / "b") == 0
-    assert (tmp_path / "a/generator.npz").read_bytes() == (tmp_path / "b/generator.npz").read_bytes()
+    assert (tmp_path / "a/generator.npz").read_bytes() == (
+        tmp_path / "b/generator.npz"
+    ).read_bytes()
 
 
 def test_ctrl_c_from_outside(tmp_path):
     """A whole process, whose exit code a shell sees."""
-    command = [sys.executable, "-m", "minigan", "train", *SMALL, "--dataset", "strokes", "--steps", "100000", "--out", str(tmp_path / "a")]
+    command = [
+        sys.executable,
+        "-m",
+        "minigan",
+        "train",
+        *SMALL,
+        "--dataset",
+        "strokes",
+        "--steps",
+        "100000",
+        "--out",
+        str(tmp_path / "a"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         while not (tmp_path / "a/generator.npz").exists() and process.poll() is None:
             time.sleep(0.05)
         time.sleep(0.3)
@@ -206,12 +277,27 @@ def test_on_the_cupy_backend(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", make_module())
     rates = ("--lr-g", 2e-4, "--lr-d", 2e-4, "--beta1", 0.5)
     for backend in ("numpy", "cupy"):
-        assert train("--backend", backend, *rates, "--steps", 8, "--sample-every", 5, "--out", tmp_path / backend) == 0
+        assert (
+            train(
+                "--backend",
+                backend,
+                *rates,
+                "--steps",
+                8,
+                "--sample-every",
+                5,
+                "--out",
+                tmp_path / backend,
+            )
+            == 0
+        )
     for a, b in zip(rows(tmp_path / "numpy"), rows(tmp_path / "cupy"), strict=True):
         for name in minigan.training.loop.LOSSES:
             assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-3)
     monkeypatch.delitem(sys.modules, "cupy")
-    assert main(["sample", str(tmp_path / "cupy"), "--out", str(tmp_path / "s.png")]) == 0  # drawn without a GPU
+    assert (
+        main(["sample", str(tmp_path / "cupy"), "--out", str(tmp_path / "s.png")]) == 0
+    )  # drawn without a GPU
 
 
 def test_sampling(tmp_path, capsys):
@@ -219,13 +305,17 @@ def test_sampling(tmp_path, capsys):
     assert train("--preset", "fredriksson-mnist", "--steps", 3, "--out", out) == 0
 
     def sample(n, name, *options):
-        assert main(["sample", str(out), "--n", str(n), "--out", str(tmp_path / name), *options]) == 0
+        assert (
+            main(["sample", str(out), "--n", str(n), "--out", str(tmp_path / name), *options]) == 0
+        )
 
     sample(70, "s.npy")
     pictures = np.load(tmp_path / "s.npy", allow_pickle=False)
     assert pictures.shape == (70, 28, 28, 1) and pictures.dtype == np.uint8 and pictures.std() > 0
     sample(5, "t.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "t.npy"), pictures[:5])  # picture i is the same for every n
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "t.npy"), pictures[:5]
+    )  # picture i is the same for every n
     sample(5, "u.npy", "--seed", "1")
     assert not np.array_equal(np.load(tmp_path / "u.npy"), pictures[:5])
     sample(7, "g.png")
@@ -238,7 +328,16 @@ def test_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert train("--steps", 12, "--out", tmp_path / "a") == 0
     captured = capsys.readouterr()
-    for part in ("epoch", "12/12", "images/s", "loss D", "G ", "D(x)", "D(G(z))", "<"):  # "<": the time left
+    for part in (
+        "epoch",
+        "12/12",
+        "images/s",
+        "loss D",
+        "G ",
+        "D(x)",
+        "D(G(z))",
+        "<",
+    ):  # "<": the time left
         assert part in captured.err
     assert "images/s" not in captured.out
 
@@ -253,7 +352,9 @@ def test_moments_of_another_optimizer_or_network_are_refused():
 
     with pytest.raises(mg.RunError, match="of another optimizer"):
         optimizer(2).load_state(optimizer(2, mg.RMSprop).state())
-    with pytest.raises(mg.RunError, match=r"expected m of \(\d+,\), got \(\d+,\): of another network"):
+    with pytest.raises(
+        mg.RunError, match=r"expected m of \(\d+,\), got \(\d+,\): of another network"
+    ):
         optimizer(2).load_state(optimizer(200).state())
 
 
@@ -300,14 +401,22 @@ def test_runs_of_one_second_get_names_of_their_own(tmp_path, monkeypatch):
     for _ in range(3):
         assert train("--steps", 1) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
-        "20260102-030405-mnist", "20260102-030405-mnist-2", "20260102-030405-mnist-3",
-    ]  # fmt: skip
+        "20260102-030405-mnist",
+        "20260102-030405-mnist-2",
+        "20260102-030405-mnist-3",
+    ]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell with pipes")
 @pytest.mark.parametrize("into", ("| head -1", "> /dev/full"))
 def test_a_run_goes_on_when_nobody_listens(into, tmp_path):
     command = f"{sys.executable} -m minigan train {' '.join(SMALL)} --dataset strokes --steps 12 --out {tmp_path / 'a'} {into}"
-    result = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    result = subprocess.run(
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert result.returncode == 0 and result.stderr == ""
     assert (tmp_path / "a/checkpoints/step-00000012.npz").exists()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minigan import ConfigError, RunError, ShapeError
-from minigan.training.config import new_config
 from minigan.evaluation.label_transfer import Transfer
+from minigan.training.config import new_config
 from minigan.training.loop import Game
 from tests.programs import load_program
 
@@ -93,7 +93,9 @@ def test_labels_are_drawn_one_by_one(game):
     ((_, labels),) = labelled_samples(game, CHUNK, seed=0)
     counts = np.bincount(labels, minlength=10)
     expected = CHUNK / 10
-    assert 0.5 < ((counts - expected) ** 2 / expected).sum() < 27.9  # chi-square, 9 degrees of freedom: 0.999 of all draws
+    assert (
+        0.5 < ((counts - expected) ** 2 / expected).sum() < 27.9
+    )  # chi-square, 9 degrees of freedom: 0.999 of all draws
 
 
 @pytest.mark.slow
@@ -118,7 +120,12 @@ def program(monkeypatch):
     train = module.train
 
     def train_few(options, **more):
-        return train(options if "resume" in more else {**options, "dataset": "strokes", "limit": 300, "batch_size": 50}, **more)
+        return train(
+            options
+            if "resume" in more
+            else {**options, "dataset": "strokes", "limit": 300, "batch_size": 50},
+            **more,
+        )
 
     monkeypatch.setattr(module, "train", train_few)
     sets = {"test": some(100, (28, 28, 1)), "train": some(400, (28, 28, 1))}
@@ -140,7 +147,9 @@ def test_the_program_trains_measures_and_goes_on(program, tmp_path, capsys):
     ):
         assert line in out
 
-    program.paper_table([*options, "--minutes", "0", "--samples", "6000"])  # more samples of the same generator
+    program.paper_table(
+        [*options, "--minutes", "0", "--samples", "6000"]
+    )  # more samples of the same generator
     second = json.loads((tmp_path / "table/table.json").read_text())
     assert second["after_epoch"] == first["after_epoch"]
     assert set(second["samples"]) == {"1000", "1200", "2000", "5000", "6000"}
@@ -148,27 +157,37 @@ def test_the_program_trains_measures_and_goes_on(program, tmp_path, capsys):
     state = program.load_arrays(tmp_path / "table/nearest.npz")
     assert int(state["count"]) == CHUNK
 
-    minutes = second["seconds"] / 60 + 1e-6  # a little more training: an epoch, and what was measured before is of another G
+    minutes = (
+        second["seconds"] / 60 + 1e-6
+    )  # a little more training: an epoch, and what was measured before is of another G
     program.paper_table([*options, "--minutes", str(minutes), "--samples", "1000"])
     third = json.loads((tmp_path / "table/table.json").read_text())
-    assert [row["epoch"] for row in third["after_epoch"]] == [1, 2] and set(third["samples"]) == {"1000"}
+    assert [row["epoch"] for row in third["after_epoch"]] == [1, 2] and set(third["samples"]) == {
+        "1000"
+    }
 
 
 def test_samples_are_measured_in_longer_and_longer_strides(program, tmp_path):
     table = program.Table(tmp_path)
     seen = []
     while table.epoch < 40:  # a minute an epoch, of 40
-        table.after_epoch.append({"epoch": table.epoch + program.epochs_until_measured(table, 40 * 60)})
+        table.after_epoch.append(
+            {"epoch": table.epoch + program.epochs_until_measured(table, 40 * 60)}
+        )
         table.seconds = 60.0 * table.epoch
         seen.append(table.epoch)
     assert seen == [1, 2, 3, 4, 6, 9, 13, 19, 28, 40]
-    assert program.epochs_until_measured(table, table.seconds + 61) == 2  # one that has begun is ended
+    assert (
+        program.epochs_until_measured(table, table.seconds + 61) == 2
+    )  # one that has begun is ended
 
 
 def test_training_ends_with_the_papers_epochs(program, tmp_path, monkeypatch):
     monkeypatch.setattr(program, "EPOCHS", 2)
     program.paper_table(["--width", "2", "--out", str(tmp_path), "--samples", "1000"])
-    assert [row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]] == [1, 2]
+    assert [
+        row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]
+    ] == [1, 2]
 
 
 def test_a_stop_within_a_stride_is_made_up_for(program, tmp_path, monkeypatch):
@@ -187,18 +206,26 @@ def test_a_stop_within_a_stride_is_made_up_for(program, tmp_path, monkeypatch):
         program.paper_table([*options, "--minutes", "60"])
     assert not (tmp_path / "nearest.npz").exists()
     halfway = json.loads((tmp_path / "table.json").read_text())
-    assert halfway["aim"] == 4 and not halfway["samples"] and [row["epoch"] for row in halfway["after_epoch"]] == [1]
+    assert (
+        halfway["aim"] == 4
+        and not halfway["samples"]
+        and [row["epoch"] for row in halfway["after_epoch"]] == [1]
+    )
     monkeypatch.setattr(program, "train", train)
     monkeypatch.setattr(program, "epochs_until_measured", lambda table, seconds: 1)
     program.paper_table([*options, "--minutes", str(halfway["seconds"] / 60 + 1e-6)])
-    assert [row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]] == [1, 4]
+    assert [
+        row["epoch"] for row in json.loads((tmp_path / "table.json").read_text())["after_epoch"]
+    ] == [1, 4]
 
 
 def test_mistakes_of_the_program(program, tmp_path):
     for options, words in (
-        (["--samples", "0"], "--samples"), (["--minutes", "nan"], "--minutes must be 0 or more"),
-        (["--minutes", "0"], "nothing is trained yet"), (["--width", "0", "--minutes", "1"], "width"),
-    ):  # fmt: skip
+        (["--samples", "0"], "--samples"),
+        (["--minutes", "nan"], "--minutes must be 0 or more"),
+        (["--minutes", "0"], "nothing is trained yet"),
+        (["--width", "0", "--minutes", "1"], "width"),
+    ):
         with pytest.raises(ConfigError, match=words):
             program.paper_table([*options, "--out", str(tmp_path / "new")])
     (tmp_path / "new/table.json").write_text('{"seconds": "many"}')

@@ -33,7 +33,10 @@ CONTENDERS = {  # name -> module, arguments of its Step
     "keras": ("keras_step", {}),
     "jax": ("jax_step", {}),
     "dezero": ("dezero_step", {}),
-    "minigan-threads": ("minigan_step", {}),  # for itself: what the processes of a captured step gain
+    "minigan-threads": (
+        "minigan_step",
+        {},
+    ),  # for itself: what the processes of a captured step gain
 }
 ON_GPU = {  # the same for device "cuda"
     "minigan": ("minigan_step", {}),
@@ -48,14 +51,17 @@ ON_GPU = {  # the same for device "cuda"
     "torch-autotune": ("torch_step", {"channels_last": True, "compiled": "max-autotune"}),
 }
 OURS = ("minigan", "minigan-graph")
-TORCH_AT_ITS_BEST = tuple(name for name in ON_GPU if name.startswith("torch") and name != "torch-example")
+TORCH_AT_ITS_BEST = tuple(
+    name for name in ON_GPU if name.startswith("torch") and name != "torch-example"
+)
 LEARNERS = {  # the same for those that train to the end: see lesson.py
     "minigan": ("minigan_learner", {}),
     "torch": ("torch_learner", {"channels_last": False}),
     "torch-cl": ("torch_learner", {"channels_last": True}),
 }
 PEERS = {  # device -> whom minigan can be measured against there
-    device: tuple(name for name in table if name not in OURS) for device, table in (("cpu", CONTENDERS), ("cuda", ON_GPU))
+    device: tuple(name for name in table if name not in OURS)
+    for device, table in (("cpu", CONTENDERS), ("cuda", ON_GPU))
 }
 
 
@@ -64,7 +70,9 @@ def chosen(text, device):
     names = list(dict.fromkeys(name for name in text.split(",") if name))
     for name in names:
         if name not in PEERS[device]:
-            raise ConfigError(f"--against: unknown contender {name!r}: choose of {','.join(PEERS[device])}")
+            raise ConfigError(
+                f"--against: unknown contender {name!r}: choose of {','.join(PEERS[device])}"
+            )
     return names
 
 

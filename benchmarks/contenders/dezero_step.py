@@ -26,11 +26,16 @@ class Operation(L.Layer):
             (self.pad, _), op.W = same_on_both_sides(op), op.W.transpose(3, 2, 0, 1)
         for name in ("W", "b", "gain", "bias"):
             array = getattr(op, name, None)
-            setattr(self, name, None if array is None else dezero.Parameter(np.ascontiguousarray(array)))
+            setattr(
+                self, name, None if array is None else dezero.Parameter(np.ascontiguousarray(array))
+            )
         if op.kind == "norm":
             if self.gain is None or self.bias is None:
                 raise NoTwin("BatchNorm without gain or bias has no twin here")
-            self.mean, self.var = np.zeros(op.in_shape[-1], np.float32), np.ones(op.in_shape[-1], np.float32)
+            self.mean, self.var = (
+                np.zeros(op.in_shape[-1], np.float32),
+                np.ones(op.in_shape[-1], np.float32),
+            )
 
     def forward(self, x):
         op = self.op
@@ -76,10 +81,14 @@ class Bce(dezero.Function):
 
     def forward(self, x):
         self.x = x
-        return np.mean(np.maximum(x, 0) - x * self.target + np.log1p(np.exp(-np.abs(x))), dtype=x.dtype)
+        return np.mean(
+            np.maximum(x, 0) - x * self.target + np.log1p(np.exp(-np.abs(x))), dtype=x.dtype
+        )
 
     def backward(self, gy):
-        return dezero.Variable(gy.data * (1 / (1 + np.exp(-self.x)) - self.target) / np.float32(self.x.size))
+        return dezero.Variable(
+            gy.data * (1 / (1 + np.exp(-self.x)) - self.target) / np.float32(self.x.size)
+        )
 
 
 class Step:

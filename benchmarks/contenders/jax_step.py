@@ -19,7 +19,10 @@ from minigan import get_backend
 jax = need("jax")
 jnp, lax = jax.numpy, jax.lax
 NAMES = ("NHWC", "HWIO", "NHWC")
-PRECISIONS = {"fp32": "highest", "tf32": "tensorfloat32"}  # left to itself, JAX takes TF32 on GPUs that have it
+PRECISIONS = {
+    "fp32": "highest",
+    "tf32": "tensorfloat32",
+}  # left to itself, JAX takes TF32 on GPUs that have it
 
 
 def parameters(operations):
@@ -27,14 +30,17 @@ def parameters(operations):
     found = []
     for op in operations:
         arrays = {name: getattr(op, name, None) for name in ("W", "b", "gain", "bias")}
-        found.append({name: jnp.asarray(array) for name, array in arrays.items() if array is not None})
+        found.append(
+            {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
+        )
     return found
 
 
 def statistics(operations):
     """-> for each operation its running mean and variance, where it has them."""
     return [
-        (jnp.zeros(op.in_shape[-1]), jnp.ones(op.in_shape[-1])) if op.kind == "norm" else None for op in operations
+        (jnp.zeros(op.in_shape[-1]), jnp.ones(op.in_shape[-1])) if op.kind == "norm" else None
+        for op in operations
     ]
 
 
@@ -89,7 +95,10 @@ def norm(op, p, s, x, train):
     if train or op.sampling == "batch":
         mean, var = x.mean(axes), x.var(axes)
         m = x.size // x.shape[-1]
-        s = tuple((1 - op.rate) * old + op.rate * new for old, new in zip(s, (mean, var * (m / (m - 1))), strict=True))
+        s = tuple(
+            (1 - op.rate) * old + op.rate * new
+            for old, new in zip(s, (mean, var * (m / (m - 1))), strict=True)
+        )
     x = (x - mean) * (lax.rsqrt(var + op.eps) * p.get("gain", 1.0))
     return (x + p["bias"] if "bias" in p else x), s
 
@@ -158,12 +167,20 @@ class Step:
     def player(operations):
         p = parameters(operations)
         zeros = jax.tree.map(jnp.zeros_like, p)
-        return p, statistics(operations), (jnp.zeros((), np.int32), zeros, jax.tree.map(jnp.copy, zeros))
+        return (
+            p,
+            statistics(operations),
+            (jnp.zeros((), np.int32), zeros, jax.tree.map(jnp.copy, zeros)),
+        )
 
     def draw(self, key):
         key, used = jax.random.split(key)
         shape = (self.nets.batch, self.nets.z_dim)
-        z = jax.random.normal(used, shape) if self.nets.z == "normal" else jax.random.uniform(used, shape, minval=-1.0)
+        z = (
+            jax.random.normal(used, shape)
+            if self.nets.z == "normal"
+            else jax.random.uniform(used, shape, minval=-1.0)
+        )
         return key, z
 
     def play(self, z):
@@ -189,7 +206,9 @@ class Step:
         return None  # JAX shows no events of the device's queue
 
     def conv_error(self):
-        return error_of(lambda x, W: np.asarray(jax.jit(conv, static_argnums=(2, 3))(x, W, (1, 1), "VALID")))
+        return error_of(
+            lambda x, W: np.asarray(jax.jit(conv, static_argnums=(2, 3))(x, W, (1, 1), "VALID"))
+        )
 
     def sample(self, times):
         for _ in range(times):

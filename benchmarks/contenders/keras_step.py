@@ -35,12 +35,28 @@ def convolution(op):
     """-> as `layer`; with one more where the padding has no name: zeros around x before a convolution, and what they would have
     become cut off after a transposed one."""
     name, pads = padding(op), op.pads
-    kind, c_out = (layers.Conv2D, op.W.shape[3]) if op.kind == "conv" else (layers.Conv2DTranspose, op.W.shape[2])
-    made = kind(c_out, kernel_size=op.kernel, strides=op.stride, padding=name or "valid", use_bias=op.b is not None), [op.W, op.b]
+    kind, c_out = (
+        (layers.Conv2D, op.W.shape[3])
+        if op.kind == "conv"
+        else (layers.Conv2DTranspose, op.W.shape[2])
+    )
+    made = (
+        kind(
+            c_out,
+            kernel_size=op.kernel,
+            strides=op.stride,
+            padding=name or "valid",
+            use_bias=op.b is not None,
+        ),
+        [op.W, op.b],
+    )
     if name:
         return [made]
     if op.kind == "conv":  # a pixel that no window reaches, padding below 0, may stay
-        return [(layers.ZeroPadding2D([[max(0, side) for side in axis] for axis in pads]), []), made]
+        return [
+            (layers.ZeroPadding2D([[max(0, side) for side in axis] for axis in pads]), []),
+            made,
+        ]
     if min(map(min, pads)) < 0:
         raise NoTwin(f"padding {pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
     return [made, (layers.Cropping2D(pads), [])]
@@ -52,29 +68,42 @@ def padding(op):
     for name in ("valid", "same"):
         sizes, pads = conv_sizes("", image, op.kernel, op.stride, name)
         small = op.out_shape if op.kind == "conv" else op.in_shape
-        if sizes == tuple(small[:2]) and [before for before, _ in pads] == [before for before, _ in op.pads]:
+        if sizes == tuple(small[:2]) and [before for before, _ in pads] == [
+            before for before, _ in op.pads
+        ]:
             return name
     return None
 
 
 def twin(net):
     """A minigan net -> its twin in Keras."""
-    made = [pair for op in plan(net) for pair in (convolution(op) if op.kind in ("conv", "conv_transpose") else [layer(op)])]
+    made = [
+        pair
+        for op in plan(net)
+        for pair in (convolution(op) if op.kind in ("conv", "conv_transpose") else [layer(op)])
+    ]
     model = keras.Sequential([keras.Input(net.in_shape), *(each for each, _ in made)])
     for each, weights in made:
         trained = [array for array in weights if array is not None]
-        each.set_weights(trained + each.get_weights()[len(trained) :])  # then the running statistics, as they are
+        each.set_weights(
+            trained + each.get_weights()[len(trained) :]
+        )  # then the running statistics, as they are
     return model
 
 
 class Step:
     def __init__(self, preset, batch, width, image, device):
         self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        self.batch_statistics = any(op.kind == "norm" and op.sampling == "batch" for op in plan(self.nets.G))
+        self.batch_statistics = any(
+            op.kind == "norm" and op.sampling == "batch" for op in plan(self.nets.G)
+        )
         self.G, self.D = twin(self.nets.G), twin(self.nets.D)
         self.nets.G = self.nets.D = None
         adam = dict(learning_rate=nets.RATE, beta_1=nets.BETA1, beta_2=0.999, epsilon=1e-8)
-        self.optimizer_g, self.optimizer_d = keras.optimizers.Adam(**adam), keras.optimizers.Adam(**adam)
+        self.optimizer_g, self.optimizer_d = (
+            keras.optimizers.Adam(**adam),
+            keras.optimizers.Adam(**adam),
+        )
         self.optimizer_g.build(self.G.trainable_variables)
         self.optimizer_d.build(self.D.trainable_variables)
         self.images = tf.constant(self.nets.images())
@@ -84,11 +113,17 @@ class Step:
 
     def draw_z(self):
         shape = (self.nets.batch, self.nets.z_dim)
-        return tf.random.normal(shape) if self.nets.z == "normal" else tf.random.uniform(shape, -1.0, 1.0)
+        return (
+            tf.random.normal(shape)
+            if self.nets.z == "normal"
+            else tf.random.uniform(shape, -1.0, 1.0)
+        )
 
     def step(self, z):
         def loss(logits, target):
-            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
+            return tf.reduce_mean(
+                tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits)
+            )
 
         with tf.GradientTape(watch_accessed_variables=False) as tape_g:
             tape_g.watch([variable.value for variable in self.G.trainable_variables])
@@ -99,10 +134,14 @@ class Step:
                 loss_d = loss_d_real + loss_d_fake
             with tape_g.stop_recording():
                 variables = self.D.trainable_variables
-                self.optimizer_d.apply_gradients(zip(tape_d.gradient(loss_d, variables), variables, strict=True))
+                self.optimizer_d.apply_gradients(
+                    zip(tape_d.gradient(loss_d, variables), variables, strict=True)
+                )
             loss_g = loss(self.D(fakes, training=True), 1.0)
         variables = self.G.trainable_variables
-        self.optimizer_g.apply_gradients(zip(tape_g.gradient(loss_g, variables), variables, strict=True))
+        self.optimizer_g.apply_gradients(
+            zip(tape_g.gradient(loss_g, variables), variables, strict=True)
+        )
         return loss_d_real, loss_d_fake, loss_g
 
     def losses(self, steps):
@@ -118,7 +157,9 @@ class Step:
         return tf.cast(tf.clip_by_value(tf.round((images + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
 
     def probes(self):
-        return self.pixels(tf.constant(self.nets.noise(1)[0])).numpy().ravel()[:: nets.PROBE].tolist()
+        return (
+            self.pixels(tf.constant(self.nets.noise(1)[0])).numpy().ravel()[:: nets.PROBE].tolist()
+        )
 
     def sample(self, times):
         for _ in range(times):

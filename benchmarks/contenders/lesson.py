@@ -19,28 +19,38 @@ import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders.plan import needs_turning, turn
-from minigan.training.config import config_from_record
 from minigan.data import Batches
 from minigan.errors import ConfigError
 from minigan.gan import Rules
 from minigan.presets import get_preset
+from minigan.training.config import config_from_record
 from minigan.training.loop import STREAMS, Game
 
 
 def expect_playable(name):
     """Raises ConfigError for a preset whose rules the twins do not know, with those whose they do."""
     if name not in NAMES:
-        raise ConfigError(f"--preset must be one of {', '.join(NAMES)}, got {name!r}: by the rules of others nobody else plays here")
+        raise ConfigError(
+            f"--preset must be one of {', '.join(NAMES)}, got {name!r}: by the rules of others nobody else plays here"
+        )
 
 
 def playable(preset):
     """-> does a twin know this game? One update of each player, D or G first, on one real batch and one z, in Adam."""
     rules = preset.rules
     plain = Rules(
-        first=rules.first, same_z=True, real_target=rules.real_target, fake_target=rules.fake_target,
-        generator_target=rules.generator_target, loss_limit=rules.loss_limit,
-    )  # fmt: skip
-    adam = preset.optimizer == "Adam" and set(preset.settings) <= {"eps", "eps_hat"} and preset.decay is None
+        first=rules.first,
+        same_z=True,
+        real_target=rules.real_target,
+        fake_target=rules.fake_target,
+        generator_target=rules.generator_target,
+        loss_limit=rules.loss_limit,
+    )
+    adam = (
+        preset.optimizer == "Adam"
+        and set(preset.settings) <= {"eps", "eps_hat"}
+        and preset.decay is None
+    )
     return rules == plain and rules.first != "both" and adam
 
 
@@ -56,9 +66,14 @@ class Lesson:
         self.turned = for_twin and needs_turning([*self.game.G.layers, *self.game.D.layers])
         pictures = np.load(images)
         self.batches = Batches(
-            turn(pictures, self.turned), config.batch_size, [config.seed, STREAMS["data"]], shuffle=config.shuffle,
-            drop_last=config.drop_last, flip=config.flip, low=self.game.preset.black,
-        )  # fmt: skip
+            turn(pictures, self.turned),
+            config.batch_size,
+            [config.seed, STREAMS["data"]],
+            shuffle=config.shuffle,
+            drop_last=config.drop_last,
+            flip=config.flip,
+            low=self.game.preset.black,
+        )
 
     def steps(self):
         return self.config.steps or ceil(self.config.epochs * self.batches.per_epoch)
@@ -69,7 +84,9 @@ class Lesson:
 
         def draw(n, generator=None):
             shape = (n, config.z_dim)
-            values = rng.standard_normal(shape) if config.z == "normal" else rng.uniform(-1, 1, shape)
+            values = (
+                rng.standard_normal(shape) if config.z == "normal" else rng.uniform(-1, 1, shape)
+            )
             return values.astype(np.float32)
 
         return draw

@@ -12,7 +12,11 @@ LOSSES = ("loss_d_real", "loss_d_fake", "loss_g")
 class Learner:
     def __init__(self, config, images):
         self.lesson = Lesson(config, images)
-        self.game, self.batches, self.steps = self.lesson.game, self.lesson.batches, self.lesson.steps
+        self.game, self.batches, self.steps = (
+            self.lesson.game,
+            self.lesson.batches,
+            self.lesson.steps,
+        )
 
     def share_z(self):
         """From here on z is what every contender draws."""

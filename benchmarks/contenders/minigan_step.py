@@ -16,9 +16,13 @@ from minigan.gan import play_round
 
 class Step:
     def __init__(self, preset, batch, width, image, device, precision="fp32", captured=False):
-        self.backend = get_backend("cupy", precision=precision) if device == "cuda" else get_backend("numpy")
+        self.backend = (
+            get_backend("cupy", precision=precision) if device == "cuda" else get_backend("numpy")
+        )
         self.nets = nets.build(preset, batch, self.backend, width, image)
-        self.optimizers = {net.name: Adam(net, nets.RATE, beta1=nets.BETA1) for net in (self.nets.G, self.nets.D)}
+        self.optimizers = {
+            net.name: Adam(net, nets.RATE, beta1=nets.BETA1) for net in (self.nets.G, self.nets.D)
+        }
         self.images = self.backend.asarray(self.nets.images())
         self.generator = np.random.default_rng(0)
         self.philox = self.backend.philox(0) if device == "cuda" else None
@@ -50,7 +54,12 @@ class Step:
     def round(self):
         both, share = self.nets, self.backend.share
         return play_round(
-            both.G, both.D, self.optimizers, lambda: (share(self.images), None), lambda n: share(self.z), nets.RULES
+            both.G,
+            both.D,
+            self.optimizers,
+            lambda: (share(self.images), None),
+            lambda n: share(self.z),
+            nets.RULES,
         )
 
     def losses(self, steps):
@@ -58,7 +67,12 @@ class Step:
         for z in self.nets.noise(steps):
             self.backend.put(z, self.z)
             self.play()
-            found.append([float(self.backend.to_host(self.result[name])) for name in ("loss_d_real", "loss_d_fake", "loss_g")])
+            found.append(
+                [
+                    float(self.backend.to_host(self.result[name]))
+                    for name in ("loss_d_real", "loss_d_fake", "loss_g")
+                ]
+            )
         return found
 
     def run(self, times):

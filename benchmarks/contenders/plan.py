@@ -16,7 +16,18 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks.contenders import NoTwin
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Tanh,
+)
 
 
 def plan(net, turned=False, channels_first=False):
@@ -26,7 +37,9 @@ def plan(net, turned=False, channels_first=False):
     channels_first  how vectors are laid out that become images, or come from them
     """
     orders = vector_orders(net.layers, turned, channels_first)
-    operations = [operation(layer, order, turned) for layer, order in zip(net.layers, orders, strict=True)]
+    operations = [
+        operation(layer, order, turned) for layer, order in zip(net.layers, orders, strict=True)
+    ]
     for op, before in zip(operations[1:], orders, strict=False):
         if op.kind == "linear" and before is not None:  # it reads a vector in that order
             op.W = np.ascontiguousarray(op.W[before])
@@ -72,7 +85,7 @@ def vector_orders(layers, turned, channels_first):
                 break
         else:
             if not isinstance(layer, Flatten):
-                raise NoTwin(f"{layer.who}: pixels of z itself have no twin")
+                raise NoTwin(f"{layer.label}: pixels of z itself have no twin")
     return orders
 
 
@@ -91,14 +104,24 @@ def operation(layer, order, turned):
     if isinstance(layer, (Conv2d, ConvTranspose2d)):
         op.kind = "conv" if isinstance(layer, Conv2d) else "conv_transpose"
         op.W = layer.W[::-1, ::-1] if turned else layer.W
-        op.W, op.b, op.stride, op.kernel = op.W.copy(), copy(layer.b), layer.stride, layer.kernel_size
+        op.W, op.b, op.stride, op.kernel = (
+            op.W.copy(),
+            copy(layer.b),
+            layer.stride,
+            layer.kernel_size,
+        )
         op.pads = reached(op, layer.pads)
         op.pads = tuple(pad[::-1] for pad in op.pads) if turned else op.pads
     elif isinstance(layer, Linear):
         op.kind = "linear"
         op.W, op.b = layer.W[:, columns].copy(), copy(layer.b, columns)
     elif isinstance(layer, BatchNorm):
-        op.kind, op.eps, op.rate, op.sampling = "norm", layer.eps, layer.running_rate, layer.sampling
+        op.kind, op.eps, op.rate, op.sampling = (
+            "norm",
+            layer.eps,
+            layer.running_rate,
+            layer.sampling,
+        )
         op.gain, op.bias = copy(layer.gain, columns), copy(layer.bias, columns)
     elif isinstance(layer, (ReLU, Tanh, Sigmoid)):
         op.kind = type(layer).__name__.lower()
@@ -109,7 +132,7 @@ def operation(layer, order, turned):
     elif isinstance(layer, Reshape):
         op.kind, op.shape = "reshape", layer.shape
     else:
-        raise NoTwin(f"{layer.who} has no twin")
+        raise NoTwin(f"{layer.label} has no twin")
     return op
 
 
@@ -117,7 +140,10 @@ def reached(op, pads):
     """-> the padding that windows come to: they may leave some of it after the last pixel, or that pixel itself (less than 0)."""
     small, large = (op.out_shape, op.in_shape) if op.kind == "conv" else (op.in_shape, op.out_shape)
     spans = [(n - 1) * s + k for n, s, k in zip(small[:2], op.stride, op.kernel, strict=True)]
-    return tuple((before, span - n - before) for (before, _), span, n in zip(pads, spans, large[:2], strict=True))
+    return tuple(
+        (before, span - n - before)
+        for (before, _), span, n in zip(pads, spans, large[:2], strict=True)
+    )
 
 
 def copy(array, index=slice(None)):
@@ -148,7 +174,9 @@ def same_on_both_sides(op):
             more = size_out - ((size_in - 1) * s + k - 2 * before)
             fits = 0 <= more < s
         if before < 0 or not fits:
-            raise NoTwin(f"padding {op.pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
+            raise NoTwin(
+                f"padding {op.pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here"
+            )
         padding.append(before)
         extra.append(more)
     return tuple(padding), tuple(extra)

@@ -27,7 +27,11 @@ class Graph(Step):
         super().__init__(*arguments, precision=precision, adam={"capturable": True}, **options)
         self.z = torch.empty((self.nets.batch, self.nets.z_dim), device=self.device)
         self.draw()
-        kept = [(tensor, tensor.detach().clone()) for net in (self.G, self.D) for tensor in (*net.parameters(), *net.buffers())]
+        kept = [
+            (tensor, tensor.detach().clone())
+            for net in (self.G, self.D)
+            for tensor in (*net.parameters(), *net.buffers())
+        ]
         self.replay, self.given = capture(self.step)
         with torch.no_grad():  # as if nothing had been played yet
             for tensor, value in kept:

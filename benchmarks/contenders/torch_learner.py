@@ -34,7 +34,10 @@ class Average:
 
     def __init__(self, source, decay):
         self.net, self.decay, self.steps = deepcopy(source), decay, 0
-        self.mean, self.new = ([a.detach() for a in net.state_dict().values() if a.is_floating_point()] for net in (self.net, source))
+        self.mean, self.new = (
+            [a.detach() for a in net.state_dict().values() if a.is_floating_point()]
+            for net in (self.net, source)
+        )
 
     def update(self):
         self.steps += 1
@@ -44,7 +47,12 @@ class Average:
 class Learner(Players):
     def __init__(self, config, images, channels_last):
         self.lesson = lesson = Lesson(config, images, for_twin=True)
-        self.config, self.rules, self.batches, self.steps = lesson.config, lesson.game.rules, lesson.batches, lesson.steps
+        self.config, self.rules, self.batches, self.steps = (
+            lesson.config,
+            lesson.game.rules,
+            lesson.batches,
+            lesson.steps,
+        )
         self.black, settings = lesson.game.preset.black, lesson.game.preset.settings
         adam = dict(betas=(self.config.beta1, 0.999), eps=settings.get("eps", 1e-8))
         rates = [{"lr": lr, **adam} for lr in (self.config.lr_g, self.config.lr_d)]
@@ -54,7 +62,10 @@ class Learner(Players):
             take_eps_hat(self.optimizer_g)
             take_eps_hat(self.optimizer_d)
         batch, rules = self.config.batch_size, self.rules
-        self.real, self.fake = self.targets(batch, rules.real_target), self.targets(batch, rules.fake_target)
+        self.real, self.fake = (
+            self.targets(batch, rules.real_target),
+            self.targets(batch, rules.fake_target),
+        )
         self.wanted = self.targets(batch, rules.generator_target)
         self.average = Average(self.G, self.config.ema) if self.config.ema else None
         self.drawn_from = self.average.net.eval() if self.average else self.G
@@ -86,7 +97,10 @@ class Learner(Players):
 
     def losses(self, steps):
         draw = self.lesson.shared_z()
-        return [[float(each) for each in self.play(lambda n: torch.from_numpy(draw(n)))] for _ in range(steps)]
+        return [
+            [float(each) for each in self.play(lambda n: torch.from_numpy(draw(n)))]
+            for _ in range(steps)
+        ]
 
     def run(self, times):
         for _ in range(times):
@@ -105,7 +119,11 @@ class Learner(Players):
 
     def probes(self):
         draw = self.lesson.shared_z()
-        return self.pictures(self.config.batch_size, lambda n: torch.from_numpy(draw(n))).ravel()[:: nets.PROBE].tolist()
+        return (
+            self.pictures(self.config.batch_size, lambda n: torch.from_numpy(draw(n)))
+            .ravel()[:: nets.PROBE]
+            .tolist()
+        )
 
     def sample(self, n, path):
         generator = torch.Generator().manual_seed(self.config.seed)

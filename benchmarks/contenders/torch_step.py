@@ -49,13 +49,24 @@ def module(op, channels_last):
     if op.kind in ("conv", "conv_transpose"):
         padding, extra = same_on_both_sides(op)
         c_first, c_last = op.W.shape[2:]
-        options = dict(kernel_size=op.kernel, stride=op.stride, padding=padding, bias=op.b is not None)
+        options = dict(
+            kernel_size=op.kernel, stride=op.stride, padding=padding, bias=op.b is not None
+        )
         if op.kind == "conv":
             return filled(nn.Conv2d(c_first, c_last, **options), op.W.transpose(3, 2, 0, 1), op.b)
-        return filled(nn.ConvTranspose2d(c_last, c_first, output_padding=extra, **options), op.W.transpose(3, 2, 0, 1), op.b)
+        return filled(
+            nn.ConvTranspose2d(c_last, c_first, output_padding=extra, **options),
+            op.W.transpose(3, 2, 0, 1),
+            op.b,
+        )
     if op.kind == "norm":
         kind = nn.BatchNorm2d if len(op.in_shape) == 3 else nn.BatchNorm1d
-        options = dict(eps=op.eps, momentum=op.rate, track_running_stats=op.sampling == "running", affine=affine(op))
+        options = dict(
+            eps=op.eps,
+            momentum=op.rate,
+            track_running_stats=op.sampling == "running",
+            affine=affine(op),
+        )
         return filled(kind(op.in_shape[-1], **options), op.gain, op.bias)
     if op.kind == "reshape":
         return ToImage(op.shape, channels_last)
@@ -78,7 +89,11 @@ def twin(net, turned, channels_last, device):
     """A minigan net -> its twin in PyTorch."""
     operations = plan(net, turned, channels_first=not channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return nn.Sequential(*(module(op, channels_last) for op in operations)).to(device).to(memory_format=layout)
+    return (
+        nn.Sequential(*(module(op, channels_last) for op in operations))
+        .to(device)
+        .to(memory_format=layout)
+    )
 
 
 def use_gpu(precision):
@@ -95,7 +110,9 @@ def use_gpu(precision):
     cudnn.benchmark = True
     cudnn.allow_tf32 = precision == "tf32"
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    cudnn.fp32_precision = cudnn.conv.fp32_precision = matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    cudnn.fp32_precision = cudnn.conv.fp32_precision = matmul.fp32_precision = (
+        "tf32" if precision == "tf32" else "ieee"
+    )
 
 
 class Players:
@@ -119,11 +136,19 @@ class Players:
         if compiled:
             torch.compiler.reset()  # what was compiled for another net in this process would count against its limit
             mode = compiled if self.in_graphs else None
-            self.play_g, self.play_d = torch.compile(self.G, mode=mode), torch.compile(self.D, mode=mode)
+            self.play_g, self.play_d = (
+                torch.compile(self.G, mode=mode),
+                torch.compile(self.D, mode=mode),
+            )
 
     def images(self, images):
         """Images (n, h, w, c) on the host, turned where the twins are -> as they want them."""
-        return torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device).contiguous(memory_format=self.layout)
+        return (
+            torch.from_numpy(images)
+            .permute(0, 3, 1, 2)
+            .to(self.device)
+            .contiguous(memory_format=self.layout)
+        )
 
     def targets(self, batch, value=1.0):
         return torch.full((batch, 1), value, device=self.device)
@@ -172,7 +197,18 @@ class Players:
 
 
 class Step(Players):
-    def __init__(self, preset, batch, width, image, device, channels_last, compiled=False, precision="fp32", adam=None):
+    def __init__(
+        self,
+        preset,
+        batch,
+        width,
+        image,
+        device,
+        channels_last,
+        compiled=False,
+        precision="fp32",
+        adam=None,
+    ):
         """adam: arguments of both optimizers, besides the rates"""
         if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             raise Missing("no C++ compiler here, which torch.compile needs: install g++")
@@ -219,8 +255,18 @@ class Step(Players):
 
     def conv_error(self):
         def convolve(x, W):
-            x = torch.from_numpy(x).to(self.device).permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
-            W = torch.from_numpy(W).to(self.device).permute(3, 2, 0, 1).contiguous(memory_format=self.layout)
+            x = (
+                torch.from_numpy(x)
+                .to(self.device)
+                .permute(0, 3, 1, 2)
+                .contiguous(memory_format=self.layout)
+            )
+            W = (
+                torch.from_numpy(W)
+                .to(self.device)
+                .permute(3, 2, 0, 1)
+                .contiguous(memory_format=self.layout)
+            )
             return nn.functional.conv2d(x, W).permute(0, 2, 3, 1).cpu().numpy()
 
         return error_of(convolve)
@@ -231,7 +277,11 @@ class Step(Players):
 
     def probes(self):
         with self.sampling():
-            return turn(self.pixels(self.tensor(self.nets.noise(1)[0])), self.turned).ravel()[:: nets.PROBE].tolist()
+            return (
+                turn(self.pixels(self.tensor(self.nets.noise(1)[0])), self.turned)
+                .ravel()[:: nets.PROBE]
+                .tolist()
+            )
 
     def sample(self, times):
         with self.sampling():

@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 import numpy as np
 
-from minigan.arrays.staging import Inbox
 from minigan.arrays.philox import Philox
+from minigan.arrays.staging import Inbox
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 DTYPES = ("float32", "float64")
@@ -70,7 +70,9 @@ class Workspace:
 
 FEW = 8  # single numbers that one round keeps at a time, at most
 _list_of_one = [np.empty(1)]
-ALONE = getrefcount(_list_of_one[0])  # references to an array that only a list holds, while it is looked at
+ALONE = getrefcount(
+    _list_of_one[0]
+)  # references to an array that only a list holds, while it is looked at
 
 
 class Backend:
@@ -87,12 +89,18 @@ class Backend:
         except TypeError:
             known = False
         if not known:
-            raise ConfigError(f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+            raise ConfigError(
+                f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}"
+            )
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.scope = ""  # of the workspaces' memory: a recorded step has its own, see cupy_graph.py
-        self.owners: WeakSet[Any] = WeakSet()  # of numbers that a step changes for good: each has kept() -> list of arrays, and steps
+        self.owners: WeakSet[Any] = (
+            WeakSet()
+        )  # of numbers that a step changes for good: each has kept() -> list of arrays, and steps
         self.workspace = Workspace(self)
-        self.faster: dict[Callable[..., Any], Any] = {}  # definition of an operation -> this backend's own version of it
+        self.faster: dict[
+            Callable[..., Any], Any
+        ] = {}  # definition of an operation -> this backend's own version of it
 
     # -- arrays in and out ---------------------------------------------------
 
@@ -128,7 +136,7 @@ class Backend:
         """-> array from the workspace, for use until the operation that asked for it returns, or somebody asks for the name again."""
         return self.workspace.get(name, shape, dtype)
 
-    def guard(self, value: Any, shape: Shape, who: str, what: str) -> None:
+    def guard(self, value: Any, shape: Shape, label: str, what: str) -> None:
         """The door: raises unless `value` is an array of this backend and dtype, (n, *shape).
 
         who   the layer, for the message;  what  the argument's name
@@ -137,24 +145,35 @@ class Backend:
         if not self.is_array(value):
             got = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
             raise ArrayTypeError(
-                f"{who}: got {got} as {what} on the {self.name} backend: call backend.asarray({what}) first"
+                f"{label}: got {got} as {what} on the {self.name} backend: call backend.asarray({what}) first"
             )
         if value.dtype != self.dtype:
             raise ArrayTypeError(
-                f"{who}: expected {what} of dtype {self.dtype}, got {value.dtype}: call backend.asarray({what}) first"
+                f"{label}: expected {what} of dtype {self.dtype}, got {value.dtype}: call backend.asarray({what}) first"
             )
         wanted = "(" + ", ".join(["n", *map(str, shape)]) + ("" if shape else ",") + ")"
         if tuple(value.shape[1:]) != tuple(shape) or value.ndim == 0:
             hint = ""
-            if value.ndim == 4 and len(shape) == 3 and (*value.shape[2:], value.shape[1]) == tuple(shape):
+            if (
+                value.ndim == 4
+                and len(shape) == 3
+                and (*value.shape[2:], value.shape[1]) == tuple(shape)
+            ):
                 hint = f": minigan is channels-last, call {what}.transpose(0, 2, 3, 1)"
-            elif value.ndim == 4 and len(shape) == 3 and value.shape[1] in (1, 3) and value.shape[3] not in (1, 3):
+            elif (
+                value.ndim == 4
+                and len(shape) == 3
+                and value.shape[1] in (1, 3)
+                and value.shape[3] not in (1, 3)
+            ):
                 hint = f": this looks channels-first; minigan is channels-last, call {what}.transpose(0, 2, 3, 1)"
             elif tuple(value.shape) == tuple(shape):
                 hint = f": the batch axis is missing, pass {what}[None]"
-            raise ShapeError(f"{who}: expected {what} {wanted}, got {tuple(value.shape)}{hint}")
+            raise ShapeError(f"{label}: expected {what} {wanted}, got {tuple(value.shape)}{hint}")
         if value.shape[0] == 0:
-            raise ShapeError(f"{who}: expected {what} {wanted} with n of at least 1, got an empty batch")
+            raise ShapeError(
+                f"{label}: expected {what} {wanted} with n of at least 1, got an empty batch"
+            )
 
     def fill_uniform(self, generator: np.random.Generator, out: Array) -> None:
         """out = numbers from U[0, 1), drawn by a host numpy.random.Generator.

@@ -61,7 +61,12 @@ def words(counters: list[np.ndarray], seed: int) -> np.ndarray:
     c, k = counters, [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
         a, b = MULTIPLIERS[0] * c[0], MULTIPLIERS[1] * c[2]
-        c = [(b >> HALF) ^ c[1] ^ np.uint64(k[0]), b & LOW, (a >> HALF) ^ c[3] ^ np.uint64(k[1]), a & LOW]
+        c = [
+            (b >> HALF) ^ c[1] ^ np.uint64(k[0]),
+            b & LOW,
+            (a >> HALF) ^ c[3] ^ np.uint64(k[1]),
+            a & LOW,
+        ]
         k = [(key + weyl) & 0xFFFFFFFF for key, weyl in zip(k, WEYL, strict=True)]
     return np.stack(c, axis=1).astype(np.uint32)
 
@@ -70,9 +75,19 @@ def numbers(size: int, seed: int, steps: int, stream: int, dtype: Any, normal: b
     """-> (size,) of float32 or float64"""
     each = 16 // np.dtype(dtype).itemsize  # numbers of four words
     places = np.arange(-(-size // each), dtype=np.uint64)
-    drawn = words([places, *(np.full_like(places, word) for word in (steps & 0xFFFFFFFF, steps >> 32, stream))], seed)
+    drawn = words(
+        [
+            places,
+            *(np.full_like(places, word) for word in (steps & 0xFFFFFFFF, steps >> 32, stream)),
+        ],
+        seed,
+    )
     halves = drawn[:, ::2], drawn[:, 1::2]
-    values = (drawn >> 8) * 2.0**-24 if each == 4 else ((halves[0] >> 5) * 2.0**26 + (halves[1] >> 6)) * 2.0**-53
+    values = (
+        (drawn >> 8) * 2.0**-24
+        if each == 4
+        else ((halves[0] >> 5) * 2.0**26 + (halves[1] >> 6)) * 2.0**-53
+    )
     if normal:
         u, v = values[:, ::2].copy(), values[:, 1::2].copy()
         length, angle = np.sqrt(-2.0 * np.log(1.0 - u)), 2.0 * np.pi * v

@@ -1,7 +1,7 @@
 """An array that stays where it is, and is written from the host again and again: what a recorded step reads its inputs from.
 
-    host = inbox.open(n)    memory on the host for n rows, to write into
-    x = inbox.send()        the array, with what was written
+host = inbox.open(n)    memory on the host for n rows, to write into
+x = inbox.send()        the array, with what was written
 """
 
 from typing import TYPE_CHECKING, Any

@@ -11,7 +11,9 @@ PRECISIONS = ("fp32", "tf32")
 __all__ = ["Array", "BACKENDS", "Backend", "PRECISIONS", "Workspace", "get_backend"]
 
 
-def get_backend(name: str = "numpy", dtype: Any = "float32", threads: int | None = None, precision: str = "fp32") -> Backend:
+def get_backend(
+    name: str = "numpy", dtype: Any = "float32", threads: int | None = None, precision: str = "fp32"
+) -> Backend:
     """-> a new backend instance; it is passed to `net.setup`, there is no global one.
 
     name   "numpy" or "cupy"
@@ -27,7 +29,9 @@ def get_backend(name: str = "numpy", dtype: Any = "float32", threads: int | None
         from minigan.backends.cpu.backend import NumpyBackend
 
         if precision != "fp32":
-            raise ConfigError(f"precision {precision} is for tensor cores: leave it out, or take the cupy backend")
+            raise ConfigError(
+                f"precision {precision} is for tensor cores: leave it out, or take the cupy backend"
+            )
         return NumpyBackend(dtype, threads)
     if name == "cupy":
         from minigan.backends.gpu.backend import CupyBackend

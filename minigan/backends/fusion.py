@@ -54,16 +54,20 @@ def can_take_both(D: Sequential, block: type, real: Any, fake: Any, labels: Any)
     arrays = [real, fake] if labels is None else [real, fake, labels]
     backend = D.backend
     return (
-        type(D) is Sequential and all(backend.is_array(array) and array.dtype == backend.dtype for array in arrays)
-        and real.shape == fake.shape == (len(real), *D.in_shape) and (labels is None or len(labels) == len(real))
+        type(D) is Sequential
+        and all(backend.is_array(array) and array.dtype == backend.dtype for array in arrays)
+        and real.shape == fake.shape == (len(real), *D.in_shape)
+        and (labels is None or len(labels) == len(real))
         and see_parts(D.steps, block)
-    )  # fmt: skip
+    )
 
 
 def see_parts(steps: Iterable[Any], block: type) -> bool:
     """Do all steps of a net see each sample alone, or are they blocks (of a backend's class), which know of a batch's parts? And draw
     nothing, as Dropout does."""
     return all(
-        isinstance(step, block) or type(step) in (Reshape, Flatten, AppendLabels)
-        or (type(step) is Sequential and see_parts(step.steps, block)) for step in steps
-    )  # fmt: skip
+        isinstance(step, block)
+        or type(step) in (Reshape, Flatten, AppendLabels)
+        or (type(step) is Sequential and see_parts(step.steps, block))
+        for step in steps
+    )

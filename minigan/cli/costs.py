@@ -20,9 +20,29 @@ from time import perf_counter
 import numpy as np
 
 from minigan.gan import Rules
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, Layer, LeakyReLU, Linear, ReLU, Reshape, Sequential, Sigmoid, Tanh
+from minigan.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 
-FREE = (Flatten, Reshape, LeakyReLU, ReLU, Sigmoid, Tanh)  # they work in the memory of the layer before
+FREE = (
+    Flatten,
+    Reshape,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)  # they work in the memory of the layer before
 
 
 def forward_flops(layer: Layer) -> int:
@@ -52,7 +72,9 @@ def step_flops(G: Sequential, D: Sequential, batch: int, rules: Rules) -> int:
     of_discriminator = 6 * d - 2 * d_first
     if rules.first == "both":  # one forward of D on the fakes serves both losses
         return batch * (of_generator + of_discriminator - d)
-    shared = rules.same_z and not rules.running_statistics and rules.first == "D"  # the fakes of D's update are G's own
+    shared = (
+        rules.same_z and not rules.running_statistics and rules.first == "D"
+    )  # the fakes of D's update are G's own
     fakes = rules.d_steps * g - (g if shared else 0)
     return batch * (rules.d_steps * of_discriminator + fakes + rules.generator_batch * of_generator)
 
@@ -111,10 +133,19 @@ def held_numbers(net: Sequential) -> int:
 
 def step_bytes(G: Sequential, D: Sequential, batch: int) -> float:
     """-> peak memory of a process that trains the two, about."""
-    return INTERPRETER + 4 * (STATES * (sum(G.count()) + sum(D.count())) + HELD * batch * (held_numbers(G) + held_numbers(D)))
+    return INTERPRETER + 4 * (
+        STATES * (sum(G.count()) + sum(D.count()))
+        + HELD * batch * (held_numbers(G) + held_numbers(D))
+    )
 
 
 def step_seconds(G: Sequential, D: Sequential, batch: int, rules: Rules, machine: Machine) -> float:
     """-> time of a round of the game on this machine's CPU, about."""
-    passed = 4 * PASSES * (sum(G.count()) + sum(D.count()) + batch * (held_numbers(G) + held_numbers(D)))
-    return PRODUCTS * step_flops(G, D, batch, rules) / machine.flops + passed / machine.bytes + OVERHEAD
+    passed = (
+        4 * PASSES * (sum(G.count()) + sum(D.count()) + batch * (held_numbers(G) + held_numbers(D)))
+    )
+    return (
+        PRODUCTS * step_flops(G, D, batch, rules) / machine.flops
+        + passed / machine.bytes
+        + OVERHEAD
+    )

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from minigan.checks import expect_size
-from minigan.training.config import EPOCH
+from minigan.cli.inspect import COMMANDS, add_parsers, look
 from minigan.data import DATASETS
 from minigan.errors import ConfigError, MiniganError
-from minigan.cli.inspect import COMMANDS, add_parsers, look
+from minigan.training.config import EPOCH
 
 if TYPE_CHECKING:
     from minigan.report.history import History
@@ -35,92 +35,204 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """-> the parser of all commands."""
-    parser = Parser(prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy.")
-    names = "|".join(("train", "sample", "presets", "judge", "evaluate", "animate", "plot", "compare", "report", *COMMANDS))
+    parser = Parser(
+        prog="minigan", description="DCGANs with hand-written backward passes, on NumPy or CuPy."
+    )
+    names = "|".join(
+        (
+            "train",
+            "sample",
+            "presets",
+            "judge",
+            "evaluate",
+            "animate",
+            "plot",
+            "compare",
+            "report",
+            *COMMANDS,
+        )
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given: dict[str, Any] = dict(default=argparse.SUPPRESS)
-    judge = commands.add_parser("judge", help="train the classifier of a data set that `evaluate` sees with")
+    judge = commands.add_parser(
+        "judge", help="train the classifier of a data set that `evaluate` sees with"
+    )
     for command in (train, judge):
         command.add_argument(
-            "--preset", **given,
+            "--preset",
+            **given,
             help="the system: nets and hyper-parameters; see `minigan presets` (default mnist; image64 or color32 for colour data)",
-        )  # fmt: skip
+        )
         command.add_argument("--backend", **given, help="numpy or cupy (default numpy)")
-        command.add_argument("--precision", **given, help="of products on a GPU: fp32, or tf32, by tensor cores (default fp32)")
-        command.add_argument("--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)")
-        command.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
-        command.add_argument("--images", metavar="DIR", **given, help="train on the pictures in this folder, or .zip of one")
         command.add_argument(
-            "--image-size", "--size", metavar="HxW", **given,
+            "--precision",
+            **given,
+            help="of products on a GPU: fp32, or tf32, by tensor cores (default fp32)",
+        )
+        command.add_argument(
+            "--dataset", **given, help=f"{', '.join(DATASETS)}; auto is the preset's own (default)"
+        )
+        command.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
+        command.add_argument(
+            "--images",
+            metavar="DIR",
+            **given,
+            help="train on the pictures in this folder, or .zip of one",
+        )
+        command.add_argument(
+            "--image-size",
+            "--size",
+            metavar="HxW",
+            **given,
             help="size of the images, as 64 or 48x64 (presets mnist, color32, image64)",
-        )  # fmt: skip
-        command.add_argument("--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)")
-        command.add_argument("--fit", **given, help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM")
-        command.add_argument("--limit", type=int, metavar="N", **given, help="only the first N images")
+        )
+        command.add_argument(
+            "--channels", type=int, **given, help="1 for grey, 3 for colour (the same presets)"
+        )
+        command.add_argument(
+            "--fit",
+            **given,
+            help="how pictures come to that size: crop, squash, centre:N or box:LEFT,TOP,RIGHT,BOTTOM",
+        )
+        command.add_argument(
+            "--limit", type=int, metavar="N", **given, help="only the first N images"
+        )
         command.add_argument("--seed", type=int, **given, help="of all random numbers (default 0)")
-        command.add_argument("--threads", type=int, **given, help="CPUs to work on (default all; another number rounds differently)")
+        command.add_argument(
+            "--threads",
+            type=int,
+            **given,
+            help="CPUs to work on (default all; another number rounds differently)",
+        )
     train.add_argument("--flip", action="store_true", **given, help="mirror images at random")
     train.add_argument("--shuffle", **given, help="new order every epoch, once, or never")
-    train.add_argument("--drop-last", action=argparse.BooleanOptionalAction, **given, help="leave out the smaller last batch of an epoch")
+    train.add_argument(
+        "--drop-last",
+        action=argparse.BooleanOptionalAction,
+        **given,
+        help="leave out the smaller last batch of an epoch",
+    )
     end = train.add_mutually_exclusive_group()
-    end.add_argument("--epochs", type=int, **given, help="end of the run; a total, also with --resume")
+    end.add_argument(
+        "--epochs", type=int, **given, help="end of the run; a total, also with --resume"
+    )
     end.add_argument("--steps", type=int, **given, help="the same in steps of one batch each")
     train.add_argument("--batch-size", type=int, **given, help="images in a step")
-    train.add_argument("--width", type=int, **given, help="channels of the feature maps next to the image")
+    train.add_argument(
+        "--width", type=int, **given, help="channels of the feature maps next to the image"
+    )
     train.add_argument("--z-dim", type=int, **given, help="length of the noise vector")
     train.add_argument("--z", **given, help="its distribution: normal or uniform")
     train.add_argument("--lr-g", type=float, **given, help="learning rate of the generator")
     train.add_argument("--lr-d", type=float, **given, help="learning rate of the discriminator")
     train.add_argument("--beta1", type=float, **given, help="Adam's first decay")
-    train.add_argument("--ema", type=float, **given, help="draw pictures from an average of G's weights with this decay; 0: from G")
     train.add_argument(
-        "--joint-update", action="store_true", **given, help="G's update also moves D: a mistake to look at (presets/shibuya.py)"
+        "--ema",
+        type=float,
+        **given,
+        help="draw pictures from an average of G's weights with this decay; 0: from G",
     )
     train.add_argument(
-        "--sample-every", metavar="N", type=steps_or_epoch, **given,
-        help="steps between sample grids and checkpoints, or: epoch (default 200)",
-    )  # fmt: skip
+        "--joint-update",
+        action="store_true",
+        **given,
+        help="G's update also moves D: a mistake to look at (presets/shibuya.py)",
+    )
     train.add_argument(
-        "--evaluate-every", type=int, metavar="N", **given,
+        "--sample-every",
+        metavar="N",
+        type=steps_or_epoch,
+        **given,
+        help="steps between sample grids and checkpoints, or: epoch (default 200)",
+    )
+    train.add_argument(
+        "--evaluate-every",
+        type=int,
+        metavar="N",
+        **given,
         help="steps between evaluations, which keep the best checkpoint too, in at most 5%% of the time (default 0, none)",
-    )  # fmt: skip
-    train.add_argument("--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)")
+    )
+    train.add_argument(
+        "--out", metavar="DIR", help="folder to make for this run (default runs/<time>-<preset>)"
+    )
     train.add_argument("--resume", metavar="DIR", help="go on in this run's folder, bit for bit")
-    train.add_argument("--dry-run", action="store_true", help="one step, the layer tables, nothing written")
+    train.add_argument(
+        "--dry-run", action="store_true", help="one step, the layer tables, nothing written"
+    )
 
     sample = commands.add_parser("sample", help="draw pictures from a run")
     sample.add_argument("run", metavar="RUN", help="folder of a run, finished or not")
     sample.add_argument("--n", type=int, default=64, help="how many (default 64)")
-    sample.add_argument("--out", required=True, metavar="FILE", help=".png: a grid; .npy: uint8 (n, h, w, c)")
+    sample.add_argument(
+        "--out", required=True, metavar="FILE", help=".png: a grid; .npy: uint8 (n, h, w, c)"
+    )
     sample.add_argument("--seed", type=int, default=0, help="of z (default 0)")
-    sample.add_argument("--label", type=int, help="class of the pictures, of a conditional run (default: each in turn)")
-    sample.add_argument("--best", action="store_true", help="of the best checkpoint that --evaluate-every has found")
+    sample.add_argument(
+        "--label",
+        type=int,
+        help="class of the pictures, of a conditional run (default: each in turn)",
+    )
+    sample.add_argument(
+        "--best", action="store_true", help="of the best checkpoint that --evaluate-every has found"
+    )
 
-    evaluate = commands.add_parser("evaluate", help="measure how good a run's pictures are, beside real ones")
+    evaluate = commands.add_parser(
+        "evaluate", help="measure how good a run's pictures are, beside real ones"
+    )
     evaluate.add_argument("run", metavar="RUN", help="folder of a run, finished or not")
-    evaluate.add_argument("--n", type=int, help="how many pictures (default 10000, or as many as there are real ones to compare with)")
-    evaluate.add_argument("--best", action="store_true", help="the best checkpoint that train --evaluate-every has found")
+    evaluate.add_argument(
+        "--n",
+        type=int,
+        help="how many pictures (default 10000, or as many as there are real ones to compare with)",
+    )
+    evaluate.add_argument(
+        "--best",
+        action="store_true",
+        help="the best checkpoint that train --evaluate-every has found",
+    )
     evaluate.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
-    evaluate.add_argument("--out", metavar="FILE", help="where to write (default RUN/evaluation.json)")
+    evaluate.add_argument(
+        "--out", metavar="FILE", help="where to write (default RUN/evaluation.json)"
+    )
 
-    presets = commands.add_parser("presets", help="list the systems that can be trained, or show one with its layers")
+    presets = commands.add_parser(
+        "presets", help="list the systems that can be trained, or show one with its layers"
+    )
     presets.add_argument("name", nargs="?", metavar="NAME", help="one of them")
 
     for name, file, what in (
-        ("animate", "progress.gif", "the sample grids of a run, one after the other, as .gif or .webp"),
+        (
+            "animate",
+            "progress.gif",
+            "the sample grids of a run, one after the other, as .gif or .webp",
+        ),
         ("plot", "losses.png", "the curves of a run; needs matplotlib"),
         ("compare", "compare.png", "curves and last samples of 2 to 8 runs; needs matplotlib"),
         ("report", "report.html", "a page that shows a run: samples, curves, nets, options"),
     ):
         command = commands.add_parser(name, help=what)
         several = name == "compare"
-        command.add_argument("run", metavar="RUN", nargs="+" if several else None, help="folder of a run, finished or not")
-        command.add_argument("--out", metavar="FILE", help=f"where to write (default {'' if several else 'RUN/'}{file})")
+        command.add_argument(
+            "run",
+            metavar="RUN",
+            nargs="+" if several else None,
+            help="folder of a run, finished or not",
+        )
+        command.add_argument(
+            "--out",
+            metavar="FILE",
+            help=f"where to write (default {'' if several else 'RUN/'}{file})",
+        )
         if name == "animate":
-            command.add_argument("--seconds", type=float, default=8.0, help="from the first grid to the last (default 8)")
+            command.add_argument(
+                "--seconds",
+                type=float,
+                default=8.0,
+                help="from the first grid to the last (default 8)",
+            )
     add_parsers(commands)
     return parser
 
@@ -137,10 +249,10 @@ def train(arguments: Namespace) -> None:
     options = vars(arguments)
     del options["command"]
     apart = {name: options.pop(name) for name in ("data_dir", "out", "resume", "dry_run")}
-    train(options, **apart, say=say)
+    train(options, **apart, log=log)
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """print, until nobody listens any more (`minigan train | head`): a run goes on without."""
     try:
         print(line, flush=True)
@@ -154,12 +266,14 @@ def sample(arguments: Namespace) -> None:
 
     from minigan.checkpoint import write_atomically
     from minigan.data.files.png import grid, save_png
-    from minigan.training.run_folder import Run
     from minigan.training.loop import open_game
+    from minigan.training.run_folder import Run
 
     out = Path(os.path.expanduser(arguments.out))
     if out.suffix not in (".png", ".npy"):
-        raise ConfigError(f"--out must end in .png (a grid) or .npy (an array), got {arguments.out!r}")
+        raise ConfigError(
+            f"--out must end in .png (a grid) or .npy (an array), got {arguments.out!r}"
+        )
     expect_size("--n", arguments.n, most=10**9)
     expect_size("--seed", arguments.seed, least=0, most=2**63)
     run = Run(arguments.run)
@@ -171,25 +285,25 @@ def sample(arguments: Namespace) -> None:
         memory = io.BytesIO()
         np.save(memory, pictures)
         write_atomically(out, memory.getvalue())
-    say(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
+    log(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
 
 
 def judge(arguments: Namespace) -> None:
     """The command `judge`: data are chosen as `train` chooses them."""
     from minigan.backends import get_backend
-    from minigan.training.config import new_config
     from minigan.evaluation import get_judge, split
     from minigan.presets import get_preset
+    from minigan.training.config import new_config
     from minigan.training.loop import load_data
 
     options = vars(arguments)
     data_dir = options.pop("data_dir")
     del options["command"]
     config = new_config(options)
-    data = load_data(config, get_preset(config.preset), data_dir, say)
+    data = load_data(config, get_preset(config.preset), data_dir, log)
     real = split(data, data_dir, config.fit)
     backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
-    get_judge(data, real, data_dir, config.fit, backend, config.seed, say)
+    get_judge(data, real, data_dir, config.fit, backend, config.seed, log)
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -199,33 +313,37 @@ def evaluate(arguments: Namespace) -> None:
     import numpy as np
 
     from minigan.checkpoint import write_atomically
-    from minigan.evaluation import cannot_be_judged, evaluate, expect_n, get_judge, split
     from minigan.data.files.png import save_png
-    from minigan.training.run_folder import Run
+    from minigan.evaluation import cannot_be_judged, evaluate, expect_n, get_judge, split
     from minigan.training.loop import open_game, open_images
+    from minigan.training.run_folder import Run
 
     run, which = Run(arguments.run), "-best" if arguments.best else ""
     out = Path(os.path.expanduser(arguments.out or run.folder / f"evaluation{which}.json"))
     if out.suffix != ".json":
         raise ConfigError(f"--out must end in .json, got {arguments.out!r}")
-    game, about = open_game(run, arguments.best)
-    config, data = game.config, open_images(game, about, arguments.data_dir, say)
+    game, metadata = open_game(run, arguments.best)
+    config, data = game.config, open_images(game, metadata, arguments.data_dir, log)
     real = split(data, arguments.data_dir, config.fit)
     n = expect_n(arguments.n, real)
     if reason := cannot_be_judged(real):
-        say(f"{reason}; what remains are the nearest neighbours among the pixels")
+        log(f"{reason}; what remains are the nearest neighbours among the pixels")
         the_judge = None
     else:
-        the_judge = get_judge(data, real, arguments.data_dir, config.fit, game.backend, say=say)
+        the_judge = get_judge(data, real, arguments.data_dir, config.fit, game.backend, log=log)
     pictures = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
     labels = np.arange(n) % game.preset.classes if game.preset.classes else None
-    say(f"comparing {n:,} samples of {run.folder}; the nearest of {len(real.train):,} training images takes longest")
+    log(
+        f"comparing {n:,} samples of {run.folder}; the nearest of {len(real.train):,} training images takes longest"
+    )
     evaluation = evaluate(pictures, real, the_judge, labels, config.flip)
     for line in evaluation.table():
-        say(line)
+        log(line)
     write_atomically(out, (json.dumps(evaluation.record(), indent=2) + "\n").encode())
     save_png(out.with_name(f"nearest{which}.png"), evaluation.picture)
-    say(f"written: {out}; {out.with_name(f'nearest{which}.png')}, samples over the training images nearest to them, the closest last")
+    log(
+        f"written: {out}; {out.with_name(f'nearest{which}.png')}, samples over the training images nearest to them, the closest last"
+    )
 
 
 def presets(arguments: Namespace) -> None:
@@ -233,7 +351,7 @@ def presets(arguments: Namespace) -> None:
     from minigan.cli.presets_table import catalogue, details
 
     for line in catalogue() if arguments.name is None else details(arguments.name):
-        say(line)
+        log(line)
 
 
 def animate(arguments: Namespace) -> None:
@@ -241,7 +359,11 @@ def animate(arguments: Namespace) -> None:
     from minigan.report.animation import save_animation
 
     history = open_run(arguments.run)
-    say(save_animation(place(arguments, history, "progress.gif", (".gif", ".webp")), history, arguments.seconds))
+    log(
+        save_animation(
+            place(arguments, history, "progress.gif", (".gif", ".webp")), history, arguments.seconds
+        )
+    )
 
 
 def plot(arguments: Namespace) -> None:
@@ -252,7 +374,7 @@ def plot(arguments: Namespace) -> None:
     history = open_run(arguments.run)
     out = place(arguments, history, "losses.png", (".png",))
     write_atomically(out, draw_losses(history))
-    say(f"curves of {len(history.metrics['step'])} steps in {out}")
+    log(f"curves of {len(history.metrics['step'])} steps in {out}")
 
 
 def compare(arguments: Namespace) -> None:
@@ -262,7 +384,7 @@ def compare(arguments: Namespace) -> None:
 
     out = place(arguments, None, "compare.png", (".png",))
     write_atomically(out, draw_comparison([open_run(run) for run in arguments.run]))
-    say(f"{len(arguments.run)} runs in {out}")
+    log(f"{len(arguments.run)} runs in {out}")
 
 
 def report(arguments: Namespace) -> None:
@@ -276,12 +398,12 @@ def report(arguments: Namespace) -> None:
     out = place(arguments, history, "report.html", (".html",))
     config, _ = history.record
     game = Game(replace(config, backend="numpy", threads=None, precision="fp32"))
-    say(save_report(out, history, tables=(game.G.summary(), game.D.summary())))
+    log(save_report(out, history, tables=(game.G.summary(), game.D.summary())))
 
 
 def look_inside(arguments: Namespace) -> None:
     """The commands of latent/commands.py."""
-    look(arguments, say)
+    look(arguments, log)
 
 
 def open_run(folder: str) -> "History":
@@ -289,12 +411,16 @@ def open_run(folder: str) -> "History":
     from minigan.report.history import History
     from minigan.training.run_folder import Run
 
-    return History(Run(folder), say)
+    return History(Run(folder), log)
 
 
-def place(arguments: Namespace, history: "History | None", name: str, endings: tuple[str, ...]) -> Path:
+def place(
+    arguments: Namespace, history: "History | None", name: str, endings: tuple[str, ...]
+) -> Path:
     """-> where to write: --out, or this name in the run's folder. Raises ConfigError for another ending."""
-    out = Path(os.path.expanduser(arguments.out or (history.run.folder / name if history else name)))
+    out = Path(
+        os.path.expanduser(arguments.out or (history.run.folder / name if history else name))
+    )
     if out.suffix.lower() not in endings:
         raise ConfigError(f"--out must end in {' or '.join(endings)}, got {arguments.out!r}")
     return out
@@ -302,13 +428,22 @@ def place(arguments: Namespace, history: "History | None", name: str, endings: t
 
 def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C, 143 after SIGTERM."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a folder's name does not stop a run
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal that cannot show a folder's name does not stop a run
         sys.stdout.reconfigure(errors="backslashreplace")
     commands = {
-        "train": train, "sample": sample, "presets": presets, "judge": judge, "evaluate": evaluate,
-        "animate": animate, "plot": plot, "compare": compare, "report": report,
+        "train": train,
+        "sample": sample,
+        "presets": presets,
+        "judge": judge,
+        "evaluate": evaluate,
+        "animate": animate,
+        "plot": plot,
+        "compare": compare,
+        "report": report,
         **dict.fromkeys(COMMANDS, look_inside),
-    }  # fmt: skip
+    }
 
     def work() -> None:
         arguments = build_parser().parse_args(argv)

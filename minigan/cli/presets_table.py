@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from minigan.training.config import new_config
 from minigan.cli.costs import Machine, measure_machine, step_bytes, step_flops, step_seconds
 from minigan.data import IMAGES
 from minigan.presets import MODULES, Preset, get_preset
+from minigan.training.config import new_config
 from minigan.training.loop import Game
 
 SOME = 10_000  # images of a folder of unknown size
@@ -21,7 +21,9 @@ def catalogue() -> Iterator[str]:
 
     def line(cells: Sequence[str]) -> str:
         name, source, data, *others = cells
-        return f"{name:<{named}}  {source:<{sourced}}  {data:<8} " + "".join(f"{cell:>11}" for cell in others)
+        return f"{name:<{named}}  {source:<{sourced}}  {data:<8} " + "".join(
+            f"{cell:>11}" for cell in others
+        )
 
     yield line(HEADINGS)
     for preset in presets:
@@ -29,10 +31,18 @@ def catalogue() -> Iterator[str]:
         game, flops, memory, seconds = costs(preset, machine)
         sizes = [f"{sum(net.count()):,}" for net in (game.G, game.D)]
         star = "" if preset.data in IMAGES else "*"
-        yield line((
-            preset.name, preset.source, preset.data, f"{h}x{w}x{c}", *sizes, f"{flops * 1e-9:.1f}", f"{memory / 2**20:,.0f} MiB",
-            star + clock(seconds),
-        ))  # fmt: skip
+        yield line(
+            (
+                preset.name,
+                preset.source,
+                preset.data,
+                f"{h}x{w}x{c}",
+                *sizes,
+                f"{flops * 1e-9:.1f}",
+                f"{memory / 2**20:,.0f} MiB",
+                star + clock(seconds),
+            )
+        )
         if preset.variants:
             yield f"{'':<{named}}  variants: {', '.join(f'{preset.name}:{variant}' for variant in preset.variants)}"
     yield "G, D: parameters, running statistics counted in. Memory and time are estimates for the CPU of this machine."
@@ -46,7 +56,12 @@ def costs(preset: Preset, machine: Machine) -> tuple[Game, int, float, float]:
     memory = step_bytes(game.G, game.D, preset.batch_size)
     images = min(IMAGES.get(preset.data, SOME), preset.limit or 10**9)
     steps = images / preset.batch_size / preset.rules.batches
-    return game, flops, memory, steps * step_seconds(game.G, game.D, preset.batch_size, preset.rules, machine)
+    return (
+        game,
+        flops,
+        memory,
+        steps * step_seconds(game.G, game.D, preset.batch_size, preset.rules, machine),
+    )
 
 
 def details(name: str) -> Iterator[str]:
@@ -54,7 +69,11 @@ def details(name: str) -> Iterator[str]:
     preset = get_preset(name)
     game, flops, memory, seconds = costs(preset, measure_machine())
     rules, standard = preset.rules, type(preset.rules)()
-    changed = [f"{field}={getattr(rules, field)!r}" for field in vars(rules) if getattr(rules, field) != getattr(standard, field)]
+    changed = [
+        f"{field}={getattr(rules, field)!r}"
+        for field in vars(rules)
+        if getattr(rules, field) != getattr(standard, field)
+    ]
     adam = "" if preset.beta1 is None else f", beta1 {preset.beta1:g}"
     further = "".join(f", {key} {value}" for key, value in preset.settings.items())
     yield f"{preset.name}: {preset.source} (minigan/presets/{MODULES[name.partition(':')[0]]}.py)"
@@ -77,4 +96,8 @@ SHUFFLED = {"epoch": "every epoch", "once": "once", "never": "never"}
 def clock(seconds: float) -> str:
     """-> "0:28", minutes and seconds; "1:02:30" from an hour on."""
     minutes, seconds = divmod(max(1, round(seconds)), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        if minutes >= 60
+        else f"{minutes}:{seconds:02}"
+    )

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 SMALLEST_BATCH = 2  # images in a batch: BatchNorm has no statistics of one
-BUFFERS = 3         # the batch drawn last, the one before it, and the one that is being prepared
+BUFFERS = 3  # the batch drawn last, the one before it, and the one that is being prepared
 SHUFFLES = ("epoch", "once", "never")
-FLIPS = 1           # behind seed and epoch: the stream of random numbers that mirrors
+FLIPS = 1  # behind seed and epoch: the stream of random numbers that mirrors
 
 Batch = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
@@ -54,25 +54,49 @@ class Batches:
     In a forked child it goes on by itself, from the same place. The thread ends with the object and with the program.
     """
 
-    def __init__(self, images: np.ndarray, batch_size: int, seed: int | Sequence[int] = 0, *, labels: np.ndarray | None = None,
-                 shuffle: str = "epoch", drop_last: bool = False, flip: bool = False, low: float = -1.0):
+    def __init__(
+        self,
+        images: np.ndarray,
+        batch_size: int,
+        seed: int | Sequence[int] = 0,
+        *,
+        labels: np.ndarray | None = None,
+        shuffle: str = "epoch",
+        drop_last: bool = False,
+        flip: bool = False,
+        low: float = -1.0,
+    ):
         if images.dtype != np.uint8:
             raise DataError(f"Batches: expected uint8 images, got {images.dtype}")
         if labels is not None and len(labels) != len(images):
-            raise DataError(f"Batches: expected a label for each of the {len(images)} images, got {len(labels)}")
+            raise DataError(
+                f"Batches: expected a label for each of the {len(images)} images, got {len(labels)}"
+            )
         if shuffle not in SHUFFLES:
-            raise ConfigError(f"Batches: shuffle must be one of {', '.join(SHUFFLES)}, got {shuffle!r}")
+            raise ConfigError(
+                f"Batches: shuffle must be one of {', '.join(SHUFFLES)}, got {shuffle!r}"
+            )
         expect_low("Batches", low)
-        self.images, self.batch_size = images, expect_size("Batches: batch_size", batch_size, least=SMALLEST_BATCH)
+        self.images, self.batch_size = (
+            images,
+            expect_size("Batches: batch_size", batch_size, least=SMALLEST_BATCH),
+        )
         self.labels, self.shuffle, self.flip, self.low = labels, shuffle, flip, low
         if len(images) < self.batch_size:
-            raise ConfigError(f"Batches: batch_size {self.batch_size} is larger than the whole set, {len(images)} images")
+            raise ConfigError(
+                f"Batches: batch_size {self.batch_size} is larger than the whole set, {len(images)} images"
+            )
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]
         full, rest = divmod(len(images), self.batch_size)
         self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
         self.pixels = np.empty((self.batch_size, *images.shape[1:]), np.uint8)
-        self.buffers = [(np.empty(self.pixels.shape, np.float32),
-                         None if labels is None else np.empty(self.batch_size, labels.dtype)) for _ in range(BUFFERS)]
+        self.buffers = [
+            (
+                np.empty(self.pixels.shape, np.float32),
+                None if labels is None else np.empty(self.batch_size, labels.dtype),
+            )
+            for _ in range(BUFFERS)
+        ]
         self.file = open_map(images)
         self.process: int | None = None
         self.turn = 0  # whose buffer is next
@@ -81,7 +105,9 @@ class Batches:
     def seek(self, epoch: int, position: int) -> None:
         """Go to batch `position` (0 .. per_epoch) of an epoch, counted from 0."""
         if not (epoch >= 0 and 0 <= position <= self.per_epoch):
-            raise ConfigError(f"there is no batch {position} in epoch {epoch}: an epoch has {self.per_epoch}")
+            raise ConfigError(
+                f"there is no batch {position} in epoch {epoch}: an epoch has {self.per_epoch}"
+            )
         self.epoch, self.position = epoch, position
         self.next: Future[Batch] | None = None  # what is being prepared is another batch
 
@@ -110,14 +136,18 @@ class Batches:
             self._start()
         self.next = None
         epoch, position = self._after()
-        chosen, flips = self.thread.submit(self._choose, epoch, position - 1).result()  # there, as the order is the thread's
+        chosen, flips = self.thread.submit(
+            self._choose, epoch, position - 1
+        ).result()  # there, as the order is the thread's
         self.epoch, self.position = epoch, position
         return chosen, flips, None if self.labels is None else self.labels[chosen]
 
     def read(self, pixels: np.ndarray, chosen: np.ndarray) -> None:
         """pixels[k] = image chosen[k], uint8. Raises DataError."""
         if self.file is None:
-            np.take(self.images, chosen, axis=0, out=pixels, mode="clip")  # mode "raise" would take a copy
+            np.take(
+                self.images, chosen, axis=0, out=pixels, mode="clip"
+            )  # mode "raise" would take a copy
         else:
             self.file.read_into(pixels, chosen)
 
@@ -127,7 +157,10 @@ class Batches:
 
         self.process, self.next = os.getpid(), None
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="minigan-batches")
-        self.order, self.flips = np.arange(len(self.images)), np.empty(len(self.images) if self.flip else 0, np.uint8)
+        self.order, self.flips = (
+            np.arange(len(self.images)),
+            np.empty(len(self.images) if self.flip else 0, np.uint8),
+        )
         self.ordered: int | None = None  # epoch of the order, and of the flips
         self.flipped: int | None = None
 
@@ -144,7 +177,9 @@ class Batches:
 
     # -- in the thread --------------------------------------------------------------------------
 
-    def _prepare(self, epoch: int, position: int, floats: np.ndarray, labels: np.ndarray | None) -> Batch:
+    def _prepare(
+        self, epoch: int, position: int, floats: np.ndarray, labels: np.ndarray | None
+    ) -> Batch:
         self._arrange(epoch)
         start = position * self.batch_size
         chosen = self.order[start : start + self.batch_size]
@@ -174,7 +209,9 @@ class Batches:
                 np.random.default_rng([*self.seed, of]).shuffle(self.order)
             self.ordered = of
         if self.flip and self.flipped != epoch:
-            self.flips[:] = np.random.default_rng([*self.seed, epoch, FLIPS]).integers(0, 2, len(self.flips), np.uint8)
+            self.flips[:] = np.random.default_rng([*self.seed, epoch, FLIPS]).integers(
+                0, 2, len(self.flips), np.uint8
+            )
             self.flipped = epoch
 
 
@@ -194,7 +231,10 @@ class PixelFile:
         rows = pixels.reshape(-1).data
         try:
             for k, i in enumerate(chosen.tolist()):
-                if self.read_at(rows[k * self.row : (k + 1) * self.row], self.start + i * self.row) != self.row:
+                if (
+                    self.read_at(rows[k * self.row : (k + 1) * self.row], self.start + i * self.row)
+                    != self.row
+                ):
                     raise self.trouble("it ends too early")
         except OSError as error:
             if isinstance(error, DataError):
@@ -203,22 +243,34 @@ class PixelFile:
 
     def read_at(self, row: memoryview, offset: int) -> int:
         """-> bytes read."""
-        if hasattr(os, "preadv"):  # a position of its own for each call: a forked child shares the file's
+        if hasattr(
+            os, "preadv"
+        ):  # a position of its own for each call: a forked child shares the file's
             read: int = os.preadv(self.file.fileno(), [row], offset)
             return read
         self.file.seek(offset)
         return self.file.readinto(row)
 
     def trouble(self, reason: object) -> DataError:
-        return DataError(f"{self.path}: the pictures cannot be read any more ({reason}): is the disk still there? "
-                         "Start again, or go on with --resume: what is missing is prepared anew")
+        return DataError(
+            f"{self.path}: the pictures cannot be read any more ({reason}): is the disk still there? "
+            "Start again, or go on with --resume: what is missing is prepared anew"
+        )
 
 
 def open_map(images: np.ndarray) -> PixelFile | None:
     """-> the file, where the images are a whole memory map; None where they are in memory, or a part of a map."""
-    if not (isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous):
+    if not (
+        isinstance(images, np.memmap)
+        and isinstance(images.base, mmap.mmap)
+        and images.flags.c_contiguous
+    ):
         return None
-    return None if images.filename is None else PixelFile(images.filename, images.offset, images[:1].nbytes)
+    return (
+        None
+        if images.filename is None
+        else PixelFile(images.filename, images.offset, images[:1].nbytes)
+    )
 
 
 def expect_low(what: str, low: float) -> None:
@@ -239,4 +291,6 @@ def to_floats(pixels: np.ndarray, floats: np.ndarray, low: float = -1.0) -> None
 def to_pixels(floats: np.ndarray, low: float = -1.0) -> np.ndarray:
     """float in [low, 1] -> uint8 0..255, rounded; beyond the range is clipped. low: -1 or 0."""
     expect_low("to_pixels", low)
-    return np.clip(np.rint((floats + 1.0) * 127.5 if low else floats * 255), 0, 255).astype(np.uint8)
+    return np.clip(np.rint((floats + 1.0) * 127.5 if low else floats * 255), 0, 255).astype(
+        np.uint8
+    )

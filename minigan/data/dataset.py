@@ -13,30 +13,55 @@ from minigan.data.sets.mnist import SETS, load_idx_set
 from minigan.data.sets.synthetic_digits import strokes
 from minigan.errors import ConfigError, DataUnavailable
 
-DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn", "celeba", "folder", "strokes")
-TESTED = (*SETS, "cifar10")  # sets that are published with test images; their name stands for their files
+DATASETS = (
+    "auto",
+    "mnist",
+    "fashion-mnist",
+    "kmnist",
+    "cifar10",
+    "svhn",
+    "celeba",
+    "folder",
+    "strokes",
+)
+TESTED = (
+    *SETS,
+    "cifar10",
+)  # sets that are published with test images; their name stands for their files
 STROKES = 60_000  # pictures: as many as MNIST has
 IMAGES = {  # training pictures of the sets whose number is known
-    "mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "svhn": 73_257, "celeba": 202_599,
+    "mnist": 60_000,
+    "fashion-mnist": 60_000,
+    "kmnist": 60_000,
+    "cifar10": 50_000,
+    "svhn": 73_257,
+    "celeba": 202_599,
     "strokes": STROKES,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Pictures in memory or memory-mapped, all of one shape."""
 
-    name: str                  # "mnist", "folder", ...: never "auto"
-    images: np.ndarray         # (count, h, w, c) uint8
+    name: str  # "mnist", "folder", ...: never "auto"
+    images: np.ndarray  # (count, h, w, c) uint8
     labels: np.ndarray | None  # (count,) integers from 0, or None
-    classes: tuple[str, ...]   # names of the labels, () without
-    fingerprint: str           # short hex text: the same pixels and labels give the same
-    note: str | None           # a line that the user must not miss, or None
+    classes: tuple[str, ...]  # names of the labels, () without
+    fingerprint: str  # short hex text: the same pixels and labels give the same
+    note: str | None  # a line that the user must not miss, or None
 
 
-def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: tuple[int, int, int] = (28, 28, 1),
-                 images: str | Path | None = None, fit: str = "crop", limit: int | None = None,
-                 say: Callable[[str], object] = print) -> Dataset:
+def load_dataset(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    images: str | Path | None = None,
+    fit: str = "crop",
+    limit: int | None = None,
+    log: Callable[[str], object] = print,
+) -> Dataset:
     """Load the training pictures of a set, in the shape that is asked for.
 
     name         one of DATASETS. "auto": MNIST where it is found or can be downloaded, and else Strokes,
@@ -47,7 +72,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: 
     images       for "folder": the folder or .zip of pictures
     fit          how pictures of another size or aspect come to it; see fit.py
     limit        only the first so many pictures of the set
-    say          called with each line for the user
+    log          called with each line for the user
     Raises DataError: damaged files, or none where data_dir says; DataUnavailable: found nowhere
     and not to be had; ConfigError, ShapeError: arguments that do not fit.
     """
@@ -63,16 +88,18 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: 
     if name == "auto" and images is not None:
         name = "folder"
     if (name == "folder") != (images is not None):
-        raise ConfigError('the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
-                          f"got {name!r} with {images!r}")
+        raise ConfigError(
+            'the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
+            f"got {name!r} with {images!r}"
+        )
     if images is not None:
         from minigan.data.sets.folder import load_folder
 
-        return load_folder(images, shape, parsed, limit, say=say)
+        return load_folder(images, shape, parsed, limit, log=log)
     if name == "celeba":
         from minigan.data.sets.celeba import load_celeba
 
-        return load_celeba(data_dir, shape, parsed, limit, say)
+        return load_celeba(data_dir, shape, parsed, limit, log)
     note = None
     if name == "auto":
         try:
@@ -87,7 +114,9 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, image_shape: 
     return Dataset(name, pictures, labels, classes, fingerprint(shape, pixels, labels), note)
 
 
-def _load(name: str, data_dir: str | Path | None, limit: int | None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _load(
+    name: str, data_dir: str | Path | None, limit: int | None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """-> images as the set has them, labels, classes. All of them, where it is no less work to have the first."""
     if name == "strokes":
         return *strokes(min(STROKES, limit or STROKES)), tuple("0123456789")
@@ -102,7 +131,9 @@ def _load(name: str, data_dir: str | Path | None, limit: int | None) -> tuple[np
     return *load_idx_set(name, data_dir), SETS[name].classes
 
 
-def load_test(name: str, data_dir: str | Path | None, image_shape: tuple[int, int, int], fit: str) -> tuple[np.ndarray, np.ndarray]:
+def load_test(
+    name: str, data_dir: str | Path | None, image_shape: tuple[int, int, int], fit: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The test images of one of TESTED, looked for as its training images are -> images (n, h, w, c) uint8, labels (n,) uint8.
 
     Raises DataError, DataUnavailable, ConfigError.

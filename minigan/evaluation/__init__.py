@@ -1,12 +1,23 @@
 """How good are the images? Figures that need no download, each beside the same figure of real images."""
 
-from minigan.evaluation.metrics import Evaluation, evaluate, expect_n
-from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.classifier import Judge, judge_file, load_judge
-from minigan.evaluation.train_classifier import cannot_be_judged, get_judge, train_judge
+from minigan.evaluation.frechet import frechet_distance, moments
+from minigan.evaluation.metrics import Evaluation, evaluate, expect_n
 from minigan.evaluation.reference_images import Real, split
+from minigan.evaluation.train_classifier import cannot_be_judged, get_judge, train_judge
 
 __all__ = [
-    "Evaluation", "Judge", "Real", "cannot_be_judged", "evaluate", "expect_n", "frechet_distance", "get_judge", "judge_file", "load_judge",
-    "moments", "split", "train_judge",
-]  # fmt: skip
+    "Evaluation",
+    "Judge",
+    "Real",
+    "cannot_be_judged",
+    "evaluate",
+    "expect_n",
+    "frechet_distance",
+    "get_judge",
+    "judge_file",
+    "load_judge",
+    "moments",
+    "split",
+    "train_judge",
+]

@@ -25,10 +25,10 @@ from minigan.checkpoint import load_arrays, load_network, network_state, pack, s
 from minigan.data import TESTED, Dataset, to_floats
 from minigan.data.files.locations import cache_folder
 from minigan.errors import RunError
+from minigan.evaluation.neighbours import Rows
 from minigan.evaluation.reference_images import Real
 from minigan.initializers import he
 from minigan.layers import BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, Sequential
-from minigan.evaluation.neighbours import Rows
 
 VERSION = 1  # of the nets and the lessons: with another, judges in the cache are none
 FEATURES = 128
@@ -50,7 +50,11 @@ def body_layers(image_shape: tuple[int, int, int]) -> list[Layer]:
     channels = 16 if c == 1 else 24
 
     def convolution(channels: int, kernel_size: int, stride: int) -> list[Layer]:
-        return [Conv2d(channels, kernel_size, stride, "same", bias=False, initializer=he()), BatchNorm(), ReLU()]
+        return [
+            Conv2d(channels, kernel_size, stride, "same", bias=False, initializer=he()),
+            BatchNorm(),
+            ReLU(),
+        ]
 
     while min(h, w) >= SMALLEST:
         if min(h, w) > DETAILED:
@@ -72,7 +76,13 @@ class Judge:
     record  the seed of its lessons, what share of the images of its test it was right about, and how many those were
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, backend: Backend, rng: np.random.Generator):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        backend: Backend,
+        rng: np.random.Generator,
+    ):
         self.image_shape, self.classes, self.backend = image_shape, classes, backend
         self.body = Sequential(body_layers(image_shape), name="judge body")
         self.head = Sequential([Dropout(0.3), Linear(classes)], name="judge head")
@@ -89,19 +99,28 @@ class Judge:
 
         Raises RunError where they are no finite numbers.
         """
-        features, probabilities = np.empty((len(images), FEATURES)), np.empty((len(images), self.classes))
+        features, probabilities = (
+            np.empty((len(images), FEATURES)),
+            np.empty((len(images), self.classes)),
+        )
         floats = np.empty((BATCH, *self.image_shape), np.float32)
         with np.errstate(all="ignore"):  # numbers that make no sense are told in words
             for start in range(0, len(images), BATCH):
                 part = images[start : start + BATCH]
                 to_floats(part, floats[: len(part)])
                 seen = self.body.forward(self.backend.asarray(floats[: len(part)]), train=False)
-                logits = self.backend.to_host(self.head.forward(seen, train=False)).astype(np.float64)
+                logits = self.backend.to_host(self.head.forward(seen, train=False)).astype(
+                    np.float64
+                )
                 features[start : start + BATCH] = self.backend.to_host(seen)
                 p = np.exp(logits - logits.max(axis=1, keepdims=True))
                 probabilities[start : start + BATCH] = p / p.sum(axis=1, keepdims=True)
-        if not (np.abs(features).max() < LARGEST and np.isfinite(probabilities).all()):  # NaN is not below it either
-            raise RunError(f"judge {self.name} sees no sensible numbers: its file is damaged or false: delete it, and train another")
+        if not (
+            np.abs(features).max() < LARGEST and np.isfinite(probabilities).all()
+        ):  # NaN is not below it either
+            raise RunError(
+                f"judge {self.name} sees no sensible numbers: its file is damaged or false: delete it, and train another"
+            )
         return features, probabilities
 
     @property
@@ -123,8 +142,12 @@ class Judge:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot make the folder {path.parent}: {error.strerror}: choose another with $XDG_CACHE_HOME") from error
-        save_arrays(path, pack({part: network_state(net) for part, net in self.nets.items()}, self.record))
+            raise RunError(
+                f"cannot make the folder {path.parent}: {error.strerror}: choose another with $XDG_CACHE_HOME"
+            ) from error
+        save_arrays(
+            path, pack({part: network_state(net) for part, net in self.nets.items()}, self.record)
+        )
 
 
 def judge_file(data: Dataset, fit: str) -> Path:
@@ -134,9 +157,15 @@ def judge_file(data: Dataset, fit: str) -> Path:
     of any other, the fingerprint of its pixels.
     """
     shape = data.images.shape[1:]
-    key = json.dumps([VERSION, data.name, shape, fit, None if data.name in TESTED else data.fingerprint])
+    key = json.dumps(
+        [VERSION, data.name, shape, fit, None if data.name in TESTED else data.fingerprint]
+    )
     size = "x".join(map(str, shape))
-    return cache_folder() / "judges" / f"{data.name}-{size}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    return (
+        cache_folder()
+        / "judges"
+        / f"{data.name}-{size}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    )
 
 
 def load_judge(path: Path, real: Real, backend: Backend) -> Judge | None:
@@ -147,8 +176,12 @@ def load_judge(path: Path, real: Real, backend: Backend) -> Judge | None:
     judge = Judge(real.image_shape, len(real.classes), backend, np.random.default_rng(0))
     for part, net in judge.nets.items():
         load_network(net, sections.get(part, {}), path)
-    if not isinstance(record, dict) or any(type(record.get(name)) is not type(value) for name, value in judge.record.items()):
-        raise RunError(f"{path} is damaged, or not written by minigan (it lacks what is to be known of a judge): delete it")
+    if not isinstance(record, dict) or any(
+        type(record.get(name)) is not type(value) for name, value in judge.record.items()
+    ):
+        raise RunError(
+            f"{path} is damaged, or not written by minigan (it lacks what is to be known of a judge): delete it"
+        )
     judge.record = {name: record[name] for name in judge.record}
     try:
         judge.look(real.test[:BATCH])

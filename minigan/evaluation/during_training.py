@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from minigan.backends import Backend
-from minigan.training.config import Config, flag, new_config
 from minigan.data import Dataset
 from minigan.errors import ConfigError
-from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.classifier import Judge, judge_file, load_judge
-from minigan.evaluation.train_classifier import cannot_be_judged
+from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.reference_images import Real, split
 from minigan.evaluation.scores import class_shares, classifier_score, missed
+from minigan.evaluation.train_classifier import cannot_be_judged
+from minigan.training.config import Config, flag, new_config
 
 SAMPLES = 2000
 BUDGET = 0.05  # of the time
@@ -83,13 +83,18 @@ class Watch:
 
 
 def make_watch(
-    config: Config, data: Dataset, data_dir: str | None, backend: Backend, about: dict[str, Any], best: dict[str, float] | None,
-    say: Callable[[str], object],
-) -> Watch:  # fmt: skip
+    config: Config,
+    data: Dataset,
+    data_dir: str | None,
+    backend: Backend,
+    metadata: dict[str, Any],
+    best: dict[str, float] | None,
+    log: Callable[[str], object],
+) -> Watch:
     """-> Watch of a run. Raises MiniganError where there cannot be one: it was asked for, and the run has not begun.
 
     data   as the run loaded it, with the same data_dir
-    about  what config.json says of the run; it gets the judge's hash: a run has one judge, or its figures would not compare
+    metadata  what config.json says of the run; it gets the judge's hash: a run has one judge, or its figures would not compare
     best   figures of the best checkpoint so far, or None
     """
     real = split(data, data_dir, config.fit)
@@ -98,15 +103,17 @@ def make_watch(
     path = judge_file(data, config.fit)
     judge = load_judge(path, real, backend)
     if judge is None:
-        raise ConfigError(f"--evaluate-every needs a judge of {data.name}: train it before, with: {judge_command(config, data, data_dir)}")
-    if about.get("judge", judge.sha256) != judge.sha256:
         raise ConfigError(
-            f"judge {judge.name} in {path} is not the one that the run began with, {str(about['judge'])[:8]!r}, and figures "
+            f"--evaluate-every needs a judge of {data.name}: train it before, with: {judge_command(config, data, data_dir)}"
+        )
+    if metadata.get("judge", judge.sha256) != judge.sha256:
+        raise ConfigError(
+            f"judge {judge.name} in {path} is not the one that the run began with, {str(metadata['judge'])[:8]!r}, and figures "
             f"of different judges do not compare: put that file back; {WITHOUT}"
         )
-    about["judge"] = judge.sha256
+    metadata["judge"] = judge.sha256
     watch = Watch(judge, real, config.evaluate_every, best)
-    say(
+    log(
         f"evaluating every {config.evaluate_every} steps, in at most {BUDGET:.0%} of the time, by judge {judge.name}: LeNet Fréchet "
         f"distance of {watch.samples:,} samples; of as many training images it is {watch.floor:.2f}"
     )
@@ -116,8 +123,17 @@ def make_watch(
 def judge_command(config: Config, data: Dataset, data_dir: str | None) -> str:
     """-> what to type for the judge of a run's images."""
     where = ["--images", config.images] if config.images is not None else ["--dataset", data.name]
-    usual = new_config({"preset": config.preset, **({"images": config.images} if config.images is not None else {"dataset": data.name})})
-    differ = [name for name in ("image_size", "channels", "fit", "limit") if getattr(config, name) != getattr(usual, name)]
+    usual = new_config(
+        {
+            "preset": config.preset,
+            **({"images": config.images} if config.images is not None else {"dataset": data.name}),
+        }
+    )
+    differ = [
+        name
+        for name in ("image_size", "channels", "fit", "limit")
+        if getattr(config, name) != getattr(usual, name)
+    ]
     options = [word for name in differ for word in (flag(name), str(getattr(config, name)))]
     folder = ["--data-dir", data_dir] if data_dir is not None else []
     return shlex.join(["minigan", "judge", "--preset", config.preset, *where, *folder, *options])

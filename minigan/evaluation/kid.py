@@ -43,5 +43,8 @@ def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
 def kernel_distance(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Features (n, d) of two sets -> mean and standard deviation of MMD² over 100 pairs of subsets of 1,000 (or of all, if fewer)."""
     size = min(SIZE, len(x), len(y))
-    found = [unbiased_mmd(*(a[rng.choice(len(a), size, replace=False)] for a in (x, y))) for _ in range(SUBSETS)]
+    found = [
+        unbiased_mmd(*(a[rng.choice(len(a), size, replace=False)] for a in (x, y)))
+        for _ in range(SUBSETS)
+    ]
     return float(np.mean(found)), float(np.std(found))

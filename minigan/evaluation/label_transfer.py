@@ -38,7 +38,10 @@ class Transfer:
         self.images, self.labels = images, labels.astype(np.int64)
         backend = backend or get_backend("numpy")
         self.nearest = backend.implementation(Nearest)(images, backend)
-        self.distances, self.given = np.full(len(images), np.inf), np.full(len(images), NO_LABEL, np.int64)
+        self.distances, self.given = (
+            np.full(len(images), np.inf),
+            np.full(len(images), NO_LABEL, np.int64),
+        )
         self.count = 0
 
     def add(self, samples: np.ndarray, labels: np.ndarray) -> None:
@@ -47,7 +50,9 @@ class Transfer:
         Raises ShapeError, ArrayTypeError.
         """
         if len(samples) != len(labels):
-            raise ShapeError(f"expected as many labels as samples, got {len(labels)} and {len(samples)}")
+            raise ShapeError(
+                f"expected as many labels as samples, got {len(labels)} and {len(samples)}"
+            )
         distances, numbers = self.nearest.among(samples)
         nearer = distances < self.distances
         self.distances[nearer], self.given[nearer] = distances[nearer], labels[numbers[nearer]]
@@ -59,11 +64,23 @@ class Transfer:
 
     def state(self) -> dict[str, np.ndarray]:
         """-> float64 arrays to go on from, which checkpoint.save_arrays can write."""
-        return {"distances": self.distances, "given": self.given.astype(np.float64), "count": np.array(float(self.count))}
+        return {
+            "distances": self.distances,
+            "given": self.given.astype(np.float64),
+            "count": np.array(float(self.count)),
+        }
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take back what state() gave. Raises ShapeError where it is of other test images."""
         mine = self.state()
-        if {name: array.shape for name, array in mine.items()} != {name: array.shape for name, array in state.items()}:
-            raise ShapeError(f"expected the nearest samples of {len(self.images):,} images, as state() gives them")
-        self.distances, self.given, self.count = state["distances"].copy(), state["given"].astype(np.int64), int(state["count"])
+        if {name: array.shape for name, array in mine.items()} != {
+            name: array.shape for name, array in state.items()
+        }:
+            raise ShapeError(
+                f"expected the nearest samples of {len(self.images):,} images, as state() gives them"
+            )
+        self.distances, self.given, self.count = (
+            state["distances"].copy(),
+            state["given"].astype(np.int64),
+            int(state["count"]),
+        )

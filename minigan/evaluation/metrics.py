@@ -16,8 +16,8 @@ import numpy as np
 
 from minigan.checks import expect_size
 from minigan.errors import ConfigError
-from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.classifier import Judge
+from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.kid import kernel_distance
 from minigan.evaluation.memorisation import nearest_picture, nearest_training_images
 from minigan.evaluation.precision_recall import overlap_figures, two_sample_accuracy
@@ -65,14 +65,21 @@ class Evaluation:
         rows = zip(self.classes, *self.shares.values(), strict=True) if self.shares else ()
         classes = {name: dict(zip(self.shares, values, strict=True)) for name, *values in rows}
         return {
-            "data": self.data, "n": self.n, "held_out": not self.published, "judge": self.judge,
-            "samples": self.samples, "floor": self.floor, "classes": classes,
-        }  # fmt: skip
+            "data": self.data,
+            "n": self.n,
+            "held_out": not self.published,
+            "judge": self.judge,
+            "samples": self.samples,
+            "floor": self.floor,
+            "classes": classes,
+        }
 
     def table(self) -> list[str]:
         """-> lines for a reader."""
         against = "its test images" if self.published else "images held out"
-        lines = [f"{self.n:,} samples against {self.n:,} real images of {self.data} ({against}), seen by {self.eyes}"]
+        lines = [
+            f"{self.n:,} samples against {self.n:,} real images of {self.data} ({against}), seen by {self.eyes}"
+        ]
         lines += ["", f"{'':<32}{'samples':>19}{'floor':>19}   good is"]
         for name, (title, form, good) in TABLE.items():
             if name in self.samples:
@@ -93,7 +100,11 @@ class Evaluation:
             return []
         pairs = list(zip(self.classes, self.shares["samples"], strict=True))
         gone = [self.classes[i] for i in missed(np.array(self.shares["samples"]))]
-        lines = [] if len(pairs) > MOST_CLASSES else wrap("classes: " + ", ".join(f"{name} {share:.1%}" for name, share in pairs), 100)
+        lines = (
+            []
+            if len(pairs) > MOST_CLASSES
+            else wrap("classes: " + ", ".join(f"{name} {share:.1%}" for name, share in pairs), 100)
+        )
         return ["", *lines, *wrap("missed: " + ", ".join(gone) if gone else "", 100)]
 
 
@@ -114,36 +125,50 @@ def expect_n(n: int | None, real: Real) -> int:
     expect_size("--n", n, least=LEAST)
     if n > most:
         kind = "has" if real.published else "is large enough to hold out"
-        raise ConfigError(f"--n {n}: {real.name} {kind} {most:,} images to compare with: give at most so many, or leave --n out")
+        raise ConfigError(
+            f"--n {n}: {real.name} {kind} {most:,} images to compare with: give at most so many, or leave --n out"
+        )
     return n
 
 
 def evaluate(
-    samples: np.ndarray, real: Real, judge: Judge | None, labels: np.ndarray | None = None, flip: bool = False
-) -> Evaluation:  # fmt: skip
+    samples: np.ndarray,
+    real: Real,
+    judge: Judge | None,
+    labels: np.ndarray | None = None,
+    flip: bool = False,
+) -> Evaluation:
     """All figures. Without a judge those alone that pixels can tell.
 
     samples  (n, h, w, c) uint8, n as from expect_n
     labels   (n,) the classes that they should be of, where G was told
     flip     G was shown each image mirrored, too
     """
-    n, about = len(samples), None
+    n, metadata = len(samples), None
     test, train = real.some_test(n), real.some_train(n)
-    of_samples, of_test = (nearest_training_images(images, real.train, flip) for images in (samples, test))
+    of_samples, of_test = (
+        nearest_training_images(images, real.train, flip) for images in (samples, test)
+    )
     picture = nearest_picture(samples, of_samples, test, of_test)
     if judge is None:
         found, floor = pixel_figures(samples, test), pixel_figures(train, test)
         shares = {}
     else:
         seen_test, p_test = judge.look(test)
-        about = {"name": judge.name, "sha256": judge.sha256, "seed": judge.record["seed"]}
-        about["accuracy"] = float(np.mean(p_test.argmax(axis=1) == real.some_test_labels(n)))  # looked at, not believed
+        metadata = {"name": judge.name, "sha256": judge.sha256, "seed": judge.record["seed"]}
+        metadata["accuracy"] = float(
+            np.mean(p_test.argmax(axis=1) == real.some_test_labels(n))
+        )  # looked at, not believed
         found, shares_found = judged_figures(samples, seen_test, judge, labels)
-        floor, shares_floor = judged_figures(train, seen_test, judge, None if labels is None else real.some_train_labels(n))
+        floor, shares_floor = judged_figures(
+            train, seen_test, judge, None if labels is None else real.some_train_labels(n)
+        )
         shares = {"samples": shares_found, "floor": shares_floor}
     for figures, (distances, _) in ((found, of_samples), (floor, of_test)):
         figures |= {"train_distance": float(distances.mean()), "closest": float(distances.min())}
-    return Evaluation(real.name, n, real.published, about, real.classes, found, floor, shares, picture)
+    return Evaluation(
+        real.name, n, real.published, metadata, real.classes, found, floor, shares, picture
+    )
 
 
 def judged_figures(

@@ -47,7 +47,9 @@ class Rows(Protocol):
     def __getitem__(self, rows: slice) -> NDArray[Any]: ...
 
 
-def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest(
+    queries: Rows, corpus: Rows, k: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The k nearest in the corpus of each query, nearest first.
 
     queries  (n, ...)     uint8, or floats
@@ -58,7 +60,9 @@ def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[NDArray[np.float64
     """
     expect_size("nearest: k", k)
     expect_alike("nearest", queries, corpus, k)
-    centre = flat(corpus[:CORPUS]).mean(axis=0, dtype=np.float32)  # shorter rows, smaller errors; distances stay as they are
+    centre = flat(corpus[:CORPUS]).mean(
+        axis=0, dtype=np.float32
+    )  # shorter rows, smaller errors; distances stay as they are
     squares, indices = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), QUERIES):
         tile = slice(start, start + QUERIES)
@@ -90,7 +94,9 @@ def balls_around(queries: Rows, corpus: Rows, radii: NDArray[np.float64]) -> NDA
     """
     expect_alike("balls_around", queries, corpus, 1)
     if radii.shape != (len(corpus),) or not (radii < LARGEST**0.5).all():
-        raise ShapeError(f"balls_around: expected a finite radius for each of {len(corpus)} rows, got {radii.shape}")
+        raise ShapeError(
+            f"balls_around: expected a finite radius for each of {len(corpus)} rows, got {radii.shape}"
+        )
     centre = flat(corpus[:CORPUS]).mean(axis=0, dtype=np.float32)
     counts = np.zeros(len(queries), np.int64)
     for start in range(0, len(queries), QUERIES):
@@ -98,24 +104,37 @@ def balls_around(queries: Rows, corpus: Rows, radii: NDArray[np.float64]) -> NDA
         q, q_squares = centred(few, centre)
         for part, c, c_squares, at in parts(corpus, centre):
             reach = radii[at : at + len(part)]
-            about = products(q, c)  # the difference of the squares of distance and radius, but for |q|²
-            about += (c_squares - reach**2).astype(np.float32)
+            metadata = products(
+                q, c
+            )  # the difference of the squares of distance and radius, but for |q|²
+            metadata += (c_squares - reach**2).astype(np.float32)
             doubt = error(q.shape[1]) * (q_squares + c_squares.max() + (reach**2).max())
-            inside = about <= (-q_squares - doubt)[:, None]
-            rows, columns = np.nonzero((about <= (-q_squares + doubt)[:, None]) & ~inside)
+            inside = metadata <= (-q_squares - doubt)[:, None]
+            rows, columns = np.nonzero((metadata <= (-q_squares + doubt)[:, None]) & ~inside)
             within = np.sqrt(measure(few, part, rows, columns)) <= reach[columns]
-            counts[start : start + len(few)] += np.count_nonzero(inside, axis=1) + np.bincount(rows[within], minlength=len(few))
+            counts[start : start + len(few)] += np.count_nonzero(inside, axis=1) + np.bincount(
+                rows[within], minlength=len(few)
+            )
     return counts
 
 
-def expect_alike(who: str, queries: Rows, corpus: Rows, k: int) -> None:
+def expect_alike(label: str, queries: Rows, corpus: Rows, k: int) -> None:
     """Raises ShapeError, ArrayTypeError unless they can be compared, and the corpus has k rows."""
-    if len(queries.shape) < 2 or queries.shape[1:] != corpus.shape[1:] or len(corpus) < k or prod(queries.shape[1:]) == 0:
+    if (
+        len(queries.shape) < 2
+        or queries.shape[1:] != corpus.shape[1:]
+        or len(corpus) < k
+        or prod(queries.shape[1:]) == 0
+    ):
         shapes = f"{queries.shape} and {corpus.shape}"
-        raise ShapeError(f"{who}: expected queries (n, ...) and a corpus of {k} or more rows of the same shape, got {shapes}")
+        raise ShapeError(
+            f"{label}: expected queries (n, ...) and a corpus of {k} or more rows of the same shape, got {shapes}"
+        )
     kinds = [array.dtype for array in (queries, corpus)]
     if not all(kind == np.uint8 for kind in kinds) and not all(kind.kind == "f" for kind in kinds):
-        raise ArrayTypeError(f"{who}: expected both as uint8, or both as floats, got {kinds[0]} and {kinds[1]}")
+        raise ArrayTypeError(
+            f"{label}: expected both as uint8, or both as floats, got {kinds[0]} and {kinds[1]}"
+        )
 
 
 def flat(rows: NDArray[Any]) -> NDArray[Any]:
@@ -128,7 +147,9 @@ def error(d: int) -> float:
     return (d + 8) * 2.0**-24
 
 
-def parts(corpus: Rows, centre: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float64], int]]:
+def parts(
+    corpus: Rows, centre: NDArray[Any]
+) -> Iterator[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float64], int]]:
     """-> yields tiles of the corpus: rows as they are, and centred; the squares of their lengths; the number of the first."""
     step = max(1, min(CORPUS, NUMBERS // len(centre)))
     for start in range(0, len(corpus), step):
@@ -138,9 +159,9 @@ def parts(corpus: Rows, centre: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ND
 
 def products(q: NDArray[np.float32], c: NDArray[np.float32]) -> NDArray[np.float32]:
     """-> -2 q·c of all pairs."""
-    about: NDArray[np.float32] = q @ c.T
-    about *= -2.0
-    return about
+    metadata: NDArray[np.float32] = q @ c.T
+    metadata *= -2.0
+    return metadata
 
 
 def nearest_of_few(
@@ -150,28 +171,38 @@ def nearest_of_few(
     best, indices = np.full((len(queries), k), np.inf), np.full((len(queries), k), len(corpus))
     q, q_squares = centred(queries, centre)
     for part, c, c_squares, start in parts(corpus, centre):
-        about = products(q, c)
-        about += c_squares.astype(np.float32)  # |q|² is one number for all that a query is compared with
+        metadata = products(q, c)
+        metadata += c_squares.astype(
+            np.float32
+        )  # |q|² is one number for all that a query is compared with
         limit = best[:, -1] - q_squares
         if start == 0 and k <= len(part):
-            limit = np.partition(about, k - 1, axis=1)[:, k - 1].astype(np.float64)
+            limit = np.partition(metadata, k - 1, axis=1)[:, k - 1].astype(np.float64)
         limit += 2 * error(q.shape[1]) * (q_squares + c_squares.max())
-        rows, columns = np.nonzero(about <= limit[:, None])
-        best, indices = merge(best, indices, rows, measure(queries, part, rows, columns), start + columns)
+        rows, columns = np.nonzero(metadata <= limit[:, None])
+        best, indices = merge(
+            best, indices, rows, measure(queries, part, rows, columns), start + columns
+        )
     return best, indices
 
 
-def centred(rows: NDArray[Any], centre: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def centred(
+    rows: NDArray[Any], centre: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Rows (n, d) -> rows - centre in float32; the squares of their lengths (n,). Raises ArrayTypeError."""
     with np.errstate(all="ignore"):  # what is too large is told in words
         moved = np.subtract(rows, centre).astype(np.float32, copy=False)
         squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
     if not (squares < LARGEST).all():
-        raise ArrayTypeError("nearest: expected finite numbers of sensible size, got NaN, infinity or more than 1e18")
+        raise ArrayTypeError(
+            "nearest: expected finite numbers of sensible size, got NaN, infinity or more than 1e18"
+        )
     return moved, squares
 
 
-def measure(queries: NDArray[Any], part: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.float64]:
+def measure(
+    queries: NDArray[Any], part: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]
+) -> NDArray[np.float64]:
     """Pairs (queries[rows[i]], part[columns[i]]) -> squares of their distances."""
     squares = np.empty(len(rows))
     step = max(1, PAIRS // queries.shape[1])
@@ -183,12 +214,19 @@ def measure(queries: NDArray[Any], part: NDArray[Any], rows: NDArray[Any], colum
 
 
 def merge(
-    best: NDArray[Any], indices: NDArray[Any], rows: NDArray[Any], squares: NDArray[Any], found: NDArray[Any]
+    best: NDArray[Any],
+    indices: NDArray[Any],
+    rows: NDArray[Any],
+    squares: NDArray[Any],
+    found: NDArray[Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The k best of each query so far (n, k), and what was found besides, with its query -> the k best of both."""
     n, k = best.shape
     rows = np.concatenate([np.repeat(np.arange(n), k), rows])
-    squares, indices = np.concatenate([best.ravel(), squares]), np.concatenate([indices.ravel(), found])
+    squares, indices = (
+        np.concatenate([best.ravel(), squares]),
+        np.concatenate([indices.ravel(), found]),
+    )
     order = np.lexsort((indices, squares, rows))  # by query, then by distance, then by index
     rows = rows[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # within its query

@@ -33,14 +33,18 @@ def nearest_others(rows: Rows, k: int) -> NDArray[np.float64]:
     """-> for each row the distances to the k nearest of the others (n, k), nearest first; n > k."""
     distances, indices = nearest(rows, rows, k + 1)
     itself = indices == np.arange(len(rows))[:, np.newaxis]
-    itself[:, -1] |= ~itself.any(axis=1)  # of so many doubles that it is not among them, each is at a distance of 0
+    itself[:, -1] |= ~itself.any(
+        axis=1
+    )  # of so many doubles that it is not among them, each is at a distance of 0
     return np.reshape(distances[~itself], (len(rows), k))
 
 
 def two_sample_accuracy(real: Rows, fake: Rows) -> tuple[float, float]:
     """As many of each -> share of the real ones, and of the fakes, that their nearest neighbour puts on the right side."""
     own_real, own_fake = nearest_others(real, 1)[:, 0], nearest_others(fake, 1)[:, 0]
-    return share_right(own_real, nearest(real, fake)[0][:, 0]), share_right(own_fake, nearest(fake, real)[0][:, 0])
+    return share_right(own_real, nearest(real, fake)[0][:, 0]), share_right(
+        own_fake, nearest(fake, real)[0][:, 0]
+    )
 
 
 def share_right(own: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -31,7 +31,9 @@ class Part:
         return int(self.shape[0])
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.asarray(self.images[rows] if self.chosen is None else self.images[self.chosen[rows]])
+        return np.asarray(
+            self.images[rows] if self.chosen is None else self.images[self.chosen[rows]]
+        )
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         """-> these of them (n, h, w, c), in memory."""
@@ -85,7 +87,9 @@ def split(data: Dataset, data_dir: str | None, fit: str) -> Real:
     labels = None if data.labels is None else np.asarray(data.labels)
     if data.name in TESTED:
         images, test_labels = load_test(data.name, data_dir, data.images.shape[1:], fit)
-        return Real(data.name, Part(data.images), Part(images), labels, test_labels, data.classes, True)
+        return Real(
+            data.name, Part(data.images), Part(images), labels, test_labels, data.classes, True
+        )
     count = len(data.images)
     held_out = min(count // HELD_OUT, MOST_HELD_OUT)
     if held_out < LEAST:
@@ -96,6 +100,11 @@ def split(data: Dataset, data_dir: str | None, fit: str) -> Real:
     test = some_of(count, held_out)
     train = np.setdiff1d(np.arange(count), test, assume_unique=True)
     return Real(
-        data.name, Part(data.images, train), Part(data.images, test), None if labels is None else labels[train],
-        None if labels is None else labels[test], data.classes, False,
-    )  # fmt: skip
+        data.name,
+        Part(data.images, train),
+        Part(data.images, test),
+        None if labels is None else labels[train],
+        None if labels is None else labels[test],
+        data.classes,
+        False,
+    )

@@ -24,9 +24,14 @@ from numpy.typing import NDArray
 from minigan.errors import ConfigError
 
 Floats = NDArray[np.float32]
-CS = tuple(c * 10.0**power for power in range(-5, 0) for c in (1, 3))  # in turn, as long as they do better
+CS = tuple(
+    c * 10.0**power for power in range(-5, 0) for c in (1, 3)
+)  # in turn, as long as they do better
 HELD_OUT = 5  # one image in so many is for the choice of C
-TOLERANCE, STEPS = 1e-2, 500  # L-BFGS ends where no slope of L is steeper than this share of the steepest at W = 0; at the latest
+TOLERANCE, STEPS = (
+    1e-2,
+    500,
+)  # L-BFGS ends where no slope of L is steeper than this share of the steepest at W = 0; at the latest
 
 
 def expect_scipy() -> Callable[..., Any]:
@@ -34,7 +39,9 @@ def expect_scipy() -> Callable[..., Any]:
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise ConfigError("a linear SVM needs scipy, which is not installed: pip install scipy") from error
+        raise ConfigError(
+            "a linear SVM needs scipy, which is not installed: pip install scipy"
+        ) from error
     found: Callable[..., Any] = minimize
     return found
 
@@ -49,7 +56,14 @@ def standardise(x: Floats) -> tuple[Floats, Floats]:
     return mean, spread
 
 
-def fit(x: Floats, labels: NDArray[Any], classes: int, C: float, start: Floats | None = None, tolerance: float = TOLERANCE) -> Floats:
+def fit(
+    x: Floats,
+    labels: NDArray[Any],
+    classes: int,
+    C: float,
+    start: Floats | None = None,
+    tolerance: float = TOLERANCE,
+) -> Floats:
     """x (n, d), labels (n,) from 0 -> W (d + 1, classes): the weights of each class in a column, b last.
 
     start  W to begin with, as of a smaller C; None: 0
@@ -57,7 +71,9 @@ def fit(x: Floats, labels: NDArray[Any], classes: int, C: float, start: Floats |
     """
     minimize = expect_scipy()
     d = x.shape[1]
-    s = np.where(np.arange(classes) == np.asarray(labels)[:, None], np.float32(1), np.float32(-1))  # (n, classes)
+    s = np.where(
+        np.arange(classes) == np.asarray(labels)[:, None], np.float32(1), np.float32(-1)
+    )  # (n, classes)
 
     def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         W = flat.reshape(d + 1, classes).astype(np.float32)
@@ -71,8 +87,16 @@ def fit(x: Floats, labels: NDArray[Any], classes: int, C: float, start: Floats |
 
     zero = np.zeros((d + 1) * classes)
     first = zero if start is None else start.astype(np.float64).ravel()
-    flat_enough = tolerance * np.abs(loss_and_gradient(zero)[1]).max()  # not a small gain in L: the first step of a warm start is short
-    options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "maxcor": 20, "ftol": 0.0, "gtol": flat_enough}
+    flat_enough = (
+        tolerance * np.abs(loss_and_gradient(zero)[1]).max()
+    )  # not a small gain in L: the first step of a warm start is short
+    options = {
+        "maxiter": STEPS,
+        "maxfun": 2 * STEPS,
+        "maxcor": 20,
+        "ftol": 0.0,
+        "gtol": flat_enough,
+    }
     found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=options)
     W: Floats = found.x.reshape(d + 1, classes).astype(np.float32)
     return W

@@ -39,10 +39,12 @@ def cannot_be_judged(real: Real) -> str | None:
     return None
 
 
-def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str], object] = print) -> Judge:
+def train_judge(
+    real: Real, backend: Backend, seed: int = 0, log: Callable[[str], object] = print
+) -> Judge:
     """-> a judge that has learnt. The same seed, machine and number of threads give the same one.
 
-    say  called with a line after each epoch
+    log  called with a line after each epoch
     Raises ConfigError where the images have no labels; RunError where the numbers go wrong.
     """
     if reason := cannot_be_judged(real):
@@ -50,14 +52,27 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
     labels = np.asarray(real.train_labels)
     chosen = np.arange(len(real.train))
     if len(chosen) > MOST:
-        chosen = np.sort(np.random.default_rng([seed, STREAMS["order"], 1]).choice(len(chosen), MOST, replace=False))
+        chosen = np.sort(
+            np.random.default_rng([seed, STREAMS["order"], 1]).choice(
+                len(chosen), MOST, replace=False
+            )
+        )
     images, colours = real.train.take(chosen), real.image_shape[2]
-    judge = Judge(real.image_shape, len(real.classes), backend, np.random.default_rng([seed, STREAMS["nets"]]))
+    judge = Judge(
+        real.image_shape, len(real.classes), backend, np.random.default_rng([seed, STREAMS["nets"]])
+    )
     batches = Batches(
-        images, BATCH_SIZE, [seed, STREAMS["order"]], labels=labels[chosen], drop_last=True,
+        images,
+        BATCH_SIZE,
+        [seed, STREAMS["order"]],
+        labels=labels[chosen],
+        drop_last=True,
         flip=colours == 3 and real.name != "svhn",
-    )  # fmt: skip
-    moves, one_hot = np.random.default_rng([seed, STREAMS["moves"]]), np.eye(judge.classes, dtype=backend.dtype)
+    )
+    moves, one_hot = (
+        np.random.default_rng([seed, STREAMS["moves"]]),
+        np.eye(judge.classes, dtype=backend.dtype),
+    )
     optimizers = [Adam(net, RATE, beta1=0.9) for net in judge.nets.values()]
     steps, start, losses = EPOCHS * batches.per_epoch, monotonic(), []
     for step in range(steps):
@@ -67,7 +82,9 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
             optimizer.lr = RATE * (1 + cos(pi * step / steps)) / 2
             optimizer.net.zero_grads()
         logits = judge.head.forward(judge.body.forward(x))
-        loss, dlogits = softmax_cross_entropy(logits, backend.asarray(one_hot[numbers]), backend=backend)
+        loss, dlogits = softmax_cross_entropy(
+            logits, backend.asarray(one_hot[numbers]), backend=backend
+        )
         dfeatures = judge.head.backward(dlogits)
         judge.body.backward(dfeatures, need_dx=False)
         for optimizer in optimizers:
@@ -76,9 +93,13 @@ def train_judge(real: Real, backend: Backend, seed: int = 0, say: Callable[[str]
         if (step + 1) % batches.per_epoch == 0:
             mean = np.mean([float(backend.to_host(loss)) for loss in losses])
             if not np.isfinite(mean):
-                raise RunError("the judge's loss is not a number any more: are the images what they should be?")
+                raise RunError(
+                    "the judge's loss is not a number any more: are the images what they should be?"
+                )
             left = (monotonic() - start) / (step + 1) * (steps - step - 1)
-            say(f"judge of {real.name}: epoch {(step + 1) // batches.per_epoch}/{EPOCHS}  loss {mean:.4f}  {left / 60:.1f} min left")
+            log(
+                f"judge of {real.name}: epoch {(step + 1) // batches.per_epoch}/{EPOCHS}  loss {mean:.4f}  {left / 60:.1f} min left"
+            )
             losses.clear()
     _, probabilities = judge.look(real.test)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == real.test_labels))
@@ -97,9 +118,14 @@ def moved(x: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def get_judge(
-    data: Dataset, real: Real, data_dir: str | None, fit: str, backend: Backend, seed: int | None = None,
-    say: Callable[[str], object] = print,
-) -> Judge:  # fmt: skip
+    data: Dataset,
+    real: Real,
+    data_dir: str | None,
+    fit: str,
+    backend: Backend,
+    seed: int | None = None,
+    log: Callable[[str], object] = print,
+) -> Judge:
     """-> the judge of these images: from the cache, or trained now, and then it is there.
 
     data, data_dir, fit  as loaded, and how; real: data, split
@@ -112,15 +138,25 @@ def get_judge(
     try:
         judge = load_judge(path, real, backend)
     except RunError as error:
-        say(f"passing over a judge: {error}")
+        log(f"passing over a judge: {error}")
         judge = None
     if judge is None or seed not in (None, judge.record["seed"]):
-        minutes = "about two minutes" if real.image_shape == (28, 28, 1) else "some minutes, more for large images"
-        say(f"training a judge of {data.name}, once: it takes {minutes}")
+        minutes = (
+            "about two minutes"
+            if real.image_shape == (28, 28, 1)
+            else "some minutes, more for large images"
+        )
+        log(f"training a judge of {data.name}, once: it takes {minutes}")
         if data.name in TESTED:  # a run may take a part of it alone
-            real = split(load_dataset(data.name, data_dir, image_shape=real.image_shape, fit=fit, say=say), data_dir, fit)
-        judge = train_judge(real, backend, seed or 0, say)
+            real = split(
+                load_dataset(data.name, data_dir, image_shape=real.image_shape, fit=fit, log=log),
+                data_dir,
+                fit,
+            )
+        judge = train_judge(real, backend, seed or 0, log)
         judge.save(path)
-    about = "right about {accuracy:.2%} of {tested_on:,} images that were new to it".format(**judge.record)
-    say(f"judge {judge.name}: {about}; in {path}")
+    metadata = "right about {accuracy:.2%} of {tested_on:,} images that were new to it".format(
+        **judge.record
+    )
+    log(f"judge {judge.name}: {metadata}; in {path}")
     return judge

@@ -16,9 +16,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigan.errors import ConfigError
-from minigan.inspection.sample_groups import Group, drawn, stroke_width
 from minigan.inspection.open_run import Floats, paint
-from minigan.inspection.page_layout import GAP, SMALL, TEXT, TITLE, Block, below, beside, cells, enlargement, picture, sign, space, words
+from minigan.inspection.page_layout import (
+    GAP,
+    SMALL,
+    TEXT,
+    TITLE,
+    Block,
+    below,
+    beside,
+    cells,
+    enlargement,
+    picture,
+    sign,
+    space,
+    words,
+)
+from minigan.inspection.sample_groups import Group, drawn, stroke_width
 from minigan.training.loop import Game
 
 SHOWN = 150  # samples with their numbers, to choose by hand
@@ -49,16 +63,28 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     for group in groups:
         if len(of := np.unique(told[group.numbers])) > 1:
             classes = ", ".join(map(str, of))
-            raise ConfigError(f"--pick: group {group.name} is of the classes {classes}, and its mean is drawn as one: take samples of one")
+            raise ConfigError(
+                f"--pick: group {group.name} is of the classes {classes}, and its mean is drawn as one: take samples of one"
+            )
     label = told[groups[2].numbers[0]]  # of the sum
     members = [z[group.numbers] for group in groups]
-    samples = [paint(game, of, told[group.numbers]) for of, group in zip(members, groups, strict=True)]
+    samples = [
+        paint(game, of, told[group.numbers]) for of, group in zip(members, groups, strict=True)
+    ]
     result = paint(game, around(combine(*members), np.random.default_rng(seed)), label)
-    means = [paint(game, of.mean(axis=0, keepdims=True), told[group.numbers[0]])[0] for of, group in zip(members, groups, strict=True)]
-    in_pixels = np.clip(np.rint(combine(*(of.astype(np.float64) for of in samples))), 0, 255).astype(np.uint8)
+    means = [
+        paint(game, of.mean(axis=0, keepdims=True), told[group.numbers[0]])[0]
+        for of, group in zip(members, groups, strict=True)
+    ]
+    in_pixels = np.clip(
+        np.rint(combine(*(of.astype(np.float64) for of in samples))), 0, 255
+    ).astype(np.uint8)
 
     factor = enlargement(result.shape[2], LARGE)
-    nine, (high, wide) = cells(result, 3, factor), (factor * result.shape[1], factor * result.shape[2])
+    nine, (high, wide) = (
+        cells(result, 3, factor),
+        (factor * result.shape[1], factor * result.shape[2]),
+    )
     middle = nine[high + GAP : 2 * high + GAP, wide + GAP : 2 * wide + GAP]
     middle[:GAP] = middle[-GAP:] = middle[:, :GAP] = middle[:, -GAP:] = LINE
     signs = [sign(operator) for operator in "-+="]
@@ -66,7 +92,10 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
 
     def row(left: str, blocks: Sequence[Block], right: Block, between: Sequence[Block]) -> Block:
         a, b, c = blocks
-        return beside([words(left, SMALL, width=100), a, between[0], b, between[1], c, between[2], right], at=0.5)
+        return beside(
+            [words(left, SMALL, width=100), a, between[0], b, between[1], c, between[2], right],
+            at=0.5,
+        )
 
     def centred(text: str, width: int = wide, size: int = TEXT) -> Block:
         return words(text, size, width=width, centred=True)
@@ -74,18 +103,36 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     formula = f"{groups[0].name} - {groups[1].name} + {groups[2].name}"
     rows = [
         words(formula, TITLE),
-        row("", [centred(group.name) for group in groups], centred(f"the sum (framed), and noise of ±{JITTER}", nine.shape[1]), apart),
+        row(
+            "",
+            [centred(group.name) for group in groups],
+            centred(f"the sum (framed), and noise of ±{JITTER}", nine.shape[1]),
+            apart,
+        ),
         row("samples of G", [cells(of, 1, factor) for of in samples], nine, signs),
         row(
-            "G of the mean of their z", [picture(mean, factor) for mean in means],
-            beside([centred("the same sum of pixels"), picture(in_pixels, factor)], gap=2 * GAP, at=0.5), apart,
+            "G of the mean of their z",
+            [picture(mean, factor) for mean in means],
+            beside(
+                [centred("the same sum of pixels"), picture(in_pixels, factor)], gap=2 * GAP, at=0.5
+            ),
+            apart,
         ),
-    ]  # fmt: skip
+    ]
     if result.shape[3] == 1:
         *widths, total = stroke_width(np.stack([*means, result[4]]))
-        formula += ": strokes {:.1f} - {:.1f} + {:.1f} pixels wide, and of the sum {:.1f}".format(*widths, total)
+        formula += ": strokes {:.1f} - {:.1f} + {:.1f} pixels wide, and of the sum {:.1f}".format(
+            *widths, total
+        )
         numbers = [centred(f"{width:.1f}") for width in widths]
-        rows.append(row("width of its strokes, in pixels", numbers, centred(f"the sum (framed): {total:.1f}", nine.shape[1]), apart))
+        rows.append(
+            row(
+                "width of its strokes, in pixels",
+                numbers,
+                centred(f"the sum (framed): {total:.1f}", nine.shape[1]),
+                apart,
+            )
+        )
     return below(rows), formula
 
 
@@ -94,7 +141,13 @@ def draw_candidates(game: Game, seed: int) -> Block:
     pictures = paint(game, *drawn(game, SHOWN, seed))
     factor = enlargement(pictures.shape[2])
     numbered = [
-        below([picture(image, factor), words(str(i), SMALL, width=factor * image.shape[1], centred=True)], gap=0)
+        below(
+            [
+                picture(image, factor),
+                words(str(i), SMALL, width=factor * image.shape[1], centred=True),
+            ],
+            gap=0,
+        )
         for i, image in enumerate(pictures)
     ]
     page = cells(numbered, game.preset.classes or 15)

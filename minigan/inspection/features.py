@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 
 from minigan.data import Dataset
 from minigan.inspection.guided_backprop import KINKS, guided_gradient
-from minigan.inspection.partial_passes import expect_finite, forward_to
 from minigan.inspection.open_run import hold_discriminator, real, untrained
-from minigan.inspection.page_layout import SMALL, SOFT, TITLE, Block, below, beside, cells, enlargement, signed, words
+from minigan.inspection.page_layout import (
+    SMALL,
+    SOFT,
+    TITLE,
+    Block,
+    below,
+    beside,
+    cells,
+    enlargement,
+    signed,
+    words,
+)
+from minigan.inspection.partial_passes import expect_finite, forward_to
 from minigan.layers import Conv2d, Layer, Linear, Reshape, Sequential
 from minigan.training.loop import Game
 
@@ -28,13 +39,21 @@ Window = tuple[int, int, int, int]  # top, bottom, left, right: pixels, the ends
 
 def last_map(D: Sequential) -> int:
     """-> where D's last map has gone through its kink; in a net of Linear layers, their last hidden one."""
-    vectors = next((i for i, layer in enumerate(D.layers) if isinstance(layer, Linear)), len(D.layers))
+    vectors = next(
+        (i for i, layer in enumerate(D.layers) if isinstance(layer, Linear)), len(D.layers)
+    )
     kinks = [i for i, layer in enumerate(D.layers) if isinstance(layer, KINKS)]
     return max((i for i in kinks if i < vectors), default=max(kinks, default=len(D.layers) - 1))
 
 
 def strongest(
-    game: Game, D: Sequential, index: int, data: Dataset, numbers: NDArray[Any], units: int, count: int
+    game: Game,
+    D: Sequential,
+    index: int,
+    data: Dataset,
+    numbers: NDArray[Any],
+    units: int,
+    count: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """-> for each of the first units of a layer, the images in which it answers strongest, strongest first (units, count),
     and at which place of its map (units, count).
@@ -44,7 +63,9 @@ def strongest(
     peaks, places = [], []
     for start in range(0, len(numbers), game.config.batch_size):
         x, labels = real(game, data, numbers[start : start + game.config.batch_size])
-        maps = game.backend.to_host(forward_to(D, index, x, labels)).reshape(len(x), -1, D.layers[index].out_shape[-1])[:, :, :units]
+        maps = game.backend.to_host(forward_to(D, index, x, labels)).reshape(
+            len(x), -1, D.layers[index].out_shape[-1]
+        )[:, :, :units]
         peaks.append(expect_finite(maps, D).max(axis=1))
         places.append(maps.argmax(axis=1))
     peak, place = np.concatenate(peaks), np.concatenate(places)
@@ -52,7 +73,14 @@ def strongest(
     return numbers[chosen].T, np.take_along_axis(place, chosen, axis=0).T
 
 
-def gradients(game: Game, D: Sequential, index: int, data: Dataset, numbers: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
+def gradients(
+    game: Game,
+    D: Sequential,
+    index: int,
+    data: Dataset,
+    numbers: NDArray[Any],
+    places: NDArray[Any],
+) -> NDArray[Any]:
     """Images (units, count) and places in the maps of the units, as from strongest -> (units, count, h, w, c):
 
     the guided gradient of each unit at its place by each pixel.
@@ -62,7 +90,9 @@ def gradients(game: Game, D: Sequential, index: int, data: Dataset, numbers: NDA
         x, labels = real(game, data, images)
         dy = game.backend.zeros((len(images), *D.layers[index].out_shape))
         dy.reshape(len(images), -1, dy.shape[-1])[np.arange(len(images)), where, unit] = 1
-        found.append(expect_finite(game.backend.to_host(guided_gradient(D, index, x, dy, labels)), D).copy())
+        found.append(
+            expect_finite(game.backend.to_host(guided_gradient(D, index, x, dy, labels)), D).copy()
+        )
     return np.stack(found)
 
 
@@ -75,7 +105,11 @@ def window(net: Sequential, index: int, place: tuple[int, int]) -> Window:
     (top, left), (bottom, right) = place, place
     for layer in reversed(net.layers[: index + 1]):
         if isinstance(layer, Conv2d):
-            (k_h, k_w), (s_h, s_w), ((p_top, _), (p_left, _)) = layer.kernel_size, layer.stride, layer.pads
+            (k_h, k_w), (s_h, s_w), ((p_top, _), (p_left, _)) = (
+                layer.kernel_size,
+                layer.stride,
+                layer.pads,
+            )
             top, bottom = s_h * top - p_top, s_h * bottom - p_top + k_h - 1
             left, right = s_w * left - p_left, s_w * right - p_left + k_w - 1
         elif isinstance(layer, (Linear, Reshape)):
@@ -91,7 +125,9 @@ def cut(image: NDArray[Any], seen: Window, beyond: int = 0) -> NDArray[Any]:
     if bottom - top >= h or right - left >= w:
         return image
     outside = ((max(-top, 0), max(bottom - h, 0)), (max(-left, 0), max(right - w, 0)), (0, 0))
-    return np.pad(image[max(top, 0) : bottom, max(left, 0) : right], outside, constant_values=beyond)
+    return np.pad(
+        image[max(top, 0) : bottom, max(left, 0) : right], outside, constant_values=beyond
+    )
 
 
 def map_shape(layer: Layer) -> tuple[int, int]:
@@ -102,12 +138,18 @@ def map_shape(layer: Layer) -> tuple[int, int]:
 def draw_features(game: Game, data: Dataset, index: int) -> Block:
     """-> page: the first units of a layer of D; of each the patches of real images that excite it most, and their guided
     gradients below; the same of D before training beside it."""
-    numbers = np.sort(game.stream("real").choice(len(data.images), min(IMAGES, len(data.images)), replace=False))
+    numbers = np.sort(
+        game.stream("real").choice(len(data.images), min(IMAGES, len(data.images)), replace=False)
+    )
     layer = game.D.layers[index]
     units, count = min(UNITS, layer.out_shape[-1]), min(PATCHES, len(numbers))
     (top, bottom, left, right), (h, w) = window(game.D, index, (0, 0)), game.D.in_shape[:2]
     whole = bottom - top >= h or right - left >= w
-    sees = "it sees all of them" if whole else f"the {bottom - top}x{right - left} pixels that it sees of them"
+    sees = (
+        "it sees all of them"
+        if whole
+        else f"the {bottom - top}x{right - left} pixels that it sees of them"
+    )
     columns = []
     for D, when in ((untrained(game), "before training"), (game.D, "after training")):
         hold_discriminator(game, D, data)
@@ -115,18 +157,31 @@ def draw_features(game: Game, data: Dataset, index: int) -> Block:
         reasons = gradients(game, D, index, data, images, places)
         rows = [words(f"D {when}")]
         for unit in range(units):
-            seen = [window(D, index, place) for place in zip(*np.unravel_index(places[unit], map_shape(layer)), strict=True)]
-            patches = [cut(data.images[number], there, beyond=GREY) for number, there in zip(images[unit], seen, strict=True)]
-            below_them = [signed(cut(reason, there)) for reason, there in zip(reasons[unit], seen, strict=True)]
+            seen = [
+                window(D, index, place)
+                for place in zip(*np.unravel_index(places[unit], map_shape(layer)), strict=True)
+            ]
+            patches = [
+                cut(data.images[number], there, beyond=GREY)
+                for number, there in zip(images[unit], seen, strict=True)
+            ]
+            below_them = [
+                signed(cut(reason, there))
+                for reason, there in zip(reasons[unit], seen, strict=True)
+            ]
             block = cells([*patches, *below_them], count, enlargement(patches[0].shape[1], PATCH))
             rows.append(beside([words(str(unit), SMALL, SOFT, width=24), block], gap=0, at=0.5))
         columns.append(below(rows, gap=14))
     page = beside(columns, gap=36)
-    return below([
-        words(f"What the first {units} units of {layer.who} look for", TITLE),
-        words(
-            f"Of {len(numbers):,} real images the {count} in which a unit answers strongest: {sees}, and below that which "
-            "pixels excite it, by guided backpropagation (grey: none, or beyond the image).", width=page.shape[1],
-        ),
-        page,
-    ], gap=16)  # fmt: skip
+    return below(
+        [
+            words(f"What the first {units} units of {layer.label} look for", TITLE),
+            words(
+                f"Of {len(numbers):,} real images the {count} in which a unit answers strongest: {sees}, and below that which "
+                "pixels excite it, by guided backpropagation (grey: none, or beyond the image).",
+                width=page.shape[1],
+            ),
+            page,
+        ],
+        gap=16,
+    )

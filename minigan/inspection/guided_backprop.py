@@ -46,7 +46,9 @@ def guided(net: Sequential) -> Iterator[None]:
             kink.backward_op = operation
 
 
-def guided_gradient(net: Sequential, index: int, x: Array, dy: Array, labels: Array | None = None) -> Array:
+def guided_gradient(
+    net: Sequential, index: int, x: Array, dy: Array, labels: Array | None = None
+) -> Array:
     """Gradient of sum(dy · what layer `index` gives) by x, guided; in the first layer's memory.
 
     x       (n, *in_shape);  labels (n, classes) of a conditional net

@@ -64,7 +64,9 @@ PATH_OF = {"uniform": "linear", "normal": "spherical"}  # z's distribution -> th
 def ring(points: Floats, steps: int, path: str) -> Floats:
     """points (k, d) -> (k, steps + 1, d): row i goes from point i to point i + 1, both of them in it; the last row to the first."""
     t = np.linspace(0, 1, steps + 1)
-    return np.stack([PATHS[path](a, b, t) for a, b in zip(points, np.roll(points, -1, axis=0), strict=True)])
+    return np.stack(
+        [PATHS[path](a, b, t) for a, b in zip(points, np.roll(points, -1, axis=0), strict=True)]
+    )
 
 
 def draw_walk(game: Game, path: str, label: int | None, seed: int) -> Block:
@@ -80,14 +82,17 @@ def draw_walk(game: Game, path: str, label: int | None, seed: int) -> Block:
     numbers = np.arange(points) if own_class else np.full(points, label or 0)
     pictures = paint(game, z.reshape(-1, z.shape[2]), numbers.repeat(STEPS + 1))
     page = cells(pictures, STEPS + 1, enlargement(pictures.shape[2]))
-    return below([
-        words("From one random z to another", TITLE),
-        words(
-            f"Each row begins with a z drawn at random and ends with that of the next row{', each in a class of its own' * own_class}; "
-            f"the last row leads back to the first. Between them {path} interpolation, in {STEPS} equal steps.", width=page.shape[1],
-        ),
-        page,
-    ])  # fmt: skip
+    return below(
+        [
+            words("From one random z to another", TITLE),
+            words(
+                f"Each row begins with a z drawn at random and ends with that of the next row{', each in a class of its own' * own_class}; "
+                f"the last row leads back to the first. Between them {path} interpolation, in {STEPS} equal steps.",
+                width=page.shape[1],
+            ),
+            page,
+        ]
+    )
 
 
 def animate_walk(game: Game, path: str, label: int | None, seed: int) -> "list[Image]":
@@ -100,10 +105,14 @@ def animate_walk(game: Game, path: str, label: int | None, seed: int) -> "list[I
     classes = game.preset.classes if label is None else 0
     walkers = 1 if classes else WALKERS
     points = draw_z(game, walkers * POINTS, seed).reshape(walkers, POINTS, -1)
-    z = np.stack([ring(own, FRAMES, path)[:, :-1].reshape(POINTS * FRAMES, -1) for own in points], axis=1)  # (frames, walkers, z_dim)
+    z = np.stack(
+        [ring(own, FRAMES, path)[:, :-1].reshape(POINTS * FRAMES, -1) for own in points], axis=1
+    )  # (frames, walkers, z_dim)
     shown = classes or walkers
     numbers = np.arange(classes) if classes else np.full(walkers, label or 0)
-    pictures = paint(game, z.repeat(shown // walkers, axis=1).reshape(-1, z.shape[2]), np.tile(numbers, len(z)))
+    pictures = paint(
+        game, z.repeat(shown // walkers, axis=1).reshape(-1, z.shape[2]), np.tile(numbers, len(z))
+    )
     frames = []
     for now in np.split(pictures, len(z)):
         frame = grid(now, columns=-(-classes // 2) if classes else None)

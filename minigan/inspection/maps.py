@@ -16,9 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minigan.inspection.partial_passes import activations, expect_finite
 from minigan.inspection.open_run import untrained
-from minigan.inspection.page_layout import CELL, SMALL, SOFT, TITLE, Block, below, beside, cells, enlargement, picture, signed, words
+from minigan.inspection.page_layout import (
+    CELL,
+    SMALL,
+    SOFT,
+    TITLE,
+    Block,
+    below,
+    beside,
+    cells,
+    enlargement,
+    picture,
+    signed,
+    words,
+)
+from minigan.inspection.partial_passes import activations, expect_finite
 from minigan.layers import AppendLabels, Conv2d, ConvTranspose2d, Flatten, Linear, Sequential
 from minigan.layers.base import Array
 from minigan.training.loop import Game
@@ -35,7 +48,11 @@ def filters(D: Sequential) -> NDArray[Any]:
     first = next(layer for layer in D.layers if isinstance(layer, CORES))
     W = D.backend.to_host(first.W)
     h, w, c = D.in_shape
-    seen: NDArray[Any] = W[: h * w * c].T.reshape(-1, h, w, c) if isinstance(first, Linear) else W[:, :, :c].transpose(3, 0, 1, 2)
+    seen: NDArray[Any] = (
+        W[: h * w * c].T.reshape(-1, h, w, c)
+        if isinstance(first, Linear)
+        else W[:, :, :c].transpose(3, 0, 1, 2)
+    )
     return seen
 
 
@@ -52,7 +69,11 @@ def stages(net: Sequential) -> list[tuple[int, int]]:
 
 def map_picture(values: NDArray[Any]) -> NDArray[np.uint8]:
     """One map (h, w) of any range -> picture (h, w, 1), on a scale of its own."""
-    pixels = signed(values) if values.min() < 0 else np.rint(255 * (values / max(values.max(), 1e-30))).astype(np.uint8)
+    pixels = (
+        signed(values)
+        if values.min() < 0
+        else np.rint(255 * (values / max(values.max(), 1e-30))).astype(np.uint8)
+    )
     return pixels[:, :, None]
 
 
@@ -72,18 +93,30 @@ def draw_filters(game: Game) -> Block:
     for D, when in ((untrained(game), "before training"), (game.D, "after training")):
         W = expect_finite(filters(D), D)
         factor = enlargement(W.shape[2], SIDE if W.shape[2] < SIDE / 2 else CELL)
-        pages.append(below([words(f"D {when}"), cells([signed(each) for each in W[:FILTERS]], 8, factor)]))
+        pages.append(
+            below([words(f"D {when}"), cells([signed(each) for each in W[:FILTERS]], 8, factor)])
+        )
     first = next(layer for layer in game.D.layers if isinstance(layer, CORES))
     page, total = beside(pages, gap=36), len(W)
-    some = f"The first {FILTERS} of {total:,} filters" if total > FILTERS else f"All {total:,} filters"
-    return below([
-        words("What D's first layer looks for", TITLE),
-        words(f"{some} of {first.who}. Middle grey is a weight of 0; each filter has a scale of its own.", width=page.shape[1]),
-        page,
-    ], gap=16)  # fmt: skip
+    some = (
+        f"The first {FILTERS} of {total:,} filters" if total > FILTERS else f"All {total:,} filters"
+    )
+    return below(
+        [
+            words("What D's first layer looks for", TITLE),
+            words(
+                f"{some} of {first.label}. Middle grey is a weight of 0; each filter has a scale of its own.",
+                width=page.shape[1],
+            ),
+            page,
+        ],
+        gap=16,
+    )
 
 
-def draw_layer(net: Sequential, index: int, x: Array, labels: Array | None, shown: NDArray[np.uint8], what: str) -> Block:
+def draw_layer(
+    net: Sequential, index: int, x: Array, labels: Array | None, shown: NDArray[np.uint8], what: str
+) -> Block:
     """-> page: what one layer gives for an image, or a z, all its maps.
 
     x       (1, *in_shape);  labels (1, classes), or None
@@ -97,10 +130,17 @@ def draw_layer(net: Sequential, index: int, x: Array, labels: Array | None, show
     else:
         maps = map_pictures(values)[:MAPS]
         block = cells(maps, 16, enlargement(maps[0].shape[1], SIDE if len(maps) > 1 else 10 * SIDE))
-    return with_image(shown, what, net.layers[index].who, below([words(shape_in_words(values) + some), block], gap=8))
+    return with_image(
+        shown,
+        what,
+        net.layers[index].label,
+        below([words(shape_in_words(values) + some), block], gap=8),
+    )
 
 
-def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: NDArray[np.uint8], what: str) -> Block:
+def draw_stages(
+    net: Sequential, x: Array, labels: Array | None, shown: NDArray[np.uint8], what: str
+) -> Block:
     """-> page: the same of a whole net, stage by stage: those maps that have the greatest differences in them."""
     found, blocks = activations(net, x, labels), []
     whole = stages(net)
@@ -108,26 +148,44 @@ def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: NDArray[
         values = found[end][0]
         parts = ", ".join(layer.describe() for layer in net.layers[start : end + 1])
         some = f", the {ROW} that vary most" if values.ndim == 3 and values.shape[2] > ROW else ""
-        caption = [words(f"{net.layers[start].path}: {parts}", SMALL), words(shape_in_words(values) + some, SMALL, SOFT)]
+        caption = [
+            words(f"{net.layers[start].path}: {parts}", SMALL),
+            words(shape_in_words(values) + some, SMALL, SOFT),
+        ]
         if values.size == 1:
             logit = float(values.item())
-            verdict = f", so D(x) = {(1 + np.tanh(logit / 2)) / 2:.2f}" if (start, end) == whole[-1] else ""
+            verdict = (
+                f", so D(x) = {(1 + np.tanh(logit / 2)) / 2:.2f}"
+                if (start, end) == whole[-1]
+                else ""
+            )
             block = words(f"{logit:+.2f}{verdict}")
         else:
             if values.ndim == 3:
                 values = values[:, :, np.argsort(-values.std(axis=(0, 1)), kind="stable")[:ROW]]
             maps = map_pictures(values)
-            block = cells(maps, ROW, enlargement(maps[0].shape[1], CELL if len(maps) > 1 else LARGE))
+            block = cells(
+                maps, ROW, enlargement(maps[0].shape[1], CELL if len(maps) > 1 else LARGE)
+            )
         blocks.append(below([below(caption, gap=0), block], gap=6))
-    title = "How G makes it, layer by layer" if net.name == "G" else "What D makes of it, layer by layer"
+    title = (
+        "How G makes it, layer by layer"
+        if net.name == "G"
+        else "What D makes of it, layer by layer"
+    )
     return with_image(shown, what, title, below(blocks, gap=14))
 
 
 def with_image(shown: NDArray[np.uint8], what: str, title: str, block: Block) -> Block:
     """-> page: the image, and what it is, beside the block."""
-    left = below([
-        picture(shown, enlargement(shown.shape[1], LARGE)), words(what, SMALL, width=LARGE), words(SCALE, SMALL, SOFT, width=LARGE),
-    ], gap=6)  # fmt: skip
+    left = below(
+        [
+            picture(shown, enlargement(shown.shape[1], LARGE)),
+            words(what, SMALL, width=LARGE),
+            words(SCALE, SMALL, SOFT, width=LARGE),
+        ],
+        gap=6,
+    )
     return below([words(title, TITLE), beside([left, block], gap=28)], gap=16)
 
 

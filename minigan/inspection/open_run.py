@@ -12,8 +12,8 @@ from minigan.errors import RunError
 from minigan.inspection.partial_passes import hold_statistics
 from minigan.layers import BatchNorm, Sequential
 from minigan.layers.base import Array
-from minigan.training.run_folder import Run
 from minigan.training.loop import Game, open_game
+from minigan.training.run_folder import Run
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], object]
@@ -24,16 +24,20 @@ def open_still(folder: str) -> tuple[Game, dict[str, Any]]:
     run = Run(folder)
     run.load_config()
     if not run.generator_file.exists():
-        raise RunError(f"{run.folder} has no generator.npz yet: wait until the run has saved its nets")
-    game, about = open_game(run)
+        raise RunError(
+            f"{run.folder} has no generator.npz yet: wait until the run has saved its nets"
+        )
+    game, metadata = open_game(run)
     if any(isinstance(layer, BatchNorm) and layer.sampling == "batch" for layer in game.G.layers):
         n = game.config.batch_size
         z = game.draw_z(n, game.stream("fixed z"))
-        hold_statistics(game.G, z, game.labels(np.arange(n) % max(game.preset.classes, 1)))  # as in a batch: all classes in turn
-    return game, about
+        hold_statistics(
+            game.G, z, game.labels(np.arange(n) % max(game.preset.classes, 1))
+        )  # as in a batch: all classes in turn
+    return game, metadata
 
 
-def open_discriminator(game: Game, folder: str, say: Say) -> int:
+def open_discriminator(game: Game, folder: str, log: Say) -> int:
     """D of the newest checkpoint that is whole, into the game -> its step. Raises RunError where there is none."""
     run = Run(folder)
     for path in reversed(run.found_checkpoints()):
@@ -41,14 +45,19 @@ def open_discriminator(game: Game, folder: str, say: Say) -> int:
             load_network(game.D, unpack(load_arrays(path), path)[0].get("D", {}), path)
             return int(path.stem.removeprefix("step-"))
         except RunError as error:
-            say(f"passing over a checkpoint: {error}")
-    raise RunError(f"D is in the checkpoints alone, and {run.checkpoints} has none that can be used: wait until the run has saved one")
+            log(f"passing over a checkpoint: {error}")
+    raise RunError(
+        f"D is in the checkpoints alone, and {run.checkpoints} has none that can be used: wait until the run has saved one"
+    )
 
 
 def draw_z(game: Game, n: int, seed: int) -> Floats:
     """-> z (n, z_dim) on the host: those of the first n pictures of `minigan sample` with this seed."""
     generator, size = game.stream("sample", seed=seed), game.config.batch_size
-    drawn = [game.backend.to_host(game.draw_z(size, generator)).astype(np.float64) for _ in range(0, n, size)]
+    drawn = [
+        game.backend.to_host(game.draw_z(size, generator)).astype(np.float64)
+        for _ in range(0, n, size)
+    ]
     return np.concatenate(drawn)[:n]
 
 
@@ -62,14 +71,18 @@ def paint(game: Game, z: Floats, numbers: Any = 0) -> NDArray[np.uint8]:
     of_class = np.pad(np.broadcast_to(numbers, len(z)), (0, padding))
     filled = np.pad(z, ((0, padding), (0, 0)))
     parts = [slice(start, start + size) for start in range(0, len(filled), size)]
-    return np.concatenate([game.pictures(game.backend.asarray(filled[part]), of_class[part]) for part in parts])[: len(z)]
+    return np.concatenate(
+        [game.pictures(game.backend.asarray(filled[part]), of_class[part]) for part in parts]
+    )[: len(z)]
 
 
 def real(game: Game, data: Dataset, numbers: NDArray[Any]) -> tuple[Array, Array | None]:
     """Numbers of images (n,) -> x (n, h, w, c) as D gets them, their labels where it takes some."""
     floats = np.empty((len(numbers), *data.images.shape[1:]), np.float32)
     to_floats(data.images[numbers], floats, game.preset.black)
-    return game.backend.asarray(floats), None if data.labels is None else game.labels(np.asarray(data.labels)[numbers])
+    return game.backend.asarray(floats), None if data.labels is None else game.labels(
+        np.asarray(data.labels)[numbers]
+    )
 
 
 def hold_discriminator(game: Game, D: Sequential, data: Dataset) -> None:

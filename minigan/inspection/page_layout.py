@@ -29,22 +29,30 @@ def enlargement(width: int, wanted: int = CELL) -> int:
 
 def picture(image: NDArray[Any], factor: int = 1) -> Block:
     """image (h, w, 1 or 3) uint8 -> block, every pixel a square."""
-    return np.broadcast_to(image, (*image.shape[:2], 3)).repeat(factor, axis=0).repeat(factor, axis=1)
+    return (
+        np.broadcast_to(image, (*image.shape[:2], 3)).repeat(factor, axis=0).repeat(factor, axis=1)
+    )
 
 
 def signed(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Numbers of any range, of an image -> uint8: 0 is middle grey, the largest in size black or white."""
-    pixels: NDArray[np.uint8] = np.rint(127.5 + 127.5 * (values / max(np.abs(values).max(), 1e-30))).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(
+        127.5 + 127.5 * (values / max(np.abs(values).max(), 1e-30))
+    ).astype(np.uint8)
     return pixels
 
 
-def cells(images: Sequence[NDArray[Any]] | NDArray[Any], columns: int, factor: int = 1, gap: int = GAP) -> Block:
+def cells(
+    images: Sequence[NDArray[Any]] | NDArray[Any], columns: int, factor: int = 1, gap: int = GAP
+) -> Block:
     """Images of one shape, row by row."""
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     return below([beside([picture(image, factor) for image in row], gap) for row in rows], gap)
 
 
-def words(text: str, size: int = TEXT, grey: int = INK, width: int | None = None, centred: bool = False) -> Block:
+def words(
+    text: str, size: int = TEXT, grey: int = INK, width: int | None = None, centred: bool = False
+) -> Block:
     """Text -> block.
 
     width    pixels, where lines break and to which the block is filled up; not given: one line, as wide as it is
@@ -63,7 +71,13 @@ def words(text: str, size: int = TEXT, grey: int = INK, width: int | None = None
     paper = Image.new("L", (extent, step * len(lines)), PAPER)
     draw = ImageDraw.Draw(paper)
     for i, line in enumerate(lines):
-        draw.text((extent / 2 if centred else 0, step * (i + 0.5)), line, grey, font, anchor="mm" if centred else "lm")
+        draw.text(
+            (extent / 2 if centred else 0, step * (i + 0.5)),
+            line,
+            grey,
+            font,
+            anchor="mm" if centred else "lm",
+        )
     return picture(np.asarray(paper)[:, :, None])
 
 
@@ -72,7 +86,9 @@ def sign(operator: str, size: int = 24) -> Block:
     block = space(size, size)
     middle, half, thick = size // 2, 2 * size // 5, max(1, size // 12)
     for offset in (-size // 7, size // 7) if operator == "=" else (0,):
-        block[middle + offset - thick : middle + offset + thick, middle - half : middle + half] = INK
+        block[middle + offset - thick : middle + offset + thick, middle - half : middle + half] = (
+            INK
+        )
     if operator == "+":
         block[middle - half : middle + half, middle - thick : middle + thick] = INK
     return block

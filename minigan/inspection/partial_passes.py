@@ -70,7 +70,9 @@ def find_layer(nets: dict[str, Sequential], name: str) -> tuple[Sequential, int]
     """The name "D.3" -> the net, and where in it the layer stands. Raises ConfigError with the names that there are."""
     there = {layer.path: (net, i) for net in nets.values() for i, layer in enumerate(net.layers)}
     if name not in there:
-        names = ", ".join(f"{path} ({net.layers[i].describe()})" for path, (net, i) in there.items())
+        names = ", ".join(
+            f"{path} ({net.layers[i].describe()})" for path, (net, i) in there.items()
+        )
         raise ConfigError(f"--layer: there is no {name!r} here: choose one of {names}")
     return there[name]
 
@@ -78,5 +80,7 @@ def find_layer(nets: dict[str, Sequential], name: str) -> tuple[Sequential, int]
 def expect_finite(values: NDArray[Any], net: Sequential) -> NDArray[Any]:
     """-> the same values. Raises RunError where they hold NaN or infinity."""
     if not np.isfinite(values).all():
-        raise RunError(f"{net.name} gives numbers that are not finite: its training went astray; try a smaller --lr-g and --lr-d")
+        raise RunError(
+            f"{net.name} gives numbers that are not finite: its training went astray; try a smaller --lr-g and --lr-d"
+        )
     return values

@@ -42,9 +42,15 @@ def pool(maps: Array, xp: Any = np) -> Array:
 
 def map_layers(D: Sequential) -> list[int]:
     """-> where D's maps have gone through their kinks. Raises ConfigError where it has no maps."""
-    found = [i for i, layer in enumerate(D.layers) if isinstance(layer, KINKS) and len(layer.out_shape) == 3]
+    found = [
+        i
+        for i, layer in enumerate(D.layers)
+        if isinstance(layer, KINKS) and len(layer.out_shape) == 3
+    ]
     if not found:
-        raise ConfigError("D has no convolutions: there are no maps to take features of; take a run with another preset")
+        raise ConfigError(
+            "D has no convolutions: there are no maps to take features of; take a run with another preset"
+        )
     return found
 
 

@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
-from minigan.inspection.open_run import Floats, draw_z, paint
 from minigan.evaluation.neighbours import nearest
+from minigan.inspection.open_run import Floats, draw_z, paint
 from minigan.training.loop import Game
 
 DRAWN = 4096  # samples to choose from
 REAL = 10_000  # training images to compare them with
 VOTES = 10  # nearest training images that must agree on a class
 EACH = 3  # z in a group, as in the paper
-EXTREME = 0.1  # thick and thin: the tenth of a class with the widest strokes, and with the narrowest
+EXTREME = (
+    0.1  # thick and thin: the tenth of a class with the widest strokes, and with the narrowest
+)
 
 
 def stroke_width(pictures: NDArray[np.uint8]) -> Floats:
@@ -62,10 +64,14 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
     by_hand = "draw numbered samples by --pick, and choose by hand"
     if data.labels is None or data.images.shape[3] != 1:
         what = "have no labels" if data.labels is None else "are in colour"
-        raise ConfigError(f"thick and thin samples are told by class and width of strokes, and the images of {data.name} {what}: {by_hand}")
+        raise ConfigError(
+            f"thick and thin samples are told by class and width of strokes, and the images of {data.name} {what}: {by_hand}"
+        )
     for name in names:
         if name not in data.classes:
-            raise ConfigError(f"--classes: {data.name} has no class {name!r}: take two of {', '.join(data.classes)}")
+            raise ConfigError(
+                f"--classes: {data.name} has no class {name!r}: take two of {', '.join(data.classes)}"
+            )
     z, told = drawn(game, DRAWN, seed)
     pictures = paint(game, z, told)
     some = np.linspace(0, len(data.images) - 1, min(REAL, len(data.images))).round().astype(int)
@@ -79,16 +85,26 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
         own = np.flatnonzero(clear & (told == number) if game.preset.classes else clear)
         count = max(EACH, round(EXTREME * len(own)))
         if len(own) < 2 * count:
-            raise ConfigError(f"only {len(own)} of {DRAWN:,} samples are clearly of class {name!r}: train for longer, or {by_hand}")
+            raise ConfigError(
+                f"only {len(own)} of {DRAWN:,} samples are clearly of class {name!r}: train for longer, or {by_hand}"
+            )
         return own[np.argsort(sign * width[own], kind="stable")][:count]
 
     thick, thin = pairs(z, extreme(names[0], -1), extreme(names[0], 1))
     others = extreme(names[1], 1)
-    others = others[np.argsort(distances[others, 0], kind="stable")][:EACH]  # those most like a real image
-    return [Group(f"thick {names[0]}", thick), Group(f"thin {names[0]}", thin), Group(f"thin {names[1]}", others.tolist())]
+    others = others[np.argsort(distances[others, 0], kind="stable")][
+        :EACH
+    ]  # those most like a real image
+    return [
+        Group(f"thick {names[0]}", thick),
+        Group(f"thin {names[0]}", thin),
+        Group(f"thin {names[1]}", others.tolist()),
+    ]
 
 
-def pairs(z: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+def pairs(
+    z: Floats, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[list[int], list[int]]:
     """Numbers of some z, and of others -> EACH of both whose z are nearest to each other, pair by pair."""
     distances = np.linalg.norm(z[first][:, None] - z[second][None], axis=2)
     chosen = []
@@ -102,11 +118,18 @@ def pairs(z: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> tup
 def picked(texts: Sequence[str]) -> list[Group]:
     """Numbers of samples as they are typed, "3,14,15", three times -> groups A, B and C. Raises ConfigError."""
     if len(texts) != 3:
-        raise ConfigError(f"--pick: expected three groups of samples, as 3,14,15 92,65,35 89,79,32, got {len(texts)}")
+        raise ConfigError(
+            f"--pick: expected three groups of samples, as 3,14,15 92,65,35 89,79,32, got {len(texts)}"
+        )
     groups = []
     for name, text in zip("ABC", texts, strict=True):
-        numbers = [int(number) if number.isdecimal() and len(number) < 10 else -1 for number in text.split(",")]
+        numbers = [
+            int(number) if number.isdecimal() and len(number) < 10 else -1
+            for number in text.split(",")
+        ]
         if not all(0 <= number < DRAWN for number in numbers):
-            raise ConfigError(f"--pick: expected numbers of samples below {DRAWN}, as 3,14,15, got {text[:80]!r}")
+            raise ConfigError(
+                f"--pick: expected numbers of samples below {DRAWN}, as 3,14,15, got {text[:80]!r}"
+            )
         groups.append(Group(name, numbers))
     return groups

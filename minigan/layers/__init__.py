@@ -15,6 +15,18 @@ from minigan.layers.sigmoid import Sigmoid
 from minigan.layers.tanh import Tanh
 
 __all__ = [
-    "AppendLabels", "BatchNorm", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten", "Layer", "LeakyReLU",
-    "Linear", "ReLU", "Reshape", "Sequential", "Sigmoid", "Tanh",
-]  # fmt: skip
+    "AppendLabels",
+    "BatchNorm",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "ReLU",
+    "Reshape",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+]

@@ -40,7 +40,9 @@ class AppendLabels(Layer):
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if store.classes not in (0, self.classes):
-            raise ShapeError(f"{self.who}: another layer of {store.name} has {store.classes} classes: a network has one set of labels")
+            raise ShapeError(
+                f"{self.label}: another layer of {store.name} has {store.classes} classes: a network has one set of labels"
+            )
         self.store, store.classes = store, self.classes
         return (*self.in_shape[:-1], self.in_shape[-1] + self.classes)
 

@@ -22,8 +22,8 @@ short example.
 
 from numpy.random import Generator
 
-from minigan.backends import Array, Backend, Workspace
 from minigan.arrays.backend import Shape
+from minigan.backends import Array, Backend, Workspace
 from minigan.parameters import Store
 
 __all__ = ["Array", "Backend", "Generator", "Layer", "Shape", "Store"]
@@ -70,6 +70,6 @@ class Layer:
         return type(self).__name__
 
     @property
-    def who(self) -> str:
+    def label(self) -> str:
         """-> which layer this is, for the start of an error message."""
         return f"{self.path} ({self.describe()})"

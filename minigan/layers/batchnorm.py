@@ -33,9 +33,17 @@ from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 def batchnorm_forward(
-    x: Array, gain: Array | None, bias: Array | None, y: Array, x_hat: Array, mean: Array, var: Array, inv_std: Array, eps: float,
+    x: Array,
+    gain: Array | None,
+    bias: Array | None,
+    y: Array,
+    x_hat: Array,
+    mean: Array,
+    var: Array,
+    inv_std: Array,
+    eps: float,
     backend: Backend,
-) -> None:  # fmt: skip
+) -> None:
     """Forward pass with the batch's own statistics.
     x               (m, c)           read only
     gain, bias      (c,) or None
@@ -54,9 +62,17 @@ def batchnorm_forward(
 
 
 def batchnorm_frozen_forward(
-    x: Array, gain: Array | None, bias: Array | None, y: Array, x_hat: Array, mean: Array, var: Array, inv_std: Array, eps: float,
+    x: Array,
+    gain: Array | None,
+    bias: Array | None,
+    y: Array,
+    x_hat: Array,
+    mean: Array,
+    var: Array,
+    inv_std: Array,
+    eps: float,
     backend: Backend,
-) -> None:  # fmt: skip
+) -> None:
     """Forward pass with given statistics: as batchnorm_forward, but mean and var are read."""
     xp = backend.xp
     set_inv_std(var, inv_std, eps, backend)
@@ -66,9 +82,16 @@ def batchnorm_frozen_forward(
 
 
 def batchnorm_backward(
-    dy: Array, x_hat: Array, gain: Array | None, inv_std: Array, dgain: Array | None, dbias: Array | None, dx: Array | None,
-    frozen: bool, backend: Backend,
-) -> None:  # fmt: skip
+    dy: Array,
+    x_hat: Array,
+    gain: Array | None,
+    inv_std: Array,
+    dgain: Array | None,
+    dbias: Array | None,
+    dx: Array | None,
+    frozen: bool,
+    backend: Backend,
+) -> None:
     """Backward pass.
     dy            (m, c)          d(mean loss)/dy
     x_hat         (m, c)          from forward
@@ -112,7 +135,9 @@ def set_inv_std(var: Array, inv_std: Array, eps: float, backend: Backend) -> Non
     xp.divide(1.0, inv_std, out=inv_std)
 
 
-def scale_and_shift(x_hat: Array, gain: Array | None, bias: Array | None, y: Array, backend: Backend) -> None:
+def scale_and_shift(
+    x_hat: Array, gain: Array | None, bias: Array | None, y: Array, backend: Backend
+) -> None:
     """y = gain·x̂ + bias, with either left out where None"""
     xp = backend.xp
     if gain is not None:
@@ -145,9 +170,16 @@ class BatchNorm(Layer):
     running_var: Array
 
     def __init__(
-        self, *, gain: bool = True, bias: bool = True, gain_initializer: Initializer | None = None,
-        running_rate: float = 0.1, eps: float = 1e-5, unbiased: bool = True, sampling: str = "running",
-    ):  # fmt: skip
+        self,
+        *,
+        gain: bool = True,
+        bias: bool = True,
+        gain_initializer: Initializer | None = None,
+        running_rate: float = 0.1,
+        eps: float = 1e-5,
+        unbiased: bool = True,
+        sampling: str = "running",
+    ):
         self.running_rate = expect_number("BatchNorm: running_rate", running_rate, "(0, 1]")
         self.eps = expect_number("BatchNorm: eps", eps, "(0, 1)")
         if sampling not in ("running", "batch"):
@@ -159,7 +191,9 @@ class BatchNorm(Layer):
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if len(in_shape) not in (1, 3):
-            raise ShapeError(f"{self.who}: expected vectors (c,) or images (h, w, c), got {tuple(in_shape)}")
+            raise ShapeError(
+                f"{self.label}: expected vectors (c,) or images (h, w, c), got {tuple(in_shape)}"
+            )
         channels = (in_shape[-1],)
         self.gain = self.bias = self.dgain = self.dbias = None
         if self.use_gain:
@@ -178,13 +212,19 @@ class BatchNorm(Layer):
         own_statistics = train or self.sampling == "batch"
         if own_statistics and len(x) == 1:
             raise ShapeError(
-                f"{self.who}: a batch of 1 has no batch statistics: expected n of at least 2 here; "
+                f"{self.label}: a batch of 1 has no batch statistics: expected n of at least 2 here; "
                 "use a larger batch, or forward(x, train=False) to take the running statistics"
             )
         self.frozen = not own_statistics
         y, x_hat = self.memory.get("y", x.shape), self.memory.get("x_hat", x.shape)
         self.inv_std = self.memory.get("inv_std", (channels,))
-        rows = (x.reshape(-1, channels), self.gain, self.bias, y.reshape(-1, channels), x_hat.reshape(-1, channels))
+        rows = (
+            x.reshape(-1, channels),
+            self.gain,
+            self.bias,
+            y.reshape(-1, channels),
+            x_hat.reshape(-1, channels),
+        )
         if self.frozen:
             self.frozen_forward_op(
                 *rows, self.running_mean, self.running_var, self.inv_std, self.eps, self.backend
@@ -212,9 +252,16 @@ class BatchNorm(Layer):
         dx = self.memory.get("dx", dy.shape) if need_dx else None
         dgain, dbias = (self.dgain, self.dbias) if need_dw else (None, None)
         self.backward_op(
-            dy.reshape(-1, channels), self.x_hat.reshape(-1, channels), self.gain, self.inv_std,
-            dgain, dbias, dx if dx is None else dx.reshape(-1, channels), self.frozen, self.backend,
-        )  # fmt: skip
+            dy.reshape(-1, channels),
+            self.x_hat.reshape(-1, channels),
+            self.gain,
+            self.inv_std,
+            dgain,
+            dbias,
+            dx if dx is None else dx.reshape(-1, channels),
+            self.frozen,
+            self.backend,
+        )
         return dx
 
     def describe(self) -> str:

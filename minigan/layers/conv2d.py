@@ -34,8 +34,15 @@ from minigan.layers.linear import add_column_sums
 
 
 def conv2d_forward(
-    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: Backend, memory: Workspace
-) -> None:  # fmt: skip
+    x: Array,
+    W: Array,
+    b: Array | None,
+    y: Array,
+    stride: Pair,
+    padding: Padding,
+    backend: Backend,
+    memory: Workspace,
+) -> None:
     """Forward pass of 2-D convolution.
     x        (n, h, w, c_in)            read only
     W        (k_h, k_w, c_in, c_out)    read only
@@ -53,9 +60,17 @@ def conv2d_forward(
 
 
 def conv2d_backward(
-    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
-    backend: Backend, memory: Workspace,
-) -> None:  # fmt: skip
+    dy: Array,
+    x: Array,
+    W: Array,
+    dW: Array | None,
+    db: Array | None,
+    dx: Array | None,
+    stride: Pair,
+    padding: Padding,
+    backend: Backend,
+    memory: Workspace,
+) -> None:
     """Backward pass of 2-D convolution.
     dy      (n, h_out, w_out, c_out)   d(mean loss)/dy; 1/n already inside
     x       (n, h, w, c_in)            as in forward
@@ -94,7 +109,9 @@ class Convolution(Layer):
     channels: int
     kernel_size: Pair
     stride: Pair
-    padding: str | Padding  # as it was asked for: "same" comes to numbers, `pads`, when the image is known
+    padding: (
+        str | Padding
+    )  # as it was asked for: "same" comes to numbers, `pads`, when the image is known
     pads: Padding
     W: Array
     dW: Array
@@ -112,7 +129,9 @@ class Convolution(Layer):
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dx = self.memory.get("dx", self.x.shape) if need_dx else None
         dW, db = (self.dW, self.db) if need_dw else (None, None)
-        self.backward_op(dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory)
+        self.backward_op(
+            dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory
+        )
         return dx
 
     def describe(self) -> str:
@@ -139,9 +158,15 @@ class Conv2d(Convolution):
     """
 
     def __init__(
-        self, channels: int, kernel_size: int | Pair, stride: int | Pair = 1, padding: str | int | Padding = "valid",
-        *, bias: bool = True, initializer: Initializer | None = None,
-    ):  # fmt: skip
+        self,
+        channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: str | int | Padding = "valid",
+        *,
+        bias: bool = True,
+        initializer: Initializer | None = None,
+    ):
         self.channels = expect_size("Conv2d: channels", channels)
         self.kernel_size = expect_pair("Conv2d", "kernel_size", kernel_size)
         self.stride = expect_pair("Conv2d", "stride", stride)
@@ -151,15 +176,21 @@ class Conv2d(Convolution):
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
-        h, w, c_in = expect_image(self.who, in_shape)
-        (h_out, w_out), self.pads = conv_sizes(self.who, (h, w), self.kernel_size, self.stride, self.padding)
+        h, w, c_in = expect_image(self.label, in_shape)
+        (h_out, w_out), self.pads = conv_sizes(
+            self.label, (h, w), self.kernel_size, self.stride, self.padding
+        )
         self.out_shape = (h_out, w_out, self.channels)
         k_h, k_w = self.kernel_size
         self.b, self.db = None, None
         store.parameter(
-            self, "W", (k_h, k_w, c_in, self.channels), self.initializer,
-            fan_in=k_h * k_w * c_in, fan_out=k_h * k_w * self.channels,
-        )  # fmt: skip
+            self,
+            "W",
+            (k_h, k_w, c_in, self.channels),
+            self.initializer,
+            fan_in=k_h * k_w * c_in,
+            fan_out=k_h * k_w * self.channels,
+        )
         if self.use_bias:
             store.parameter(self, "b", (self.channels,), zeros())
         self.forward_op = backend.implementation(conv2d_forward)

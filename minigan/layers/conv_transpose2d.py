@@ -30,8 +30,15 @@ from minigan.layers.linear import add_column_sums
 
 
 def conv_transpose2d_forward(
-    x: Array, W: Array, b: Array | None, y: Array, stride: Pair, padding: Padding, backend: Backend, memory: Workspace
-) -> None:  # fmt: skip
+    x: Array,
+    W: Array,
+    b: Array | None,
+    y: Array,
+    stride: Pair,
+    padding: Padding,
+    backend: Backend,
+    memory: Workspace,
+) -> None:
     """Forward pass of transposed 2-D convolution.
     x        (n, h, w, c_in)            read only
     W        (k_h, k_w, c_out, c_in)    read only
@@ -49,9 +56,17 @@ def conv_transpose2d_forward(
 
 
 def conv_transpose2d_backward(
-    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, stride: Pair, padding: Padding,
-    backend: Backend, memory: Workspace,
-) -> None:  # fmt: skip
+    dy: Array,
+    x: Array,
+    W: Array,
+    dW: Array | None,
+    db: Array | None,
+    dx: Array | None,
+    stride: Pair,
+    padding: Padding,
+    backend: Backend,
+    memory: Workspace,
+) -> None:
     """Backward pass of transposed 2-D convolution.
     dy      (n, h_out, w_out, c_out)   d(mean loss)/dy; 1/n already inside
     x       (n, h, w, c_in)            as in forward
@@ -68,7 +83,9 @@ def conv_transpose2d_backward(
     dcols = columns(backend.workspace, x, W)
     backend.im2col(dy, dcols, stride, padding)
     if dW is not None:
-        backend.gemm(as_matrix(dcols, x).T, x.reshape(-1, c_in), out=dW.reshape(-1, c_in), accumulate=True)
+        backend.gemm(
+            as_matrix(dcols, x).T, x.reshape(-1, c_in), out=dW.reshape(-1, c_in), accumulate=True
+        )
     if dx is not None:
         backend.gemm(as_matrix(dcols, x), W.reshape(-1, c_in), out=dx.reshape(-1, c_in))
 
@@ -84,36 +101,51 @@ class ConvTranspose2d(Convolution):
     """
 
     def __init__(
-        self, channels: int, kernel_size: int | Pair, stride: int | Pair = 1, padding: str | int | Padding = "valid",
-        output_padding: int | Pair = 0, *, bias: bool = True, initializer: Initializer | None = None,
-    ):  # fmt: skip
-        who = "ConvTranspose2d"
-        self.channels = expect_size(f"{who}: channels", channels)
-        self.kernel_size = expect_pair(who, "kernel_size", kernel_size)
-        self.stride = expect_pair(who, "stride", stride)
-        self.padding = expect_padding(who, padding, self.kernel_size)
-        self.output_padding = expect_pair(who, "output_padding", output_padding, least=0)
+        self,
+        channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: str | int | Padding = "valid",
+        output_padding: int | Pair = 0,
+        *,
+        bias: bool = True,
+        initializer: Initializer | None = None,
+    ):
+        label = "ConvTranspose2d"
+        self.channels = expect_size(f"{label}: channels", channels)
+        self.kernel_size = expect_pair(label, "kernel_size", kernel_size)
+        self.stride = expect_pair(label, "stride", stride)
+        self.padding = expect_padding(label, padding, self.kernel_size)
+        self.output_padding = expect_pair(label, "output_padding", output_padding, least=0)
         for extra, s in zip(self.output_padding, self.stride, strict=True):
             if extra >= s:
-                raise ConfigError(f"{who}: output_padding must be smaller than the stride {s}, got {extra}")
+                raise ConfigError(
+                    f"{label}: output_padding must be smaller than the stride {s}, got {extra}"
+                )
         if self.padding == "same" and self.output_padding != (0, 0):
-            raise ConfigError(f'{who}: padding "same" fixes the output at size * stride: leave output_padding at 0')
+            raise ConfigError(
+                f'{label}: padding "same" fixes the output at size * stride: leave output_padding at 0'
+            )
         self.use_bias = bias
         self.initializer = initializer or glorot_uniform()
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
-        h, w, c_in = expect_image(self.who, in_shape)
+        h, w, c_in = expect_image(self.label, in_shape)
         (h_out, w_out), self.pads = conv_transpose_sizes(
-            self.who, (h, w), self.kernel_size, self.stride, self.padding, self.output_padding
+            self.label, (h, w), self.kernel_size, self.stride, self.padding, self.output_padding
         )
         self.out_shape = (h_out, w_out, self.channels)
         k_h, k_w = self.kernel_size
         self.b, self.db = None, None
         store.parameter(
-            self, "W", (k_h, k_w, self.channels, c_in), self.initializer,
-            fan_in=k_h * k_w * c_in, fan_out=k_h * k_w * self.channels,
-        )  # fmt: skip
+            self,
+            "W",
+            (k_h, k_w, self.channels, c_in),
+            self.initializer,
+            fan_in=k_h * k_w * c_in,
+            fan_out=k_h * k_w * self.channels,
+        )
         if self.use_bias:
             store.parameter(self, "b", (self.channels,), zeros())
         self.forward_op = backend.implementation(conv_transpose2d_forward)

@@ -22,45 +22,59 @@ from minigan.errors import ConfigError, ShapeError
 AXES = ("height", "width")
 
 
-def expect_pair(who: str, what: str, value: Any, least: int = 1) -> Pair:
+def expect_pair(label: str, what: str, value: Any, least: int = 1) -> Pair:
     """int or (vertical, horizontal) -> the pair; raises ConfigError."""
     values = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
-        raise ConfigError(f"{who}: {what} must be a number or a pair (vertical, horizontal), got {value!r}")
-    vertical, horizontal = (expect_size(f"{who}: {what}", v, least) for v in values)
+        raise ConfigError(
+            f"{label}: {what} must be a number or a pair (vertical, horizontal), got {value!r}"
+        )
+    vertical, horizontal = (expect_size(f"{label}: {what}", v, least) for v in values)
     return vertical, horizontal
 
 
-def expect_padding(who: str, padding: Any, kernel: Pair) -> str | Padding:
+def expect_padding(label: str, padding: Any, kernel: Pair) -> str | Padding:
     """-> "valid", "same" or ((top, bottom), (left, right)) with whole numbers; raises ConfigError."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
-            raise ConfigError(f'{who}: padding must be "valid", "same", a number or ((top, bottom), (left, right)), got {padding!r}')
+            raise ConfigError(
+                f'{label}: padding must be "valid", "same", a number or ((top, bottom), (left, right)), got {padding!r}'
+            )
         return padding
     if not isinstance(padding, (tuple, list)):
         padding = ((padding, padding), (padding, padding))
-    if len(padding) != 2 or any(not isinstance(side, (tuple, list)) or len(side) != 2 for side in padding):
-        raise ConfigError(f"{who}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}")
-    (top, bottom), (left, right) = [[expect_size(f"{who}: padding", v, least=0) for v in side] for side in padding]
+    if len(padding) != 2 or any(
+        not isinstance(side, (tuple, list)) or len(side) != 2 for side in padding
+    ):
+        raise ConfigError(
+            f"{label}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}"
+        )
+    (top, bottom), (left, right) = [
+        [expect_size(f"{label}: padding", v, least=0) for v in side] for side in padding
+    ]
     pads = (top, bottom), (left, right)
     for (before, after), k, axis in zip(pads, kernel, AXES, strict=True):
         if max(before, after) >= k:
             raise ConfigError(
-                f"{who}: padding {max(before, after)} must be smaller than the kernel, {k} in {axis}: "
+                f"{label}: padding {max(before, after)} must be smaller than the kernel, {k} in {axis}: "
                 "a window would see nothing but padding"
             )
     return pads
 
 
-def expect_image(who: str, in_shape: Shape) -> tuple[int, int, int]:
+def expect_image(label: str, in_shape: Shape) -> tuple[int, int, int]:
     """-> h, w, c; raises ShapeError unless in_shape is that of an image."""
     if len(in_shape) != 3:
-        raise ShapeError(f"{who}: expected an image (h, w, c), got {tuple(in_shape)}: put Reshape((h, w, c)) before it")
+        raise ShapeError(
+            f"{label}: expected an image (h, w, c), got {tuple(in_shape)}: put Reshape((h, w, c)) before it"
+        )
     h, w, c = in_shape
     return h, w, c
 
 
-def conv_sizes(who: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str | Padding) -> tuple[Pair, Padding]:
+def conv_sizes(
+    label: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str | Padding
+) -> tuple[Pair, Padding]:
     """Convolution of an image (h, w) -> (h_out, w_out), ((top, bottom), (left, right)).
 
     Raises ShapeError where not even one window fits.
@@ -74,7 +88,7 @@ def conv_sizes(who: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str |
             before, after = (0, 0) if isinstance(padding, str) else padding[axis]
         if size + before + after < k:
             raise ShapeError(
-                f"{who}: kernel {k} does not fit {AXES[axis]} {size} with padding {before}+{after}: "
+                f"{label}: kernel {k} does not fit {AXES[axis]} {size} with padding {before}+{after}: "
                 "take a smaller kernel or more padding"
             )
         outs.append((size + before + after - k) // s + 1)
@@ -83,8 +97,13 @@ def conv_sizes(who: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str |
 
 
 def conv_transpose_sizes(
-    who: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str | Padding, output_padding: Pair
-) -> tuple[Pair, Padding]:  # fmt: skip
+    label: str,
+    sizes: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: str | Padding,
+    output_padding: Pair,
+) -> tuple[Pair, Padding]:
     """Transposed convolution of an image (h, w) -> (h_out, w_out), padding of the convolution that it transposes.
 
     Many sizes convolve to the same (h, w), when the stride does not divide them; the
@@ -100,10 +119,10 @@ def conv_transpose_sizes(
             out = (size - 1) * s + k - before - after + output_padding[axis]
         if out < 1:
             raise ShapeError(
-                f"{who}: padding {before}+{after} leaves nothing of {AXES[axis]} {size}: "
+                f"{label}: padding {before}+{after} leaves nothing of {AXES[axis]} {size}: "
                 f"(size - 1) * stride + kernel - padding is {out}; take less padding"
             )
         outs.append(out)
     h_out, w_out = outs
-    _, pads = conv_sizes(who, (h_out, w_out), kernel, stride, padding)
+    _, pads = conv_sizes(label, (h_out, w_out), kernel, stride, padding)
     return (h_out, w_out), pads

@@ -24,8 +24,14 @@ def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: Backe
 
 
 def linear_backward(
-    dy: Array, x: Array, W: Array, dW: Array | None, db: Array | None, dx: Array | None, backend: Backend
-) -> None:  # fmt: skip
+    dy: Array,
+    x: Array,
+    W: Array,
+    dW: Array | None,
+    db: Array | None,
+    dx: Array | None,
+    backend: Backend,
+) -> None:
     """dy (n, out) -> dx (n, in), written unless None; dW (in, out) and db (out,) are added to unless None."""
     if dW is not None:
         backend.gemm(x.T, dy, out=dW, accumulate=True)
@@ -62,10 +68,14 @@ class Linear(Layer):
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if len(in_shape) != 1:
-            raise ShapeError(f"{self.who}: expected vectors (in,), got {tuple(in_shape)}: put Flatten() before it")
+            raise ShapeError(
+                f"{self.label}: expected vectors (in,), got {tuple(in_shape)}: put Flatten() before it"
+            )
         (inputs,) = in_shape
         self.b, self.db = None, None
-        store.parameter(self, "W", (inputs, self.out), self.initializer, fan_in=inputs, fan_out=self.out)
+        store.parameter(
+            self, "W", (inputs, self.out), self.initializer, fan_in=inputs, fan_out=self.out
+        )
         if self.use_bias:
             store.parameter(self, "b", (self.out,), zeros())
         self.forward_op = backend.implementation(linear_forward)

@@ -1,6 +1,6 @@
 """Reshape and Flatten: the same numbers under another shape. Nothing is copied.
 
-    y[n] = x[n] read in C order under the new shape;  dx is dy under the old one
+y[n] = x[n] read in C order under the new shape;  dx is dy under the old one
 """
 
 from math import prod
@@ -15,14 +15,16 @@ class Reshape(Layer):
 
     def __init__(self, shape: Shape):
         if not isinstance(shape, (tuple, list)):
-            raise ConfigError(f"Reshape: expected a shape without the batch axis such as (7, 7, 128), got {shape!r}")
+            raise ConfigError(
+                f"Reshape: expected a shape without the batch axis such as (7, 7, 128), got {shape!r}"
+            )
         self.shape = tuple(expect_size("Reshape: each extent", extent) for extent in shape)
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if prod(self.in_shape) != prod(self.shape):
             raise ShapeError(
-                f"{self.who}: {self.in_shape} has {prod(self.in_shape)} numbers, {self.shape} wants {prod(self.shape)}"
+                f"{self.label}: {self.in_shape} has {prod(self.in_shape)} numbers, {self.shape} wants {prod(self.shape)}"
             )
         return self.shape
 

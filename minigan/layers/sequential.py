@@ -41,7 +41,9 @@ class Sequential(Layer):
 
     def __init__(self, layers: Iterable[Layer], name: str = "net"):
         if not isinstance(layers, Iterable):
-            raise ConfigError(f"{name}: expected a list of layers, got {type(layers).__name__}: Sequential([layer, layer, ...])")
+            raise ConfigError(
+                f"{name}: expected a list of layers, got {type(layers).__name__}: Sequential([layer, layer, ...])"
+            )
         self.layers = list(layers)
         self.name = name
         self.store: Store | None = None  # only the outermost container has one
@@ -49,11 +51,17 @@ class Sequential(Layer):
             raise ConfigError(f"{name}: a Sequential needs at least one layer")
         for layer in self.layers:
             if not isinstance(layer, Layer):
-                raise ConfigError(f"{name}: expected layers, got {layer!r}: derive it from minigan.Layer, and give an instance")
+                raise ConfigError(
+                    f"{name}: expected layers, got {layer!r}: derive it from minigan.Layer, and give an instance"
+                )
         if len({id(layer) for layer in self.layers}) < len(self.layers):
-            raise ConfigError(f"{name}: the same layer instance stands twice: make one for each place")
+            raise ConfigError(
+                f"{name}: the same layer instance stands twice: make one for each place"
+            )
 
-    def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store | None = None) -> Shape:
+    def setup(
+        self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store | None = None
+    ) -> Shape:
         """in_shape without the batch axis, (28, 28, 1) -> out_shape. Makes all parameters.
 
         backend  from get_backend
@@ -63,7 +71,9 @@ class Sequential(Layer):
         StateError: a layer is another network's already.
         """
         if store is not None and self.store is not None:
-            raise StateError(f"{self.name}: is set up as a network of its own: put new layers into {store.name}")
+            raise StateError(
+                f"{self.name}: is set up as a network of its own: put new layers into {store.name}"
+            )
         outermost = store is None
         if store is None:
             in_shape = expect_shape(self.name, in_shape)
@@ -75,7 +85,9 @@ class Sequential(Layer):
         shape = self.in_shape
         for i, layer in enumerate(self.layers):
             if layer.container not in (None, self):
-                raise StateError(f"{self.name}: layer {i}, {layer.describe()}, is part of another network: make a new one")
+                raise StateError(
+                    f"{self.name}: layer {i}, {layer.describe()}, is part of another network: make a new one"
+                )
             layer.container = self
             with store.scope(str(i)):
                 layer.path = ".".join([store.name, *store.path])
@@ -86,7 +98,9 @@ class Sequential(Layer):
         self.out_shape = shape
         self.steps = backend.implementation(plan)(self.layers, backend)
         # backward without dx ends at the first step that has something to learn
-        self.first_trained = next((i for i, step in enumerate(self.steps) if step.has_parameters), len(self.steps))
+        self.first_trained = next(
+            (i for i, step in enumerate(self.steps) if step.has_parameters), len(self.steps)
+        )
         if outermost:
             store.allocate()
             self.store = store
@@ -112,7 +126,9 @@ class Sequential(Layer):
     def ready(self) -> Store:
         """-> the store; raises StateError before setup."""
         if self.store is None:
-            raise StateError(f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first")
+            raise StateError(
+                f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first"
+            )
         return self.store
 
     def forward(self, x: Array, train: bool = True, labels: Array | None = None) -> Array:
@@ -126,7 +142,7 @@ class Sequential(Layer):
         if self.container is not None:  # the door was passed
             return forward_pass(self, x, train)
         store = self.ready()
-        self.backend.guard(x, self.in_shape, self.first_who(), "x")
+        self.backend.guard(x, self.in_shape, self.first_label(), "x")
         self.x = None  # a forward that fails leaves nothing to go back through
         store.labels = self.expect_labels(labels, len(x), store.classes)
         y = self.backend.implementation(forward_pass)(self, x, train)
@@ -151,20 +167,28 @@ class Sequential(Layer):
             )
         self.backend.guard(dy, self.out_shape, self.name, "dy")
         if len(dy) != len(self.x):
-            raise ShapeError(f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}")
+            raise ShapeError(
+                f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}"
+            )
         dx = self.backend.implementation(backward_pass)(self, dy, need_dx, need_dw)
         return None if dx is None else self.hand_over(dx, "dx")
 
     def expect_labels(self, labels: Array | None, n: int, classes: int) -> Array | None:
         """-> labels; raises unless they are what the network wants, one row for each of n samples."""
         if labels is None and classes:
-            raise ConfigError(f"{self.name}: expected labels (n, {classes}), got none: call forward(x, labels=one-hot array)")
+            raise ConfigError(
+                f"{self.name}: expected labels (n, {classes}), got none: call forward(x, labels=one-hot array)"
+            )
         if labels is not None:
             if not classes:
-                raise ConfigError(f"{self.name}: got labels, but has no AppendLabels layer to take them: leave them out")
+                raise ConfigError(
+                    f"{self.name}: got labels, but has no AppendLabels layer to take them: leave them out"
+                )
             self.backend.guard(labels, (classes,), self.name, "labels")
             if len(labels) != n:
-                raise ShapeError(f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}")
+                raise ShapeError(
+                    f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}"
+                )
         return labels
 
     def hand_over(self, values: Array, name: str) -> Array:
@@ -173,18 +197,23 @@ class Sequential(Layer):
         result[...] = values
         return result
 
-    def first_who(self) -> str:
+    def first_label(self) -> str:
         """-> the first layer with a name of its own, for the message about x."""
         layer = self.layers[0]
-        return layer.first_who() if isinstance(layer, Sequential) else layer.who
+        return layer.first_label() if isinstance(layer, Sequential) else layer.label
 
     def describe(self) -> str:
         return f"Sequential of {len(self.layers)}"
 
     def count(self, layer: int | None = None) -> tuple[int, int]:
         """-> numbers that are trained, and numbers that are kept besides (running statistics); of one layer, or of all."""
+
         def size(arrays: dict[str, Array]) -> int:
-            return sum(array.size for name, array in arrays.items() if layer is None or name.split(".")[0] == str(layer))
+            return sum(
+                array.size
+                for name, array in arrays.items()
+                if layer is None or name.split(".")[0] == str(layer)
+            )
 
         return size(self.params), size(self.buffers)
 
@@ -193,11 +222,15 @@ class Sequential(Layer):
         rows = [(f"{self.name}: input", str(self.in_shape), "")]
         for i, layer in enumerate(self.layers):
             size = sum(self.count(i))
-            rows.append((f"{i} {layer.describe()}", str(layer.out_shape), f"{size:,}" if size else ""))
+            rows.append(
+                (f"{i} {layer.describe()}", str(layer.out_shape), f"{size:,}" if size else "")
+            )
         trained, kept = self.count()
         rows.append(("parameters", f"{trained:,} trained, {kept:,} not", f"{trained + kept:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
+        return "\n".join(
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
+        )
 
 
 def plan(layers: list[Layer], backend: Backend) -> list[Step]:
@@ -226,17 +259,21 @@ def backward_pass(net: Sequential, dy: Array, need_dx: bool, need_dw: bool) -> A
     return dy if need_dx else None
 
 
-def expect_shape(who: str, shape: Any) -> Shape:
+def expect_shape(label: str, shape: Any) -> Shape:
     """-> shape as a tuple of whole numbers; raises ShapeError."""
     if not isinstance(shape, (tuple, list)) or not shape:
-        raise ShapeError(f"{who}: expected a shape without the batch axis such as (28, 28, 1), got {shape!r}")
+        raise ShapeError(
+            f"{label}: expected a shape without the batch axis such as (28, 28, 1), got {shape!r}"
+        )
     for extent in shape:
         if isinstance(extent, bool) or not hasattr(extent, "__index__") or extent < 1:
-            raise ShapeError(f"{who}: expected a shape of whole numbers of at least 1, got {shape!r}")
+            raise ShapeError(
+                f"{label}: expected a shape of whole numbers of at least 1, got {shape!r}"
+            )
     return tuple(int(extent) for extent in shape)
 
 
-def expect_kind(who: str, what: str, value: Any, kind: type, cure: str) -> None:
+def expect_kind(label: str, what: str, value: Any, kind: type, cure: str) -> None:
     """Raises ConfigError unless value is of this kind."""
     if not isinstance(value, kind):
-        raise ConfigError(f"{who}: expected {what} as from {cure}, got {value!r}")
+        raise ConfigError(f"{label}: expected {what} as from {cure}, got {value!r}")

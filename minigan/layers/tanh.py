@@ -1,7 +1,7 @@
 """Tanh: squashes into (-1, 1), the range of the images. The generator's last layer.
 
-    y  = tanh(x)
-    dx = dy·(1 - y²)        since tanh' = 1 - tanh²: the backward pass needs y alone
+y  = tanh(x)
+dx = dy·(1 - y²)        since tanh' = 1 - tanh²: the backward pass needs y alone
 """
 
 from minigan.layers.activation import Activation

@@ -46,7 +46,9 @@ class Preset:
     source: str
     data: str  # the set that it is for; see data.DATASETS
     image_shape: ImageShape
-    generator: Callable[[int, int, ImageShape], Layers]  # (width, z_dim, image_shape): vectors (z_dim,) -> images
+    generator: Callable[
+        [int, int, ImageShape], Layers
+    ]  # (width, z_dim, image_shape): vectors (z_dim,) -> images
     discriminator: Callable[[int, ImageShape], Layers]  # (width, image_shape): images -> (1,) logit
     width: int  # channels of the feature map next to the image, or hidden units; the other layers are multiples of it
     z_dim: int = 100
@@ -58,18 +60,26 @@ class Preset:
     lr_d: float = 2e-4
     beta1: float | None = 0.5  # Adam's; None with another optimizer
     settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
-    decay: tuple[int, int] | None = None  # (after so many epochs the rates fall, in so many more to 0)
-    ema: float = 0.0  # decay of the average of G's weights that pictures are drawn from; 0: from G as it is
+    decay: tuple[int, int] | None = (
+        None  # (after so many epochs the rates fall, in so many more to 0)
+    )
+    ema: float = (
+        0.0  # decay of the average of G's weights that pictures are drawn from; 0: from G as it is
+    )
     rules: Rules = Rules()
     classes: int = 0  # of the labels that G and D are told; 0: none
-    black: float = -1.0  # value of a black pixel, white is 1: -1 where G ends in tanh, 0 where in a sigmoid
+    black: float = (
+        -1.0
+    )  # value of a black pixel, white is 1: -1 where G ends in tanh, 0 where in a sigmoid
     shuffle: str = "epoch"  # the images are shuffled every "epoch", "once" or "never"
     drop_last: bool = False  # leave out the smaller last batch of an epoch
     limit: int | None = None  # only so many images of the set
     fit: str = "crop"  # how a picture of another size comes to image_shape; see data/fit.py
     grid: tuple[int, int] = (8, 8)  # rows and columns of a sample grid
     any_size: bool = False  # can it be built for images of another shape?
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)  # of "G" and "D": parameters trained, and kept besides
+    counts: dict[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # of "G" and "D": parameters trained, and kept besides
     variants: dict[str, Arguments] = field(default_factory=dict)  # name -> the fields that differ
 
 
@@ -82,6 +92,10 @@ def get_preset(name: str) -> Preset:
     if not colon:
         return preset
     if variant not in preset.variants:
-        there = f"choose one of {', '.join(f'{base}:{v}' for v in preset.variants)}" if preset.variants else "it has no variants"
+        there = (
+            f"choose one of {', '.join(f'{base}:{v}' for v in preset.variants)}"
+            if preset.variants
+            else "it has no variants"
+        )
         raise ConfigError(f"preset {base} has no variant {variant!r}: {there}")
     return replace(preset, name=name, **preset.variants[variant])

@@ -13,7 +13,17 @@ Source: github.com/CarlFredriksson/dcgan_tensorflow, gan.py and dcgan.py
 from math import log
 
 from minigan.gan import Rules
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
+from minigan.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Tanh,
+)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, SAME
 

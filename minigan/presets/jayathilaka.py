@@ -48,8 +48,16 @@ PRESETS = {
         counts=dict(G=(3_097_136, 3_584), D=(1_336_321, 0)),
         variants={
             "adam": {},  # "yields the best looking results"
-            "rmsprop": dict(optimizer="RMSprop", lr_g=2e-4, lr_d=2e-4, beta1=None, settings=dict(rho=0.9, eps=1e-7)),
-            "sgd": dict(optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5)),
+            "rmsprop": dict(
+                optimizer="RMSprop",
+                lr_g=2e-4,
+                lr_d=2e-4,
+                beta1=None,
+                settings=dict(rho=0.9, eps=1e-7),
+            ),
+            "sgd": dict(
+                optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5)
+            ),
         },
         **ADAM,
     )

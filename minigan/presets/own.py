@@ -57,11 +57,18 @@ def generator(width: int, z_dim: int, image_shape: ImageShape, refined: bool = F
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
     layers = [Linear(h * w * channels, **WEIGHTS), Reshape((h, w, channels))]
-    for i, ((h, w), multiple) in enumerate(zip(sizes[-2::-1], [*multiples[-2::-1], None], strict=True)):
+    for i, ((h, w), multiple) in enumerate(
+        zip(sizes[-2::-1], [*multiples[-2::-1], None], strict=True)
+    ):
         odd = (h % 2, w % 2)
         layers += [torch_norm(), ReLU()]
         if multiple is None:
-            layers += [ConvTranspose2d(image_shape[2], **HALVE, output_padding=odd, initializer=normal(0.02)), Tanh()]
+            layers += [
+                ConvTranspose2d(
+                    image_shape[2], **HALVE, output_padding=odd, initializer=normal(0.02)
+                ),
+                Tanh(),
+            ]
         else:
             layers += [ConvTranspose2d(multiple * width, **HALVE, output_padding=odd, **WEIGHTS)]
             if refined and i == 0:  # the map before the smallest
@@ -80,10 +87,7 @@ def discriminator(width: int, image_shape: ImageShape, refined: bool = False) ->
 
 
 COMMON: Arguments = dict(
-    source="minigan, after Radford et al. 2016",
-    z_dim=64,
-    rules=Rules(same_z=True),
-    any_size=True,
+    source="minigan, after Radford et al. 2016", z_dim=64, rules=Rules(same_z=True), any_size=True
 )
 
 PRESETS = {

@@ -9,7 +9,16 @@ Source: github.com/pytorch/examples, dcgan/main.py
 
 from minigan.gan import Rules
 from minigan.initializers import normal
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Tanh
+from minigan.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    ReLU,
+    Reshape,
+    Tanh,
+)
 from minigan.presets import ImageShape, Layers, Preset
 from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS
 
@@ -21,7 +30,12 @@ def norm() -> BatchNorm:
 
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
-    layers = [Reshape((1, 1, z_dim)), ConvTranspose2d(8 * width, kernel_size=4, **WEIGHTS), norm(), ReLU()]  # 4x4
+    layers = [
+        Reshape((1, 1, z_dim)),
+        ConvTranspose2d(8 * width, kernel_size=4, **WEIGHTS),
+        norm(),
+        ReLU(),
+    ]  # 4x4
     for multiple in (4, 2, 1):  # 8x8, 16x16, 32x32
         layers += [ConvTranspose2d(multiple * width, **DOUBLE), norm(), ReLU()]
     return [*layers, ConvTranspose2d(image_shape[2], **DOUBLE), Tanh()]

@@ -15,7 +15,19 @@ mnist/train_cond_dcgan.py
 
 from minigan.gan import Rules
 from minigan.initializers import normal
-from minigan.layers import AppendLabels, BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Sigmoid, Tanh
+from minigan.layers import (
+    AppendLabels,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Tanh,
+)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS
 
@@ -69,7 +81,9 @@ def conditional_discriminator(width: int, image_shape: ImageShape) -> Layers:
     ]  # fmt: skip
 
 
-COMMON: Arguments = dict(source="Radford et al. 2016, dcgan_code", z="uniform", rules=Rules(first="G", own_batches=True))
+COMMON: Arguments = dict(
+    source="Radford et al. 2016, dcgan_code", z="uniform", rules=Rules(first="G", own_batches=True)
+)
 
 PRESETS = {
     "radford-64": Preset(

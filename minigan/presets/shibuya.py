@@ -78,18 +78,28 @@ def discriminator(width: int, image_shape: ImageShape, initializer: Initializer)
 
 COMMON: Arguments = dict(
     settings=KERAS_ADAM,
-    rules=Rules(real_target=0.9, same_z=True, running_statistics=True, apart=True, loss_limit=KERAS_LIMIT),
+    rules=Rules(
+        real_target=0.9, same_z=True, running_statistics=True, apart=True, loss_limit=KERAS_LIMIT
+    ),
     shuffle="never",
     drop_last=True,
 )
-MNIST: Arguments = dict(data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON)
-COLOR: Arguments = dict(image_shape=(32, 32, 3), width=128, lr_g=1e-4, lr_d=1e-3, grid=(8, 10), **COMMON)
+MNIST: Arguments = dict(
+    data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON
+)
+COLOR: Arguments = dict(
+    image_shape=(32, 32, 3), width=128, lr_g=1e-4, lr_d=1e-3, grid=(8, 10), **COMMON
+)
 COLOR_COUNTS = dict(G=(4_935_171, 1_792), D=(1_034_113, 768))
 
 
-def nets(generator: Callable[..., Layers], discriminator: Callable[..., Layers], **arguments: Any) -> Arguments:
+def nets(
+    generator: Callable[..., Layers], discriminator: Callable[..., Layers], **arguments: Any
+) -> Arguments:
     """-> both functions with these arguments given, as a preset's fields."""
-    return dict(generator=partial(generator, **arguments), discriminator=partial(discriminator, **arguments))
+    return dict(
+        generator=partial(generator, **arguments), discriminator=partial(discriminator, **arguments)
+    )
 
 
 PRESETS = {
@@ -112,7 +122,9 @@ PRESETS = {
         counts=dict(G=(92_913, 96), D=(631_473, 1_600)),
         variants={
             "slope-0.01": {},
-            "slope-0.2": nets(mnist_generator, mnist_discriminator, slope=0.2),  # "losses oscillate more, images as good"
+            "slope-0.2": nets(
+                mnist_generator, mnist_discriminator, slope=0.2
+            ),  # "losses oscillate more, images as good"
         },
         **nets(mnist_generator, mnist_discriminator, slope=0.01),
         **MNIST,

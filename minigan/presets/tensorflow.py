@@ -11,7 +11,16 @@ Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
 """
 
 from minigan.gan import Rules
-from minigan.layers import Conv2d, ConvTranspose2d, Dropout, Flatten, LeakyReLU, Linear, Reshape, Tanh
+from minigan.layers import (
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    Reshape,
+    Tanh,
+)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import SAME, TF_KERAS_ADAM, keras_norm
 

@@ -47,7 +47,9 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
 def expect_ending(path: Path) -> str:
     """-> "GIF" or "WEBP", by the ending of a file's name. Raises ConfigError for another."""
     if path.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"an animation's name must end in {' or '.join(ENDINGS)}, got {path.name!r}")
+        raise ConfigError(
+            f"an animation's name must end in {' or '.join(ENDINGS)}, got {path.name!r}"
+        )
     return ENDINGS[path.suffix.lower()]
 
 
@@ -78,18 +80,26 @@ def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> "l
     h, w, _ = samples[0][1].shape
     factor = -(-SIDES[0] // max(h, w)) if max(h, w) < SIDES[0] else min(1, SIDES[1] / max(h, w))
     size = (max(1, round(w * factor)), max(1, round(h * factor)))
-    grey = all(picture.shape[2] == 1 for picture in (samples[0][1], *([] if real is None else [real])))
+    grey = all(
+        picture.shape[2] == 1 for picture in (samples[0][1], *([] if real is None else [real]))
+    )
 
     def image(picture: np.ndarray) -> Image.Image:
-        made = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert("L" if grey else "RGB")
+        made = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert(
+            "L" if grey else "RGB"
+        )
         if made.size == size:
             return made
-        return made.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)
+        return made.resize(
+            size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS
+        )
 
     letters = min(max(size[0] // 15, 14), 28)
     font, white = ImageFont.load_default(letters), 255 if grey else (255, 255, 255)
     top, gap = round(1.5 * letters), letters // 2
-    paper = Image.new("L" if grey else "RGB", (size[0] if real is None else 2 * size[0] + gap, top + size[1]))
+    paper = Image.new(
+        "L" if grey else "RGB", (size[0] if real is None else 2 * size[0] + gap, top + size[1])
+    )
     if real is not None:
         paper.paste(image(real), (size[0] + gap, top))
         ImageDraw.Draw(paper).text((size[0] + gap + 2, top // 2), "real", white, font, anchor="lm")
@@ -108,9 +118,14 @@ def with_palette(images: "list[Image]") -> "list[Image]":
     from PIL import Image
 
     if images[0].mode == "L":
-        return [image.point([grey // GREYS * 255 // (255 // GREYS) for grey in range(256)]) for image in images]
+        return [
+            image.point([grey // GREYS * 255 // (255 // GREYS) for grey in range(256)])
+            for image in images
+        ]
     pixels = len(images) * images[0].width * images[0].height
     stride = max(1, pixels // PALETTE_PIXELS) | 1  # odd: it does not run down the columns of a grid
-    seen = np.concatenate([np.asarray(image).reshape(-1, 3)[i % stride :: stride] for i, image in enumerate(images)])
+    seen = np.concatenate(
+        [np.asarray(image).reshape(-1, 3)[i % stride :: stride] for i, image in enumerate(images)]
+    )
     palette = Image.fromarray(seen[None]).quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]

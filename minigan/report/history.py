@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan.training.config import Config
-from minigan.errors import RunError
 from minigan.data.files.png import load_png
+from minigan.errors import RunError
+from minigan.training.config import Config
 from minigan.training.run_folder import Run
 
 GRID = re.compile(r"step-([0-9]+)\.png")
@@ -27,12 +27,12 @@ MOST = 100  # grids in an animation or a page: more would be larger, and show no
 class History:
     """History(run, say): all of it, each part read when it is first asked for, and spoken of once.
 
-    say  called with a line for whatever was damaged and left out
+    log  called with a line for whatever was damaged and left out
     Every part raises RunError where there is nothing to read.
     """
 
-    def __init__(self, run: Run, say: Callable[[str], object] = print):
-        self.run, self.say = run, say
+    def __init__(self, run: Run, log: Callable[[str], object] = print):
+        self.run, self.log = run, log
 
     @cached_property
     def record(self) -> tuple[Config, dict[str, Any]]:
@@ -49,42 +49,60 @@ class History:
         try:
             header, *lines = file.read_text("utf-8", errors="replace").splitlines() or [""]
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(f"{self.run.folder} has no metrics.csv: is this the folder of a run, and did it begin?") from error
+            raise RunError(
+                f"{self.run.folder} has no metrics.csv: is this the folder of a run, and did it begin?"
+            ) from error
         except OSError as error:
             raise RunError(f"cannot read {file}: {error.strerror}") from error
         names = header.split(",")
         if missing := [name for name in NEEDED if name not in names]:
-            raise RunError(f"{file} has no column {missing[0]}: it is damaged, or was not written by minigan")
+            raise RunError(
+                f"{file} has no column {missing[0]}: it is damaged, or was not written by minigan"
+            )
         rows, damaged = {}, 0
         for line in lines:
             try:
-                cells = zip(names, line.split(","), strict=True)  # what is measured at sample grids alone is empty elsewhere
-                row = {name: float(cell or "nan" if name not in NEEDED else cell) for name, cell in cells}
+                cells = zip(
+                    names, line.split(","), strict=True
+                )  # what is measured at sample grids alone is empty elsewhere
+                row = {
+                    name: float(cell or "nan" if name not in NEEDED else cell)
+                    for name, cell in cells
+                }
                 if not (0 <= row["step"] <= LARGEST and 0 <= row["epoch"] <= LARGEST):
                     raise ValueError
                 rows[row["step"]] = row
             except ValueError:  # cut off in the middle, or not a number
                 damaged += 1
         if damaged:
-            self.say(f"left out {damaged} damaged row{'s' * (damaged > 1)} of {file}")
+            self.log(f"left out {damaged} damaged row{'s' * (damaged > 1)} of {file}")
         if not rows:
             raise RunError(f"{file} has no rows yet: the run has done no step")
         ordered = [rows[step] for step in sorted(rows)]
         columns = {name: np.array([row[name] for row in ordered]) for name in names}
-        return {name: np.where(np.abs(values) <= LARGEST, values, np.nan) for name, values in columns.items()}
+        return {
+            name: np.where(np.abs(values) <= LARGEST, values, np.nan)
+            for name, values in columns.items()
+        }
 
     @cached_property
     def sample_files(self) -> list[tuple[int, Path]]:
         """-> (step, file) of every sample grid, in order of step."""
         folder = self.run.samples
         try:
-            found = [(int(match[1]), path) for path in folder.iterdir() if (match := GRID.fullmatch(path.name))]
+            found = [
+                (int(match[1]), path)
+                for path in folder.iterdir()
+                if (match := GRID.fullmatch(path.name))
+            ]
         except (FileNotFoundError, NotADirectoryError):
             found = []
         except OSError as error:
             raise RunError(f"cannot look into {folder}: {error.strerror}") from error
         if not found:
-            raise RunError(f"{folder} holds no sample grids (step-*.png): is this the folder of a run, and did it begin?")
+            raise RunError(
+                f"{folder} holds no sample grids (step-*.png): is this the folder of a run, and did it begin?"
+            )
         return sorted(found)
 
     @cached_property
@@ -97,10 +115,16 @@ class History:
             except RunError as error:
                 left_out.append(str(error))
         shape = whole[-1][2].shape if whole else None
-        left_out += [f"{path} is {picture.shape}, the last {shape}" for _, path, picture in whole if picture.shape != shape]
+        left_out += [
+            f"{path} is {picture.shape}, the last {shape}"
+            for _, path, picture in whole
+            if picture.shape != shape
+        ]
         if left_out:
             several = len(left_out) > 1
-            self.say(f"left out {len(left_out)} sample grid{'s' * several}: {left_out[0]}{'; ...' * several}")
+            self.log(
+                f"left out {len(left_out)} sample grid{'s' * several}: {left_out[0]}{'; ...' * several}"
+            )
         if not whole:
             raise RunError(f"none of the sample grids in {self.run.samples} can be read")
         return [entry for entry in whole if entry[2].shape == shape]
@@ -112,7 +136,7 @@ class History:
             try:
                 return step, path, load_png(path)
             except RunError as error:
-                self.say(f"left out a sample grid: {error}")
+                self.log(f"left out a sample grid: {error}")
         raise RunError(f"none of the sample grids in {self.run.samples} can be read")
 
     @cached_property
@@ -122,7 +146,7 @@ class History:
             return load_png(self.run.real_file)
         except RunError as error:
             if self.run.real_file.exists():
-                self.say(f"left out the real pictures: {error}")
+                self.log(f"left out the real pictures: {error}")
             return None
 
 

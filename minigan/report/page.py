@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigan.report.animation import save_animation
 from minigan.checkpoint import write_atomically
 from minigan.errors import ConfigError
+from minigan.report.animation import save_animation
 from minigan.report.history import History, evenly
 from minigan.report.plots import draw_losses, title_of
 from minigan.training.run_folder import Run
@@ -33,24 +33,28 @@ POINTS = 300  # of the line of images/s
 Made = TypeVar("Made")
 
 
-def save_report(path: str | Path, history: History, tables: Sequence[str] = (), curves: bytes | None = None) -> str:
+def save_report(
+    path: str | Path, history: History, tables: Sequence[str] = (), curves: bytes | None = None
+) -> str:
     """Write the page. -> what was written, in words.
 
     tables  the summary() of G and D
     curves  PNG of draw_losses, where it has been drawn already
     Raises RunError where the run has no samples or no rows yet, or the page cannot be written.
     """
-    content = page(history, tables, curves).encode("utf-8", "replace")  # a name may hold bytes that are no text
+    content = page(history, tables, curves).encode(
+        "utf-8", "replace"
+    )  # a name may hold bytes that are no text
     write_atomically(path, content)
     return f"{path}: {len(content) / 2**20:.1f} MiB"
 
 
-def finish(run: Run, say: Callable[[str], object] = print, tables: Sequence[str] = ()) -> None:
+def finish(run: Run, log: Callable[[str], object] = print, tables: Sequence[str] = ()) -> None:
     """What a finished run leaves to look at: progress.gif, losses.png, report.html.
 
     A failure is one line and no more: the run itself is done, and saved.
     """
-    history = History(run, say)
+    history = History(run, log)
     made: list[str] = []
 
     def attempt(name: str, make: Callable[[Path], Made]) -> Made | None:
@@ -59,7 +63,7 @@ def finish(run: Run, say: Callable[[str], object] = print, tables: Sequence[str]
             made.append(name)
             return result
         except Exception as error:
-            say(f"{name} was left out: {' '.join(str(error).split()) or type(error).__name__}")
+            log(f"{name} was left out: {' '.join(str(error).split()) or type(error).__name__}")
             return None
 
     def plot(path: Path) -> bytes:
@@ -71,13 +75,13 @@ def finish(run: Run, say: Callable[[str], object] = print, tables: Sequence[str]
     curves = attempt("losses.png", plot)
     attempt("report.html", lambda path: save_report(path, history, tables, curves))
     if made:
-        say(f"to look at: {', '.join(made)} in {run.folder}")
+        log(f"to look at: {', '.join(made)} in {run.folder}")
 
 
 def page(history: History, tables: Sequence[str] = (), curves: bytes | None = None) -> str:
     """-> the page as HTML; arguments and errors as of save_report."""
     template = files("minigan.report").joinpath("page.html").read_text("utf-8")
-    config, about = history.record
+    config, metadata = history.record
     metrics, samples = history.metrics, history.samples
     sizes = [path.stat().st_size for _, path, _ in samples]
     shown = evenly(samples, max(2, MOST_BYTES // max(1, *sizes)))
@@ -87,18 +91,25 @@ def page(history: History, tables: Sequence[str] = (), curves: bytes | None = No
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=escape(title_of(config)),
         subtitle=escape(history.run.folder.resolve().name),
-        note=f'<p class="note">{escape(about["note"])}</p>' if isinstance(about.get("note"), str) else "",
+        note=f'<p class="note">{escape(metadata["note"])}</p>'
+        if isinstance(metadata.get("note"), str)
+        else "",
         facts=facts(history, config.batch_size),
-        samples="".join(image(path, picture, f"step {step:,}", hidden=step != shown[-1][0]) for step, path, picture in shown),
+        samples="".join(
+            image(path, picture, f"step {step:,}", hidden=step != shown[-1][0])
+            for step, path, picture in shown
+        ),
         real=real(history),
         last=len(shown) - 1,
         last_label=f"step {shown[-1][0]:,}",
-        left_out=f"{len(shown)} of the run's {total} grids, spread evenly." if len(shown) < total else "",
+        left_out=f"{len(shown)} of the run's {total} grids, spread evenly."
+        if len(shown) < total
+        else "",
         curves=curves_of(history, curves),
         rate=rate(metrics),
         nets=nets(tables),
         options=rows(asdict(config).items()),
-        versions=rows(versions_of(about)),
+        versions=rows(versions_of(metadata)),
     )
 
 
@@ -150,7 +161,11 @@ def rate(metrics: dict[str, np.ndarray]) -> str:
     there = metrics["images_per_s"] > 0
     if not there.any():
         return '<p class="soft">metrics.csv tells none.</p>'
-    points = np.array(evenly(list(zip(metrics["step"][there], metrics["images_per_s"][there], strict=True)), POINTS))
+    points = np.array(
+        evenly(
+            list(zip(metrics["step"][there], metrics["images_per_s"][there], strict=True)), POINTS
+        )
+    )
     first, most = points[0, 0], points[:, 1].max()
     x = 1000 * (points[:, 0] - first) / max(points[-1, 0] - first, 1)
     y = 98 - 96 * points[:, 1] / most
@@ -168,15 +183,20 @@ def nets(tables: Sequence[str]) -> str:
     return f'<section><h2>Nets</h2><div class="nets">{shown}</div></section>' if tables else ""
 
 
-def versions_of(about: dict[str, Any]) -> Iterator[tuple[str, object]]:
+def versions_of(metadata: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """What config.json says besides the options, of any shape -> (name, value) for the table."""
-    versions, resumed = about.get("versions"), about.get("resumed")
+    versions, resumed = metadata.get("versions"), metadata.get("resumed")
     yield from versions.items() if isinstance(versions, dict) else ()
     if isinstance(resumed, list) and resumed:
-        yield "resumed at step", ", ".join(str(stop.get("step")) for stop in resumed if isinstance(stop, dict))
+        yield (
+            "resumed at step",
+            ", ".join(str(stop.get("step")) for stop in resumed if isinstance(stop, dict)),
+        )
 
 
 def rows(pairs: Iterable[tuple[str, object]]) -> str:
     """(name, value) -> rows of a table."""
-    shown = ((escape(str(name)), "–" if value is None else escape(str(value))) for name, value in pairs)
+    shown = (
+        (escape(str(name)), "–" if value is None else escape(str(value))) for name, value in pairs
+    )
     return "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)

@@ -16,24 +16,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.training.config import Config
 from minigan.errors import ConfigError
 from minigan.report.history import History
+from minigan.training.config import Config
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe & Ito's colours, told apart by colour-blind people too: jfly.uni-koeln.de/color
-BLUE, RED, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
+BLUE, RED, GREEN, ORANGE, PURPLE, SKY = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#e69f00",
+    "#cc79a7",
+    "#56b4e9",
+)
 INK, FAINT = "#333333", "#d9d9d9"
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": "#999999",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": "#999999",
     "text.parse_math": False,  # a $ in a name is a $
     "agg.path.chunksize": 10_000,  # a long run's line is too much for Agg at once
-}  # fmt: skip
+}
 MOST_EPOCHS = 12  # marked one by one
 
 
@@ -51,7 +68,9 @@ def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
         warnings.simplefilter("ignore")  # a letter that the font lacks, in the name of a folder
 
         def figure(width: float, height: float) -> Figure:
-            made = Figure((width, height), dpi=160, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+            made = Figure(
+                (width, height), dpi=160, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
+            )
             FigureCanvasAgg(made)
             return made
 
@@ -68,7 +87,9 @@ def png(figure: "Figure") -> bytes:
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """values (n,), NaN where there is none -> mean over so many neighbours, fewer at the ends."""
     there = np.isfinite(values)
-    sums, counts = (np.concatenate([[0], np.cumsum(a)]) for a in (np.where(there, values, 0), there))
+    sums, counts = (
+        np.concatenate([[0], np.cumsum(a)]) for a in (np.where(there, values, 0), there)
+    )
     at = np.arange(len(values))
     first, last = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
     total = counts[last] - counts[first]
@@ -101,7 +122,10 @@ def draw_losses(history: History) -> bytes:
     norms = {}
     for player, column, color in (("D", "grad_norm_d", BLUE), ("G", "grad_norm_g", RED)):
         if (columns.get(column, np.zeros(1)) > 0).any():
-            norms[player] = (np.where(columns[column] > 0, columns[column], np.nan), color)  # 0 has no logarithm
+            norms[player] = (
+                np.where(columns[column] > 0, columns[column], np.nan),
+                color,
+            )  # 0 has no logarithm
     distances = columns.get("frechet", np.zeros(1))
     measured = distances > 0
     count = 2 + bool(norms) + bool(measured.any())
@@ -109,21 +133,37 @@ def draw_losses(history: History) -> bytes:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         made = figure(8, 1.5 + 1.7 * count)
-        made.suptitle(title_of(history.record[0]), x=0.01, ha="left", fontsize=12, fontweight="bold")
+        made.suptitle(
+            title_of(history.record[0]), x=0.01, ha="left", fontsize=12, fontweight="bold"
+        )
         axes = made.subplots(count, sharex=True)
         thick = "each step" if window == 1 else f"thin: each step; thick: mean over {window} steps"
         made.supxlabel(f"step   ({thick})", fontsize=9)
 
-        curves(axes[0], "Losses", steps, window, {
-            "D on real": (columns["loss_d_real"], BLUE),
-            "D on generated": (columns["loss_d_fake"], GREEN),
-            "G": (columns["loss_g"], RED),
-        })  # fmt: skip
-        axes[0].set_ylim(*limits(columns["loss_d_real"], columns["loss_d_fake"], columns["loss_g"], window=window))
+        curves(
+            axes[0],
+            "Losses",
+            steps,
+            window,
+            {
+                "D on real": (columns["loss_d_real"], BLUE),
+                "D on generated": (columns["loss_d_fake"], GREEN),
+                "G": (columns["loss_g"], RED),
+            },
+        )
+        axes[0].set_ylim(
+            *limits(
+                columns["loss_d_real"], columns["loss_d_fake"], columns["loss_g"], window=window
+            )
+        )
 
-        curves(axes[1], "What D thinks", steps, window, {
-            "D(x), real": (columns["d_x"], BLUE), "D(G(z)), generated": (columns["d_gz"], GREEN),
-        })  # fmt: skip
+        curves(
+            axes[1],
+            "What D thinks",
+            steps,
+            window,
+            {"D(x), real": (columns["d_x"], BLUE), "D(G(z)), generated": (columns["d_gz"], GREEN)},
+        )
         axes[1].set_ylim(0, 1)
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
 
@@ -135,23 +175,48 @@ def draw_losses(history: History) -> bytes:
         if norms:
             curves(axes[2], "Gradient norms", steps, window, norms, log=True)
         if measured.any():
-            curves(axes[-1], "LeNet Fréchet distance", steps[measured], 1, {"samples": (distances[measured], BLUE)}, marker=".")
+            curves(
+                axes[-1],
+                "LeNet Fréchet distance",
+                steps[measured],
+                1,
+                {"samples": (distances[measured], BLUE)},
+                marker=".",
+            )
         mark_epochs(axes, steps, columns["epoch"])
         return png(made)
 
 
 def curves(
-    axes: "Axes", title: str, steps: np.ndarray, window: int, lines: dict[str, tuple[np.ndarray, str]], log: bool = False,
+    axes: "Axes",
+    title: str,
+    steps: np.ndarray,
+    window: int,
+    lines: dict[str, tuple[np.ndarray, str]],
+    log: bool = False,
     marker: str = "",
-) -> None:  # fmt: skip
+) -> None:
     """Draw lines, name -> (values, colour), each thin and faint with its running mean (on a log scale, of logarithms)."""
     axes.set_title(title)
     for values, color in lines.values() if window > 1 else ():
         axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.3)
     for name, (values, color) in lines.items():
         mean = np.exp(smooth(np.log(values), window)) if log else smooth(values, window)
-        axes.plot(steps, mean, color=color, linewidth=1.8, label=name, marker="." if len(steps) == 1 else marker)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), borderaxespad=0.2, handlelength=1.4)
+        axes.plot(
+            steps,
+            mean,
+            color=color,
+            linewidth=1.8,
+            label=name,
+            marker="." if len(steps) == 1 else marker,
+        )
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=len(lines),
+        borderaxespad=0.2,
+        handlelength=1.4,
+    )
     axes.margins(x=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -179,6 +244,10 @@ def mark_epochs(axes: "Sequence[Axes]", steps: np.ndarray, epochs: np.ndarray) -
     for number, start in zip(numbers[1:], starts[1:], strict=True):
         axes[-1].annotate(
             f"epoch {number:.0f}" if number == numbers[1] else f"{number:.0f}",
-            (steps[start], 0), xycoords=("data", "axes fraction"), xytext=(3, 2), textcoords="offset points",
-            fontsize=7, color="#777777",
-        )  # fmt: skip
+            (steps[start], 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            fontsize=7,
+            color="#777777",
+        )

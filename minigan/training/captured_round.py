@@ -34,14 +34,22 @@ class Recorded:
     pixels: Array | None = None  # all images, on the device
 
     def __init__(self, game: "Game"):
-        self.game: Game = weakref.proxy(game)  # whose own this is: no circle, or processes would outlive it for a while
+        self.game: Game = weakref.proxy(
+            game
+        )  # whose own this is: no circle, or processes would outlive it for a while
         self.backend = game.backend
         size, batches = game.config.batch_size, range(game.rules.batches)
         self.images = [self.backend.inbox((size, *game.config.image_shape)) for _ in batches]
         self.numbers = [self.backend.inbox((size,), np.int32) for _ in batches]
-        self.labels = [self.backend.inbox((size, game.preset.classes)) for _ in batches] if game.preset.classes else []
+        self.labels = (
+            [self.backend.inbox((size, game.preset.classes)) for _ in batches]
+            if game.preset.classes
+            else []
+        )
         self.z_sizes = game.rules.z_sizes(size)  # of a round with whole batches
-        self.z = [self.backend.inbox((n, game.config.z_dim)) for n in self.z_sizes]  # one for each drawing
+        self.z = [
+            self.backend.inbox((n, game.config.z_dim)) for n in self.z_sizes
+        ]  # one for each drawing
         self.rows, self.turn = self.backend.empty((ROWS, len(MEASURED))), 0
         self.batches: Batches | None = None  # those that pixels are of
         self.drawn: list[tuple[Array, Array | None]] = []  # of the present round
@@ -74,12 +82,17 @@ class Recorded:
     def play(self, batches: Iterator[Any], draw_z: Callable[[int], Array]) -> dict[str, Any]:
         """One round -> as gan.play_round"""
         game = self.game
-        return play_round(game.G, game.D, game.optimizers, lambda: next(batches), draw_z, game.rules)
+        return play_round(
+            game.G, game.D, game.optimizers, lambda: next(batches), draw_z, game.rules
+        )
 
     def play_whole(self) -> dict[str, Any]:
         """The round with whole batches, from the inboxes: what is captured."""
         share = self.backend.share
-        batches = ((share(x.array), share(of_x.array) if of_x else None) for x, of_x in zip_longest(self.images, self.labels))
+        batches = (
+            (share(x.array), share(of_x.array) if of_x else None)
+            for x, of_x in zip_longest(self.images, self.labels)
+        )
         z = (share(self.z[i].array) for i in range(len(self.z_sizes)))
         return self.play(batches, lambda n: next(z))
 
@@ -87,7 +100,9 @@ class Recorded:
 
     def send_z(self, i: int, n: int) -> Array:
         """Draw z for the i-th time in this round -> (n, z_dim)"""
-        while len(self.z) <= i:  # where batches of a round differ in size, there may be more drawings
+        while (
+            len(self.z) <= i
+        ):  # where batches of a round differ in size, there may be more drawings
             most = self.game.rules.fakes("G", self.game.config.batch_size)
             self.z.append(self.backend.inbox((most, self.game.config.z_dim)))
         self.game.fill_z(self.z[i].open(n), self.game.z_generator)
@@ -101,7 +116,9 @@ class Recorded:
             x = self.images[i].send()
         else:
             chosen, flips, numbers = batches.choose()
-            self.numbers[i].open(len(chosen))[...] = chosen if flips is None else np.where(flips, -1 - chosen, chosen)
+            self.numbers[i].open(len(chosen))[...] = (
+                chosen if flips is None else np.where(flips, -1 - chosen, chosen)
+            )
             x = self.images[i].array[: len(chosen)]
             self.backend.gather_images(self.pixels, self.numbers[i].send(), x, batches.low)
         if not self.labels:
@@ -134,7 +151,9 @@ class Painter:
         self.game: Game = weakref.proxy(game)
         size = game.config.batch_size
         self.z = game.backend.inbox((size, game.config.z_dim))
-        self.labels = game.backend.inbox((size, game.preset.classes)) if game.preset.classes else None
+        self.labels = (
+            game.backend.inbox((size, game.preset.classes)) if game.preset.classes else None
+        )
 
     def paint(self, generator: np.random.Generator, numbers: np.ndarray) -> Array:
         """Random numbers for z, class numbers (batch_size,) -> G's output for a whole batch, in sampling mode"""
@@ -151,7 +170,9 @@ class Painter:
         return self.replay()
 
     def forward(self) -> Array:
-        return self.game.drawn_from.forward(self.z.array, train=False, labels=None if self.labels is None else self.labels.array)
+        return self.game.drawn_from.forward(
+            self.z.array, train=False, labels=None if self.labels is None else self.labels.array
+        )
 
 
 def weak(method: Callable[[], Any]) -> Callable[[], Any]:

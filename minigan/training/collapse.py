@@ -25,7 +25,9 @@ class Alarms:
     """Alarms(data): look() at the rows of every reading, and at the samples where there are some."""
 
     def __init__(self, data: Dataset):
-        chosen = np.unique(np.linspace(0, len(data.images) - 1, ENOUGH).astype(int))  # from the whole set: it may be sorted by class
+        chosen = np.unique(
+            np.linspace(0, len(data.images) - 1, ENOUGH).astype(int)
+        )  # from the whole set: it may be sorted by class
         images = data.images[chosen].reshape(len(chosen), -1).astype(np.float32)
         self.real_spread = spread(images)
         self.classes = data.classes
@@ -33,7 +35,9 @@ class Alarms:
         if data.labels is not None:
             labels = np.asarray(data.labels)[chosen]
             self.numbers = np.unique(labels)
-            self.prototypes = np.stack([images[labels == number].mean(axis=0) for number in self.numbers])
+            self.prototypes = np.stack(
+                [images[labels == number].mean(axis=0) for number in self.numbers]
+            )
         self.steps_won = 0
         self.said: set[str] = set()
 
@@ -45,9 +49,13 @@ class Alarms:
         """
         lines = {}
         for row in rows:
-            self.steps_won = self.steps_won + 1 if row["loss_d_real"] + row["loss_d_fake"] < WON else 0
+            self.steps_won = (
+                self.steps_won + 1 if row["loss_d_real"] + row["loss_d_fake"] < WON else 0
+            )
         if self.steps_won >= STEPS:
-            lines["won"] = f"D's loss has been next to 0 for {STEPS} steps: it has won, and G hardly learns; try a smaller --lr-d"
+            lines["won"] = (
+                f"D's loss has been next to 0 for {STEPS} steps: it has won, and G hardly learns; try a smaller --lr-d"
+            )
         if pictures is not None:
             flat = pictures.reshape(len(pictures), -1).astype(np.float32)
             relative = spread(flat) / max(self.real_spread, 1e-6)

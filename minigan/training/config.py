@@ -43,7 +43,9 @@ class Config:
     joint_update: bool  # G's update also moves D: Shibuya's mistake
     seed: int
     sample_every: int | str  # steps between sample grids, each with a checkpoint; or "epoch"
-    epochs: int | None = None  # the end, one of the two. Totals: a resumed run goes on to the same end
+    epochs: int | None = (
+        None  # the end, one of the two. Totals: a resumed run goes on to the same end
+    )
     steps: int | None = None
     threads: int | None = None  # CPUs that the NumPy backend works on; all that the process may use
     evaluate_every: int = 0  # steps between evaluations; 0: none. See evaluation/watch.py
@@ -56,26 +58,38 @@ class Config:
             raise ConfigError(f"--images must be a path, got {self.images!r}")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{flag(name)} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"{flag(name)} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
         for name, (least, most) in SIZES.items():
-            optional = name in ("epochs", "steps", "threads", "limit") and getattr(self, name) is None
+            optional = (
+                name in ("epochs", "steps", "threads", "limit") and getattr(self, name) is None
+            )
             if not optional and not (name == "sample_every" and self.sample_every == EPOCH):
                 expect_size(flag(name), getattr(self, name), least, most)
         for name in ("flip", "drop_last", "joint_update"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{flag(name)} must be true or false, got {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"{flag(name)} must be true or false, got {getattr(self, name)!r}"
+                )
         for name in ("lr_g", "lr_d"):
             expect_number(flag(name), getattr(self, name), "(0, 1]")
         if (self.beta1 is None) != (preset.optimizer != "Adam"):
-            raise ConfigError(f"--beta1 is Adam's: preset {self.preset} trains with {preset.optimizer}")
+            raise ConfigError(
+                f"--beta1 is Adam's: preset {self.preset} trains with {preset.optimizer}"
+            )
         if self.beta1 is not None:
             expect_number(flag("beta1"), self.beta1, "[0, 1)")
         expect_number("--ema", self.ema, "[0, 1)")
         if self.precision != "fp32" and self.backend == "numpy":
-            raise ConfigError(f"--precision {self.precision} is for tensor cores: leave it out, or take --backend cupy")
+            raise ConfigError(
+                f"--precision {self.precision} is for tensor cores: leave it out, or take --backend cupy"
+            )
         parse_fit(self.fit)
         if (self.dataset == "folder") != (self.images is not None):
-            raise ConfigError("--dataset folder and --images DIR belong together: give --images, the folder or .zip of your pictures")
+            raise ConfigError(
+                "--dataset folder and --images DIR belong together: give --images, the folder or .zip of your pictures"
+            )
         if self.channels not in (1, 3):
             raise ConfigError(f"--channels must be 1 (grey) or 3 (colour), got {self.channels!r}")
         if self.image_shape != preset.image_shape and not preset.any_size:
@@ -85,7 +99,9 @@ class Config:
                 "or take one of minigan's own: mnist, color32, image64"
             )
         if self.joint_update and preset.rules.first == "both":
-            raise ConfigError(f"--joint-update has no meaning where both players move at once, as in preset {self.preset}")
+            raise ConfigError(
+                f"--joint-update has no meaning where both players move at once, as in preset {self.preset}"
+            )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError("give the end of the run as --epochs or as --steps, one of the two")
 
@@ -96,17 +112,53 @@ class Config:
 
 
 CHOICES = {
-    "dataset": DATASETS, "backend": BACKENDS, "precision": PRECISIONS, "z": ("normal", "uniform"), "shuffle": ("epoch", "once", "never"),
-}  # fmt: skip
+    "dataset": DATASETS,
+    "backend": BACKENDS,
+    "precision": PRECISIONS,
+    "z": ("normal", "uniform"),
+    "shuffle": ("epoch", "once", "never"),
+}
 SIZES = {  # option: from, to. The upper ends are far beyond sense, and below what NumPy cannot express
-    "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20), "seed": (0, 2**63), "limit": (1, 2**40),
-    "sample_every": (1, 2**40), "epochs": (1, 2**40), "steps": (1, 2**40), "threads": (1, 1024),
+    "width": (1, 2**16),
+    "z_dim": (1, 2**20),
+    "batch_size": (SMALLEST_BATCH, 2**20),
+    "seed": (0, 2**63),
+    "limit": (1, 2**40),
+    "sample_every": (1, 2**40),
+    "epochs": (1, 2**40),
+    "steps": (1, 2**40),
+    "threads": (1, 1024),
     "evaluate_every": (0, 2**40),
-}  # fmt: skip
+}
 TEXTS = ("preset", "dataset", "images", "image_size", "fit")
-MAY_CHANGE = ("epochs", "steps", "sample_every", "threads", "images", "evaluate_every")  # on --resume; all else would be another run
-PRESET_FOR = {"folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32"}  # where none is named
-FROM_PRESET = ("width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "ema", "fit", "limit", "shuffle", "drop_last")
+MAY_CHANGE = (
+    "epochs",
+    "steps",
+    "sample_every",
+    "threads",
+    "images",
+    "evaluate_every",
+)  # on --resume; all else would be another run
+PRESET_FOR = {
+    "folder": "image64",
+    "celeba": "image64",
+    "cifar10": "color32",
+    "svhn": "color32",
+}  # where none is named
+FROM_PRESET = (
+    "width",
+    "z_dim",
+    "z",
+    "batch_size",
+    "lr_g",
+    "lr_d",
+    "beta1",
+    "ema",
+    "fit",
+    "limit",
+    "shuffle",
+    "drop_last",
+)
 
 
 def flag(name: str) -> str:
@@ -118,8 +170,13 @@ def parse_size(text: Any) -> tuple[int, int]:
     """ "64" or "64x48" -> (height, width). Raises ConfigError."""
     found = re.fullmatch(r"(\d{1,9})(?:[xX×](\d{1,9}))?", str(text))
     if not found:
-        raise ConfigError(f"--image-size must be a number of pixels, or HEIGHTxWIDTH such as 64x48, got {text!r}")
-    height, width = (expect_size("--image-size", int(side), 1, 2**15) for side in (found[1], found[2] or found[1]))
+        raise ConfigError(
+            f"--image-size must be a number of pixels, or HEIGHTxWIDTH such as 64x48, got {text!r}"
+        )
+    height, width = (
+        expect_size("--image-size", int(side), 1, 2**15)
+        for side in (found[1], found[2] or found[1])
+    )
     return height, width
 
 
@@ -139,11 +196,21 @@ def preset_defaults(preset: Preset, options: dict[str, Any]) -> dict[str, Any]:
     """-> values of the fields that the user need not give."""
     h, w, c = preset.image_shape
     defaults = dict(
-        preset=preset.name, dataset="folder" if options.get("images") is not None else "auto", images=None, image_size=f"{h}x{w}",
-        channels=c, flip=False, backend="numpy", joint_update=False, seed=0, sample_every=200,
-    )  # fmt: skip
+        preset=preset.name,
+        dataset="folder" if options.get("images") is not None else "auto",
+        images=None,
+        image_size=f"{h}x{w}",
+        channels=c,
+        flip=False,
+        backend="numpy",
+        joint_update=False,
+        seed=0,
+        sample_every=200,
+    )
     defaults |= {name: getattr(preset, name) for name in FROM_PRESET}
-    own_data = options.get("dataset", "auto") in ("auto", preset.data) and defaults["dataset"] == "auto"
+    own_data = (
+        options.get("dataset", "auto") in ("auto", preset.data) and defaults["dataset"] == "auto"
+    )
     if not own_data:  # the published choice of images, and their order, was of another set: a folder comes class by class
         defaults |= dict(limit=None, fit="crop", shuffle="epoch")
     if "steps" not in options and "epochs" not in options:

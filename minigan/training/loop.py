@@ -16,26 +16,37 @@ from typing import Any
 import numpy as np
 
 from minigan import optimizers
-from minigan.training.collapse import Alarms
-from minigan.training.nan_trace import find_astray
+from minigan.arrays.staging import Inbox
 from minigan.averaging import Average
 from minigan.backends import Array, get_backend
-from minigan.arrays.staging import Inbox
 from minigan.checkpoint import Sections, load_arrays, load_network, network_state
-from minigan.training.config import Config, new_config, resumed_config, versions
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
 from minigan.errors import ConfigError, DataError, MiniganError, RunError
 from minigan.evaluation.during_training import Watch, make_watch
 from minigan.gan import play_round
 from minigan.layers import Sequential
 from minigan.presets import Preset, get_preset
-from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.captured_round import Painter, Recorded
+from minigan.training.collapse import Alarms
+from minigan.training.config import Config, new_config, resumed_config, versions
+from minigan.training.nan_trace import find_astray
+from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.run_folder import LOSSES, MEASURED, Run
 
-STREAMS = {"G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7}  # random streams of a run
+STREAMS = {
+    "G": 0,
+    "D": 1,
+    "z": 2,
+    "fixed z": 3,
+    "data": 4,
+    "sample": 5,
+    "real": 6,
+    "evaluation": 7,
+}  # random streams of a run
 NO_LABELS = "--label is for a conditional run: {} knows no classes"
-READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for all steps before it
+READ_EVERY = (
+    10  # steps between readings of the losses: on a GPU a reading waits for all steps before it
+)
 
 
 class Game:
@@ -44,7 +55,9 @@ class Game:
     def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
         self.rules = replace(self.preset.rules, joint=config.joint_update)
-        self.backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
+        self.backend = get_backend(
+            config.backend, threads=config.threads, precision=config.precision
+        )
         h_w_c = config.image_shape
         self.G = self.make_generator("G")
         self.D = Sequential(self.preset.discriminator(config.width, h_w_c), name="D")
@@ -56,7 +69,10 @@ class Game:
             self.drawn_from = self.nets["G average"] = self.make_generator("G average")
             self.average = Average(self.drawn_from, self.G, config.ema)
         self.rates = {"G": config.lr_g, "D": config.lr_d}
-        self.optimizers = {"G": self.make_optimizer(self.G, config.lr_g), "D": self.make_optimizer(self.D, config.lr_d)}
+        self.optimizers = {
+            "G": self.make_optimizer(self.G, config.lr_g),
+            "D": self.make_optimizer(self.D, config.lr_d),
+        }
         if config.joint_update:
             self.rates["D joint"] = config.lr_g
             self.optimizers["D joint"] = self.make_optimizer(self.D, config.lr_g)
@@ -68,12 +84,17 @@ class Game:
 
     def can_be_recorded(self) -> bool:
         """May a round be played as a whole? Not where the host steps in amid it: to draw for Dropout, to tell an optimizer its numbers."""
-        by_device = not self.backend.records or all(optimizer.change is not type(optimizer).apply for optimizer in self.optimizers.values())
+        by_device = not self.backend.records or all(
+            optimizer.change is not type(optimizer).apply for optimizer in self.optimizers.values()
+        )
         return by_device and not any(net.ready().generators for net in self.nets.values())
 
     def make_generator(self, name: str) -> Sequential:
         """-> G before its first step, of the same weights at every call."""
-        G = Sequential(self.preset.generator(self.config.width, self.config.z_dim, self.config.image_shape), name=name)
+        G = Sequential(
+            self.preset.generator(self.config.width, self.config.z_dim, self.config.image_shape),
+            name=name,
+        )
         G.setup((self.config.z_dim,), backend=self.backend, rng=self.stream("G"))
         return G
 
@@ -139,7 +160,9 @@ class Game:
             return dict(zip(MEASURED, map(float, self.backend.to_host(result["row"])), strict=True))
         return {name: float(self.backend.to_host(result[name])) for name in MEASURED}
 
-    def sample(self, n: int, generator: np.random.Generator, label: int | None = None) -> np.ndarray:
+    def sample(
+        self, n: int, generator: np.random.Generator, label: int | None = None
+    ) -> np.ndarray:
         """-> pictures of G (n, h, w, c) uint8 on the host, in sampling mode.
 
         label  class of all of them, where G is conditional; None: 0, 1, 2 ... in turn
@@ -149,7 +172,11 @@ class Game:
         self.expect_label(label)
         pictures = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
-            numbers = np.arange(start, start + size) % max(classes, 1) if label is None else np.full(size, label)
+            numbers = (
+                np.arange(start, start + size) % max(classes, 1)
+                if label is None
+                else np.full(size, label)
+            )
             pictures[start : start + size] = self.draw_pictures(numbers, generator)[: n - start]
         return pictures
 
@@ -163,7 +190,11 @@ class Game:
         """Raises ConfigError unless it is the number of a class, or None."""
         classes = self.preset.classes
         if label is not None and not 0 <= label < classes:
-            raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}" if classes else NO_LABELS.format(self.config.preset))
+            raise ConfigError(
+                f"--label must be in 0 .. {classes - 1}, got {label}"
+                if classes
+                else NO_LABELS.format(self.config.preset)
+            )
 
     def pictures(self, z: Array, numbers: Any) -> np.ndarray:
         """z (n, z_dim) on the device, class numbers (n,) -> pictures of G (n, h, w, c) uint8 on the host, in sampling mode."""
@@ -173,7 +204,9 @@ class Game:
         """G's output -> pictures uint8 on the host. Raises RunError where it is not finite."""
         y = self.backend.to_host(output)
         if not np.all(np.isfinite(y)):
-            raise RunError("the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d")
+            raise RunError(
+                "the generator gives NaN: its training went astray; try a smaller --lr-g and --lr-d"
+            )
         return to_pixels(y, self.preset.black)
 
     def sample_grid(self) -> np.ndarray:
@@ -192,7 +225,9 @@ class Game:
         for name, optimizer in self.optimizers.items():
             moments = optimizer.state()
             steps[name] = moments.pop("steps")
-            sections[f"optimizer {name}"] = {moment: self.backend.to_host(array) for moment, array in moments.items()}
+            sections[f"optimizer {name}"] = {
+                moment: self.backend.to_host(array) for moment, array in moments.items()
+            }
         averaged = {} if self.average is None else {"average_steps": self.average.steps}
         return sections, {"optimizer_steps": steps, "generators": generators, **averaged}
 
@@ -223,91 +258,131 @@ def finish(*arguments: Any, **named: Any) -> None:
 
 
 def train(
-    options: dict[str, Any], *, data_dir: str | None = None, out: str | Path | None = None, resume: str | Path | None = None,
-    dry_run: bool = False, say: Callable[[str], object] = print,
-) -> Run | None:  # fmt: skip
+    options: dict[str, Any],
+    *,
+    data_dir: str | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    dry_run: bool = False,
+    log: Callable[[str], object] = print,
+) -> Run | None:
     """Train from the start, or go on in a run's folder. -> Run when it is done, None after a dry run.
 
     options   dict of Config's fields, those that the user gave
     data_dir  folder with the data set's files, or None for the usual places
     out       folder to make; resume: folder to go on in
-    say       called with each line for the user
+    log       called with each line for the user
     Raises MiniganError; Interrupted after SIGINT or SIGTERM, when all is saved.
     """
     if resume is not None:
         if out is not None:
             raise ConfigError("--resume goes on in the run's own folder: leave --out away")
         run = Run(resume)
-        saved, about = run.load_config()
+        saved, metadata = run.load_config()
         config = resumed_config(saved, options)
     else:
         config = new_config(options)
-        run = Run(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}")
+        run = Run(
+            out
+            or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}"
+        )
         if out is not None:
             run.expect_free()
     game = Game(config)
-    data = load_data(config, game.preset, data_dir, say)
+    data = load_data(config, game.preset, data_dir, log)
     if data.note:
-        say(f"*** NOTE: {data.note} ***")
+        log(f"*** NOTE: {data.note} ***")
     batches = Batches(
-        data.images, config.batch_size, [config.seed, STREAMS["data"]], labels=data.labels if game.preset.classes else None,
-        shuffle=config.shuffle, drop_last=config.drop_last, flip=config.flip, low=game.preset.black,
-    )  # fmt: skip
+        data.images,
+        config.batch_size,
+        [config.seed, STREAMS["data"]],
+        labels=data.labels if game.preset.classes else None,
+        shuffle=config.shuffle,
+        drop_last=config.drop_last,
+        flip=config.flip,
+        low=game.preset.black,
+    )
     epoch = batches.per_epoch / game.rules.batches  # steps in one
     last_step = config.steps or ceil((config.epochs or 0) * epoch)
 
     if dry_run:
         losses = game.read(game.round(batches))
-        say(f"{game.G.summary()}\n\n{game.D.summary()}\n")
-        say(f"one step on {data.name}: " + ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES))
-        say(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
+        log(f"{game.G.summary()}\n\n{game.D.summary()}\n")
+        log(
+            f"one step on {data.name}: "
+            + ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES)
+        )
+        log(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
         return None
     if resume is None:
-        config = replace(config, dataset=data.name)  # what `auto` came to: a resumed run must not choose again
-        about = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
+        config = replace(
+            config, dataset=data.name
+        )  # what `auto` came to: a resumed run must not choose again
+        metadata = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
     watch = None
     if config.evaluate_every:  # before anything is made: it may be that there is no judge
-        watch = make_watch(config, data, data_dir, game.backend, about, run.load_best(), say)
+        watch = make_watch(config, data, data_dir, game.backend, metadata, run.load_best(), log)
     if resume is None:
-        run = run.create(config, about, another_name=out is None)
+        run = run.create(config, metadata, another_name=out is None)
     with run.locked():
-        step = 0 if resume is None else go_on(run, config, about, game, batches, data, last_step, say)
+        step = (
+            0
+            if resume is None
+            else go_on(run, config, metadata, game, batches, data, last_step, log)
+        )
         if step == 0:
             run.save_real(real_pictures(game, data), game.preset.grid)
         if step >= last_step:
-            say(f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs")
+            log(
+                f"nothing to do: it has {step} steps, the end is {last_step}; give a larger --steps or --epochs"
+            )
             if not run.report_file.exists():  # stopped in its last second
-                finish(run, say, tables=(game.G.summary(), game.D.summary()))
+                finish(run, log, tables=(game.G.summary(), game.D.summary()))
             return run
         engine = f"{config.backend}, {config.precision}" if game.backend.records else config.backend
-        say(f"{config.preset} on {data.name}, {engine}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}")
-        sample_every = max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every  # EPOCH
-        loop(game, batches, run, step, last_step, sample_every, Alarms(data), watch, say)
+        log(
+            f"{config.preset} on {data.name}, {engine}, seed {config.seed}: steps {step} to {last_step}, in {run.folder}"
+        )
+        sample_every = (
+            max(1, round(epoch)) if isinstance(config.sample_every, str) else config.sample_every
+        )  # EPOCH
+        loop(game, batches, run, step, last_step, sample_every, Alarms(data), watch, log)
         if game.recorded is not None:
             game.recorded.close()
-        finish(run, say, tables=(game.G.summary(), game.D.summary()))
+        finish(run, log, tables=(game.G.summary(), game.D.summary()))
     if watch is not None:
-        say(watch.outcome(run.folder))
-    say(f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png")
+        log(watch.outcome(run.folder))
+    log(
+        f"done: {run.samples}/step-{last_step:08d}.png; draw more with: minigan sample {run.folder} --n 64 --out grid.png"
+    )
     return run
 
 
 def go_on(
-    run: Run, config: Config, about: dict[str, Any], game: Game, batches: Batches, data: Dataset, last_step: int,
-    say: Callable[[str], object],
-) -> int:  # fmt: skip
+    run: Run,
+    config: Config,
+    metadata: dict[str, Any],
+    game: Game,
+    batches: Batches,
+    data: Dataset,
+    last_step: int,
+    log: Callable[[str], object],
+) -> int:
     """Take a run up again where it stopped -> the step that it stands at. Raises RunError, DataError."""
-    if about.get("data") != data.fingerprint:
+    if metadata.get("data") != data.fingerprint:
         raise DataError(
-            f"the images are not those that the run began with ({about.get('data')} then, {data.fingerprint} now): "
+            f"the images are not those that the run began with ({metadata.get('data')} then, {data.fingerprint} now): "
             "put them back as they were, or start another run with --out"
         )
-    step = run.load(game, batches, say)
-    say(f"going on from step {step} of {run.folder}")
+    step = run.load(game, batches, log)
+    log(f"going on from step {step} of {run.folder}")
     if step < last_step:
         run.forget_after(step)
-        about["resumed"] = [*about.get("resumed", []), {"step": step, "versions": versions(game.backend)}]
-        run.save_config(config, about)
+        metadata["resumed"] = [
+            *metadata.get("resumed", []),
+            {"step": step, "versions": versions(game.backend)},
+        ]
+        run.save_config(config, metadata)
     return step
 
 
@@ -316,40 +391,57 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
 
     Where pictures are drawn from an average, G is that.
     """
-    config, about = run.load_config()
+    config, metadata = run.load_config()
     game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
     file = run.best_generator_file if best else run.generator_file
     load_network(game.G, load_arrays(file), file)
-    return game, about
+    return game, metadata
 
 
-def open_images(game: Game, about: dict[str, Any], data_dir: str | None, say: Callable[[str], object]) -> Dataset:
+def open_images(
+    game: Game, metadata: dict[str, Any], data_dir: str | None, log: Callable[[str], object]
+) -> Dataset:
     """-> the images that a run was trained on. Raises DataError where they are others now.
 
-    about     what config.json says besides
+    metadata     what config.json says besides
     data_dir  where they are, or None: where they were
     """
     config = game.config
     if config.dataset == "folder" and data_dir is not None:
-        config, data_dir = replace(config, images=os.path.abspath(os.path.expanduser(data_dir))), None
-    data = load_data(config, game.preset, data_dir, say)
-    if about.get("data") != data.fingerprint:
+        config, data_dir = (
+            replace(config, images=os.path.abspath(os.path.expanduser(data_dir))),
+            None,
+        )
+    data = load_data(config, game.preset, data_dir, log)
+    if metadata.get("data") != data.fingerprint:
         raise DataError(
-            f"the images of {data.name} are not those that the run was trained on ({about.get('data')} then, {data.fingerprint} now): "
+            f"the images of {data.name} are not those that the run was trained on ({metadata.get('data')} then, {data.fingerprint} now): "
             "say where those are with --data-dir"
         )
     return data
 
 
-def load_data(config: Config, preset: Preset, data_dir: str | None, say: Callable[[str], object]) -> Dataset:
+def load_data(
+    config: Config, preset: Preset, data_dir: str | None, log: Callable[[str], object]
+) -> Dataset:
     """-> the images that a run trains on, with labels where its nets want them. Raises ConfigError, DataError."""
     name = config.dataset
-    if name == "auto" and preset.data != "mnist":  # MNIST has Strokes to stand in for it, where it cannot be had
+    if (
+        name == "auto" and preset.data != "mnist"
+    ):  # MNIST has Strokes to stand in for it, where it cannot be had
         name = preset.data
     if name == "folder" and config.images is None:
-        raise ConfigError(f"preset {preset.name} trains on a folder of your pictures: give --images DIR, or a set as --dataset cifar10")
+        raise ConfigError(
+            f"preset {preset.name} trains on a folder of your pictures: give --images DIR, or a set as --dataset cifar10"
+        )
     data = load_dataset(
-        name, data_dir, image_shape=config.image_shape, images=config.images, fit=config.fit, limit=config.limit, say=say
+        name,
+        data_dir,
+        image_shape=config.image_shape,
+        images=config.images,
+        fit=config.fit,
+        limit=config.limit,
+        log=log,
     )
     classes = 0 if data.labels is None else len(np.unique(data.labels))
     if preset.classes and (classes != preset.classes or len(data.classes) != preset.classes):
@@ -365,21 +457,36 @@ def real_pictures(game: Game, data: Dataset) -> np.ndarray:
     rows, columns = game.preset.grid
     rng, count, classes = game.stream("real"), rows * columns, game.preset.classes
     if not classes:
-        return data.images[np.sort(rng.choice(len(data.images), min(count, len(data.images)), replace=False))]
-    return np.stack([data.images[rng.choice(np.flatnonzero(data.labels == i % classes))] for i in range(count)])
+        return data.images[
+            np.sort(rng.choice(len(data.images), min(count, len(data.images)), replace=False))
+        ]
+    return np.stack(
+        [data.images[rng.choice(np.flatnonzero(data.labels == i % classes))] for i in range(count)]
+    )
 
 
 def loop(
-    game: Game, batches: Batches, run: Run, step: int, last_step: int, sample_every: int, alarms: Alarms, watch: Watch | None,
-    say: Callable[[str], object],
-) -> None:  # fmt: skip
+    game: Game,
+    batches: Batches,
+    run: Run,
+    step: int,
+    last_step: int,
+    sample_every: int,
+    alarms: Alarms,
+    watch: Watch | None,
+    log: Callable[[str], object],
+) -> None:
     """Steps step+1 .. last_step. After SIGINT or SIGTERM: ends the step, saves, raises Interrupted.
 
     A disk that fails does not end it: one line says so, and what could not be written is tried again.
     Raises RunError at the first loss or gradient that is not a finite number, or where the end cannot be saved.
     """
-    unread: list[tuple[int, int, dict[str, Any]]] = []  # (step, epoch, result) of steps whose losses are still on the device
-    unsaved: RunError | None = None  # why the last checkpoint, and the last rows of the metrics, could not be written
+    unread: list[
+        tuple[int, int, dict[str, Any]]
+    ] = []  # (step, epoch, result) of steps whose losses are still on the device
+    unsaved: RunError | None = (
+        None  # why the last checkpoint, and the last rows of the metrics, could not be written
+    )
     unlogged: RunError | None = None
     saved = step  # the step of the last one that was
 
@@ -388,14 +495,16 @@ def loop(
         try:
             write(*arguments)
         except RunError as error:
-            say(f"WARNING: step {step}: {error}; training goes on, and tries again")
+            log(f"WARNING: step {step}: {error}; training goes on, and tries again")
             return error
         return None
 
     with (
-        interrupts() as interrupted, Progress(step, last_step, say) as progress, run.metrics() as log,
+        interrupts() as interrupted,
+        Progress(step, last_step, log) as progress,
+        run.metrics() as write_rows,
         np.errstate(all="ignore"),  # numbers that go wrong are looked for here, and told in words
-    ):  # fmt: skip
+    ):
         if step == 0:
             run.save_samples(game.sample_grid(), 0, game.preset.grid)
             run.save(game, batches, 0)
@@ -407,25 +516,36 @@ def loop(
             at_sample = step % sample_every == 0 or step == last_step
             measured = watch is not None and watch.due(step, last_step)
             if step % READ_EVERY == 0 or at_sample or measured or stop:
-                rows = [{"step": at, "epoch": epoch, **game.read(result)} for at, epoch, result in unread]
-                rate = progress.update(rows[-1], images=sum(result["images"] for *_, result in unread), steps=len(rows))
+                rows = [
+                    {"step": at, "epoch": epoch, **game.read(result)}
+                    for at, epoch, result in unread
+                ]
+                rate = progress.update(
+                    rows[-1], images=sum(result["images"] for *_, result in unread), steps=len(rows)
+                )
                 rows = [{**row, "images_per_s": round(rate, 1)} for row in rows]
                 unread.clear()
-                expect_finite(rows, game, batches, run, log)
+                expect_finite(rows, game, batches, run, write_rows)
                 pictures = game.sample_grid() if at_sample else None
                 for line in alarms.look(rows, pictures):
-                    say(f"WARNING: step {step}: {line}")
+                    log(f"WARNING: step {step}: {line}")
                     attempt(run.keep_newest)
                 if watch is not None and measured:
                     with watch.counted():
-                        figures = watch.measure(game.sample(watch.samples, game.stream("evaluation")))
-                        if figures["frechet"] < watch.least and not attempt(run.save_best, game, batches, step, figures):
+                        figures = watch.measure(
+                            game.sample(watch.samples, game.stream("evaluation"))
+                        )
+                        if figures["frechet"] < watch.least and not attempt(
+                            run.save_best, game, batches, step, figures
+                        ):
                             watch.least = figures["frechet"]
                     rows[-1] |= figures
-                unlogged = attempt(log, rows, at_sample or stop)
+                unlogged = attempt(write_rows, rows, at_sample or stop)
                 if at_sample:
                     attempt(run.save_samples, pictures, step, game.preset.grid)
-                if at_sample or stop or unsaved:  # last: what a kill leaves undone before it is done again
+                if (
+                    at_sample or stop or unsaved
+                ):  # last: what a kill leaves undone before it is done again
                     unsaved = attempt(run.save, game, batches, step)
                     saved = saved if unsaved else step
                 if at_sample or measured or stop:
@@ -433,23 +553,35 @@ def loop(
             if stop and step < last_step:
                 break
     if step < last_step:
-        end = "all is saved; go on" if not unsaved else f"but it could not be saved; go on from step {saved}"
-        say(f"stopped after step {step}, {end} with: --resume {run.folder}")
+        end = (
+            "all is saved; go on"
+            if not unsaved
+            else f"but it could not be saved; go on from step {saved}"
+        )
+        log(f"stopped after step {step}, {end} with: --resume {run.folder}")
         raise Interrupted(interrupted[0])
     if unsaved:
-        raise RunError(f"{unsaved}; the last good checkpoint is of step {saved}: then go on with --resume {run.folder}")
+        raise RunError(
+            f"{unsaved}; the last good checkpoint is of step {saved}: then go on with --resume {run.folder}"
+        )
     if unlogged:
         raise RunError(f"{unlogged}; the checkpoint of step {step} is written")
 
 
-def expect_finite(rows: list[dict[str, Any]], game: Game, batches: Batches, run: Run, log: Callable[..., None]) -> None:
+def expect_finite(
+    rows: list[dict[str, Any]],
+    game: Game,
+    batches: Batches,
+    run: Run,
+    write_rows: Callable[..., None],
+) -> None:
     """Raises RunError where a loss or gradient is NaN or infinite: at which step, and in which layer first."""
     for i, row in enumerate(rows):
         astray = [name for name in MEASURED if not isfinite(row[name])]
         if astray:
             with suppress(RunError):  # the greater trouble is told
-                log(rows[: i + 1], True)
-            start = run.load(game, batches, say=lambda line: None)
+                write_rows(rows[: i + 1], True)
+            start = run.load(game, batches, log=lambda line: None)
             where = find_astray(game, batches, row["step"] - start)
             raise RunError(
                 f"step {row['step']}: {astray[0]} is {row[astray[0]]}{where}. The checkpoint of step {start} is kept, but going on "

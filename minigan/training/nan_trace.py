@@ -29,11 +29,11 @@ class Probe:
         for layer in self.layers:  # the optimizer may have made them so in the last step
             for name in ("W", "b", "gain", "bias"):
                 if not self.finite(getattr(layer, name, None)):
-                    raise Astray(f"{layer.who}: its {name} is no longer finite")
+                    raise Astray(f"{layer.label}: its {name} is no longer finite")
         y = self.step.forward(x, train)
         if not self.finite(y):
             self.within(x, train)
-            raise Astray(f"{self.who}: forward")
+            raise Astray(f"{self.label}: forward")
         return y
 
     def within(self, x: Array, train: bool) -> None:
@@ -41,21 +41,25 @@ class Probe:
         for layer in self.layers:
             x = layer.forward(x, train)
             if not self.finite(x):
-                raise Astray(f"{layer.who}: forward")
+                raise Astray(f"{layer.label}: forward")
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         dx = self.step.backward(dy, need_dx=need_dx, need_dw=need_dw)
         for layer in self.layers:
             for name in ("dW", "db", "dgain", "dbias"):
                 if need_dw and not self.finite(getattr(layer, name, None)):
-                    raise Astray(f"{layer.who}: backward, in {name}")
+                    raise Astray(f"{layer.label}: backward, in {name}")
         if not self.finite(dx):
-            raise Astray(f"{self.who}: backward")
+            raise Astray(f"{self.label}: backward")
         return dx
 
     @property
-    def who(self) -> str:
-        return self.layers[0].who if len(self.layers) == 1 else f"{self.layers[0].who} to {self.layers[-1].who}"
+    def label(self) -> str:
+        return (
+            self.layers[0].label
+            if len(self.layers) == 1
+            else f"{self.layers[0].label} to {self.layers[-1].label}"
+        )
 
     def finite(self, array: Array | None) -> bool:
         # a sum is finite only if all of its terms are (or it overflows, which is as bad)

@@ -43,8 +43,8 @@ class Progress:
 
     SECONDS = 5.0  # between plain lines
 
-    def __init__(self, step: int, last_step: int, say: Callable[[str], object]):
-        self.first, self.step, self.last_step, self.say = step, step, last_step, say
+    def __init__(self, step: int, last_step: int, log: Callable[[str], object]):
+        self.first, self.step, self.last_step, self.log = step, step, last_step, log
         self.seconds = 0.0  # spent in steps, without sampling and saving
         self.bar: Any = None  # tqdm's
 
@@ -52,7 +52,9 @@ class Progress:
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(initial=self.step, total=self.last_step, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(
+                initial=self.step, total=self.last_step, unit="step", dynamic_ncols=True
+            )
         self.start_clock()
         self.line_due = self.clock
         return self
@@ -82,5 +84,7 @@ class Progress:
         elif self.clock >= self.line_due or self.step == self.last_step:
             self.line_due = self.clock + self.SECONDS
             left = round(self.seconds / (self.step - self.first) * (self.last_step - self.step))
-            self.say(f"epoch {row['epoch']}  step {self.step}/{self.last_step}  {text}  {left // 60}:{left % 60:02} left")
+            self.log(
+                f"epoch {row['epoch']}  step {self.step}/{self.last_step}  {text}  {left // 60}:{left % 60:02} left"
+            )
         return rate

@@ -1,14 +1,14 @@
 """The folder that a run leaves behind.
 
-    runs/<time>-<name>/
-        config.json           all that is needed to repeat the run, with versions
-        metrics.csv           a row per step
-        real.png              some of the images that it learns from
-        samples/step-*.png    what G makes of the same fixed z
-        checkpoints/*.npz     everything, to go on bit for bit; the newest two, and best.npz where figures were measured
-        generator.npz         G alone, or its average, by parameter names, for sampling; best-generator.npz of the best one
-        progress.gif, losses.png, report.html    made when the run ends; see report.py
-        lock                  locked by the process that trains here; it means nothing by being there
+runs/<time>-<name>/
+    config.json           all that is needed to repeat the run, with versions
+    metrics.csv           a row per step
+    real.png              some of the images that it learns from
+    samples/step-*.png    what G makes of the same fixed z
+    checkpoints/*.npz     everything, to go on bit for bit; the newest two, and best.npz where figures were measured
+    generator.npz         G alone, or its average, by parameter names, for sampling; best-generator.npz of the best one
+    progress.gif, losses.png, report.html    made when the run ends; see report.py
+    lock                  locked by the process that trains here; it means nothing by being there
 """
 
 import csv
@@ -27,17 +27,27 @@ from typing import Any, Protocol
 import numpy as np
 
 from minigan.checkpoint import Sections, load_arrays, pack, save_arrays, unpack, write_atomically
-from minigan.training.config import Config, config_from_record
 from minigan.data import Batches
-from minigan.errors import MiniganError, RunError
 from minigan.data.files.png import grid, save_png
+from minigan.errors import MiniganError, RunError
 from minigan.file_lock import try_lock, unlock
+from minigan.training.config import Config, config_from_record
 
 KEEP = 2  # checkpoints that stay
 OWN = re.compile(r"step-(\d+)\.npz")
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
 MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")
-COLUMNS = ("step", "epoch", *MEASURED, "images_per_s", "sample_spread", "top_class", "frechet", "classifier_score", "classes_missed")
+COLUMNS = (
+    "step",
+    "epoch",
+    *MEASURED,
+    "images_per_s",
+    "sample_spread",
+    "top_class",
+    "frechet",
+    "classifier_score",
+    "classes_missed",
+)
 
 
 class Savable(Protocol):
@@ -59,21 +69,30 @@ class Run:
         self.samples = self.folder / "samples"
         self.checkpoints = self.folder / "checkpoints"
         self.generator_file = self.folder / "generator.npz"
-        self.best_file, self.best_generator_file = self.checkpoints / "best.npz", self.folder / "best-generator.npz"
+        self.best_file, self.best_generator_file = (
+            self.checkpoints / "best.npz",
+            self.folder / "best-generator.npz",
+        )
 
     def expect_free(self) -> None:
         """Raises RunError where something stands already: nothing is ever written over."""
         try:
-            taken = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
+            taken = self.folder.exists() and (
+                not self.folder.is_dir() or any(self.folder.iterdir())
+            )
         except OSError as error:
-            raise RunError(f"cannot look into {self.folder}: {error.strerror}: choose another folder with --out") from error
+            raise RunError(
+                f"cannot look into {self.folder}: {error.strerror}: choose another folder with --out"
+            ) from error
         if taken:
-            raise RunError(f"{self.folder} exists already: go on with --resume {self.folder}, or choose another with --out")
+            raise RunError(
+                f"{self.folder} exists already: go on with --resume {self.folder}, or choose another with --out"
+            )
 
-    def create(self, config: Config, about: dict[str, Any], another_name: bool = False) -> "Run":
+    def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
         """Make the folder -> Run, this one. Raises RunError.
 
-        about         JSON-able, kept beside the options
+        metadata         JSON-able, kept beside the options
         another_name  where the folder is taken, add -2, -3 ... to its name: two runs may begin in one second
         """
         run, number = self, 1
@@ -81,19 +100,25 @@ class Run:
             try:
                 run.folder.mkdir(parents=True, exist_ok=not another_name)
                 run.expect_free()
-                run.save_config(config, about)  # first: from here on a killed run can be gone on with
+                run.save_config(
+                    config, metadata
+                )  # first: from here on a killed run can be gone on with
                 run.samples.mkdir()
                 run.checkpoints.mkdir()
                 break
             except FileExistsError as error:
                 if not another_name:  # a file, or another run that began in this instant
-                    raise RunError(f"{run.folder} exists already: choose another with --out") from error
+                    raise RunError(
+                        f"{run.folder} exists already: choose another with --out"
+                    ) from error
                 number += 1
                 run = Run(f"{self.folder}-{number}")
             except RunError:
                 raise
             except OSError as error:
-                raise RunError(f"cannot make the folder {run.folder}: {error.strerror}: choose another with --out") from error
+                raise RunError(
+                    f"cannot make the folder {run.folder}: {error.strerror}: choose another with --out"
+                ) from error
         write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
         return run
 
@@ -106,46 +131,64 @@ class Run:
             raise RunError(f"cannot write into {self.folder}: {error.strerror}") from error
         with file:
             if not try_lock(file):
-                raise RunError(f"another process is training in {self.folder}: wait for it, or start another run with --out")
+                raise RunError(
+                    f"another process is training in {self.folder}: wait for it, or start another run with --out"
+                )
             try:
                 yield
             finally:
                 unlock(file)
 
-    def save_config(self, config: Config, about: dict[str, Any]) -> None:
+    def save_config(self, config: Config, metadata: dict[str, Any]) -> None:
         """Write config.json: the options, and what else there is to know of the run."""
-        record = {"options": asdict(config), **about}
+        record = {"options": asdict(config), **metadata}
         write_atomically(self.config_file, (json.dumps(record, indent=2) + "\n").encode())
 
     def load_config(self) -> tuple[Config, dict[str, Any]]:
         """-> Config, what else the file says. Raises RunError where this is not the folder of a run."""
         try:
-            about = json.loads(self.config_file.read_text("utf-8"))
-            return config_from_record(about.pop("options")), about
+            metadata = json.loads(self.config_file.read_text("utf-8"))
+            return config_from_record(metadata.pop("options")), metadata
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(f"{self.folder} is not the folder of a run: it has no config.json") from error
+            raise RunError(
+                f"{self.folder} is not the folder of a run: it has no config.json"
+            ) from error
         except OSError as error:
             raise RunError(f"cannot read {self.config_file}: {error.strerror}") from error
         except MiniganError as error:
             raise RunError(f"{self.config_file} is damaged: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RunError(f"{self.config_file} is damaged ({' '.join(str(error).split())})") from error
+            raise RunError(
+                f"{self.config_file} is damaged ({' '.join(str(error).split())})"
+            ) from error
 
     def save(self, game: Savable, batches: Batches, step: int) -> None:
         """Write checkpoint and generator.npz, and let go of old checkpoints. Raises RunError."""
-        self.write(game, batches, step, self.generator_file, self.checkpoints / f"step-{step:08d}.npz")
+        self.write(
+            game, batches, step, self.generator_file, self.checkpoints / f"step-{step:08d}.npz"
+        )
         for old in self.found_checkpoints()[:-KEEP]:
             with suppress(OSError):  # one too many does no harm
                 old.unlink(missing_ok=True)
 
-    def save_best(self, game: Savable, batches: Batches, step: int, figures: dict[str, float]) -> None:
+    def save_best(
+        self, game: Savable, batches: Batches, step: int, figures: dict[str, float]
+    ) -> None:
         """The same beside the newest, under a name of its own: `save` does not let go of it, and `load` does not take it.
 
         figures  JSON-able, by which it is the best
         """
         self.write(game, batches, step, self.best_generator_file, self.best_file, best=figures)
 
-    def write(self, game: Savable, batches: Batches, step: int, generator_file: Path, checkpoint_file: Path, **more: Any) -> None:
+    def write(
+        self,
+        game: Savable,
+        batches: Batches,
+        step: int,
+        generator_file: Path,
+        checkpoint_file: Path,
+        **more: Any,
+    ) -> None:
         """Both files of a checkpoint. Raises RunError."""
         sections, record = game.state()
         record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}
@@ -179,17 +222,21 @@ class Run:
     def found_checkpoints(self) -> list[Path]:
         """-> paths of the run's own checkpoints, oldest first; a copy under another name is the user's."""
         try:
-            found = [(int(match[1]), path) for path in self.checkpoints.iterdir() if (match := OWN.fullmatch(path.name))]
+            found = [
+                (int(match[1]), path)
+                for path in self.checkpoints.iterdir()
+                if (match := OWN.fullmatch(path.name))
+            ]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise RunError(f"cannot look into {self.checkpoints}: {error.strerror}") from error
         return [path for _, path in sorted(found)]
 
-    def load(self, game: Savable, batches: Batches, say: Callable[[str], object]) -> int:
+    def load(self, game: Savable, batches: Batches, log: Callable[[str], object]) -> int:
         """Put the newest checkpoint that is whole back -> its step; 0 where the run was stopped before it wrote any.
 
-        say  told which ones are passed over, and why
+        log  told which ones are passed over, and why
         Raises RunError where none can be used. Nothing is changed on the disk.
         """
         found = self.found_checkpoints()
@@ -199,12 +246,21 @@ class Run:
                 return self.restore(game, batches, sections, record, path)
             except RunError as error:
                 trouble = error
-                say(f"passing over a checkpoint: {error}")
+                log(f"passing over a checkpoint: {error}")
         if found:
-            raise RunError(f"no checkpoint in {self.checkpoints} can be used ({trouble}): start another run with --out")
+            raise RunError(
+                f"no checkpoint in {self.checkpoints} can be used ({trouble}): start another run with --out"
+            )
         return 0
 
-    def restore(self, game: Savable, batches: Batches, sections: Sections, record: dict[str, Any], path: Path) -> int:
+    def restore(
+        self,
+        game: Savable,
+        batches: Batches,
+        sections: Sections,
+        record: dict[str, Any],
+        path: Path,
+    ) -> int:
         """What a checkpoint holds into the game and its batches -> its step. Raises RunError."""
         try:
             step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
@@ -226,8 +282,12 @@ class Run:
             rows = []
         except OSError as error:
             raise RunError(f"cannot read {self.metrics_file}: {error.strerror}") from error
-        kept = [row for row in rows if (number := row.split(",")[0]).isdecimal() and int(number) <= step]
-        kept = [row + "," * (len(COLUMNS) - 1 - row.count(",")) for row in kept]  # of a run from before there were all columns
+        kept = [
+            row for row in rows if (number := row.split(",")[0]).isdecimal() and int(number) <= step
+        ]
+        kept = [
+            row + "," * (len(COLUMNS) - 1 - row.count(",")) for row in kept
+        ]  # of a run from before there were all columns
         write_atomically(self.metrics_file, ("\n".join([",".join(COLUMNS), *kept]) + "\n").encode())
 
     @contextmanager
@@ -238,7 +298,9 @@ class Run:
         """
 
         def trouble(error: OSError) -> RunError:
-            return RunError(f"cannot write {self.metrics_file}: {error.strerror or error}: free some space")
+            return RunError(
+                f"cannot write {self.metrics_file}: {error.strerror or error}: free some space"
+            )
 
         try:
             file = open(self.metrics_file, "ab", buffering=0)

@@ -32,7 +32,12 @@ SYSTEMS = {  # name -> options of `minigan train`
     "jayathilaka-faces:rmsprop": ["--preset", "jayathilaka-faces:rmsprop"],
     "image64": ["--preset", "image64"],
 }
-SMALL = ["--width", "4", "--batch-size", "8"]  # for the stand-in, which runs a GPU's threads one by one
+SMALL = [
+    "--width",
+    "4",
+    "--batch-size",
+    "8",
+]  # for the stand-in, which runs a GPU's threads one by one
 COLUMNS = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz", "grad_norm_d", "grad_norm_g")
 CUPY = "import sys; from {stand_in} import make_module; sys.modules['cupy'] = make_module()"
 MAIN = "import sys; from minigan.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -49,19 +54,39 @@ def make_pictures(folder: Path, count: int = 600) -> None:
         Image.fromarray(small).resize((64, 64), Image.Resampling.BICUBIC).save(path)
 
 
-def train(name: str, threads: int, pictures: Path, source: Path, out: Path, steps: int, backend: str) -> None:
+def train(
+    name: str, threads: int, pictures: Path, source: Path, out: Path, steps: int, backend: str
+) -> None:
     """Run the command in a process of its own, with this checkout's package."""
-    options = [*SYSTEMS[name], "--images", str(pictures), "--steps", str(steps), "--sample-every", "10"]
+    options = [
+        *SYSTEMS[name],
+        "--images",
+        str(pictures),
+        "--steps",
+        str(steps),
+        "--sample-every",
+        "10",
+    ]
     before = MAIN
     if backend == "cupy":
         options += ["--backend", "cupy", *SMALL]
         moved = (source / "tests/support/strict_cupy.py").exists()
-        before = CUPY.format(stand_in="tests.support.strict_cupy" if moved else "tests.strict_cupy") + "; " + MAIN
+        before = (
+            CUPY.format(stand_in="tests.support.strict_cupy" if moved else "tests.strict_cupy")
+            + "; "
+            + MAIN
+        )
     else:
         options += ["--threads", str(threads)]
-    environment = {**os.environ, "PYTHONPATH": str(source), "XDG_CACHE_HOME": str(out.parent / "cache")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(source),
+        "XDG_CACHE_HOME": str(out.parent / "cache"),
+    }
     command = [sys.executable, "-c", before, "train", *options, "--out", str(out)]
-    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=source, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"{name}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
 
@@ -83,26 +108,34 @@ def results(run: Path) -> dict[str, np.ndarray]:
 
 
 def digest(array: np.ndarray) -> str:
-    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()
+    ).hexdigest()
 
 
 def difference(old: np.ndarray, new: np.ndarray) -> str:
     if old.shape != new.shape:
         return f"shape {old.shape} was, {new.shape} is"
     change = np.abs(new.astype(float) - old.astype(float)).max()
-    return f"largest difference {change:.2e}, of numbers up to {np.abs(old.astype(float)).max():.2e}"
+    return (
+        f"largest difference {change:.2e}, of numbers up to {np.abs(old.astype(float)).max():.2e}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=("write", "check"))
     parser.add_argument("file", type=Path)
-    parser.add_argument("--source", type=Path, default=ROOT, help="checkout to run (default: this one)")
+    parser.add_argument(
+        "--source", type=Path, default=ROOT, help="checkout to run (default: this one)"
+    )
     parser.add_argument("--backend", choices=("numpy", "cupy"), default="numpy")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--arrays", type=Path, help="folder that keeps the arrays, to show how much they differ")
+    parser.add_argument(
+        "--arrays", type=Path, help="folder that keeps the arrays, to show how much they differ"
+    )
     arguments = parser.parse_args()
     threads = [1] if arguments.backend == "cupy" else arguments.threads
     known = json.loads(arguments.file.read_text()) if arguments.action == "check" else {}
@@ -115,24 +148,45 @@ def main() -> None:
             for count in threads:
                 case = f"{name}, {arguments.backend}, {count} thread{'s' * (count > 1)}"
                 out = Path(folder) / case.replace(" ", "-").replace(":", "-")
-                train(name, count, pictures, arguments.source.resolve(), out, arguments.steps, arguments.backend)
+                train(
+                    name,
+                    count,
+                    pictures,
+                    arguments.source.resolve(),
+                    out,
+                    arguments.steps,
+                    arguments.backend,
+                )
                 arrays = results(out)
                 hashes[case] = {key: digest(array) for key, array in arrays.items()}
                 kept = arguments.arrays and arguments.arrays / f"{out.name}.npz"
                 if arguments.action == "write":
                     if kept:
                         kept.parent.mkdir(parents=True, exist_ok=True)
-                        np.savez(kept, **{key.replace("/", "|"): array for key, array in arrays.items()})
+                        np.savez(
+                            kept, **{key.replace("/", "|"): array for key, array in arrays.items()}
+                        )
                     print(f"{case}: {len(arrays)} arrays", flush=True)
                     continue
                 old = known.get(case, {})
-                changed = sorted(key for key in old.keys() | hashes[case].keys() if old.get(key) != hashes[case].get(key))
+                changed = sorted(
+                    key
+                    for key in old.keys() | hashes[case].keys()
+                    if old.get(key) != hashes[case].get(key)
+                )
                 print(f"{case}: {len(changed)} of {len(old)} arrays differ", flush=True)
                 wrong += bool(changed)
                 before = dict(np.load(kept)) if kept else {}
                 for key in changed[:200] if kept else changed[:5]:
                     held = before.get(key.replace("/", "|"))
-                    print(f"    {key}: " + (difference(held, arrays[key]) if held is not None and key in arrays else "differs"))
+                    print(
+                        f"    {key}: "
+                        + (
+                            difference(held, arrays[key])
+                            if held is not None and key in arrays
+                            else "differs"
+                        )
+                    )
     if arguments.action == "write":
         arguments.file.write_text(json.dumps(hashes, indent=1) + "\n")
     elif wrong:

@@ -23,9 +23,19 @@ class Desk:
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
-    correction2: float, l2: float, backend: NumpyBackend,
-) -> None:  # fmt: skip
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    correction1: float,
+    correction2: float,
+    l2: float,
+    backend: NumpyBackend,
+) -> None:
     """As adam_step in optimizers.py."""
     parts = chunks(len(p), BLOCK, backend.team.size)
     desks = [Desk(backend, workspace) for workspace in backend.desks]
@@ -33,7 +43,18 @@ def adam_step(
     def block(i: int, worker: int) -> None:
         part = parts[i]
         definition(
-            p[part], g[part], m[part], v[part], lr, beta1, beta2, eps, correction1, correction2, l2, desks[worker]
+            p[part],
+            g[part],
+            m[part],
+            v[part],
+            lr,
+            beta1,
+            beta2,
+            eps,
+            correction1,
+            correction2,
+            l2,
+            desks[worker],
         )
 
     backend.team.run(block, len(parts))

@@ -14,8 +14,8 @@ from minigan.errors import ConfigError
 if TYPE_CHECKING:
     from minigan.backends.cpu.convolution import Convolution
     from minigan.backends.cpu.crew import Alone, Crew
-    from minigan.backends.cpu.trace import Tape
     from minigan.backends.cpu.threads import Team
+    from minigan.backends.cpu.trace import Tape
 
 
 class NumpyBackend(Backend):
@@ -30,7 +30,9 @@ class NumpyBackend(Backend):
 
     def __init__(self, dtype: Any = "float32", threads: int | None = None, winograd: bool = True):
         super().__init__(np, dtype)
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
+        if threads is not None and (
+            isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024
+        ):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
         self.team: Team | Alone = get_team(threads)
         self.desks = [Desk(self) for _ in range(self.team.size)]  # each thread's scratch memory
@@ -72,9 +74,9 @@ def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
     from minigan import gan, losses, optimizers
     from minigan.backends.cpu import adam as numpy_adam
+    from minigan.backends.cpu import blocks as numpy_fused
     from minigan.backends.cpu import convolution as numpy_convolution
     from minigan.backends.cpu import crew as numpy_crew
-    from minigan.backends.cpu import blocks as numpy_fused
     from minigan.backends.cpu import sides as numpy_sides
     from minigan.backends.cpu import trace as numpy_tape
     from minigan.layers import batchnorm, conv2d, conv_transpose2d, linear, sequential

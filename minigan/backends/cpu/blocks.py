@@ -26,10 +26,17 @@ from math import prod
 import numpy as np
 
 from minigan.arrays.backend import Array, Workspace
-from minigan.backends.fusion import Core, find_runs
 from minigan.backends.cpu.backend import NumpyBackend
 from minigan.backends.cpu.chunks import Desk, add_sums, chunks, column_sums, contiguous, spread
-from minigan.backends.cpu.convolution import After, BeforeBackward, BeforeForward, Convolution, Nothing, find_convolution
+from minigan.backends.cpu.convolution import (
+    After,
+    BeforeBackward,
+    BeforeForward,
+    Convolution,
+    Nothing,
+    find_convolution,
+)
+from minigan.backends.fusion import Core, find_runs
 from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
 from minigan.layers.activation import Activation
 from minigan.layers.sequential import Step
@@ -69,19 +76,33 @@ class Block:
     backward_op: Callable[..., None]
 
     def __init__(
-        self, layers: list[Layer], backend: NumpyBackend, core: Core | None = None, norm: BatchNorm | None = None,
+        self,
+        layers: list[Layer],
+        backend: NumpyBackend,
+        core: Core | None = None,
+        norm: BatchNorm | None = None,
         activation: Activation | None = None,
-    ):  # fmt: skip
-        self.layers, self.core, self.norm, self.activation, self.backend = layers, core, norm, activation, backend
+    ):
+        self.layers, self.core, self.norm, self.activation, self.backend = (
+            layers,
+            core,
+            norm,
+            activation,
+            backend,
+        )
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
         self.memory = Workspace(backend)
         self.previous: Block | None = None  # this one and the next are set by fused_plan
         self.is_followed = False  # by a block
         self.turn = 0  # neighbours have 0 and 1
-        self.normalise_later: BeforeForward | None = None  # what the following block must do before it reads a part of `out`
+        self.normalise_later: BeforeForward | None = (
+            None  # what the following block must do before it reads a part of `out`
+        )
         first = next(layer for layer in (core, norm, activation) if layer is not None)
-        self.operation = Nothing(backend, first.in_shape) if core is None else find_operation(core, backend)
+        self.operation = (
+            Nothing(backend, first.in_shape) if core is None else find_operation(core, backend)
+        )
         if activation is not None:
             self.forward_op, self.backward_op = activation.forward_op, activation.backward_op
             self.constants = activation.constants
@@ -91,7 +112,9 @@ class Block:
         if self.activation is None:
             self.operation.forward(self.x, W, b, self.out, self.memory, self.before_forward)
         else:
-            self.operation.forward(self.x, W, b, None, self.memory, self.before_forward, self.activate)
+            self.operation.forward(
+                self.x, W, b, None, self.memory, self.before_forward, self.activate
+            )
         return self.out.reshape(len(x), *self.out_shape)
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
@@ -100,7 +123,9 @@ class Block:
         def before(part: slice, desk: Desk, i: int) -> Array:
             return self.activation_backward(dy[part], part, desk.get("dy", dy[part].shape))
 
-        return self.operation_backward(dy, None if self.activation is None else before, need_dx, need_dw)
+        return self.operation_backward(
+            dy, None if self.activation is None else before, need_dx, need_dw
+        )
 
     # -- parts of both, also for NormBlock ------------------------------------------------
 
@@ -112,13 +137,17 @@ class Block:
         self.before_forward = None if previous is None else previous.normalise_later
         return self.parameters(need_dw=False)
 
-    def operation_backward(self, dy: Array, before: BeforeBackward | None, need_dx: bool, need_dw: bool) -> Array | None:
+    def operation_backward(
+        self, dy: Array, before: BeforeBackward | None, need_dx: bool, need_dw: bool
+    ) -> Array | None:
         """Backward pass of the core -> dx or None. The block before may take its g and its sums from each chunk of dx at once; where it
         has an activation, dx as a whole is not needed then, and its g is what it is given."""
         n = len(self.x)
         normed = self.previous if need_dx and isinstance(self.previous, NormBlock) else None
         W, dW, _, db = self.parameters(need_dw)
-        after = None if normed is None else normed.prepare_to_measure(n, len(self.operation.parts(n)))
+        after = (
+            None if normed is None else normed.prepare_to_measure(n, len(self.operation.parts(n)))
+        )
         taken = normed is not None and normed.activation is not None
         dx = self.memory.get("dx", self.x.shape) if need_dx and not taken else None
         if self.core is not None or need_dx:
@@ -136,7 +165,9 @@ class Block:
         W, dW = core.W.reshape(self.operation.W_shape), core.dW.reshape(self.operation.W_shape)
         return (W, dW, core.b, core.db) if need_dw else (W, None, core.b, None)
 
-    def activate(self, part: slice, y: Array, desk: Desk | None = None, i: int | None = None) -> None:
+    def activate(
+        self, part: slice, y: Array, desk: Desk | None = None, i: int | None = None
+    ) -> None:
         self.forward_op(y, *self.constants, self.out[part], self.backend)
 
     def activation_backward(self, dy: Array, part: slice, g: Array) -> Array:
@@ -160,9 +191,14 @@ class NormBlock(Block):
     m: int  # numbers of a channel in the batch
 
     def __init__(
-        self, layers: list[Layer], backend: NumpyBackend, core: Core | None = None, *, norm: BatchNorm,
+        self,
+        layers: list[Layer],
+        backend: NumpyBackend,
+        core: Core | None = None,
+        *,
+        norm: BatchNorm,
         activation: Activation | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__(layers, backend, core, norm, activation)
         self.channels = norm.in_shape[-1]
         self.pixels = prod(norm.in_shape) // self.channels
@@ -176,10 +212,14 @@ class NormBlock(Block):
         self.frozen, self.m = not (train or norm.sampling == "batch"), n * self.pixels
         if self.frozen:
             self.set_scale(norm.running_mean, norm.running_var)
-            self.operation.forward(self.x, W, b, None, self.memory, self.before_forward, self.normalise)
+            self.operation.forward(
+                self.x, W, b, None, self.memory, self.before_forward, self.normalise
+            )
             return self.out.reshape(n, *self.out_shape)
         if n == 1:
-            norm.forward(self.backend.empty((1, *norm.in_shape)))  # raises: one sample has no statistics
+            norm.forward(
+                self.backend.empty((1, *norm.in_shape))
+            )  # raises: one sample has no statistics
         y = self.c if self.core is not None else self.x
         mean, var = self.statistics(W, b, y)
         crew = self.backend.crew
@@ -195,7 +235,9 @@ class NormBlock(Block):
             self.normalise_later = lambda part, desk: self.normalise(part, y[part], desk)
         else:
             parts, desks = self.operation.parts(n), self.backend.desks
-            self.backend.team.run(lambda i, worker: self.normalise(parts[i], y[parts[i]], desks[worker]), len(parts))
+            self.backend.team.run(
+                lambda i, worker: self.normalise(parts[i], y[parts[i]], desks[worker]), len(parts)
+            )
         return self.out.reshape(n, *self.out_shape)
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
@@ -203,11 +245,15 @@ class NormBlock(Block):
         if not self.measured:
             parts, desks = self.operation.parts(len(dy)), self.backend.desks
             measure = self.prepare_to_measure(len(dy), len(parts))
-            self.backend.team.run(lambda i, worker: measure(parts[i], dy[parts[i]], desks[worker], i), len(parts))
+            self.backend.team.run(
+                lambda i, worker: measure(parts[i], dy[parts[i]], desks[worker], i), len(parts)
+            )
         self.measured = False
         self.add_sums(need_dw)
         g = dy if self.activation is None else self.g
-        return self.operation_backward(g, lambda part, desk, i: self.norm_backward(g[part], part, desk), need_dx, need_dw)
+        return self.operation_backward(
+            g, lambda part, desk, i: self.norm_backward(g[part], part, desk), need_dx, need_dw
+        )
 
     # -- forward ---------------------------------------------------------------------------
 
@@ -219,7 +265,10 @@ class NormBlock(Block):
         """
         x, c, memory = self.x, self.channels, self.memory
         parts = self.operation.parts(len(x))
-        means, squares = memory.get("means", (len(parts), c)), memory.get("squares", (len(parts), c))
+        means, squares = (
+            memory.get("means", (len(parts), c)),
+            memory.get("squares", (len(parts), c)),
+        )
         shares = memory.get("shares", (len(parts),))
         for i, part in enumerate(parts):
             shares[i] = (part.stop - part.start) / len(x)
@@ -258,7 +307,9 @@ class NormBlock(Block):
         np.multiply(self.inv_std, 1.0 if norm.gain is None else norm.gain, out=self.A)
         self.mean_row = spread(mean, "mean row", self.pixels, memory)
         self.A_row = spread(self.A, "A row", self.pixels, memory)
-        self.bias_row = None if norm.bias is None else spread(norm.bias, "bias row", self.pixels, memory)
+        self.bias_row = (
+            None if norm.bias is None else spread(norm.bias, "bias row", self.pixels, memory)
+        )
 
     def normalise(self, part: slice, y: Array, desk: Desk, i: int | None = None) -> None:
         """c = y - mean;  out = activation(A·c + bias)"""
@@ -282,8 +333,13 @@ class NormBlock(Block):
     def prepare_to_measure(self, n: int, count: int) -> After:
         """-> measure(part, dy, desk, i), to be called with each of `count` chunks: g = dy·activation', and its sums"""
         c, memory = self.channels, self.memory
-        self.sums, self.sums_with_c = memory.get("sums of g", (count, c)), memory.get("sums of g c", (count, c))
-        self.g = self.backend.scratch(f"g {self.turn}", (n, *self.operation.out_shape))  # read until the block before has its own
+        self.sums, self.sums_with_c = (
+            memory.get("sums of g", (count, c)),
+            memory.get("sums of g c", (count, c)),
+        )
+        self.g = self.backend.scratch(
+            f"g {self.turn}", (n, *self.operation.out_shape)
+        )  # read until the block before has its own
 
         def measure(whole: slice, dy: Array, desk: Desk, i: int) -> None:
             dy = dy.reshape(len(dy), *self.operation.out_shape)
@@ -315,7 +371,9 @@ class NormBlock(Block):
             np.add(norm.dgain, dgain, out=norm.dgain)
         if need_dw and norm.dbias is not None:
             np.add(norm.dbias, C, out=norm.dbias)
-        if self.backend.crew is not None:  # what goes into dgain and dbias is added up later, with all gradients
+        if (
+            self.backend.crew is not None
+        ):  # what goes into dgain and dbias is added up later, with all gradients
             self.backend.crew.add(both)
         for factor, with_what in ((C, self.A), (B, self.A), (B, self.inv_std), (B, self.inv_std)):
             np.multiply(factor, with_what, out=factor)
@@ -346,4 +404,6 @@ def find_operation(core: Core, backend: NumpyBackend) -> Convolution:
     transposed = isinstance(core, ConvTranspose2d)
     channels = core.in_shape[2], core.channels
     W_shape = (*core.kernel_size, *(channels[::-1] if transposed else channels))
-    return find_convolution(backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads, transposed)
+    return find_convolution(
+        backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads, transposed
+    )

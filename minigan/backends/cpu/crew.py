@@ -36,17 +36,21 @@ import numpy as np
 from minigan.arrays.backend import Array, Shape
 from minigan.arrays.staging import Inbox
 from minigan.backends.cpu.backend import NumpyBackend
-from minigan.backends.cpu.trace import entered
 from minigan.backends.cpu.threads import BUFFER, Work, blas
+from minigan.backends.cpu.trace import entered
 from minigan.errors import BackendError, StateError
 
 if TYPE_CHECKING:
     from minigan.backends.cpu.trace import Tape
     from minigan.layers import BatchNorm
 
-MOST = 2**23  # numbers that networks and optimizers keep, some four for each parameter: with more, threads are as fast, in less memory
+MOST = (
+    2**23
+)  # numbers that networks and optimizers keep, some four for each parameter: with more, threads are as fast, in less memory
 FEWEST = 4  # rows that are a share: with fewer, what a process does apart from its rows weighs more
-ROOM = 2**26  # bytes for what processes hand to one another in numpy_sides.py; what is not used takes no memory
+ROOM = (
+    2**26
+)  # bytes for what processes hand to one another in numpy_sides.py; what is not used takes no memory
 LOOKS = 2000  # at a semaphore before going to sleep: some 300 microseconds
 NAP = 0.5  # seconds of sleep, after which it is seen whether the others still live
 MESSAGE = 1000  # bytes of what went wrong in a process
@@ -76,12 +80,16 @@ class Crew:
         self.backend, self.size, self.rank = backend, size, 0
         self.even = True  # had all processes as many rows of every batch of this step?
         self.fellows = slice(0, size)  # those whose rows belong to the same batch as this one's
-        self.unsettled: list[tuple[BatchNorm, Array, Array, int]] | None = None  # see numpy_sides.py
+        self.unsettled: list[tuple[BatchNorm, Array, Array, int]] | None = (
+            None  # see numpy_sides.py
+        )
         semaphore = get_context("fork").Semaphore
         self.here = semaphore(0)  # raised by each of the others when it has come to a meeting
         self.go_on = [semaphore(0) for _ in range(size)]  # raised for each when all have
         numbers = max(sum(array.size for array in owner.kept()) for owner in backend.owners)
-        self.tables = shared_memory((2, size, 2 * numbers + 2), backend.dtype)  # used in turn: see exchange
+        self.tables = shared_memory(
+            (2, size, 2 * numbers + 2), backend.dtype
+        )  # used in turn: see exchange
         self.turn = 0
         self.gradients = shared_memory((size, numbers), backend.dtype)
         self.room = shared_memory((ROOM // backend.dtype.itemsize,), backend.dtype)
@@ -189,7 +197,9 @@ class Crew:
     def exchange(self, values: Array) -> Array:
         """values (k,) of each process -> (size, k), to be read before the exchange after the next"""
         table = self.tables[self.turn, :, : values.size]
-        self.turn = 1 - self.turn  # who is slow may still read the last one, but not the one before: he was at this meeting
+        self.turn = (
+            1 - self.turn
+        )  # who is slow may still read the last one, but not the one before: he was at this meeting
         table[self.rank] = values
         self.meet()
         return table
@@ -309,7 +319,11 @@ class Together:
 
     def __call__(self) -> Any:
         before = self.numbers()
-        if self.crew is None or not self.known.items() <= before.items() or not self.crew.is_whole():
+        if (
+            self.crew is None
+            or not self.known.items() <= before.items()
+            or not self.crew.is_whole()
+        ):
             self.stop()
             for tape in self.tapes.values():  # or layers would hold what they saw uncaptured, and its memory could not be taken again
                 tape.remind()
@@ -327,13 +341,18 @@ class Together:
         except BaseException:
             self.stop()
             raise
-        self.known = dict(self.numbers().items() - before.items())  # of what the step changes; the rest is not its own
+        self.known = dict(
+            self.numbers().items() - before.items()
+        )  # of what the step changes; the rest is not its own
         return result
 
     def numbers(self) -> dict[Any, Any]:
         """-> what tells whether networks and optimizers are as the last step left them"""
         names = ("steps", "version", "lr")
-        return {id(owner): tuple(getattr(owner, name, None) for name in names) for owner in self.backend.owners}
+        return {
+            id(owner): tuple(getattr(owner, name, None) for name in names)
+            for owner in self.backend.owners
+        }
 
     def stop(self) -> None:
         """End the crew; the next call forks another."""
@@ -367,7 +386,9 @@ def can_fork() -> bool:
 # -- in the place of the definitions in losses.py and layers/batchnorm.py -----------------------
 
 
-def mean_bce(logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: NumpyBackend) -> Array:
+def mean_bce(
+    logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: NumpyBackend
+) -> Array:
     """As mean_bce in losses.py: the mean over all rows, wherever they are."""
     from minigan.losses import mean_bce as definition
 
@@ -387,9 +408,17 @@ def mean_sigmoid(logits: Array, backend: NumpyBackend) -> Array:
 
 
 def batchnorm_forward(
-    x: Array, gain: Array | None, bias: Array | None, y: Array, x_hat: Array, mean: Array, var: Array, inv_std: Array, eps: float,
+    x: Array,
+    gain: Array | None,
+    bias: Array | None,
+    y: Array,
+    x_hat: Array,
+    mean: Array,
+    var: Array,
+    inv_std: Array,
+    eps: float,
     backend: NumpyBackend,
-) -> None:  # fmt: skip
+) -> None:
     """As batchnorm_forward in layers/batchnorm.py: where BatchNorm is no part of a block, and so knows nothing of a crew."""
     from minigan.layers.batchnorm import batchnorm_forward as definition
 

@@ -29,7 +29,9 @@ class Thin(Columns):
         padded = desk.frame(f"padded by {self.padding}", (n, *self.padded), x.dtype)
         padded[:, top : top + h, left : left + w] = x
         row, image = w_pad * c, h_pad * w_pad * c
-        windows = view(padded, 0, (k_h, k_w, c, n, h_out, w_out), (row, c, 1, image, s_h * row, s_w * c))
+        windows = view(
+            padded, 0, (k_h, k_w, c, n, h_out, w_out), (row, c, 1, image, s_h * row, s_w * c)
+        )
         cols = desk.get("columns", windows.shape, x.dtype)
         np.copyto(cols, windows)
         return cols.reshape(self.window, n, self.pixels)

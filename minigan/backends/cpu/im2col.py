@@ -28,8 +28,16 @@ ROWS = 256  # of a matrix product, at least: below, BLAS loses to its own prepar
 class Columns:
     """One geometry: x (h, w, c_in), W (k_h, k_w, c_in, c_out), y (h_out, w_out, c_out), without the batch axis."""
 
-    def __init__(self, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding):
-        self.x_shape, self.W_shape, self.y_shape, self.stride, self.padding = x_shape, W_shape, y_shape, stride, padding
+    def __init__(
+        self, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding
+    ):
+        self.x_shape, self.W_shape, self.y_shape, self.stride, self.padding = (
+            x_shape,
+            W_shape,
+            y_shape,
+            stride,
+            padding,
+        )
         (h, w, c_in), (k_h, k_w, _, _) = x_shape, W_shape
         (top, bottom), (left, right) = padding
         self.padded = (h + top + bottom, w + left + right, c_in)
@@ -38,10 +46,16 @@ class Columns:
         self.apart = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
         self.folded = tuple(
             -(-max(size, -(-out // apart) * apart * s) // (apart * s)) * apart * s
-            for size, out, apart, s in zip(self.padded[:2], y_shape[:2], self.apart, stride, strict=True)
+            for size, out, apart, s in zip(
+                self.padded[:2], y_shape[:2], self.apart, stride, strict=True
+            )
         )
         self.pixels, self.window = y_shape[0] * y_shape[1], k_h * k_w * c_in
-        self.is_linear = self.pixels == 1 and self.padded == x_shape == (k_h, k_w, c_in)  # one window, the whole image
+        self.is_linear = self.pixels == 1 and self.padded == x_shape == (
+            k_h,
+            k_w,
+            c_in,
+        )  # one window, the whole image
 
     def images(self, itemsize: int) -> int:
         """-> how many images to take at a time."""
@@ -66,7 +80,9 @@ class Columns:
             x = padded
         (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
         pixel, row, image = c_in, w_pad * c_in, h_pad * w_pad * c_in
-        windows = view(x, 0, (n, h_out, w_out, k_h, k_w * c_in), (image, s_h * row, s_w * pixel, row, 1))
+        windows = view(
+            x, 0, (n, h_out, w_out, k_h, k_w * c_in), (image, s_h * row, s_w * pixel, row, 1)
+        )
         cols = desk.get("columns", windows.shape, x.dtype)
         np.copyto(cols, windows)
         return cols.reshape(n * self.pixels, self.window)
@@ -77,7 +93,9 @@ class Columns:
     def transpose(self, y: Array, W: Array, x: Array, desk: Desk) -> None:
         rows = y.reshape(len(y) * self.pixels, -1)
         if self.is_linear:
-            product = np.multiply if rows.shape[1] == 1 else np.matmul  # the same where c_out is 1, but BLAS is slow there
+            product = (
+                np.multiply if rows.shape[1] == 1 else np.matmul
+            )  # the same where c_out is 1, but BLAS is slow there
             product(rows, W.T, out=x.reshape(len(x), self.window))
             return
         n, (h, w, c_in), (k_h, k_w, _, _) = len(x), self.x_shape, self.W_shape
@@ -92,9 +110,11 @@ class Columns:
             for j in range(min(apart_w, w_out)):
                 patches = cols[:, i::apart_h, j::apart_w].transpose(0, 1, 3, 2, 4)
                 places = view(
-                    folded, i * s_h * row + j * s_w * pixel, patches.shape,
+                    folded,
+                    i * s_h * row + j * s_w * pixel,
+                    patches.shape,
                     (image, apart_h * s_h * row, row, apart_w * s_w * pixel, 1),
-                )  # fmt: skip
+                )
                 np.add(places, patches, out=places)
         (top, _), (left, _) = self.padding
         x[...] = folded[:, top : top + h, left : left + w]
@@ -121,7 +141,11 @@ class Gradient:
         return self.kernel.read_x(x, self.backend.desks[worker], None)
 
     def add(self, cols: Array, y: Array, part: slice, worker: int) -> None:
-        desk, shape, total = self.backend.desks[worker], (self.kernel.window, y.shape[3]), self.sums[worker]
+        desk, shape, total = (
+            self.backend.desks[worker],
+            (self.kernel.window, y.shape[3]),
+            self.sums[worker],
+        )
         if total is None:
             total = self.sums[worker] = desk.get("sum of dW", shape)
             self.kernel.gradient_part(cols, y, total, desk)
@@ -141,4 +165,6 @@ class Gradient:
 def view(array: Array, offset: int, shape: Shape, strides: Shape) -> Array:
     """-> view of a contiguous array, offset and strides counted in numbers. (as_strided takes five times as long.)"""
     size = array.itemsize
-    return type(array)(shape, array.dtype, array, offset * size, tuple(stride * size for stride in strides))
+    return type(array)(
+        shape, array.dtype, array, offset * size, tuple(stride * size for stride in strides)
+    )

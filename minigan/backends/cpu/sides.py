@@ -18,10 +18,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from minigan.arrays.backend import Array
-from minigan.backends.fusion import can_take_both
 from minigan.backends.cpu.backend import NumpyBackend
-from minigan.backends.cpu.crew import Crew
 from minigan.backends.cpu.blocks import Block
+from minigan.backends.cpu.crew import Crew
+from minigan.backends.fusion import can_take_both
 from minigan.gan import Rules, gradient_norm, loss_and_gradient, mean_probability
 from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
@@ -29,19 +29,34 @@ from minigan.optimizers import Optimizer
 
 
 def update_discriminator(
-    D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, rules: Rules = Rules(), labels: Array | None = None
-) -> dict[str, Array]:  # fmt: skip
+    D: Sequential,
+    optimizer: Optimizer,
+    x_real: Array,
+    x_fake: Array,
+    rules: Rules = Rules(),
+    labels: Array | None = None,
+) -> dict[str, Array]:
     """As update_discriminator in gan.py."""
     assert isinstance(D.backend, NumpyBackend)
-    crew, batches = D.backend.crew, [(x_real, x_fake)] + ([] if labels is None else [(labels, labels)])
-    if crew is None or rules.apart or not can_take_both(D, Block, x_real, x_fake, labels) or not can_take_sides(crew, batches):
+    crew, batches = (
+        D.backend.crew,
+        [(x_real, x_fake)] + ([] if labels is None else [(labels, labels)]),
+    )
+    if (
+        crew is None
+        or rules.apart
+        or not can_take_both(D, Block, x_real, x_fake, labels)
+        or not can_take_sides(crew, batches)
+    ):
         return definition(D, optimizer, x_real, x_fake, rules, labels)
     x, *labels_here = change_hands(crew, batches)
     side = 2 * crew.rank // crew.size
     D.zero_grads()
     with sides(crew):
         logits = D.forward(x, labels=labels_here[0] if labels_here else None)
-        loss, dlogits = loss_and_gradient(D, logits, (rules.real_target, rules.fake_target)[side], rules)
+        loss, dlogits = loss_and_gradient(
+            D, logits, (rules.real_target, rules.fake_target)[side], rules
+        )
         probability = mean_probability(D, logits)
         D.backward(dlogits, need_dx=False)
         (loss_real, d_x), (loss_fake, d_gz) = settle(crew, loss, probability)
@@ -86,8 +101,12 @@ def settle(crew: Crew, *figures: Array) -> Array:
     """Running statistics move by those of both batches -> figures of both, (2, k)"""
     assert crew.unsettled is not None
     statistics = [vector for _, mean, var, _ in crew.unsettled for vector in (mean, var)]
-    told = crew.exchange(np.concatenate([np.array(figures), *statistics]).astype(crew.backend.dtype))[:: crew.size // 2]
-    told = told.copy()  # update_running uses up what it is given, and the others read the same memory
+    told = crew.exchange(
+        np.concatenate([np.array(figures), *statistics]).astype(crew.backend.dtype)
+    )[:: crew.size // 2]
+    told = (
+        told.copy()
+    )  # update_running uses up what it is given, and the others read the same memory
     for batch in told:
         at = len(figures)
         for norm, mean, _, m in crew.unsettled:

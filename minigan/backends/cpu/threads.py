@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-Work = Callable[[int, int], object]  # (i, worker): one piece of an operation, and whose scratch memory it may use
+Work = Callable[
+    [int, int], object
+]  # (i, worker): one piece of an operation, and whose scratch memory it may use
 BUFFER = 1024  # numbers in the buffers that NumPy makes for operations on views; with its 8192 these are slower
 
 
@@ -84,10 +86,15 @@ def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] |
 
 def available_cpus() -> int:
     """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux, or not
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )  # Linux, or not
     for quota_file, period_file in (
         ("/sys/fs/cgroup/cpu.max", None),  # cgroup v2: "quota period", or "max period"
-        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),  # v1: -1 is no limit
+        (
+            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+            "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
+        ),  # v1: -1 is no limit
     ):
         try:
             with open(quota_file) as file:
@@ -159,7 +166,9 @@ class Team:
     def start(self) -> None:
         self.inboxes = [SimpleQueue() for _ in range(1, self.size)]
         for number, inbox in enumerate(self.inboxes, start=1):
-            threading.Thread(target=serve, args=(inbox,), name=f"minigan-{number}", daemon=True).start()
+            threading.Thread(
+                target=serve, args=(inbox,), name=f"minigan-{number}", daemon=True
+            ).start()
 
 
 def do_share(work: Work, count: int, worker: int, size: int) -> None:
@@ -177,7 +186,9 @@ def serve(inbox: SimpleQueue[Any]) -> None:
     while True:
         work, count, worker, size, outbox, handling = inbox.get()
         try:
-            with np.errstate(**handling):  # what the caller wants done about NaN: a setting of each thread's own, too
+            with np.errstate(
+                **handling
+            ):  # what the caller wants done about NaN: a setting of each thread's own, too
                 do_share(work, count, worker, size)
             outbox.put((worker, None))
         except BaseException as error:

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.arrays.backend import Array
-from minigan.backends.fusion import see_parts
 from minigan.backends.cpu.backend import NumpyBackend
 from minigan.backends.cpu.blocks import Block
+from minigan.backends.fusion import see_parts
 from minigan.errors import StateError
 from minigan.layers import Sequential
 from minigan.layers.sequential import backward_pass as backward_definition
@@ -51,18 +51,25 @@ class Tape:
 
     def __init__(self, given: tuple[Array | None, ...], may_be_noted: bool):
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self.places = [None if array is None or not may_be_noted else np.empty(array.shape, array.dtype) for array in given]
+        self.places = [
+            None if array is None or not may_be_noted else np.empty(array.shape, array.dtype)
+            for array in given
+        ]
         self.result: Any = None
         self.whole = may_be_noted
         self.remembered: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self.named: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
 
-    def note_down(self, backend: NumpyBackend, work: Callable[..., Any], given: tuple[Array | None, ...]) -> None:
+    def note_down(
+        self, backend: NumpyBackend, work: Callable[..., Any], given: tuple[Array | None, ...]
+    ) -> None:
         """Play work(*given), and note what it does."""
         self.put(given)
         Watched.tape = backend.tape = self
         try:
-            self.result = plain(work(*(None if place is None else place.view(Watched) for place in self.places)))
+            self.result = plain(
+                work(*(None if place is None else place.view(Watched) for place in self.places))
+            )
         finally:
             Watched.tape = backend.tape = None
 
@@ -91,8 +98,13 @@ class Watched(np.ndarray):
 
     tape: Tape | None = None  # of all of them: passes are noted one at a time
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any) -> Any:
-        arguments, function = tuple(map(plain, inputs)), ufunc if method == "__call__" else getattr(ufunc, method)
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any
+    ) -> Any:
+        arguments, function = (
+            tuple(map(plain, inputs)),
+            ufunc if method == "__call__" else getattr(ufunc, method),
+        )
         if out:
             options["out"] = tuple(map(plain, out))
         result = function(*arguments, **options)
@@ -102,7 +114,10 @@ class Watched(np.ndarray):
         return (out[0] if len(out) == 1 else out) if out else result
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        simple, named = tuple(map(plain, arguments)), {name: plain(value) for name, value in options.items()}
+        simple, named = (
+            tuple(map(plain, arguments)),
+            {name: plain(value) for name, value in options.items()},
+        )
         result = function(*simple, **named)
         if self.tape is not None:
             self.tape.whole = self.tape.whole and function is np.copyto
@@ -160,10 +175,14 @@ def entered(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def of_present_crew(backend: NumpyBackend, method: Callable[..., Any], expected: Any, *arguments: Any) -> None:
+def of_present_crew(
+    backend: NumpyBackend, method: Callable[..., Any], expected: Any, *arguments: Any
+) -> None:
     """Of the crew that plays: another may be forked before a tape is played again. Raises StateError where it gives something else."""
     if method(backend.crew, *arguments) != expected:
-        raise StateError("a captured step must give a network batches of the same sizes, in all processes together, at every time")
+        raise StateError(
+            "a captured step must give a network batches of the same sizes, in all processes together, at every time"
+        )
 
 
 def innermost(steps: list[Any]) -> Iterator[Any]:
@@ -172,11 +191,15 @@ def innermost(steps: list[Any]) -> Iterator[Any]:
         yield from innermost(step.steps) if isinstance(step, Sequential) else [step]
 
 
-def play(crew: "Crew", key: Any, net: Sequential, work: Callable[..., Any], *given: Array | None) -> Any:
+def play(
+    crew: "Crew", key: Any, net: Sequential, work: Callable[..., Any], *given: Array | None
+) -> Any:
     """work(*given), a pass of a network: by its tape, or noted on one."""
     tape = crew.tapes.get(key)
     if tape is None:
-        tape = crew.tapes[key] = Tape(given, may_be_noted=type(net) is Sequential and see_parts(net.steps, Block))
+        tape = crew.tapes[key] = Tape(
+            given, may_be_noted=type(net) is Sequential and see_parts(net.steps, Block)
+        )
         if tape.whole:
             try:
                 tape.note_down(crew.backend, work, given)
@@ -207,7 +230,14 @@ def forward_pass(net: Sequential, x: Array, train: bool) -> Array:
         finally:
             store.labels = given
 
-    key = crew.passes[id(net)] = (store, train, len(x), crew.fellows.start, crew.fellows.stop, *crew.rows)
+    key = crew.passes[id(net)] = (
+        store,
+        train,
+        len(x),
+        crew.fellows.start,
+        crew.fellows.stop,
+        *crew.rows,
+    )
     result: Array = play(crew, key, net, work, x, store.labels)
     return result
 

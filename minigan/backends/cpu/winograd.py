@@ -37,9 +37,13 @@ from minigan.backends.cpu.backend import NumpyBackend
 from minigan.backends.cpu.chunks import Desk, chunks
 from minigan.backends.cpu.im2col import view
 
-POINTS = tuple(Fraction(quarters, 4) for quarters in (0, 3, -3, 6, -6))  # and infinity. Near 1, where powers stay small
+POINTS = tuple(
+    Fraction(quarters, 4) for quarters in (0, 3, -3, 6, -6)
+)  # and infinity. Near 1, where powers stay small
 TILE = 4  # outputs of a tile, each way
-SMALL = 10**6  # OpenBLAS multiplies matrices of at most so many products by kernels that need no preparations
+SMALL = (
+    10**6
+)  # OpenBLAS multiplies matrices of at most so many products by kernels that need no preparations
 ROWS = 384  # tiles in a product beyond that: enough to make up for the preparations, and no more, for memory's sake
 BLOCK = 2**21  # bytes of tiles to transform at a time, and as many of filters
 
@@ -47,23 +51,40 @@ BLOCK = 2**21  # bytes of tiles to transform at a time, and as many of filters
 class Winograd:
     """One geometry, and the three products as in numpy_columns.py."""
 
-    def __init__(self, x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding, dtype: np.dtype[Any]):
+    def __init__(
+        self,
+        x_shape: Shape,
+        W_shape: Shape,
+        y_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dtype: np.dtype[Any],
+    ):
         self.W_shape, self.stride = W_shape, stride
         (k_h, k_w, c_in, _), (s_h, s_w) = W_shape, stride
         self.taps = taps = (-(-k_h // s_h), -(-k_w // s_w))  # of a phase's filter
         one_axis = [toom_cook(TILE, r) for r in taps]
-        self.A, self.G, self.B = (np.kron(*pair).astype(dtype) for pair in zip(*one_axis, strict=True))
+        self.A, self.G, self.B = (
+            np.kron(*pair).astype(dtype) for pair in zip(*one_axis, strict=True)
+        )
         self.products = len(self.B)
         self.depth = s_h * s_w * c_in
         tops = [before for before, _ in padding]
         # along each axis, phases of x are counted from the first that a window reads; y's pixel 0 reads those from 0 on
-        firsts = [top // s for top, s in zip(tops, stride, strict=True)]  # the first with a pixel of x in it
-        lasts = [(size - 1 + top) // s for size, top, s in zip(x_shape[:2], tops, stride, strict=True)]
+        firsts = [
+            top // s for top, s in zip(tops, stride, strict=True)
+        ]  # the first with a pixel of x in it
+        lasts = [
+            (size - 1 + top) // s for size, top, s in zip(x_shape[:2], tops, stride, strict=True)
+        ]
         self.x_for_y = Tiles(x_shape, stride, [-top for top in tops], y_shape[:2], taps)
         self.y_for_x = Tiles(
-            y_shape, (1, 1), [first - r + 1 for first, r in zip(firsts, taps, strict=True)],
-            [last - first + 1 for first, last in zip(firsts, lasts, strict=True)], taps,
-        )  # fmt: skip
+            y_shape,
+            (1, 1),
+            [first - r + 1 for first, r in zip(firsts, taps, strict=True)],
+            [last - first + 1 for first, last in zip(firsts, lasts, strict=True)],
+            taps,
+        )
         self.y_out = Tiles(y_shape, (1, 1), (0, 0), y_shape[:2], (1, 1))
         corner = [s * first - top for s, first, top in zip(stride, firsts, tops, strict=True)]
         self.x_out = Tiles(x_shape, stride, corner, self.y_for_x.extent, (1, 1))
@@ -77,12 +98,16 @@ class Winograd:
         rows = SMALL // (self.depth * self.W_shape[3])
         if rows >= 32:
             return max(1, rows // self.tiles)
-        return max(1, ROWS // max(self.tiles, self.y_for_x.count))  # of the two directions the one with more tiles: M is large
+        return max(
+            1, ROWS // max(self.tiles, self.y_for_x.count)
+        )  # of the two directions the one with more tiles: M is large
 
     def prepare(self, W: Array, backend: NumpyBackend, transposed: bool) -> Array:
         """W -> U (products, s_h·s_w·c_in, c_out) for forward, (products, c_out, s_h·s_w·c_in) for transpose"""
         (k_h, k_w, c_in, c_out), (s_h, s_w), (r_h, r_w) = self.W_shape, self.stride, self.taps
-        shape = (r_h, r_w, c_out, s_h, s_w, c_in) if transposed else (r_h, r_w, s_h, s_w, c_in, c_out)
+        shape = (
+            (r_h, r_w, c_out, s_h, s_w, c_in) if transposed else (r_h, r_w, s_h, s_w, c_in, c_out)
+        )
         filters = backend.scratch("filters", shape)
         if k_h % s_h or k_w % s_w:  # some phases have a tap less than others
             filters.fill(0)
@@ -94,13 +119,19 @@ class Winograd:
         filters = filters.reshape(r_h * r_w, -1)
         U = backend.scratch("U", (self.products, filters.shape[1]))
         transform(self.G, filters, U, backend)
-        return U.reshape(self.products, *((c_out, self.depth) if transposed else (self.depth, c_out)))
+        return U.reshape(
+            self.products, *((c_out, self.depth) if transposed else (self.depth, c_out))
+        )
 
     # -- the three products --------------------------------------------------------------
 
     def read_x(self, x: Array, desk: Desk, out: Array | None) -> Array:
         """-> V (products, tiles, s_h·s_w·c_in)"""
-        V = desk.get("V", (self.products, len(x) * self.tiles, self.depth), x.dtype) if out is None else out
+        V = (
+            desk.get("V", (self.products, len(x) * self.tiles, self.depth), x.dtype)
+            if out is None
+            else out
+        )
         self.x_for_y.read(x, self.B, V, desk)
         return V
 
@@ -126,7 +157,9 @@ class WinogradGradient:
     def __init__(self, kernel: Winograd, backend: NumpyBackend, memory: Workspace, n: int):
         self.kernel, self.backend = kernel, backend
         self.V = memory.get("V of batch", (kernel.products, n * kernel.tiles, kernel.depth))
-        self.M = backend.scratch("M of batch", (kernel.products, n * kernel.tiles, kernel.W_shape[3]))
+        self.M = backend.scratch(
+            "M of batch", (kernel.products, n * kernel.tiles, kernel.W_shape[3])
+        )
 
     def place(self, part: slice) -> Array:
         """-> where read_x shall write this chunk's V"""
@@ -159,7 +192,9 @@ def transform(matrix: Array, columns: Array, out: Array, backend: NumpyBackend) 
     """out = matrix · columns, for few rows and very many columns: in blocks, on all threads where there are several"""
     size = BLOCK // (columns.itemsize * len(columns))
     parts = chunks(columns.shape[1], size, 1 if columns.shape[1] <= size else backend.team.size)
-    backend.team.run(lambda i, _: np.matmul(matrix, columns[:, parts[i]], out=out[:, parts[i]]), len(parts))
+    backend.team.run(
+        lambda i, _: np.matmul(matrix, columns[:, parts[i]], out=out[:, parts[i]]), len(parts)
+    )
 
 
 class Tiles:
@@ -171,13 +206,19 @@ class Tiles:
     taps    (r_h, r_w)   tiles overlap by one less
     """
 
-    def __init__(self, shape: Shape, phases: Pair, first: Sequence[int], extent: Sequence[int], taps: Pair):
+    def __init__(
+        self, shape: Shape, phases: Pair, first: Sequence[int], extent: Sequence[int], taps: Pair
+    ):
         self.shape, self.phases, self.first, self.extent = shape, phases, first, extent
         self.grid = tuple(-(-size // TILE) for size in extent)
         self.count = self.grid[0] * self.grid[1]
         self.size = tuple(TILE + r - 1 for r in taps)
-        self.plane = tuple(s * (TILE * t + r - 1) for s, t, r in zip(phases, self.grid, taps, strict=True))
-        self.inside: list[tuple[slice, slice]] = []  # by axis: the part of the plane that is image, and which part of it
+        self.plane = tuple(
+            s * (TILE * t + r - 1) for s, t, r in zip(phases, self.grid, taps, strict=True)
+        )
+        self.inside: list[
+            tuple[slice, slice]
+        ] = []  # by axis: the part of the plane that is image, and which part of it
         for offset, size, length in zip(first, shape[:2], self.plane, strict=True):
             start, stop = max(0, -offset), min(length, size - offset)
             self.inside.append((slice(start, stop), slice(start + offset, stop + offset)))
@@ -187,7 +228,9 @@ class Tiles:
         """out (products, tiles, s_h·s_w·c) = matrix · each tile"""
         (rows, of_rows), (columns, of_columns) = self.inside
         for part in self.few(image):
-            plane = desk.frame(self.name, (part.stop - part.start, *self.plane, self.shape[2]), image.dtype)
+            plane = desk.frame(
+                self.name, (part.stop - part.start, *self.plane, self.shape[2]), image.dtype
+            )
             plane[:, rows, columns] = image[part, of_rows, of_columns]
             tiles = self.tiles(plane)
             copy = desk.get("tiles", tiles.shape, image.dtype)
@@ -198,7 +241,9 @@ class Tiles:
         """The image = matrix · M (products, tiles, s_h·s_w·c), for each tile"""
         (rows, of_rows), (columns, of_columns) = self.inside
         for part in self.few(image):
-            plane = desk.get("plane", (part.stop - part.start, *self.plane, self.shape[2]), image.dtype)
+            plane = desk.get(
+                "plane", (part.stop - part.start, *self.plane, self.shape[2]), image.dtype
+            )
             tiles = self.tiles(plane)
             product = desk.get("tiles", tiles.shape, image.dtype)
             np.matmul(matrix, self.in_domain(M, part), out=self.as_matrices(product))
@@ -207,14 +252,26 @@ class Tiles:
 
     def few(self, image: Array) -> list[slice]:
         """-> slices of so few images that their tiles lie in cache while they are transformed"""
-        size = self.count * self.size[0] * self.size[1] * self.phases[0] * self.phases[1] * self.shape[2]
+        size = (
+            self.count
+            * self.size[0]
+            * self.size[1]
+            * self.phases[0]
+            * self.phases[1]
+            * self.shape[2]
+        )
         return chunks(len(image), max(1, BLOCK // (size * image.itemsize)), 1)
 
     def tiles(self, plane: Array) -> Array:
         """plane (n, h, w, c) -> view (n, t_h, t_w, s_h, tile_h, tile_w, s_w·c)"""
         (s_h, s_w), (t_h, t_w), (h, w), c = self.phases, self.grid, self.plane, self.shape[2]
         shape = (len(plane), t_h, t_w, s_h, *self.size, s_w * c)
-        return view(plane, 0, shape, (h * w * c, TILE * s_h * w * c, TILE * s_w * c, w * c, s_h * w * c, s_w * c, 1))
+        return view(
+            plane,
+            0,
+            shape,
+            (h * w * c, TILE * s_h * w * c, TILE * s_w * c, w * c, s_h * w * c, s_w * c, 1),
+        )
 
     def as_matrices(self, tiles: Array) -> Array:
         """-> (tiles, s_h, tile_h·tile_w, s_w·c): small matrices, which BLAS multiplies at its best"""
@@ -223,7 +280,9 @@ class Tiles:
     def in_domain(self, array: Array, part: slice) -> Array:
         """array (products, tiles, s_h·s_w·c) -> view of some images' tiles, as as_matrices"""
         some = array[:, part.start * self.count : part.stop * self.count]
-        return some.reshape(len(array), -1, self.phases[0], self.phases[1] * self.shape[2]).transpose(1, 2, 0, 3)
+        return some.reshape(
+            len(array), -1, self.phases[0], self.phases[1] * self.shape[2]
+        ).transpose(1, 2, 0, 3)
 
 
 def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
@@ -233,7 +292,9 @@ def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
     """
     a = m + r - 1
     points = POINTS[: a - 1]
-    A, G, B = ([[Fraction(0)] * columns for _ in range(rows)] for rows, columns in ((m, a), (a, r), (a, a)))
+    A, G, B = (
+        [[Fraction(0)] * columns for _ in range(rows)] for rows, columns in ((m, a), (a, r), (a, a))
+    )
     for i, p in enumerate(points):
         others = [q for q in points if q != p]
         scale = Fraction(1)
@@ -246,7 +307,9 @@ def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
         B[i] = [*polynomial(others), Fraction(0)]
     A[m - 1][a - 1] = G[a - 1][r - 1] = Fraction(1)
     B[a - 1] = polynomial(points)
-    return tuple(np.array([[float(value) for value in row] for row in matrix]) for matrix in (A, G, B))
+    return tuple(
+        np.array([[float(value) for value in row] for row in matrix]) for matrix in (A, G, B)
+    )
 
 
 def polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
@@ -254,7 +317,7 @@ def polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
     coefficients = [Fraction(1)]
     for root in roots:
         shifted = [Fraction(0), *coefficients]
-        coefficients = [s - root * c for s, c in zip(shifted, [*coefficients, Fraction(0)], strict=True)]
+        coefficients = [
+            s - root * c for s, c in zip(shifted, [*coefficients, Fraction(0)], strict=True)
+        ]
     return coefficients
-
-

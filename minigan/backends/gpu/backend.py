@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minigan.arrays.backend import Array, Backend, Padding, Pair, Shape
+from minigan.arrays.philox import Philox
+from minigan.arrays.staging import Inbox
 from minigan.backends.gpu.gemm import Gemm
 from minigan.backends.gpu.kernels import Geometry, Kernels, find_geometry
-from minigan.arrays.staging import Inbox
-from minigan.arrays.philox import Philox
 from minigan.errors import BackendError
 
 if TYPE_CHECKING:
@@ -37,8 +37,14 @@ class CupyBackend(Backend):
         try:
             import cupy
         except ImportError as error:
-            reason = "CuPy is not installed" if isinstance(error, ModuleNotFoundError) else f"CuPy does not load ({error})"
-            raise BackendError(f"backend cupy: {one_line(reason)}: {INSTALL}; or use --backend numpy") from error
+            reason = (
+                "CuPy is not installed"
+                if isinstance(error, ModuleNotFoundError)
+                else f"CuPy does not load ({error})"
+            )
+            raise BackendError(
+                f"backend cupy: {one_line(reason)}: {INSTALL}; or use --backend numpy"
+            ) from error
         try:
             devices = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -47,7 +53,9 @@ class CupyBackend(Backend):
                 "check `nvidia-smi` and that CuPy's CUDA version is not newer than the driver's; or use --backend numpy"
             ) from error
         if devices == 0:
-            raise BackendError("backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; or use --backend numpy")
+            raise BackendError(
+                "backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; or use --backend numpy"
+            )
         super().__init__(cupy, dtype)
         self.precision = precision
         self.kernels = Kernels(cupy, self.dtype)
@@ -106,19 +114,22 @@ class CupyBackend(Backend):
 
     def col2im(self, cols: Array, x: Array, stride: Pair, padding: Padding) -> None:
         geometry, width = geometry_of(x, cols, stride, padding), self.kernels.width(x.shape[3])
-        self.kernels.get("col2im", geometry, width=width)(x.size // width, cols, None, x, len(x), 0.0)
+        self.kernels.get("col2im", geometry, width=width)(
+            x.size // width, cols, None, x, len(x), 0.0
+        )
+
 
 def faster_operations() -> dict[Callable[..., Any], Any]:
     """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan.evaluation import neighbours
     from minigan import averaging, gan, losses, optimizers
-    from minigan.backends.gpu import convolution as cupy_convolution
-    from minigan.backends.gpu import step_state as cupy_counters
     from minigan.backends.gpu import blocks as cupy_fused
+    from minigan.backends.gpu import convolution as cupy_convolution
+    from minigan.backends.gpu import joined_update as cupy_pair
     from minigan.backends.gpu import losses as cupy_losses
     from minigan.backends.gpu import nearest as cupy_neighbours
-    from minigan.backends.gpu import joined_update as cupy_pair
     from minigan.backends.gpu import reductions as cupy_sums
+    from minigan.backends.gpu import step_state as cupy_counters
+    from minigan.evaluation import neighbours
     from minigan.layers import conv2d, conv_transpose2d, linear, sequential
 
     return {

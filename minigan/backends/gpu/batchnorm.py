@@ -37,15 +37,23 @@ class Norm:
     m: int  # rows in one
     frozen: bool  # the running statistics were taken, not the batch's
 
-    def __init__(self, layer: BatchNorm, activation: Activation, backend: CupyBackend, memory: Workspace):
+    def __init__(
+        self, layer: BatchNorm, activation: Activation, backend: CupyBackend, memory: Workspace
+    ):
         self.layer, self.activation, self.backend, self.memory = layer, activation, backend, memory
         self.c = layer.in_shape[-1]
         self.V = backend.kernels.width(self.c)
         get, kind = backend.kernels.get, activation[0]
         self.strip_moments = get("strip_moments", width=self.V)
-        self.fold_moments, self.set_scale, self.frozen_scale = get("fold_moments"), get("set_scale"), get("frozen_scale")
+        self.fold_moments, self.set_scale, self.frozen_scale = (
+            get("fold_moments"),
+            get("set_scale"),
+            get("frozen_scale"),
+        )
         self.normalise = get("normalise", activation=kind, width=self.V)
-        self.norm_sums, self.norm_backward = (get(name, activation=kind, width=self.V) for name in ("norm_sums", "norm_backward"))
+        self.norm_sums, self.norm_backward = (
+            get(name, activation=kind, width=self.V) for name in ("norm_sums", "norm_backward")
+        )
         self.norm_gradients = get("norm_gradients")
 
     def forward(self, y: Array, out: Array, train: bool) -> None:
@@ -59,10 +67,24 @@ class Norm:
             self.frozen_scale(c, layer.running_mean, layer.running_var, mean, inv_std, c, layer.eps)
         else:
             if len(y) == parts:
-                layer.forward(self.backend.empty((1, *layer.in_shape)))  # raises: one sample has no statistics
+                layer.forward(
+                    self.backend.empty((1, *layer.in_shape))
+                )  # raises: one sample has no statistics
             running = (layer.running_mean, layer.running_var) if train else (None, None)
             unbias = m / (m - 1) if layer.unbiased and m > 1 else 1.0
-            self.set_scale(c, self.moments(y), mean, inv_std, *running, parts, m, c, layer.eps, layer.running_rate, unbias)
+            self.set_scale(
+                c,
+                self.moments(y),
+                mean,
+                inv_std,
+                *running,
+                parts,
+                m,
+                c,
+                layer.eps,
+                layer.running_rate,
+                unbias,
+            )
         self.scale = (mean, inv_std, layer.gain, layer.bias)
         self.normalise(y.size // self.V, y, *self.scale, out, parts, m, c, self.activation[1])
 
@@ -95,5 +117,16 @@ class Norm:
             self.norm_gradients(c, means, dgain, dbias, parts, m, c)
         dx = self.memory.get("g", dy.shape)
         if need_dx:
-            self.norm_backward(dy.size // self.V, dy, self.y, *self.scale, None if self.frozen else means, dx, parts, m, c, a)
+            self.norm_backward(
+                dy.size // self.V,
+                dy,
+                self.y,
+                *self.scale,
+                None if self.frozen else means,
+                dx,
+                parts,
+                m,
+                c,
+                a,
+            )
         return dx

@@ -17,11 +17,18 @@ from math import prod
 from typing import Any
 
 from minigan.arrays.backend import Array, Workspace
-from minigan.backends.gpu.backend import CupyBackend
-from minigan.backends.gpu.convolution import IDENTITY, Activation, Convolution, activate, contiguous, find_convolution
-from minigan.backends.gpu.batchnorm import Norm
-from minigan.backends.gpu.reductions import add_row_sums, sum_rows
 from minigan.backends.fusion import Core, find_runs
+from minigan.backends.gpu.backend import CupyBackend
+from minigan.backends.gpu.batchnorm import Norm
+from minigan.backends.gpu.convolution import (
+    IDENTITY,
+    Activation,
+    Convolution,
+    activate,
+    contiguous,
+    find_convolution,
+)
+from minigan.backends.gpu.reductions import add_row_sums, sum_rows
 from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
 from minigan.layers.activation import Activation as ActivationLayer
 from minigan.layers.sequential import Step
@@ -43,9 +50,13 @@ class Block:
     kept: Array | None  # the columns of x
 
     def __init__(
-        self, layers: list[Layer], backend: CupyBackend, core: Core | None = None, norm: BatchNorm | None = None,
+        self,
+        layers: list[Layer],
+        backend: CupyBackend,
+        core: Core | None = None,
+        norm: BatchNorm | None = None,
         activation: ActivationLayer | None = None,
-    ):  # fmt: skip
+    ):
         self.layers, self.core, self.backend = layers, core, backend
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
@@ -54,19 +65,33 @@ class Block:
         self.norm = None if norm is None else Norm(norm, self.activation, backend, self.memory)
         first = next(layer for layer in (core, norm, activation) if layer is not None)
         last = next(layer for layer in (activation, norm, core) if layer is not None)
-        self.x_shape, self.y_shape = first.in_shape, last.out_shape  # reshapes before, and none after
+        self.x_shape, self.y_shape = (
+            first.in_shape,
+            last.out_shape,
+        )  # reshapes before, and none after
         if core is not None:
-            self.convolution, self.transposed = convolution_of(core, backend), isinstance(core, ConvTranspose2d)
+            self.convolution, self.transposed = (
+                convolution_of(core, backend),
+                isinstance(core, ConvTranspose2d),
+            )
             shapes = self.convolution.x_shape, self.convolution.y_shape
             self.core_in, self.core_out = shapes[::-1] if self.transposed else shapes
         self.ask_for_kernels()
 
     def ask_for_kernels(self) -> None:
         """Name what forward and backward will launch; see Kernels.compile."""
-        kernels, last, core = self.backend.kernels, IDENTITY if self.norm else self.activation, self.core
+        kernels, last, core = (
+            self.backend.kernels,
+            IDENTITY if self.norm else self.activation,
+            self.core,
+        )
         channels = self.y_shape[-1] if core is None else self.core_out[-1]
         if self.norm is None and self.activation != IDENTITY:
-            kernels.get("activate_backward", activation=self.activation[0], width=kernels.width(self.y_shape[-1]))
+            kernels.get(
+                "activate_backward",
+                activation=self.activation[0],
+                width=kernels.width(self.y_shape[-1]),
+            )
         if core is None or last != IDENTITY or core.use_bias:
             kernels.get("activate", activation=last[0], width=kernels.width(channels))
             kernels.get("sum_rows", activation=last[0], width=kernels.width(channels))
@@ -118,17 +143,31 @@ class Block:
         kind, a = self.activation
         if db is not None:
             shape = (-1, len(db))
-            sum_rows(kind, a, dy.reshape(shape), self.out.reshape(shape), g.reshape(shape), db, self.backend)
+            sum_rows(
+                kind,
+                a,
+                dy.reshape(shape),
+                self.out.reshape(shape),
+                g.reshape(shape),
+                db,
+                self.backend,
+            )
         else:
             kernels = self.backend.kernels
             width = kernels.width(self.y_shape[-1])
-            kernels.get("activate_backward", activation=kind, width=width)(g.size // width, dy, self.out, g, g.size, a)
+            kernels.get("activate_backward", activation=kind, width=width)(
+                g.size // width, dy, self.out, g, g.size, a
+            )
 
     def core_forward(self, y: Array, activation: Activation, train: bool) -> None:
         """y = activation(core(x) + bias)"""
         assert self.core is not None
         n, convolution = len(y), self.convolution
-        x, W, y = self.x.reshape(n, *self.core_in), self.core.W.reshape(convolution.W_shape), y.reshape(n, *self.core_out)
+        x, W, y = (
+            self.x.reshape(n, *self.core_in),
+            self.core.W.reshape(convolution.W_shape),
+            y.reshape(n, *self.core_out),
+        )
         self.kept = None
         if self.transposed:
             convolution.transpose(x, W, self.core.b, y, activation)
@@ -141,7 +180,10 @@ class Block:
         assert self.core is not None
         n, convolution = len(dy), self.convolution
         x, dy = self.x.reshape(n, *self.core_in), dy.reshape(n, *self.core_out)
-        W, dW = self.core.W.reshape(convolution.W_shape), None if dW is None else dW.reshape(convolution.W_shape)
+        W, dW = (
+            self.core.W.reshape(convolution.W_shape),
+            None if dW is None else dW.reshape(convolution.W_shape),
+        )
         dx = None if dx is None else dx.reshape(x.shape)
         if self.transposed:
             convolution.transposed_backward(dy, x, W, dW, dx)
@@ -160,9 +202,13 @@ def convolution_of(core: Any, backend: CupyBackend) -> Convolution:
     """-> the Convolution that a layer is, or is the transpose of; a Linear layer is one of images of one pixel"""
     if isinstance(core, Linear):
         c_in, c_out = prod(core.in_shape), core.out
-        return find_convolution(backend, (1, 1, c_in), (1, 1, c_in, c_out), (1, 1, c_out), (1, 1), ((0, 0), (0, 0)))
+        return find_convolution(
+            backend, (1, 1, c_in), (1, 1, c_in, c_out), (1, 1, c_out), (1, 1), ((0, 0), (0, 0))
+        )
     if isinstance(core, ConvTranspose2d):
         W_shape = (*core.kernel_size, core.channels, core.in_shape[2])
-        return find_convolution(backend, core.out_shape, W_shape, core.in_shape, core.stride, core.pads)
+        return find_convolution(
+            backend, core.out_shape, W_shape, core.in_shape, core.stride, core.pads
+        )
     W_shape = (*core.kernel_size, core.in_shape[2], core.channels)
     return find_convolution(backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads)

@@ -27,7 +27,12 @@ from minigan.errors import ArrayTypeError, BackendError
 WORKSPACE = 32 * 2**20  # bytes: what cuBLAS itself takes on the largest GPUs
 KEEP, TRANSPOSE = 0, 1  # cublasOperation_t
 DATA = {"float32": 0, "float64": 1}  # cudaDataType_t
-COMPUTE = {("float32", "fp32"): 68, ("float32", "tf32"): 77, ("float64", "fp32"): 70, ("float64", "tf32"): 70}  # cublasComputeType_t
+COMPUTE = {
+    ("float32", "fp32"): 68,
+    ("float32", "tf32"): 77,
+    ("float64", "fp32"): 70,
+    ("float64", "tf32"): 70,
+}  # cublasComputeType_t
 DEFAULT = -1  # cublasGemmAlgo_t: cuBLAS chooses
 
 pointer, integer = ctypes.c_void_p, ctypes.c_int
@@ -37,10 +42,27 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cublasSetStream_v2": (pointer, pointer),
     "cublasSetWorkspace_v2": (pointer, pointer, ctypes.c_size_t),
     "cublasGemmEx": (
-        pointer, integer, integer, integer, integer, integer, pointer, pointer, integer, integer, pointer, integer, integer, pointer,
-        pointer, integer, integer, integer, integer,
+        pointer,
+        integer,
+        integer,
+        integer,
+        integer,
+        integer,
+        pointer,
+        pointer,
+        integer,
+        integer,
+        pointer,
+        integer,
+        integer,
+        pointer,
+        pointer,
+        integer,
+        integer,
+        integer,
+        integer,
     ),  # handle, two operations, m, n, k, alpha, A, its type, its leading dimension, B likewise, beta, C likewise, compute type, algorithm
-}  # fmt: skip
+}
 
 
 def load_cublas(xp: Any) -> Any:
@@ -70,9 +92,27 @@ class Gemm:
         (op_a, lda), (op_b, ldb) = layout(a), layout(b)
         beta, kind = self.one if accumulate else self.zero, DATA[self.dtype.name]
         self.call(
-            "cublasGemmEx", self.handle, op_b, op_a, n, m, k, ctypes.addressof(self.one), b.data.ptr, kind, ldb, a.data.ptr, kind, lda,
-            ctypes.addressof(beta), out.data.ptr, kind, n, self.compute, DEFAULT,
-        )  # fmt: skip
+            "cublasGemmEx",
+            self.handle,
+            op_b,
+            op_a,
+            n,
+            m,
+            k,
+            ctypes.addressof(self.one),
+            b.data.ptr,
+            kind,
+            ldb,
+            a.data.ptr,
+            kind,
+            lda,
+            ctypes.addressof(beta),
+            out.data.ptr,
+            kind,
+            n,
+            self.compute,
+            DEFAULT,
+        )
 
     def prepare(self) -> None:
         """Handle and workspace for the stream that CuPy works on now."""
@@ -103,7 +143,9 @@ class Gemm:
         """Raises BackendError where cuBLAS says that it did not work."""
         status = getattr(self.cublas, name)(*arguments)
         if status:
-            raise BackendError(f"backend cupy: {name} failed with cuBLAS status {status}: is the GPU's memory full? Lower --batch-size")
+            raise BackendError(
+                f"backend cupy: {name} failed with cuBLAS status {status}: is the GPU's memory full? Lower --batch-size"
+            )
 
 
 def layout(matrix: Array) -> tuple[int, int]:
@@ -112,4 +154,6 @@ def layout(matrix: Array) -> tuple[int, int]:
         return KEEP, max(1, matrix.shape[1])
     if matrix.flags.f_contiguous:
         return TRANSPOSE, max(1, matrix.shape[0])
-    raise ArrayTypeError(f"gemm: expected matrices that are contiguous, or transposes of such, got strides {matrix.strides}")
+    raise ArrayTypeError(
+        f"gemm: expected matrices that are contiguous, or transposes of such, got strides {matrix.strides}"
+    )

@@ -93,12 +93,16 @@ def capture(backend: CupyBackend, step: Callable[[], Any]) -> Replay:
             try:
                 result = step()
             except BaseException:
-                with suppress(Exception):  # what went wrong in the step has spoilt the recording too
+                with suppress(
+                    Exception
+                ):  # what went wrong in the step has spoilt the recording too
                     stream.end_capture()
                 raise
             graph = stream.end_capture()
             if pool.total_bytes() != size:
-                raise StateError("a step that is to be recorded must not allocate memory: take it from backend.scratch or a Workspace")
+                raise StateError(
+                    "a step that is to be recorded must not allocate memory: take it from backend.scratch or a Workspace"
+                )
             graph.upload()
             stream.synchronize()
     except BaseException:

@@ -5,10 +5,10 @@ update_discriminator in gan.py, which takes one batch after the other.
 """
 
 from minigan.arrays.backend import Array
-from minigan.backends.gpu.backend import CupyBackend
-from minigan.backends.gpu.blocks import Block
-from minigan.backends.gpu.batchnorm import in_parts
 from minigan.backends.fusion import can_take_both
+from minigan.backends.gpu.backend import CupyBackend
+from minigan.backends.gpu.batchnorm import in_parts
+from minigan.backends.gpu.blocks import Block
 from minigan.gan import Rules, gradient_norm, loss_and_gradient, mean_probability
 from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
@@ -16,8 +16,13 @@ from minigan.optimizers import Optimizer
 
 
 def update_discriminator(
-    D: Sequential, optimizer: Optimizer, x_real: Array, x_fake: Array, rules: Rules = Rules(), labels: Array | None = None
-) -> dict[str, Array]:  # fmt: skip
+    D: Sequential,
+    optimizer: Optimizer,
+    x_real: Array,
+    x_fake: Array,
+    rules: Rules = Rules(),
+    labels: Array | None = None,
+) -> dict[str, Array]:
     """As update_discriminator in gan.py."""
     if rules.apart or not can_take_both(D, Block, x_real, x_fake, labels):
         return definition(D, optimizer, x_real, x_fake, rules, labels)
@@ -26,10 +31,16 @@ def update_discriminator(
     x = side_by_side(D, "x", x_real, x_fake)
     D.zero_grads()
     with in_parts(backend, 2):
-        logits = D.forward(x, labels=None if labels is None else side_by_side(D, "labels", labels, labels))
+        logits = D.forward(
+            x, labels=None if labels is None else side_by_side(D, "labels", labels, labels)
+        )
     loss_real, d_real = loss_and_gradient(D, logits[:n], rules.real_target, rules)
     loss_fake, d_fake = loss_and_gradient(D, logits[n:], rules.fake_target, rules)
-    result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n]), "loss_d_fake": loss_fake}
+    result = {
+        "loss_d_real": loss_real,
+        "d_x": mean_probability(D, logits[:n]),
+        "loss_d_fake": loss_fake,
+    }
     result["d_gz"] = mean_probability(D, logits[n:])
     D.backward(side_by_side(D, "dlogits", d_real, d_fake), need_dx=False)
     optimizer.step()

@@ -31,7 +31,11 @@ class DeviceNearest(Nearest):
 
     def __init__(self, queries: NDArray[Any], backend: CupyBackend):
         super().__init__(queries, backend)
-        self.by_device = queries.dtype == np.uint8 and flat(queries).shape[1] <= LARGEST and backend.precision == "fp32"
+        self.by_device = (
+            queries.dtype == np.uint8
+            and flat(queries).shape[1] <= LARGEST
+            and backend.precision == "fp32"
+        )
         if self.by_device:
             q, squares = self.centred(queries)
             self.q, self.squares = q.copy(), backend.to_host(squares).astype(np.int64)
@@ -56,7 +60,9 @@ class DeviceNearest(Nearest):
         backend.gemm(self.q, c.T, out=products)
         of_strips = backend.scratch("nearest of strips", (2, queries, STRIPS), np.int32)
         best = backend.scratch("nearest", (2, queries), np.int32)
-        backend.kernels.get("nearest_of_strips")(queries * STRIPS, products, squares, of_strips, queries, len(c), STRIPS)
+        backend.kernels.get("nearest_of_strips")(
+            queries * STRIPS, products, squares, of_strips, queries, len(c), STRIPS
+        )
         backend.kernels.get("nearest_strip")(queries, of_strips, best, queries, STRIPS)
         found = backend.to_host(best).astype(np.int64)
         return found[0], found[1]
@@ -65,7 +71,10 @@ class DeviceNearest(Nearest):
         """(n, ...) uint8 on the host -> numbers less 128 (n, d), the squares of their lengths (n,), in scratch memory"""
         backend, rows = self.backend, flat(pictures)
         pixels = backend.scratch("pixels", rows.shape, np.uint8)
-        centred, squares = backend.scratch("centred", rows.shape), backend.scratch("squares of rows", (len(rows),))
+        centred, squares = (
+            backend.scratch("centred", rows.shape),
+            backend.scratch("squares of rows", (len(rows),)),
+        )
         backend.put(rows, pixels)
         backend.kernels.get("centre_bytes")(rows.size, pixels, centred, rows.size)
         backend.kernels.get("square_rows")(len(rows), centred, squares, *rows.shape)

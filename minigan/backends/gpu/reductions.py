@@ -13,16 +13,22 @@ GROUP = 64  # strips that one thread folds
 THREADS = 2**17  # of the sum of squares over a whole network
 
 
-def fold(parts: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False) -> None:
+def fold(
+    parts: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False
+) -> None:
     """out (...) = scale · Σ over the first axis of parts (count, ...), or += that with `add`."""
     fold_each(parts.reshape(1, len(parts), out.size), out, backend, scale, add)
 
 
-def fold_each(sums: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False) -> None:
+def fold_each(
+    sums: Array, out: Array, backend: CupyBackend, scale: float = 1.0, add: bool = False
+) -> None:
     """out (parts, width) = scale · Σ over the second axis of sums (parts, count, width), or += that with `add`."""
     sums = fold_down(sums, backend)
     parts, count, width = sums.shape
-    backend.kernels.get("fold")(parts * width, sums, out, parts, count, width, count, scale, int(add))
+    backend.kernels.get("fold")(
+        parts * width, sums, out, parts, count, width, count, scale, int(add)
+    )
 
 
 def fold_down(sums: Array, backend: CupyBackend) -> Array:
@@ -41,7 +47,15 @@ def add_row_sums(dy: Array, db: Array, backend: CupyBackend) -> None:
     sum_rows("Identity", 0.0, dy, None, None, db, backend)
 
 
-def sum_rows(activation: str, a: float, dy: Array, y: Array | None, g: Array | None, db: Array, backend: CupyBackend) -> None:
+def sum_rows(
+    activation: str,
+    a: float,
+    dy: Array,
+    y: Array | None,
+    g: Array | None,
+    db: Array,
+    backend: CupyBackend,
+) -> None:
     """g (m, c) = dy·activation'(y), written unless None; db (c,) += Σ over the rows of g
 
     activation, a  a name in kernels.cu and its constant
@@ -50,7 +64,9 @@ def sum_rows(activation: str, a: float, dy: Array, y: Array | None, g: Array | N
     width = backend.kernels.width(c)
     count = strips(rows, c // width)[1]
     sums = backend.scratch("sums of strips", (count, c))
-    backend.kernels.get("sum_rows", activation=activation, width=width)(count * (c // width), dy, y, g, sums, rows, c, count, a)
+    backend.kernels.get("sum_rows", activation=activation, width=width)(
+        count * (c // width), dy, y, g, sums, rows, c, count, a
+    )
     fold(sums, db, backend, add=True)
 
 

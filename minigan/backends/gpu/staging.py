@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from minigan.arrays.backend import Array, Shape
-from minigan.backends.gpu.backend import CupyBackend
 from minigan.arrays.staging import Inbox
+from minigan.backends.gpu.backend import CupyBackend
 
 
 class PinnedInbox(Inbox):

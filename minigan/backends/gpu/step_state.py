@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from minigan.arrays.backend import Array
-from minigan.backends.gpu.backend import CupyBackend
 from minigan.arrays.philox import Philox
+from minigan.backends.gpu.backend import CupyBackend
 from minigan.optimizers import Adam
 
 
@@ -56,7 +56,9 @@ def adam(optimizer: Adam, p: Array, g: Array) -> None:
     else:
         backend.recording.at_launch(before, after)
     backend.kernels.get("adam_tick")(1, counter.numbers, o.beta1, o.beta2, o.eps, int(o.eps_hat))
-    backend.kernels.get("adam")(p.size, p, g, o.m, o.v, counter.numbers, p.size, o.beta1, o.beta2, o.l2)
+    backend.kernels.get("adam")(
+        p.size, p, g, o.m, o.v, counter.numbers, p.size, o.beta1, o.beta2, o.l2
+    )
 
 
 def approach(mean: Array, new: Array, share: float, backend: CupyBackend) -> None:
@@ -94,5 +96,7 @@ class DevicePhilox(Philox):
         else:
             backend.recording.at_launch(before, after)
         each = 16 // backend.dtype.itemsize
-        backend.kernels.get("random_numbers")(-(-out.size // each), out, counter.numbers, out.size, self.stream, int(normal))
+        backend.kernels.get("random_numbers")(
+            -(-out.size // each), out, counter.numbers, out.size, self.stream, int(normal)
+        )
         backend.kernels.get("random_tick")(1, counter.numbers)

@@ -34,7 +34,9 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def expect_published(path: str | Path, published: Published, *, name: str | None = None, cure: str | None = None) -> None:
+def expect_published(
+    path: str | Path, published: Published, *, name: str | None = None, cure: str | None = None
+) -> None:
     """Raises DataError unless the file at path is the published one, byte for byte.
 
     name  what an error calls the file (default: its path)
@@ -44,7 +46,9 @@ def expect_published(path: str | Path, published: Published, *, name: str | None
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            wrong = f"expected a file, got a {'folder' if Path(path).is_dir() else 'device or pipe'}"
+            wrong = (
+                f"expected a file, got a {'folder' if Path(path).is_dir() else 'device or pipe'}"
+            )
         elif status.st_size != published.bytes:
             wrong = f"is {status.st_size} bytes long, expected {published.bytes}: cut off, or another file of this name"
         elif (digest := sha256_of(path)) != published.sha256:
@@ -58,9 +62,18 @@ def expect_published(path: str | Path, published: Published, *, name: str | None
 
 def download(published: Published, folder: Path, progress: bool = True) -> Path:
     """Fetch the file into `folder` -> its path. Raises DataError."""
-    from minigan.data.files.download import fetch  # here: urllib and tqdm are 0.07 s that most runs need not spend
+    from minigan.data.files.download import (
+        fetch,  # here: urllib and tqdm are 0.07 s that most runs need not spend
+    )
 
     def check(path: Path, url: str) -> None:
         expect_published(path, published, name=url, cure="")
 
-    return fetch(published.name, folder, [published.mirror], check=check, limit=published.bytes, progress=progress)
+    return fetch(
+        published.name,
+        folder,
+        [published.mirror],
+        check=check,
+        limit=published.bytes,
+        progress=progress,
+    )

@@ -35,10 +35,17 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (b".jpg", b".jpeg", b".png", b".webp", b".bmp", b".gif")
 ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-         8: "ROTATE_90"}
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 SIDEWAYS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-SPARE = 2             # a drafted picture is at least so many times the wanted size
+SPARE = 2  # a drafted picture is at least so many times the wanted size
 
 
 class Unreadable(Exception):
@@ -56,11 +63,19 @@ def decode(file: BinaryIO, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
     h, w, c = shape
     try:
         with Image.open(file, formats=FORMATS) as image:
-            jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind the first
+            jpeg = image.format in (
+                "JPEG",
+                "MPO",
+            )  # MPO: a JPEG with further pictures behind the first
             turn = upright(image) if jpeg else ""
             if jpeg and fit.kind in ("crop", "squash"):
-                image.draft(None, (SPARE * h, SPARE * w) if turn in SIDEWAYS else (SPARE * w, SPARE * h))
-            if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                image.draft(
+                    None, (SPARE * h, SPARE * w) if turn in SIDEWAYS else (SPARE * w, SPARE * h)
+                )
+            if (
+                Image.MAX_IMAGE_PIXELS is not None
+                and image.width * image.height > Image.MAX_IMAGE_PIXELS
+            ):
                 raise Unreadable(f"decompression bomb: {image.width} x {image.height} pixels")
             image.load()
             if not jpeg:
@@ -78,7 +93,9 @@ def decode(file: BinaryIO, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
         reason = "not a picture in JPEG, PNG, WebP, BMP or GIF"
     except Image.DecompressionBombError:
         reason = "decompression bomb: more pixels than Pillow takes from a file"
-    except Exception as error:  # Pillow lets any kind through: SyntaxError, struct.error, MemoryError ...
+    except (
+        Exception
+    ) as error:  # Pillow lets any kind through: SyntaxError, struct.error, MemoryError ...
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     raise Unreadable(printable(reason))
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from minigan.errors import DataError
 
 CHUNK = 1 << 16  # bytes: 64 KiB
-PAUSE = 1.0      # s, before mirrors that failed are tried a second time
+PAUSE = 1.0  # s, before mirrors that failed are tried a second time
 
 
 class _MirrorFailed(Exception):
@@ -35,8 +35,16 @@ class _MirrorFailed(Exception):
         self.again = again
 
 
-def fetch(filename: str, folder: str | Path, mirrors: Sequence[str], *, check: Callable[[Path, str], object], limit: int,
-          timeout: float = 10.0, progress: bool = True) -> Path:
+def fetch(
+    filename: str,
+    folder: str | Path,
+    mirrors: Sequence[str],
+    *,
+    check: Callable[[Path, str], object],
+    limit: int,
+    timeout: float = 10.0,
+    progress: bool = True,
+) -> Path:
     """Download `filename` into `folder`, which is made where it does not exist.
 
     mirrors   addresses that `filename` is appended to, tried in this order, and once
@@ -72,21 +80,35 @@ def fetch(filename: str, folder: str | Path, mirrors: Sequence[str], *, check: C
             if attempt == 1 and again:
                 time.sleep(PAUSE)
     except OSError as error:
-        if os.path.exists(target):  # Windows: another process put it there, checked as well, and has it open
+        if os.path.exists(
+            target
+        ):  # Windows: another process put it there, checked as well, and has it open
             return target
-        raise DataError(f"{target}: cannot be written ({error.strerror or error}): free some space, "
-                        "or see that you may write to this folder") from error
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror or error}): free some space, "
+            "or see that you may write to this folder"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-    raise DataError(f"{filename}: could not be downloaded ({'; '.join(reasons.values())}): "
-                    f"check the network, or put the file into {target.parent}")
+    raise DataError(
+        f"{filename}: could not be downloaded ({'; '.join(reasons.values())}): "
+        f"check the network, or put the file into {target.parent}"
+    )
 
 
 def _save(url: str, path: Path, limit: int, timeout: float, progress: bool) -> None:
     """Write the answer of `url` to `path` and to the disk. Raises _MirrorFailed; OSError is the disk's."""
-    with open(path, "wb") as file, tqdm(desc=path.name.partition(".")[0], unit="B", unit_scale=True, leave=False,
-                                        disable=None if progress else True) as bar:
+    with (
+        open(path, "wb") as file,
+        tqdm(
+            desc=path.name.partition(".")[0],
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            disable=None if progress else True,
+        ) as bar,
+    ):
         # closing: a full disk ends the connection now, not when the generator is collected
         with contextlib.closing(_stream(url, limit, timeout, bar)) as chunks:
             file.writelines(chunks)
@@ -112,7 +134,9 @@ def _stream(url: str, limit: int, timeout: float, bar: tqdm) -> Generator[bytes,
         with _open(url, timeout) as answer:
             bar.total, done, declared = answer.length, 0, answer.length  # None: not declared
             if (declared or 0) > limit:
-                raise _MirrorFailed(f"the answer is {declared} bytes long, expected at most {limit}", again=False)
+                raise _MirrorFailed(
+                    f"the answer is {declared} bytes long, expected at most {limit}", again=False
+                )
             while chunk := answer.read(CHUNK):
                 done += len(chunk)
                 if done > limit:
@@ -120,7 +144,9 @@ def _stream(url: str, limit: int, timeout: float, bar: tqdm) -> Generator[bytes,
                 bar.update(len(chunk))
                 yield chunk
             if declared is not None and done != declared:
-                raise _MirrorFailed(f"the connection ended after {done} of {declared} bytes", again=True)
+                raise _MirrorFailed(
+                    f"the connection ended after {done} of {declared} bytes", again=True
+                )
     except urllib.error.HTTPError as error:
         error.close()
         raise _MirrorFailed(f"HTTP {error.code} {error.reason}", again=error.code >= 500) from error

@@ -35,8 +35,14 @@ class _Damaged(Exception):
     """What is wrong with the file, without its name and without the cure."""
 
 
-def read_idx(path: str | Path, shape: tuple[int, ...], *, sha256: str | None = None, name: str | None = None,
-             cure: str = "delete it and download it again") -> np.ndarray:
+def read_idx(
+    path: str | Path,
+    shape: tuple[int, ...],
+    *,
+    sha256: str | None = None,
+    name: str | None = None,
+    cure: str = "delete it and download it again",
+) -> np.ndarray:
     """Read one IDX file of uint8, plain or gzip.
 
     shape   what the header must say, as (60000, 28, 28)
@@ -50,7 +56,9 @@ def read_idx(path: str | Path, shape: tuple[int, ...], *, sha256: str | None = N
     try:
         # Asked first: opening a pipe waits for its other end, opening a folder says "permission denied" on Windows.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _Damaged(f"expected a file, got a {'folder' if Path(path).is_dir() else 'device or pipe'}")
+            raise _Damaged(
+                f"expected a file, got a {'folder' if Path(path).is_dir() else 'device or pipe'}"
+            )
         with open(path, "rb") as file:
             packed = file.read(2) == GZIP_MAGIC
             file.seek(0)
@@ -62,28 +70,39 @@ def read_idx(path: str | Path, shape: tuple[int, ...], *, sha256: str | None = N
     except (gzip.BadGzipFile, zlib.error) as error:
         reason = f"the gzip stream is damaged ({error})"
     except OSError as error:
-        reason, cure = f"cannot be read ({error.strerror or error})", "see that it exists and that you may read it"
+        reason, cure = (
+            f"cannot be read ({error.strerror or error})",
+            "see that it exists and that you may read it",
+        )
     raise DataError(": ".join(filter(None, [str(name or path), reason, cure])))
 
 
-def _read(stream: BufferedReader | gzip.GzipFile, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:
+def _read(
+    stream: BufferedReader | gzip.GzipFile, shape: tuple[int, ...], sha256: str | None
+) -> np.ndarray:
     """The whole of read_idx, from an open binary stream. Raises _Damaged and what gzip raises."""
     header = stream.read(4 + 4 * len(shape))
     _check_header(header, shape)
     array = np.empty(shape, np.uint8)
     rest, done, digest = array.data.cast("B"), 0, hashlib.sha256(header)
     while done < array.size:
-        n = stream.readinto(rest[done:done + CHUNK])
+        n = stream.readinto(rest[done : done + CHUNK])
         if n == 0:
-            raise _Damaged(f"ends after {len(header) + done} bytes, expected {len(header) + array.size}")
-        digest.update(rest[done:done + n])
+            raise _Damaged(
+                f"ends after {len(header) + done} bytes, expected {len(header) + array.size}"
+            )
+        digest.update(rest[done : done + n])
         done += n
     # The read past the end also makes gzip compare its checksum.
     if stream.read(1):
-        raise _Damaged(f"goes on after the {len(header) + array.size} bytes that its header declares")
+        raise _Damaged(
+            f"goes on after the {len(header) + array.size} bytes that its header declares"
+        )
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise _Damaged(f"SHA-256 is {digest.hexdigest()[:12]}..., expected {sha256[:12]}...: damaged, or another "
-                       "data set under the same file name")
+        raise _Damaged(
+            f"SHA-256 is {digest.hexdigest()[:12]}..., expected {sha256[:12]}...: damaged, or another "
+            "data set under the same file name"
+        )
     return array
 
 
@@ -93,12 +112,16 @@ def _check_header(header: bytes, shape: tuple[int, ...]) -> None:
     if not header:
         raise _Damaged("is empty")
     if header.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise _Damaged("is a web page, not data (a login page of the network, or an error page of the server)")
+        raise _Damaged(
+            "is a web page, not data (a login page of the network, or an error page of the server)"
+        )
     if not header.startswith(magic):
-        raise _Damaged(f"begins with bytes {header[:4].hex()}, expected {magic.hex()} "
-                       f"(IDX, uint8, {len(shape)} dimension{'s' * (len(shape) > 1)})")
+        raise _Damaged(
+            f"begins with bytes {header[:4].hex()}, expected {magic.hex()} "
+            f"(IDX, uint8, {len(shape)} dimension{'s' * (len(shape) > 1)})"
+        )
     if len(header) < 4 + 4 * len(shape):
         raise _Damaged(f"ends after {len(header)} bytes, inside its header")
-    sizes = tuple(int.from_bytes(header[i:i + 4], "big") for i in range(4, len(header), 4))
+    sizes = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4))
     if sizes != tuple(shape):
         raise _Damaged(f"holds shape {sizes}, expected {tuple(shape)}")

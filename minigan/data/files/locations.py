@@ -20,12 +20,18 @@ def cache_folder() -> Path:
     Windows  %LOCALAPPDATA%\\minigan\\Cache
     Source: XDG base directory specification; the choices of the platformdirs package
     """
-    home = full_path("~") if os.path.expanduser("~") != "~" else Path(tempfile.gettempdir())  # a user without a home
+    home = (
+        full_path("~") if os.path.expanduser("~") != "~" else Path(tempfile.gettempdir())
+    )  # a user without a home
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "minigan" / "Cache"
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "minigan" / "Cache"
+        )
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "minigan"
-    base = os.environ.get("XDG_CACHE_HOME", "")  # "" or relative: to be ignored, says the specification
+    base = os.environ.get(
+        "XDG_CACHE_HOME", ""
+    )  # "" or relative: to be ignored, says the specification
     return Path(base if os.path.isabs(base) else home / ".cache") / "minigan"
 
 
@@ -40,7 +46,9 @@ def usual_folders() -> list[Path]:
     return ([full_path(named)] if named else []) + [cache_folder()]
 
 
-def search(data_dir: str | Path | None, below: Sequence[str], find: Callable[[Path], Found | None]) -> Found | None:
+def search(
+    data_dir: str | Path | None, below: Sequence[str], find: Callable[[Path], Found | None]
+) -> Found | None:
     """-> what find(place) gives at the first place that has it, else None.
 
     data_dir  folder to look into; None: the usual ones
@@ -72,4 +80,6 @@ def searched(title: str, data_dir: str | Path | None, below: Sequence[str], want
 
 def unreadable(path: str | Path, error: OSError) -> DataError:
     """-> the error for a file of the user's that cannot be read."""
-    return DataError(f"{path}: cannot be read ({error.strerror or error}): see that it exists and that you may read it")
+    return DataError(
+        f"{path}: cannot be read ({error.strerror or error}): see that it exists and that you may read it"
+    )

@@ -16,9 +16,20 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
 
     columns  where not given, as near to a square as can be
     """
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) == 0 or images.dtype != np.uint8:
-        hint = ": floats in [-1, 1] become pixels by data.to_pixels" if images.dtype.kind == "f" else ""
-        raise ShapeError(f"grid: expected uint8 images (n, h, w, 1 or 3), got {images.dtype} {images.shape}{hint}")
+    if (
+        images.ndim != 4
+        or images.shape[3] not in (1, 3)
+        or len(images) == 0
+        or images.dtype != np.uint8
+    ):
+        hint = (
+            ": floats in [-1, 1] become pixels by data.to_pixels"
+            if images.dtype.kind == "f"
+            else ""
+        )
+        raise ShapeError(
+            f"grid: expected uint8 images (n, h, w, 1 or 3), got {images.dtype} {images.shape}{hint}"
+        )
     n, h, w, c = images.shape
     columns = int(np.ceil(n**0.5)) if columns is None else expect_size("grid: columns", columns)
     rows = -(-n // columns)
@@ -44,11 +55,21 @@ def load_png(path: str | Path) -> np.ndarray:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # a small file that says it is enormous
+            warnings.simplefilter(
+                "error", Image.DecompressionBombWarning
+            )  # a small file that says it is enormous
             with Image.open(path, formats=["PNG"]) as image:
                 picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     except OSError as error:  # a damaged file too
-        raise RunError(f"cannot read {path}: {error.strerror or 'it is damaged, or not a PNG file'}") from error
-    except (ValueError, SyntaxError, MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RunError(
+            f"cannot read {path}: {error.strerror or 'it is damaged, or not a PNG file'}"
+        ) from error
+    except (
+        ValueError,
+        SyntaxError,
+        MemoryError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise RunError(f"cannot read {path}: it is damaged, or far too large") from error
     return picture.reshape(*picture.shape[:2], -1)

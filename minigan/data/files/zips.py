@@ -41,7 +41,7 @@ class Member(NamedTuple):
 
     offset: int
     packed: int  # bytes in the file
-    size: int    # bytes unpacked
+    size: int  # bytes unpacked
     crc: int
     method: int
     flags: int
@@ -59,8 +59,25 @@ def members(file: BinaryIO, path: str | Path) -> Iterator[tuple[str, Member]]:
         start, shift, count = find_directory(file)
         file.seek(start)
         for _ in range(count):
-            (magic, _, _, flags, method, _, _, crc, packed, size, name_length, extra_length, comment_length,
-             _, _, _, offset) = RECORD.unpack(file.read(RECORD.size))  # fmt: skip
+            (
+                magic,
+                _,
+                _,
+                flags,
+                method,
+                _,
+                _,
+                crc,
+                packed,
+                size,
+                name_length,
+                extra_length,
+                comment_length,
+                _,
+                _,
+                _,
+                offset,
+            ) = RECORD.unpack(file.read(RECORD.size))
             if magic != b"PK\x01\x02":
                 raise ValueError
             name, extra = file.read(name_length), file.read(extra_length)
@@ -85,7 +102,9 @@ def find_directory(file: BinaryIO) -> tuple[int, int, int]:
     file.seek(tail_start)
     tail = file.read()
     at = tail.rfind(b"PK\x05\x06", 0, len(tail) - END.size + 4)
-    while at >= 0 and at + END.size + END.unpack_from(tail, at)[-1] != len(tail):  # these four bytes inside of a comment
+    while at >= 0 and at + END.size + END.unpack_from(tail, at)[-1] != len(
+        tail
+    ):  # these four bytes inside of a comment
         at = tail.rfind(b"PK\x05\x06", 0, at + 3)
     if at < 0:
         raise ValueError("no end record")
@@ -93,9 +112,16 @@ def find_directory(file: BinaryIO) -> tuple[int, int, int]:
     after = tail_start + at
     if after >= LOCATOR64.size + END64.size and (count == 0xFFFF or FULL32 in (size, offset)):
         file.seek(after - LOCATOR64.size - END64.size)
-        record, locator = END64.unpack(file.read(END64.size)), LOCATOR64.unpack(file.read(LOCATOR64.size))
+        record, locator = (
+            END64.unpack(file.read(END64.size)),
+            LOCATOR64.unpack(file.read(LOCATOR64.size)),
+        )
         if locator[0] == b"PK\x06\x07" and record[0] == b"PK\x06\x06":
-            after, disk, (count, size, offset) = after - LOCATOR64.size - END64.size, record[4], record[-3:]
+            after, disk, (count, size, offset) = (
+                after - LOCATOR64.size - END64.size,
+                record[4],
+                record[-3:],
+            )
     start = after - size
     if disk != 0 or start < 0 or start < offset:
         raise ValueError("several disks, or a directory that does not fit")
@@ -123,7 +149,9 @@ def read_member(file: BinaryIO, member: Member) -> bytes:
     if member.method not in (STORED, DEFLATED):
         raise BadMember(f"compressed by method {member.method}, expected deflate or none")
     if max(member.size, member.packed) > LIMIT:
-        raise BadMember(f"{max(member.size, member.packed) >> 20} MiB large, expected at most {LIMIT >> 20}")
+        raise BadMember(
+            f"{max(member.size, member.packed) >> 20} MiB large, expected at most {LIMIT >> 20}"
+        )
     try:
         file.seek(member.offset)
         magic, *_, name_length, extra_length = LOCAL.unpack(file.read(LOCAL.size))
@@ -132,7 +160,9 @@ def read_member(file: BinaryIO, member: Member) -> bytes:
         file.seek(name_length + extra_length, 1)
         content = file.read(member.packed)
         if member.method == DEFLATED:
-            content = zlib.decompressobj(-15).decompress(content, member.size + 1)  # no more, whatever there is
+            content = zlib.decompressobj(-15).decompress(
+                content, member.size + 1
+            )  # no more, whatever there is
     except (zlib.error, struct.error, OverflowError, ValueError) as error:
         raise BadMember(f"damaged ({error})") from error
     if len(content) != member.size:

@@ -28,17 +28,17 @@ from typing import Any
 import numpy as np
 
 from minigan.backends.cpu.threads import available_cpus
-from minigan.data.files.decode import Unreadable, decode, printable
-from minigan.data.prepare.resize import Fit
-from minigan.data.prepare.file_index import Record, Source, Stock, read_listing, write_listing
 from minigan.data.files.checksums import sha256_of
+from minigan.data.files.decode import Unreadable, decode, printable
+from minigan.data.prepare.file_index import Record, Source, Stock, read_listing, write_listing
+from minigan.data.prepare.resize import Fit
 from minigan.errors import DataError
 
-VERSION = 1            # of everything written here, and of what decode.py makes of a picture
-BLOCK = 256            # pictures in a block, at most; and
+VERSION = 1  # of everything written here, and of what decode.py makes of a picture
+BLOCK = 256  # pictures in a block, at most; and
 BLOCK_BYTES = 4 << 20  # their pixels, at most (or one picture): a few blocks are in memory
-MOST_SKIPPED = 0.05    # share of the files that may be unreadable
-EVERY = 10.0           # s between lines on progress
+MOST_SKIPPED = 0.05  # share of the files that may be unreadable
+EVERY = 10.0  # s between lines on progress
 
 Skipped = list[list[str]]  # [name, reason] of each file that cannot be read
 
@@ -54,40 +54,75 @@ class Build:
     The arguments are those of cache.prepare, and what take_stock found.
     """
 
-    def __init__(self, source: Source, folder: Path, stock: Stock, shape: tuple[int, int, int], fit: Fit,
-                 say: Callable[[str], object]):
-        self.source, self.folder, self.stock, self.shape, self.fit, self.say = source, folder, stock, shape, fit, say
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        stock: Stock,
+        shape: tuple[int, int, int],
+        fit: Fit,
+        log: Callable[[str], object],
+    ):
+        self.source, self.folder, self.stock, self.shape, self.fit, self.log = (
+            source,
+            folder,
+            stock,
+            shape,
+            fit,
+            log,
+        )
         self.pixels_path, self.row = pixels_path(folder, stock), int(np.prod(shape))
-        self.index_path, self.listing, self.journal = (folder / name for name in ("index.json", "listing", "journal"))
-        self.files = 0                     # in the listing
-        self.done = self.rows = 0          # of them, and how many were readable
-        self.runs: list[list[int]] = []    # [label, how many]
+        self.index_path, self.listing, self.journal = (
+            folder / name for name in ("index.json", "listing", "journal")
+        )
+        self.files = 0  # in the listing
+        self.done = self.rows = 0  # of them, and how many were readable
+        self.runs: list[list[int]] = []  # [label, how many]
         self.skipped: Skipped = []
 
     def run(self, limit: int | None) -> None:
         """From whatever state to a finished one. Raises DataError; OSError where it cannot be written."""
         if not self.index_path.exists() and self.recover():
-            self.say(f"going on with preparing the pictures of {self.source.path}: {self.done:,} of {self.files:,} are done")
+            self.log(
+                f"going on with preparing the pictures of {self.source.path}: {self.done:,} of {self.files:,} are done"
+            )
         else:
             self.begin(limit)
             shape = "x".join(map(str, self.shape))
-            self.say(f"preparing {self.files:,} pictures of {self.source.path} as {shape}, once: in {self.folder}")
+            self.log(
+                f"preparing {self.files:,} pictures of {self.source.path} as {shape}, once: in {self.folder}"
+            )
         try:
             self.expect_enough()
             classes = self.decode_the_rest()
             if self.done != self.files:
-                raise DataError(f"{self.listing}: ends after {self.done:,} names of {self.files:,}: "
-                                "is the disk in order? Start again")
+                raise DataError(
+                    f"{self.listing}: ends after {self.done:,} names of {self.files:,}: "
+                    "is the disk in order? Start again"
+                )
         except DataError:
-            self.journal.unlink(missing_ok=True)  # next time every file is tried again: a disk may have been away
+            self.journal.unlink(
+                missing_ok=True
+            )  # next time every file is tried again: a disk may have been away
             raise
         with open(self.pixels_path, "r+b") as file:
             os.fsync(file.fileno())
         labels = None if self.stock.depth is None else self.runs
-        self.write_whole(self.index_path, json.dumps({
-            "version": VERSION, "source": self.stock.fingerprint, "files": self.files, "count": self.rows, "classes": classes,
-            "labels": labels, "sha256": sha256_of(self.pixels_path), "skipped": self.skipped,
-        }))
+        self.write_whole(
+            self.index_path,
+            json.dumps(
+                {
+                    "version": VERSION,
+                    "source": self.stock.fingerprint,
+                    "files": self.files,
+                    "count": self.rows,
+                    "classes": classes,
+                    "labels": labels,
+                    "sha256": sha256_of(self.pixels_path),
+                    "skipped": self.skipped,
+                }
+            ),
+        )
         for path in (self.journal, self.listing):
             path.unlink(missing_ok=True)
 
@@ -104,7 +139,9 @@ class Build:
         self.write_whole(self.journal, self.head() + "\n")
 
     def head(self) -> str:
-        return json.dumps({"version": VERSION, "source": self.stock.fingerprint, "files": self.files})
+        return json.dumps(
+            {"version": VERSION, "source": self.stock.fingerprint, "files": self.files}
+        )
 
     def write_whole(self, path: Path, text: str) -> None:
         """A file that is there whole or not at all, also after the power failed."""
@@ -128,7 +165,10 @@ class Build:
                     try:
                         block = json.loads(line) if line.endswith(b"\n") else {}
                         content = pixels.read(block["rows"] * self.row)
-                        if len(content) != block["rows"] * self.row or zlib.crc32(content) != block["crc"]:
+                        if (
+                            len(content) != block["rows"] * self.row
+                            or zlib.crc32(content) != block["crc"]
+                        ):
                             break
                     except (ValueError, KeyError):
                         break
@@ -154,8 +194,10 @@ class Build:
     def expect_enough(self) -> None:
         """Raises DataError where too many files cannot be read."""
         if len(self.skipped) > MOST_SKIPPED * self.files:
-            raise DataError(f"{self.source.path}: {summary(self.skipped)} of {self.files:,} files cannot be read, more than "
-                            f"{MOST_SKIPPED:.0%}: mend them or take them out")
+            raise DataError(
+                f"{self.source.path}: {summary(self.skipped)} of {self.files:,} files cannot be read, more than "
+                f"{MOST_SKIPPED:.0%}: mend them or take them out"
+            )
 
     def decode_the_rest(self) -> list[str]:
         """Decode, write, note in the journal, until all files are done. -> names of the classes."""
@@ -167,18 +209,24 @@ class Build:
         deque(itertools.islice(records, self.done), maxlen=0)
         workers = available_cpus()
         with ExitStack() as stack:
-            pixels, journal = (stack.enter_context(open(path, "ab")) for path in (self.pixels_path, self.journal))
-            progress = stack.enter_context(_progress(self.done, self.files, self.say))
+            pixels, journal = (
+                stack.enter_context(open(path, "ab")) for path in (self.pixels_path, self.journal)
+            )
+            progress = stack.enter_context(_progress(self.done, self.files, self.log))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # Pillow's, about odd files
             pool, stop = ThreadPoolExecutor(workers), Event()
             stack.callback(pool.shutdown, cancel_futures=True)
-            stack.callback(stop.set)  # first: after Ctrl-C nobody waits for a block of large photographs
+            stack.callback(
+                stop.set
+            )  # first: after Ctrl-C nobody waits for a block of large photographs
             waiting: deque[Future[tuple[memoryview, dict[str, Any]]]] = deque()
             while True:
                 block = list(itertools.islice(records, size))
                 if block:
-                    waiting.append(pool.submit(_decode_block, self.source, block, self.shape, self.fit, stop))
+                    waiting.append(
+                        pool.submit(_decode_block, self.source, block, self.shape, self.fit, stop)
+                    )
                 if not waiting:
                     break
                 if len(waiting) > workers + 1 or not block:
@@ -193,7 +241,9 @@ class Build:
         return classes
 
 
-def _labelled(records: Iterable[Record], depth: int | None, classes: list[str]) -> Iterator[tuple[Record, int]]:
+def _labelled(
+    records: Iterable[Record], depth: int | None, classes: list[str]
+) -> Iterator[tuple[Record, int]]:
     """Each record with its label. Records come in order, so a name that was not there before is a new class."""
     last = None
     for record in records:
@@ -205,8 +255,13 @@ def _labelled(records: Iterable[Record], depth: int | None, classes: list[str]) 
         yield record, len(classes) - 1
 
 
-def _decode_block(source: Source, block: list[tuple[Record, int]], shape: tuple[int, int, int], fit: Fit,
-                  stop: Event) -> tuple[memoryview, dict[str, Any]]:
+def _decode_block(
+    source: Source,
+    block: list[tuple[Record, int]],
+    shape: tuple[int, int, int],
+    fit: Fit,
+    stop: Event,
+) -> tuple[memoryview, dict[str, Any]]:
     """-> pixels of the readable pictures, and the block's line for the journal. Ends early once `stop` is set."""
     rows, count = np.empty((len(block), *shape), np.uint8), 0
     runs: list[list[int]] = []
@@ -219,7 +274,11 @@ def _decode_block(source: Source, block: list[tuple[Record, int]], shape: tuple[
                 with open_picture(record) as file:
                     rows[count] = decode(file, shape, fit)
             except (Unreadable, OSError) as error:
-                reason = str(error) if isinstance(error, Unreadable) else error.strerror or type(error).__name__
+                reason = (
+                    str(error)
+                    if isinstance(error, Unreadable)
+                    else error.strerror or type(error).__name__
+                )
                 skipped.append([os.fsdecode(record[0]).replace("\0", "/"), reason])
                 continue
             count += 1
@@ -228,22 +287,34 @@ def _decode_block(source: Source, block: list[tuple[Record, int]], shape: tuple[
             else:
                 runs.append([label, 1])
     pixels = rows[:count].data.cast("B") if count else memoryview(b"")
-    return pixels, {"files": len(block), "rows": count, "crc": zlib.crc32(pixels), "labels": runs, "skipped": skipped}
+    return pixels, {
+        "files": len(block),
+        "rows": count,
+        "crc": zlib.crc32(pixels),
+        "labels": runs,
+        "skipped": skipped,
+    }
 
 
 def summary(skipped: Skipped, most: int = 3) -> str:
     """[[name, reason], ...] -> how many and the first few, as "2 (a.jpg: damaged; b.png: ...)"."""
-    names = [printable(f"{name}: {reason}") for name, reason in skipped[:most]] + ["..."] * (len(skipped) > most)
+    names = [printable(f"{name}: {reason}") for name, reason in skipped[:most]] + ["..."] * (
+        len(skipped) > most
+    )
     return f"{len(skipped):,} ({'; '.join(names)})"
 
 
 @contextmanager
-def _progress(done: int, total: int, say: Callable[[str], object]) -> Iterator[Callable[[int], object]]:
+def _progress(
+    done: int, total: int, log: Callable[[str], object]
+) -> Iterator[Callable[[int], object]]:
     """-> function to call with each number of pictures that are done: a bar on a terminal, else a line now and then."""
     if sys.stderr is not None and sys.stderr.isatty():
         from tqdm import tqdm
 
-        with tqdm(initial=done, total=total, unit="picture", dynamic_ncols=True, leave=False) as bar:
+        with tqdm(
+            initial=done, total=total, unit="picture", dynamic_ncols=True, leave=False
+        ) as bar:
             yield bar.update
         return
     due = monotonic() + EVERY
@@ -253,6 +324,6 @@ def _progress(done: int, total: int, say: Callable[[str], object]) -> Iterator[C
         done += number
         if monotonic() >= due:
             due = monotonic() + EVERY
-            say(f"{done:,} of {total:,} pictures prepared")
+            log(f"{done:,} of {total:,} pictures prepared")
 
     yield count

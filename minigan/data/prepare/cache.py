@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.data.prepare.build import VERSION, Build, Skipped, pixels_path
-from minigan.data.prepare.resize import Fit
-from minigan.data.prepare.file_index import Source, Stock, take_stock
 from minigan.data.files.checksums import sha256_of
+from minigan.data.prepare.build import VERSION, Build, Skipped, pixels_path
+from minigan.data.prepare.file_index import Source, Stock, take_stock
+from minigan.data.prepare.resize import Fit
 from minigan.errors import DataError
 from minigan.file_lock import locked
 
@@ -33,20 +33,27 @@ from minigan.file_lock import locked
 class Prepared(NamedTuple):
     """What the cache holds of one set."""
 
-    images: np.ndarray       # (count, h, w, c) uint8, memory-mapped
+    images: np.ndarray  # (count, h, w, c) uint8, memory-mapped
     labels: np.ndarray | None
     classes: tuple[str, ...]
     skipped: Skipped
-    sha256: str              # of the pixels
-    files: int               # readable or not
+    sha256: str  # of the pixels
+    files: int  # readable or not
 
 
 class _Stale(Exception):
     """Why the cache does not hold the set; empty where it holds nothing of it."""
 
 
-def prepare(source: Source, folder: Path, shape: tuple[int, int, int], fit: Fit, limit: int | None,
-            say: Callable[[str], object], before: Callable[[int], object] = lambda count: None) -> Prepared:
+def prepare(
+    source: Source,
+    folder: Path,
+    shape: tuple[int, int, int],
+    fit: Fit,
+    limit: int | None,
+    log: Callable[[str], object],
+    before: Callable[[int], object] = lambda count: None,
+) -> Prepared:
     """The pictures of a source, from the cache or put into it.
 
     source  a Tree or Archive of listing.py
@@ -56,7 +63,9 @@ def prepare(source: Source, folder: Path, shape: tuple[int, int, int], fit: Fit,
     """
     stock = take_stock(source)
     if stock.count == 0:
-        raise DataError(f"{source.path}: no pictures in it (.jpg, .jpeg, .png, .webp, .bmp or .gif; hidden files do not count)")
+        raise DataError(
+            f"{source.path}: no pictures in it (.jpg, .jpeg, .png, .webp, .bmp or .gif; hidden files do not count)"
+        )
     try:
         return _open(folder, stock, shape)
     except _Stale:
@@ -64,14 +73,14 @@ def prepare(source: Source, folder: Path, shape: tuple[int, int, int], fit: Fit,
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         waiting = f"{source.path}: another process is preparing these pictures: waiting for it"
-        with locked(folder / "lock", lambda: say(waiting)):
+        with locked(folder / "lock", lambda: log(waiting)):
             try:
                 return _open(folder, stock, shape)  # another process made it meanwhile
             except _Stale as stale:
                 if str(stale):
-                    say(f"{source.path}: {stale}: preparing the pictures again")
+                    log(f"{source.path}: {stale}: preparing the pictures again")
             before(stock.count)
-            Build(source, folder, stock, shape, fit, say).run(limit)
+            Build(source, folder, stock, shape, fit, log).run(limit)
             try:
                 return _open(folder, stock, shape)
             except _Stale as stale:
@@ -86,15 +95,30 @@ def _open(folder: Path, stock: Stock, shape: tuple[int, int, int]) -> Prepared:
         if (index["version"], index["source"]) != (VERSION, stock.fingerprint):
             raise _Stale("the pictures have changed since they were prepared")
         count, classes, runs = index["count"], index["classes"], index["labels"]
-        if not (path.stat().st_size == count * row > 0 and _is_whole(path, index["sha256"], folder / "checked")):
+        if not (
+            path.stat().st_size == count * row > 0
+            and _is_whole(path, index["sha256"], folder / "checked")
+        ):
             raise _Stale("what was prepared of the pictures is damaged")
         labels = None if runs is None else _labels(runs, count, len(classes))
         images = np.memmap(path, np.uint8, "r", shape=(count, *shape))
         skipped = [[str(name), str(reason)] for name, reason in index["skipped"]]
-        return Prepared(images, labels, tuple(map(str, classes)), skipped, index["sha256"], int(index["files"]))
+        return Prepared(
+            images, labels, tuple(map(str, classes)), skipped, index["sha256"], int(index["files"])
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise _Stale("what was prepared of the pictures is gone" if (folder / "index.json").is_file() else "") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise _Stale(
+            "what was prepared of the pictures is gone" if (folder / "index.json").is_file() else ""
+        ) from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise _Stale("what was prepared of the pictures is damaged") from error
 
 
@@ -128,5 +152,7 @@ def _writing(folder: Path) -> Iterator[None]:
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"{folder}: prepared pictures cannot be written there ({error.strerror or error}): free some space, "
-                        "see that you may write there, or set XDG_CACHE_HOME to another folder") from error
+        raise DataError(
+            f"{folder}: prepared pictures cannot be written there ({error.strerror or error}): free some space, "
+            "see that you may write there, or set XDG_CACHE_HOME to another folder"
+        ) from error

@@ -35,7 +35,9 @@ LENGTHS = struct.Struct("<LH")
 STATUS = struct.Struct("<qq")
 Record = tuple[bytes, bytes]
 Identity = tuple[int, int]  # of a folder: device and number
-OpenFolder = tuple[Any, bytes, tuple[Identity, ...]]  # what os.scandir gives, key, identities of it and of those that it is in
+OpenFolder = tuple[
+    Any, bytes, tuple[Identity, ...]
+]  # what os.scandir gives, key, identities of it and of those that it is in
 
 
 def is_picture(parts: list[bytes]) -> bool:
@@ -69,16 +71,22 @@ class Tree:
                     status = self._status(entry)
                     if status is not None and stat.S_ISDIR(status.st_mode):
                         if (status.st_dev, status.st_ino) not in above:
-                            open_folders.append(self._open(entry.path, inside + entry.name + b"\0", above, stack))
+                            open_folders.append(
+                                self._open(entry.path, inside + entry.name + b"\0", above, stack)
+                            )
                             break
-                    elif is_picture([entry.name]) and (status is None or stat.S_ISREG(status.st_mode)):
+                    elif is_picture([entry.name]) and (
+                        status is None or stat.S_ISREG(status.st_mode)
+                    ):
                         mark = STATUS.pack(status.st_size, status.st_mtime_ns) if status else b""
                         yield inside + entry.name, mark
                 else:
                     entries.close()
                     open_folders.pop()
 
-    def _open(self, folder: bytes, inside: bytes, above: tuple[Identity, ...], stack: ExitStack) -> OpenFolder:
+    def _open(
+        self, folder: bytes, inside: bytes, above: tuple[Identity, ...], stack: ExitStack
+    ) -> OpenFolder:
         """The folder, to be read until the stack is closed. Raises DataError."""
         try:
             status = os.stat(folder)
@@ -100,7 +108,9 @@ class Tree:
     def opener(self) -> Iterator[Callable[[Record], BinaryIO]]:
         """-> function that opens the picture of a record; it raises OSError."""
         root = os.fsencode(self.path)
-        yield lambda record: open(os.path.join(root, record[0].replace(b"\0", os.fsencode(os.sep))), "rb")
+        yield lambda record: open(
+            os.path.join(root, record[0].replace(b"\0", os.fsencode(os.sep))), "rb"
+        )
 
 
 class Archive:
@@ -116,7 +126,11 @@ class Archive:
         try:
             with open(self.path, "rb") as file:
                 for name, member in zips.members(file, self.path):
-                    parts = [part for part in name.replace("\\", "/").replace("\0", "").encode().split(b"/") if part]
+                    parts = [
+                        part
+                        for part in name.replace("\\", "/").replace("\0", "").encode().split(b"/")
+                        if part
+                    ]
                     if parts and is_picture(parts):
                         yield b"\0".join(parts), zips.LAYOUT.pack(*member)
         except OSError as error:
@@ -127,9 +141,12 @@ class Archive:
     @contextmanager
     def opener(self) -> Iterator[Callable[[Record], BinaryIO]]:
         """-> function that opens the picture of a record; it raises Unreadable, OSError. Raises DataError."""
+
         def open_member(record: Record) -> BinaryIO:
             try:
-                return io.BytesIO(zips.read_member(file, zips.Member(*zips.LAYOUT.unpack(record[1]))))
+                return io.BytesIO(
+                    zips.read_member(file, zips.Member(*zips.LAYOUT.unpack(record[1])))
+                )
             except zips.BadMember as error:
                 raise Unreadable(str(error)) from error
 
@@ -150,7 +167,9 @@ class Stock:
 
     fingerprint: str  # hex; of all keys and marks
     count: int
-    depth: int | None  # which part of a key is the label's name; None: no labels, pictures lie beside the folders
+    depth: (
+        int | None
+    )  # which part of a key is the label's name; None: no labels, pictures lie beside the folders
 
 
 def take_stock(source: Source) -> Stock:
@@ -158,11 +177,15 @@ def take_stock(source: Source) -> Stock:
     total = count = 0
     common, least_depth = None, 1 << 30
     for key, mark in source.records():
-        total += int.from_bytes(hashlib.blake2b(key + b"\0" + mark, digest_size=16).digest(), "little")
+        total += int.from_bytes(
+            hashlib.blake2b(key + b"\0" + mark, digest_size=16).digest(), "little"
+        )
         count += 1
         depth = key.count(b"\0")
         least_depth = min(least_depth, depth)
-        if source.common_part_is_passed_over and not (common is not None and key.startswith(common)):
+        if source.common_part_is_passed_over and not (
+            common is not None and key.startswith(common)
+        ):
             folder = key[: key.rfind(b"\0") + 1]  # with a zero behind it, or empty
             prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""  # noqa: RUF071
             common = prefix[: prefix.rfind(b"\0") + 1]  # of it the whole names
@@ -179,7 +202,9 @@ def write_listing(source: Source, path: Path, limit: int | None) -> int:
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         count = 0
-        for record in itertools.islice(without_older_twins(in_order(source.records(), path.parent)), limit):
+        for record in itertools.islice(
+            without_older_twins(in_order(source.records(), path.parent)), limit
+        ):
             write_record(file, record)
             count += 1
         file.flush()

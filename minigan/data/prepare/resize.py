@@ -72,12 +72,18 @@ def rounded(a: int, b: int) -> int:
 
 
 def parse_fit(text: str) -> Fit:
-    """"crop", "squash", "centre:108" or "box:14,34,144,184" -> Fit. Raises ConfigError."""
+    """ "crop", "squash", "centre:108" or "box:14,34,144,184" -> Fit. Raises ConfigError."""
     if text in ("crop", "squash"):
         return Fit(text)
-    match = re.fullmatch(r"(centre:[0-9]+|box:[0-9]+,[0-9]+,[0-9]+,[0-9]+)", text, re.ASCII) if isinstance(text, str) else None
+    match = (
+        re.fullmatch(r"(centre:[0-9]+|box:[0-9]+,[0-9]+,[0-9]+,[0-9]+)", text, re.ASCII)
+        if isinstance(text, str)
+        else None
+    )
     if not match:
-        raise ConfigError(f"fit must be crop, squash, centre:SIZE or box:LEFT,TOP,RIGHT,BOTTOM in pixels, got {text!r}")
+        raise ConfigError(
+            f"fit must be crop, squash, centre:SIZE or box:LEFT,TOP,RIGHT,BOTTOM in pixels, got {text!r}"
+        )
     kind, _, rest = text.partition(":")
     if len(rest) > 4 * len(str(LARGEST)):
         raise ConfigError(f"fit: numbers up to {LARGEST} are expected, got {text[:40]!r}...")

@@ -10,22 +10,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minigan.data.dataset import Dataset
+from minigan.data.files.checksums import Published, expect_published
+from minigan.data.files.locations import search, searched, usual_folders
 from minigan.data.prepare.resize import Fit
 from minigan.data.sets.folder import load_folder
-from minigan.data.files.locations import search, searched, usual_folders
-from minigan.data.files.checksums import Published, expect_published
 from minigan.errors import DataError, DataUnavailable
 
 PAGE = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-ARCHIVE = Published("img_align_celeba.zip", 1443490838,
-                    "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74", PAGE)
+ARCHIVE = Published(
+    "img_align_celeba.zip",
+    1443490838,
+    "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74",
+    PAGE,
+)
 FOLDER = "img_align_celeba"
 COUNT = 202_599
 BELOW = ("celeba", "CelebA", "")
 
 
-def load_celeba(data_dir: str | Path | None, shape: tuple[int, int, int], fit: Fit, limit: int | None,
-                say: Callable[[str], object]) -> Dataset:
+def load_celeba(
+    data_dir: str | Path | None,
+    shape: tuple[int, int, int],
+    fit: Fit,
+    limit: int | None,
+    log: Callable[[str], object],
+) -> Dataset:
     """All faces, without labels; see load_folder.
 
     data_dir  folder that holds img_align_celeba or img_align_celeba.zip, or is it, or has a sub-folder celeba
@@ -37,20 +46,29 @@ def load_celeba(data_dir: str | Path | None, shape: tuple[int, int, int], fit: F
         vain = searched("CelebA", data_dir, BELOW, f"{FOLDER} or {ARCHIVE.name}")
         where = usual_folders()[0] / "celeba" if data_dir is None else "there"
         kind = DataUnavailable if data_dir is None else DataError
-        raise kind(f"{vain}: no program can download it: fetch {ARCHIVE.name} by hand from {PAGE} and put it {where}")
+        raise kind(
+            f"{vain}: no program can download it: fetch {ARCHIVE.name} by hand from {PAGE} and put it {where}"
+        )
 
     def expect_all(count: int) -> None:
         if count != COUNT:
-            raise DataError(f"{path}: {count:,} pictures, CelebA has {COUNT:,}: for a part of it take the data set \"folder\"")
+            raise DataError(
+                f'{path}: {count:,} pictures, CelebA has {COUNT:,}: for a part of it take the data set "folder"'
+            )
         if path.is_file():
             expect_published(path, ARCHIVE, cure=f"fetch it again from {PAGE}")
 
-    return load_folder(path, shape, fit, limit, name="celeba", say=say, before=expect_all)
+    return load_folder(path, shape, fit, limit, name="celeba", log=log, before=expect_all)
 
 
 def _find(place: Path) -> Path | None:
     """The folder or the archive in `place`, or `place` itself under one of their names."""
-    for path in (place / FOLDER / FOLDER, place / FOLDER, place / ARCHIVE.name, place):  # one copy in use has it twice
+    for path in (
+        place / FOLDER / FOLDER,
+        place / FOLDER,
+        place / ARCHIVE.name,
+        place,
+    ):  # one copy in use has it twice
         if path.name in (FOLDER, ARCHIVE.name) and path.exists():
             return path
     return None

@@ -18,12 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.files.locations import cache_folder, search, searched, unreadable
 from minigan.data.files.checksums import Published, download, expect_published
+from minigan.data.files.locations import cache_folder, search, searched, unreadable
 from minigan.errors import ConfigError, DataError, DataUnavailable
 
-ARCHIVE = Published("cifar-10-binary.tar.gz", 170052171,
-                    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", "https://www.cs.toronto.edu/~kriz/")
+ARCHIVE = Published(
+    "cifar-10-binary.tar.gz",
+    170052171,
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    "https://www.cs.toronto.edu/~kriz/",
+)
 BELOW = ("cifar10", "cifar-10", "")
 FOLDER = "cifar-10-batches-bin"
 FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
@@ -33,8 +37,9 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
 
 
-def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train",
-                 progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load_cifar10(
+    data_dir: str | Path | None = None, *, split: str = "train", progress: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Load one split.
 
     data_dir  folder that must hold the archive or the folder from it, itself or in a sub-folder cifar10;
@@ -44,16 +49,31 @@ def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train",
     Raises DataError, DataUnavailable; ConfigError: split.
     """
     if split not in SPLITS:
-        raise ConfigError(f"load_cifar10: expected split {' or '.join(map(repr, SPLITS))}, got {split!r}")
+        raise ConfigError(
+            f"load_cifar10: expected split {' or '.join(map(repr, SPLITS))}, got {split!r}"
+        )
     files = SPLITS[split]
     path = search(data_dir, BELOW, lambda place: _find(place, files))
     if path is None:
-        vain = searched("CIFAR-10", data_dir, BELOW, f"{ARCHIVE.name} or {FOLDER}{' with test_batch.bin' * (split == 'test')}")
-        if pickles := search(data_dir, BELOW, lambda place: next((place / p for p in PICKLES if (place / p).exists()), None)):
-            raise DataError(f"{pickles}: is the Python version of CIFAR-10, pickles that can run any program: "
-                            f"put the binary version beside it, {ARCHIVE.url}")
+        vain = searched(
+            "CIFAR-10",
+            data_dir,
+            BELOW,
+            f"{ARCHIVE.name} or {FOLDER}{' with test_batch.bin' * (split == 'test')}",
+        )
+        if pickles := search(
+            data_dir,
+            BELOW,
+            lambda place: next((place / p for p in PICKLES if (place / p).exists()), None),
+        ):
+            raise DataError(
+                f"{pickles}: is the Python version of CIFAR-10, pickles that can run any program: "
+                f"put the binary version beside it, {ARCHIVE.url}"
+            )
         if data_dir is not None:
-            raise DataError(f"{vain}: put {ARCHIVE.url} there, or leave the folder out to have it downloaded")
+            raise DataError(
+                f"{vain}: put {ARCHIVE.url} there, or leave the folder out to have it downloaded"
+            )
         try:
             path = download(ARCHIVE, cache_folder() / "cifar10", progress)
         except DataError as error:
@@ -64,13 +84,17 @@ def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train",
     for name, content in parts:
         i = files.index(name)
         if len(content) != size:
-            raise DataError(f"{path}: {name} is {len(content)} bytes long, expected {size}: {_cure()}")
+            raise DataError(
+                f"{path}: {name} is {len(content)} bytes long, expected {size}: {_cure()}"
+            )
         records = np.frombuffer(content, np.uint8).reshape(RECORDS, -1)
         rows = slice(i * RECORDS, (i + 1) * RECORDS)
         labels[rows] = records[:, 0]
         images[rows] = records[:, 1:].reshape(RECORDS, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
         if labels[rows].max() >= len(CLASSES):
-            raise DataError(f"{path}: {name} has a label {labels[rows].max()}, expected 0 to {len(CLASSES) - 1}: {_cure()}")
+            raise DataError(
+                f"{path}: {name} has a label {labels[rows].max()}, expected 0 to {len(CLASSES) - 1}: {_cure()}"
+            )
     return images, labels
 
 
@@ -104,7 +128,11 @@ def _from_archive(path: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes
         with tarfile.open(path, "r|gz") as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
-                if member.isfile() and name in missing and (content := archive.extractfile(member)) is not None:
+                if (
+                    member.isfile()
+                    and name in missing
+                    and (content := archive.extractfile(member)) is not None
+                ):
                     missing.remove(name)
                     yield name, content.read()
     except (OSError, tarfile.TarError, EOFError) as error:

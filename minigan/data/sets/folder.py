@@ -15,17 +15,25 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from minigan.data.dataset import Dataset, fingerprint
+from minigan.data.files.locations import cache_folder, full_path, unreadable
 from minigan.data.prepare.build import VERSION, summary
 from minigan.data.prepare.cache import prepare
-from minigan.data.dataset import Dataset, fingerprint
-from minigan.data.prepare.resize import Fit
 from minigan.data.prepare.file_index import Archive, Tree
-from minigan.data.files.locations import cache_folder, full_path, unreadable
+from minigan.data.prepare.resize import Fit
 from minigan.errors import DataError
 
 
-def load_folder(path: str | Path, shape: tuple[int, int, int], fit: Fit, limit: int | None = None, *, name: str = "folder",
-                say: Callable[[str], object] = print, before: Callable[[int], object] = lambda count: None) -> Dataset:
+def load_folder(
+    path: str | Path,
+    shape: tuple[int, int, int],
+    fit: Fit,
+    limit: int | None = None,
+    *,
+    name: str = "folder",
+    log: Callable[[str], object] = print,
+    before: Callable[[int], object] = lambda count: None,
+) -> Dataset:
     """Load a folder or .zip of pictures.
 
     shape   (h, w, c) that they come to, as `fit` says
@@ -40,12 +48,20 @@ def load_folder(path: str | Path, shape: tuple[int, int, int], fit: Fit, limit: 
     key = json.dumps([VERSION, str(path), shape, str(fit), limit])
     short = re.sub(r"[^\w.-]+", "-", path.stem)[:40] or "pictures"
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    prepared = prepare(source, entry, shape, fit, limit, say, before)
+    prepared = prepare(source, entry, shape, fit, limit, log, before)
     if prepared.skipped:
-        say(f"skipped {summary(prepared.skipped)} of {prepared.files:,} files that cannot be read; "
-            f"all of them in {entry / 'index.json'}")
-    return Dataset(name, prepared.images, prepared.labels, prepared.classes,
-                   fingerprint(shape, prepared.sha256, prepared.labels), None)
+        log(
+            f"skipped {summary(prepared.skipped)} of {prepared.files:,} files that cannot be read; "
+            f"all of them in {entry / 'index.json'}"
+        )
+    return Dataset(
+        name,
+        prepared.images,
+        prepared.labels,
+        prepared.classes,
+        fingerprint(shape, prepared.sha256, prepared.labels),
+        None,
+    )
 
 
 def _source(path: Path) -> Tree | Archive:

@@ -21,14 +21,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.idx import GZIP_MAGIC, read_idx
 from minigan.data.files.locations import cache_folder, search, searched
-from minigan.data.files.checksums import Published, expect_published
 from minigan.errors import ConfigError, DataError, DataUnavailable
 
 
 class IdxFile(NamedTuple):
     """One published file: its name, its shape, and the hash of what is inside the gzip, or the length and hash of the gzip."""
+
     name: str
     shape: tuple[int, ...]
     sha256: str | None = None
@@ -37,11 +38,12 @@ class IdxFile(NamedTuple):
 
 class IdxSet(NamedTuple):
     """One of the three sets."""
+
     title: str
-    below: tuple[str, ...]      # sub-folders to look into
+    below: tuple[str, ...]  # sub-folders to look into
     mirrors: tuple[str, ...]
-    mean: float                 # of the training pictures' pixels, 0 to 1
-    classes: tuple[str, ...]    # in the order of the labels
+    mean: float  # of the training pictures' pixels, 0 to 1
+    classes: tuple[str, ...]  # in the order of the labels
     files: dict[str, tuple[IdxFile, IdxFile]]  # split: (images, labels)
 
 
@@ -53,49 +55,92 @@ NAMES: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
 
 def _files(*hashes: str | tuple[int, str]) -> dict[str, tuple[IdxFile, IdxFile]]:
     """The four files of a set, from the hashes of what is in them or from (bytes, hash) of the gzip."""
-    files = (IdxFile(name, shape, packed=each) if isinstance(each, tuple) else IdxFile(name, shape, sha256=each)
-             for (name, shape), each in zip(NAMES["train"] + NAMES["test"], hashes, strict=True))
+    files = (
+        IdxFile(name, shape, packed=each)
+        if isinstance(each, tuple)
+        else IdxFile(name, shape, sha256=each)
+        for (name, shape), each in zip(NAMES["train"] + NAMES["test"], hashes, strict=True)
+    )
     return {split: (next(files), next(files)) for split in NAMES}
 
 
 SETS = {
     "mnist": IdxSet(
-        "MNIST", ("mnist", ""),
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
-        0.1307, tuple("0123456789"), _files(
+        "MNIST",
+        ("mnist", ""),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        0.1307,
+        tuple("0123456789"),
+        _files(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2")),
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
     "fashion-mnist": IdxSet(
-        "Fashion-MNIST", ("fashion-mnist", "fashion", "FashionMNIST/raw", ""),
+        "Fashion-MNIST",
+        ("fashion-mnist", "fashion", "FashionMNIST/raw", ""),
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        0.2860, ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        0.2860,
+        (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
         _files(
             (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
             (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
             (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-            (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"))),
+            (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+        ),
+    ),
     "kmnist": IdxSet(
-        "KMNIST", ("kmnist", "KMNIST/raw", ""),
+        "KMNIST",
+        ("kmnist", "KMNIST/raw", ""),
         ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        0.1918, ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), _files(
+        0.1918,
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        _files(
             (18165135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
             (29497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
             (3041136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
-            (5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"))),
+            (5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+        ),
+    ),
 }
 MEAN_OFF = 0.025  # by how much the mean may differ: the test split's is not quite the same
 
 
-def load_mnist(data_dir: str | Path | None = None, *, split: str = "train", download: bool = True,
-               progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load_mnist(
+    data_dir: str | Path | None = None,
+    *,
+    split: str = "train",
+    download: bool = True,
+    progress: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
     """Load one split of MNIST: load_idx_set("mnist", ...)."""
     return load_idx_set("mnist", data_dir, split=split, download=download, progress=progress)
 
 
-def load_idx_set(name: str, data_dir: str | Path | None = None, *, split: str = "train", download: bool = True,
-                 progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load_idx_set(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    split: str = "train",
+    download: bool = True,
+    progress: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
     """Load one split of one set.
 
     name      "mnist", "fashion-mnist" or "kmnist"
@@ -112,22 +157,30 @@ def load_idx_set(name: str, data_dir: str | Path | None = None, *, split: str = 
     """
     the_set = SETS[name]
     if split not in the_set.files:
-        raise ConfigError(f"load_{name.replace('-', '_')}: expected split {' or '.join(map(repr, NAMES))}, got {split!r}")
+        raise ConfigError(
+            f"load_{name.replace('-', '_')}: expected split {' or '.join(map(repr, NAMES))}, got {split!r}"
+        )
     files = the_set.files[split]
     below = the_set.below if name == "mnist" or data_dir is not None else the_set.below[:-1]
     paths = search(data_dir, below, lambda place: _find(place, files))
     if paths is None:
         if data_dir is not None:
             names = " and ".join(file.name for file in files)
-            raise DataError(f"{searched(the_set.title, data_dir, below, f'{names} (each plain or .gz)')}: "
-                            "put them there, or leave the folder out to have them downloaded")
+            raise DataError(
+                f"{searched(the_set.title, data_dir, below, f'{names} (each plain or .gz)')}: "
+                "put them there, or leave the folder out to have them downloaded"
+            )
         paths = _download(name, files, download, progress)
-    images, labels = (_read(path, file, the_set, cure=f"delete it and fetch {the_set.mirrors[0]}{file.name}.gz")
-                      for path, file in zip(paths, files, strict=True))
+    images, labels = (
+        _read(path, file, the_set, cure=f"delete it and fetch {the_set.mirrors[0]}{file.name}.gz")
+        for path, file in zip(paths, files, strict=True)
+    )
     return images[..., np.newaxis], labels
 
 
-def _read(path: Path, file: IdxFile, the_set: IdxSet, *, cure: str, name: str | None = None) -> np.ndarray:
+def _read(
+    path: Path, file: IdxFile, the_set: IdxSet, *, cure: str, name: str | None = None
+) -> np.ndarray:
     """One file as an array. Raises DataError unless it is the one that was published; see the top of this file."""
     name = name or str(path)
     if file.packed is not None and _is_gzip(path):
@@ -135,9 +188,15 @@ def _read(path: Path, file: IdxFile, the_set: IdxSet, *, cure: str, name: str | 
         own = f"put {the_set.title}'s own file there, {published.url}"  # "delete it": it may be another set's, and whole
         expect_published(path, published, name=name, cure=cure and own)
     array = read_idx(path, file.shape, sha256=file.sha256, name=name, cure=cure)
-    if file.sha256 is None and len(file.shape) == 3 and abs(array.mean() / 255 - the_set.mean) > MEAN_OFF:
-        raise DataError(f"{name}: its pixels are {array.mean() / 255:.3f} bright in the mean, {the_set.title}'s are "
-                        f"{the_set.mean:.3f}: it is another set under the same file name")
+    if (
+        file.sha256 is None
+        and len(file.shape) == 3
+        and abs(array.mean() / 255 - the_set.mean) > MEAN_OFF
+    ):
+        raise DataError(
+            f"{name}: its pixels are {array.mean() / 255:.3f} bright in the mean, {the_set.title}'s are "
+            f"{the_set.mean:.3f}: it is another set under the same file name"
+        )
     return array
 
 
@@ -162,7 +221,9 @@ def _spelling(place: Path, name: str) -> Path | None:
     dotted = name.replace("-idx", ".idx")
     paths = [place / f"{stem}{end}" for stem in (name, dotted) for end in ("", ".gz")]
     # Folders last: some archives unpack to a folder of that name next to the file.
-    return next((path for ask in (os.path.isfile, os.path.exists) for path in paths if ask(path)), None)
+    return next(
+        (path for ask in (os.path.isfile, os.path.exists) for path in paths if ask(path)), None
+    )
 
 
 def _download(name: str, files: Sequence[IdxFile], allowed: bool, progress: bool) -> list[Path]:
@@ -170,20 +231,29 @@ def _download(name: str, files: Sequence[IdxFile], allowed: bool, progress: bool
     folder = cache_folder() / name  # a folder of its own for each set: the file names are the same
     vain = searched(SETS[name].title, None, (), "")
     if not allowed:
-        raise DataUnavailable(f"{vain}, and download=False: allow the download, or put the files there")
+        raise DataUnavailable(
+            f"{vain}, and download=False: allow the download, or put the files there"
+        )
     try:
-        return [_spelling(folder, file.name) or _fetch(file, folder, SETS[name], progress) for file in files]
+        return [
+            _spelling(folder, file.name) or _fetch(file, folder, SETS[name], progress)
+            for file in files
+        ]
     except DataError as error:
         raise DataUnavailable(f"{vain}; {error}") from error
 
 
 def _fetch(file: IdxFile, folder: Path, the_set: IdxSet, progress: bool) -> Path:
     """Download one file, as gzip. Raises DataError."""
-    from minigan.data.files.download import fetch  # here: urllib and tqdm are 0.07 s that most runs need not spend
+    from minigan.data.files.download import (
+        fetch,  # here: urllib and tqdm are 0.07 s that most runs need not spend
+    )
 
     def check(path: Path, url: str) -> None:
         _read(path, file, the_set, cure="", name=url)
 
     # Bytes: more than the file needs, and 1 MiB so that a web page gets through to be recognised as one.
     limit = math.prod(file.shape) + (1 << 20)
-    return fetch(f"{file.name}.gz", folder, the_set.mirrors, check=check, limit=limit, progress=progress)
+    return fetch(
+        f"{file.name}.gz", folder, the_set.mirrors, check=check, limit=limit, progress=progress
+    )

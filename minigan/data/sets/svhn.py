@@ -14,16 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.files.locations import cache_folder, search, searched
 from minigan.data.files.checksums import Published, download, expect_published
+from minigan.data.files.locations import cache_folder, search, searched
 from minigan.errors import DataError, DataUnavailable
 
-TRAIN = Published("train_32x32.mat", 182040794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
-                  "http://ufldl.stanford.edu/housenumbers/")
+TRAIN = Published(
+    "train_32x32.mat",
+    182040794,
+    "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+    "http://ufldl.stanford.edu/housenumbers/",
+)
 BELOW = ("svhn", "SVHN", "")
 
 
-def load_svhn(data_dir: str | Path | None = None, *, progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load_svhn(
+    data_dir: str | Path | None = None, *, progress: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """The training set.
 
     data_dir  folder that must hold train_32x32.mat, itself or in a sub-folder svhn; None: the usual
@@ -36,11 +42,15 @@ def load_svhn(data_dir: str | Path | None = None, *, progress: bool = True) -> t
     except ImportError as error:
         raise DataError("SVHN is a MATLAB file, which scipy reads: pip install scipy") from error
 
-    path = search(data_dir, BELOW, lambda place: place / TRAIN.name if (place / TRAIN.name).exists() else None)
+    path = search(
+        data_dir, BELOW, lambda place: place / TRAIN.name if (place / TRAIN.name).exists() else None
+    )
     if path is None:
         vain = searched("SVHN", data_dir, BELOW, TRAIN.name)
         if data_dir is not None:
-            raise DataError(f"{vain}: put {TRAIN.url} there, or leave the folder out to have it downloaded")
+            raise DataError(
+                f"{vain}: put {TRAIN.url} there, or leave the folder out to have it downloaded"
+            )
         try:
             path = download(TRAIN, cache_folder() / "svhn", progress)
         except DataError as error:

@@ -32,13 +32,13 @@ import numpy as np
 
 from minigan.checks import expect_size
 
-SIDE = 28         # pixels, of the picture
-BOX = 20          # pixels, of the box that the digit fits
-BLOCK = 500       # pictures drawn together, from one generator: part of what a seed means
-SEGMENTS = 64     # pieces of a pen path, about 1 pixel long in the longest ones
-BLUR = 0.7        # pixels, s above; under half a piece's length a line would fall into dots
-EDGE = 1.1        # pixels, from black to white across the edge of a line
-STEPS = 32        # steps a pixel, to which the middles of the pieces are rounded
+SIDE = 28  # pixels, of the picture
+BOX = 20  # pixels, of the box that the digit fits
+BLOCK = 500  # pictures drawn together, from one generator: part of what a seed means
+SEGMENTS = 64  # pieces of a pen path, about 1 pixel long in the longest ones
+BLUR = 0.7  # pixels, s above; under half a piece's length a line would fall into dots
+EDGE = 1.1  # pixels, from black to white across the edge of a line
+STEPS = 32  # steps a pixel, to which the middles of the pieces are rounded
 
 # Ways to write each digit: (how often, the path of the pen). "x,y" is a point of
 # the path, x to the right and y down, in a box 20 high. "!" after a point makes
@@ -127,8 +127,8 @@ def strokes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         nodes, pressure, width = _write(digits, rng)
         pictures = _place(_ink(_fit(nodes, width), pressure, width))
         # The last block is drawn in full too, or its pictures would depend on n.
-        images[start:start + BLOCK, ..., 0] = pictures[:n - start]
-        labels[start:start + BLOCK] = digits[:n - start]
+        images[start : start + BLOCK, ..., 0] = pictures[: n - start]
+        labels[start : start + BLOCK] = digits[: n - start]
     return images, labels
 
 
@@ -141,7 +141,9 @@ def _spline(points: np.ndarray, t: np.ndarray) -> np.ndarray:
     i = np.minimum(t.astype(int), len(points) - 2)
     u = (t - i)[:, None]
     a, b, c, d = padded[i], padded[i + 1], padded[i + 2], padded[i + 3]
-    curve: np.ndarray = b + u / 2 * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+    curve: np.ndarray = b + u / 2 * (
+        c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a))
+    )
     return curve
 
 
@@ -151,8 +153,8 @@ def _plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
        matrix (SEGMENTS + 1, k)   nodes = matrix @ points, evenly spaced along the path
        down   (SEGMENTS,)         1 where the piece between two nodes is drawn, else 0
     """
-    drawn: list[list[float]] = []          # the points, one after the other
-    curves: list[list[int]] = []           # numbers of points without a corner between
+    drawn: list[list[float]] = []  # the points, one after the other
+    curves: list[list[int]] = []  # numbers of points without a corner between
     for stroke in path.split("/"):
         curves.append([])
         for word in stroke.split():
@@ -164,7 +166,7 @@ def _plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     points = (points - (points.min(0) + points.max(0)) / 2) / (BOX / 2)
 
     times = [np.linspace(0, len(curve) - 1, 200) for curve in curves]
-    lengths = []                           # of the curve up to each of the times
+    lengths = []  # of the curve up to each of the times
     for curve, t in zip(curves, times, strict=True):
         steps = np.diff(_spline(points[curve], t), axis=0)
         lengths.append(np.append(0, np.hypot(steps[:, 0], steps[:, 1]).cumsum()))
@@ -178,9 +180,9 @@ def _plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for curve, t, length, count in zip(curves, times, lengths, counts, strict=True):
         at = np.interp(np.linspace(0, length[-1], count), length, t)
         # The curve is linear in its points: their weights are the curve of the unit vectors.
-        matrix[row:row + count, curve] = _spline(np.eye(len(curve)), at)
+        matrix[row : row + count, curve] = _spline(np.eye(len(curve)), at)
         row += count
-        down[row - 1:row] = 0              # the piece that leads to the next curve
+        down[row - 1 : row] = 0  # the piece that leads to the next curve
     return points, matrix, down
 
 
@@ -190,19 +192,22 @@ def _plans() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     -> points (plans, k, 2), matrix (plans, SEGMENTS + 1, k), down (plans, SEGMENTS),
        chance (10, plans)   of a plan or one before it, given the digit: rises from 0 to 1
     """
-    entries = [(digit, often, *_plan(path))
-               for digit, ways in enumerate(DIGITS) for often, path in ways]
+    entries = [
+        (digit, often, *_plan(path)) for digit, ways in enumerate(DIGITS) for often, path in ways
+    ]
     k = max(len(points) for _, _, points, _, _ in entries)
     points = np.zeros((len(entries), k, 2))
     matrix = np.zeros((len(entries), SEGMENTS + 1, k))
     down = np.zeros((len(entries), SEGMENTS))
     often_of = np.zeros((len(DIGITS), len(entries)), int)
     for i, (digit, often, p, m, d) in enumerate(entries):
-        points[i, :len(p)], matrix[i, :, :len(p)], down[i], often_of[digit, i] = p, m, d, often
+        points[i, : len(p)], matrix[i, :, : len(p)], down[i], often_of[digit, i] = p, m, d, often
     return points, matrix, down, often_of.cumsum(1) / often_of.sum(1, keepdims=True)
 
 
-def _write(digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _write(
+    digits: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write digits (n,), each in its own hand. All that is random is here.
     -> nodes    (n, SEGMENTS + 1, 2)   (x, y) along the path, about -1 .. 1
        pressure (n, SEGMENTS)          of the pen on each piece, about 1; 0 lifted
@@ -219,8 +224,8 @@ def _write(digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np
     nodes = nodes + terms @ rng.normal(0, 0.08, (n, 7, 2))
 
     aspect = np.exp(rng.normal(0.05, 0.20, n))
-    slant = rng.normal(0.15, 0.26, n)      # to the right, as most people write
-    angle = rng.normal(0, 0.10, n)         # radians
+    slant = rng.normal(0.15, 0.26, n)  # to the right, as most people write
+    angle = rng.normal(0, 0.10, n)  # radians
     cos, sin = np.cos(angle), np.sin(angle)
     affine = np.stack([aspect * cos, aspect * sin, -slant * cos - sin, cos - slant * sin], axis=-1)
     nodes = nodes @ affine.reshape(n, 2, 2)
@@ -244,7 +249,7 @@ def _fit(nodes: np.ndarray, width: np.ndarray) -> np.ndarray:
 # BLOBS[i] is the blob around i / STEPS at the middles of the pixels of one row: to
 # look up instead of working out 20 exponentials for each piece, twice.
 CENTRES, PIXELS = np.arange(BOX * STEPS + 1) / STEPS, np.arange(BOX) + 0.5
-BLOBS = np.exp(-((PIXELS - CENTRES[:, None]) / BLUR) ** 2 / 2)
+BLOBS = np.exp(-(((PIXELS - CENTRES[:, None]) / BLUR) ** 2) / 2)
 
 
 def _ink(nodes: np.ndarray, pressure: np.ndarray, width: np.ndarray) -> np.ndarray:
@@ -257,7 +262,7 @@ def _ink(nodes: np.ndarray, pressure: np.ndarray, width: np.ndarray) -> np.ndarr
     length = np.hypot(pieces[..., 0], pieces[..., 1]) * pressure
     middle = (nodes[:, :-1] + nodes[:, 1:]) / 2
     at = np.rint(middle * STEPS).astype(np.intp)
-    in_x, in_y = BLOBS[at[..., 0]], BLOBS[at[..., 1]]          # (n, SEGMENTS, BOX) both
+    in_x, in_y = BLOBS[at[..., 0]], BLOBS[at[..., 1]]  # (n, SEGMENTS, BOX) both
     in_y *= (length / (BLUR * np.sqrt(2 * np.pi)))[..., None]
     field = in_y.transpose(0, 2, 1) @ in_x
     distance = BLUR * np.sqrt(-2 * np.log(np.clip(field, 1e-30, 1)))
