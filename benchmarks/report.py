@@ -11,9 +11,9 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import blocks, contenders, gpu_step, results
-from minigan.checkpoint import write_atomically
 from minigan.cli.main import Parser
 from minigan.errors import DataError, MiniganError
+from minigan.files import write_atomically
 
 BEGIN, END = "<!-- performance:begin -->", "<!-- performance:end -->"
 COLUMNS = {  # heading -> contenders, of which the fastest counts

@@ -18,12 +18,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
 
-from minigan.checkpoint import load_arrays, save_arrays, write_atomically
 from minigan.checks import expect_size
 from minigan.cli.main import Parser, answer
+from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.data.sets.mnist import load_mnist
 from minigan.errors import ConfigError, RunError
 from minigan.evaluation.label_transfer import Transfer
+from minigan.files import write_atomically
 from minigan.presets import get_preset
 from minigan.report.plots import BLUE, GREEN, INK, RED, drawing, png
 from minigan.training.loop import open_game, train

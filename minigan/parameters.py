@@ -20,7 +20,7 @@ import numpy as np
 
 from minigan.arrays.backend import Shape
 from minigan.backends import Array, Backend
-from minigan.errors import ConfigError
+from minigan.errors import ConfigError, RunError
 from minigan.initializers import Initializer
 
 ALIGNMENT = 64  # a view starts at a multiple of so many numbers: whole cache lines, and GPU loads in full width
@@ -120,3 +120,32 @@ class Store:
     def kept(self) -> list[Array]:
         """-> the arrays that outlive a step."""
         return [self.flat_params, self.flat_grads, *self.buffers.values()]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """-> name -> host array: parameters and buffers."""
+        arrays = {**self.params, **self.buffers}
+        return {name: self.backend.to_host(array) for name, array in arrays.items()}
+
+    def load_state(self, arrays: dict[str, np.ndarray], source: object) -> None:
+        """Restore parameters and buffers. Nothing changes unless everything fits.
+
+        source  file name, for the message
+        Raises RunError if names, shapes or dtypes belong to another network.
+        """
+        targets = {**self.params, **self.buffers}
+        missing, surplus = targets.keys() - arrays.keys(), arrays.keys() - targets.keys()
+        if missing or surplus:
+            raise RunError(
+                f"{source}: {self.name} has {min(missing or surplus)} only "
+                f"{'here' if missing else 'in the file'}: it is of another architecture"
+            )
+        for name, target in targets.items():
+            array = arrays[name]
+            if tuple(array.shape) != tuple(target.shape) or array.dtype != target.dtype:
+                raise RunError(
+                    f"{source}: {self.name}.{name} is {array.dtype} {array.shape} in the file and "
+                    f"{target.dtype} {tuple(target.shape)} here: it is of another architecture"
+                )
+        for name, target in targets.items():
+            target[...] = self.backend.asarray(arrays[name])
+        self.version += 1

@@ -9,8 +9,8 @@ import pytest
 import minigan as mg
 import minigan.training.loop
 from minigan.averaging import Average
-from minigan.checkpoint import load_arrays, unpack
 from minigan.cli.main import main
+from minigan.data.files.npz import load_arrays, unpack
 from minigan.training.config import new_config
 from minigan.training.loop import Game, open_game
 from minigan.training.run_folder import Run

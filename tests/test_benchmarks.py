@@ -25,9 +25,9 @@ from benchmarks import (
 from benchmarks.contenders import minigan_learner
 from benchmarks.contenders.plan import pixel_order, turn
 from benchmarks.race import BenchmarkError, Team
-from minigan.checkpoint import load_arrays
 from minigan.cli.costs import net_flops, step_flops
 from minigan.data import load_dataset
+from minigan.data.files.npz import load_arrays
 from minigan.evaluation import Judge, judge_file
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
@@ -382,7 +382,7 @@ def test_minigan_learns_as_train_does(tmp_path, monkeypatch):
     )
     run = mg.training.train(options, out=tmp_path / "run", log=lambda line: None)
     saved = load_arrays(run.generator_file)
-    for name, array in mg.checkpoint.network_state(learner.game.drawn_from).items():
+    for name, array in mg.checkpoint.learner.game.drawn_from.ready().state().items():
         np.testing.assert_array_equal(array, saved[name])
 
 

@@ -19,8 +19,8 @@ from minigan.backends.fusion import see_parts
 from minigan.backends.gpu import nearest as cupy_neighbours
 from minigan.backends.gpu.batchnorm import in_parts
 from minigan.backends.gpu.blocks import Block
-from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.data import Batches
+from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.evaluation.neighbours import Nearest, nearest
 from minigan.gan import Rules, play_round
 from minigan.layers import sequential

@@ -9,8 +9,8 @@ import pytest
 import minigan as mg
 import minigan.training.loop
 from minigan import ConfigError, RunError
-from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli.main import main
+from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.evaluation import svm
 from minigan.inspection.open_run import (
     hold_discriminator,

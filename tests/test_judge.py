@@ -11,9 +11,9 @@ from PIL import Image
 import minigan as mg
 import minigan.evaluation.during_training as watch_module
 import minigan.training.loop
-from minigan.checkpoint import load_arrays, pack, save_arrays, unpack
 from minigan.cli.main import main
 from minigan.data import Dataset
+from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.evaluation import classifier as judge
 from minigan.evaluation import evaluate, load_judge, split, train_judge
 from minigan.evaluation import reference_images as real

@@ -11,8 +11,8 @@ from PIL import Image, ImageSequence
 
 import minigan as mg
 import minigan.training.loop
-from minigan.checkpoint import load_arrays, load_network, network_state, save_arrays
 from minigan.cli.main import main
+from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.data.files.png import load_png
 from minigan.errors import ConfigError
 from minigan.inspection import sample_groups as groups
@@ -247,7 +247,9 @@ def test_they_are_the_pictures_of_the_command_sample(runs, tmp_path):
 def test_a_generator_that_samples_by_batches_is_held_at_the_first_batch_of_its_grids(runs):
     game, _ = open_still(str(runs["conditional"]))
     by_batches = minigan.training.loop.Game(game.config)
-    load_network(by_batches.G, load_arrays(runs["conditional"] / "generator.npz"), "generator.npz")
+    by_batches.G.ready().load_state(
+        load_arrays(runs["conditional"] / "generator.npz"), "generator.npz"
+    )
     wanted = by_batches.sample(20, by_batches.stream("fixed z"))
     z = game.backend.to_host(game.draw_z(20, game.stream("fixed z"))).astype(float)
     assert (
@@ -658,7 +660,7 @@ def test_runs_that_lack_something(runs, tmp_path, monkeypatch, capsys):
     assert look("interpolate", broken) == 0  # G is all that it needs
     game, _ = open_still(str(broken))
     game.G.ready().flat_params[:] = np.nan
-    save_arrays(broken / "generator.npz", network_state(game.G))
+    save_arrays(broken / "generator.npz", game.G.ready().state())
     capsys.readouterr()
     assert "NaN" in refused("interpolate", broken).err
     assert "NaN" in refused("activations", broken, "--layer", "G.0").err

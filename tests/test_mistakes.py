@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.checkpoint
+import minigan.data.files.npz
 import minigan.training.loop
-from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli.main import main
 from minigan.data import load_dataset
+from minigan.data.files.npz import load_arrays, save_arrays
 from tests.pictures import noise
 
 # -- in the library -----------------------------------------------------------
@@ -742,7 +742,7 @@ def test_full_disk(number, run, capsys, monkeypatch):
         raise OSError(number, os.strerror(number))
 
     def save(self, *arguments):  # the first write of the run that matters
-        monkeypatch.setattr(minigan.checkpoint.os, "fsync", fail)
+        monkeypatch.setattr(minigan.data.files.npz.os, "fsync", fail)
         return original(self, *arguments)
 
     original = minigan.training.loop.Run.save

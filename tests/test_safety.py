@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.checkpoint
+import minigan.data.files.npz
 import minigan.training.loop
-from minigan.checkpoint import load_arrays, save_arrays
 from minigan.cli.main import main
+from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.training.collapse import ALIKE, GRACE, STEPS, Alarms
 from tests.mutants import little_memory, long_form, mutated
 from tests.pictures import dataset, noise
@@ -49,7 +49,7 @@ def content(folder):
 
 KILLED = """
 import os, signal, sys, threading, time
-import minigan.checkpoint, minigan.training.loop
+import minigan.data.files.npz, minigan.training.loop
 from minigan.cli.main import main
 from tests.pictures import noise
 minigan.training.loop.load_dataset = noise(100)
@@ -186,9 +186,9 @@ def test_every_write_of_a_checkpoint_may_fail(error, short, tmp_path, monkeypatc
     path = tmp_path / "step-00000001.npz"
     save_arrays(path, {"old": np.zeros(3)})
     before = path.read_bytes()
-    make = minigan.checkpoint.tempfile.NamedTemporaryFile
+    make = minigan.data.files.npz.tempfile.NamedTemporaryFile
     monkeypatch.setattr(
-        minigan.checkpoint.tempfile,
+        minigan.data.files.npz.tempfile,
         "NamedTemporaryFile",
         lambda *a, **k: FailingFile(make(*a, **k)),
     )
@@ -227,7 +227,7 @@ def test_training_goes_on_through_a_full_disk(call, tmp_path, capsys, monkeypatc
         state["full"] = 4 <= state["steps"] < 18
         return round_(self, batches)
 
-    monkeypatch.setattr(minigan.checkpoint.os, call, fail)
+    monkeypatch.setattr(minigan.data.files.npz.os, call, fail)
     monkeypatch.setattr(minigan.training.loop.Game, "round", play)
     assert train("--steps", 24, "--sample-every", 4, "--out", full) == 0
     out = capsys.readouterr().out
@@ -246,7 +246,7 @@ def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_
 
     def fail(self, game, batches, step):
         monkeypatch.setattr(
-            minigan.checkpoint.os,
+            minigan.data.files.npz.os,
             "fsync",
             lambda *a: (_ for _ in ()).throw(OSError(28, os.strerror(28))),
         )

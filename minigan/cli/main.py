@@ -264,8 +264,8 @@ def sample(arguments: Namespace) -> None:
     """The command `sample`: pictures of a run's generator, as a grid or as an array."""
     import numpy as np
 
-    from minigan.checkpoint import write_atomically
     from minigan.data.files.png import grid, save_png
+    from minigan.files import write_atomically
     from minigan.training.loop import open_game
     from minigan.training.run_folder import Run
 
@@ -312,9 +312,9 @@ def evaluate(arguments: Namespace) -> None:
 
     import numpy as np
 
-    from minigan.checkpoint import write_atomically
     from minigan.data.files.png import save_png
     from minigan.evaluation import cannot_be_judged, evaluate, expect_n, get_judge, split
+    from minigan.files import write_atomically
     from minigan.training.loop import open_game, open_images
     from minigan.training.run_folder import Run
 
@@ -368,7 +368,7 @@ def animate(arguments: Namespace) -> None:
 
 def plot(arguments: Namespace) -> None:
     """The command `plot`."""
-    from minigan.checkpoint import write_atomically
+    from minigan.files import write_atomically
     from minigan.report.plots import draw_losses
 
     history = open_run(arguments.run)
@@ -379,7 +379,7 @@ def plot(arguments: Namespace) -> None:
 
 def compare(arguments: Namespace) -> None:
     """The command `compare`."""
-    from minigan.checkpoint import write_atomically
+    from minigan.files import write_atomically
     from minigan.report.comparison import draw_comparison
 
     out = place(arguments, None, "compare.png", (".png",))

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from minigan.backends import Backend
-from minigan.checkpoint import load_arrays, load_network, network_state, pack, save_arrays, unpack
 from minigan.data import TESTED, Dataset, to_floats
 from minigan.data.files.locations import cache_folder
+from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.errors import RunError
 from minigan.evaluation.neighbours import Rows
 from minigan.evaluation.reference_images import Real
@@ -128,7 +128,7 @@ class Judge:
         """-> hash of all its numbers, and of nothing else."""
         digest = hashlib.sha256()
         for part, net in self.nets.items():
-            for name, array in network_state(net).items():
+            for name, array in net.ready().state().items():
                 digest.update(f"{part}/{name} {array.shape} ".encode() + array.tobytes())
         return digest.hexdigest()
 
@@ -146,7 +146,7 @@ class Judge:
                 f"cannot make the folder {path.parent}: {error.strerror}: choose another with $XDG_CACHE_HOME"
             ) from error
         save_arrays(
-            path, pack({part: network_state(net) for part, net in self.nets.items()}, self.record)
+            path, pack({part: net.ready().state() for part, net in self.nets.items()}, self.record)
         )
 
 
@@ -175,7 +175,7 @@ def load_judge(path: Path, real: Real, backend: Backend) -> Judge | None:
     sections, record = unpack(load_arrays(path), path)
     judge = Judge(real.image_shape, len(real.classes), backend, np.random.default_rng(0))
     for part, net in judge.nets.items():
-        load_network(net, sections.get(part, {}), path)
+        net.ready().load_state(sections.get(part, {}), path)
     if not isinstance(record, dict) or any(
         type(record.get(name)) is not type(value) for name, value in judge.record.items()
     ):

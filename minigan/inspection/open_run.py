@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minigan.checkpoint import load_arrays, load_network, unpack
 from minigan.data import Dataset, to_floats
+from minigan.data.files.npz import load_arrays, unpack
 from minigan.errors import RunError
 from minigan.inspection.partial_passes import hold_statistics
 from minigan.layers import BatchNorm, Sequential
@@ -42,7 +42,7 @@ def open_discriminator(game: Game, folder: str, log: Say) -> int:
     run = Run(folder)
     for path in reversed(run.found_checkpoints()):
         try:
-            load_network(game.D, unpack(load_arrays(path), path)[0].get("D", {}), path)
+            game.D.ready().load_state(unpack(load_arrays(path), path)[0].get("D", {}), path)
             return int(path.stem.removeprefix("step-"))
         except RunError as error:
             log(f"passing over a checkpoint: {error}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.checkpoint import write_atomically
 from minigan.checks import expect_number
 from minigan.errors import ConfigError
+from minigan.files import write_atomically
 from minigan.report.history import History
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigan.checkpoint import write_atomically
 from minigan.errors import ConfigError
+from minigan.files import write_atomically
 from minigan.report.animation import save_animation
 from minigan.report.history import History, evenly
 from minigan.report.plots import draw_losses, title_of

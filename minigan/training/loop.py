@@ -19,8 +19,8 @@ from minigan import optimizers
 from minigan.arrays.staging import Inbox
 from minigan.averaging import Average
 from minigan.backends import Array, get_backend
-from minigan.checkpoint import Sections, load_arrays, load_network, network_state
 from minigan.data import Batches, Dataset, load_dataset, to_pixels
+from minigan.data.files.npz import Sections, load_arrays
 from minigan.errors import ConfigError, DataError, MiniganError, RunError
 from minigan.evaluation.during_training import Watch, make_watch
 from minigan.gan import play_round
@@ -219,7 +219,7 @@ class Game:
         sections: Sections = {}
         steps, generators = {}, {"z": self.z_generator.bit_generator.state}
         for name, net in self.nets.items():
-            sections[name] = network_state(net)
+            sections[name] = net.ready().state()
             for key, generator in net.ready().generators.items():
                 generators[f"{name}.{key}"] = generator.bit_generator.state
         for name, optimizer in self.optimizers.items():
@@ -236,7 +236,7 @@ class Game:
         try:
             generators = record["generators"]
             for name, net in self.nets.items():
-                load_network(net, sections[name], source)
+                net.ready().load_state(sections[name], source)
                 for key, generator in net.ready().generators.items():
                     generator.bit_generator.state = generators[f"{name}.{key}"]
             for name, optimizer in self.optimizers.items():
@@ -394,7 +394,7 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     config, metadata = run.load_config()
     game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
     file = run.best_generator_file if best else run.generator_file
-    load_network(game.G, load_arrays(file), file)
+    game.G.ready().load_state(load_arrays(file), file)
     return game, metadata
 
 

@@ -26,11 +26,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan.checkpoint import Sections, load_arrays, pack, save_arrays, unpack, write_atomically
 from minigan.data import Batches
+from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
 from minigan.data.files.png import grid, save_png
 from minigan.errors import MiniganError, RunError
 from minigan.file_lock import try_lock, unlock
+from minigan.files import write_atomically
 from minigan.training.config import Config, config_from_record
 
 KEEP = 2  # checkpoints that stay

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.checkpoint import write_atomically
 from minigan.checks import expect_size
 from minigan.errors import RunError, ShapeError
+from minigan.files import write_atomically
 
 
 def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.ndarray:

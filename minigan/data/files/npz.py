@@ -1,26 +1,18 @@
-"""Files that are whole or not there, and the state of a run as arrays.
+"""Arrays in one .npz file, without pickle: written so that it is whole or absent, read with suspicion.
 
-A file is written under another name in the same folder, flushed to the disk, and then
-renamed, and the folder is flushed too: at every instant, and also when the power fails, the
-name shows the old file or the new one, never a part.
+A file may come from a stranger, or from a failing disk. So it is read here and not by numpy.load:
+a member must be stored uncompressed and declare no more than the length of the file holds, and an
+array must consist of plain numbers and be exactly as large as its header says. The comment of the
+archive holds the SHA-256 of the content.
 
-A checkpoint is one .npz without pickle: arrays by name, and everything else (step
-counts, generator states, position in the data) as one JSON text in the array "json". The archive's
-comment holds the SHA-256 of the content.
-
-A file may come from a stranger, or from a failing disk. So it is read here and not by numpy.load: a member
-must be stored as it is and declare no more than the file's own length holds, and an array must be of
-plain numbers and exactly as large as its header says.
+A checkpoint has named sections of arrays, and a JSON record in the array "json": see pack.
 """
 
 import ast
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -28,59 +20,13 @@ from typing import IO, Any
 import numpy as np
 
 from minigan.errors import RunError
-from minigan.layers import Sequential
+from minigan.files import write_atomically
 
 HASH = b"sha256:"  # before the hash in the archive's comment
 DTYPES = ("<f4", "<f8", "|u1")  # of the arrays that are written here
 LONGEST_HEADER = 10_000  # bytes of the text before an array
 
-Sections = dict[
-    str, dict[str, np.ndarray]
-]  # what a run is made of: nets and optimizers, each as arrays by name
-
-
-def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """bytes, or a function that writes into an open file -> file. Raises RunError, and leaves what was there, if it cannot be."""
-    path = Path(path)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w+b", dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False
-        ) as file:
-            temporary = file.name
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if (
-            os.name == "posix"
-        ):  # NamedTemporaryFile is for the owner alone; this is a file like any other
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-        flush_folder(path.parent)
-    except BaseException as error:  # Ctrl-C too must leave no temporary file
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
-        if not isinstance(error, OSError):
-            raise
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}: free some space or choose another folder"
-        ) from error
-
-
-def flush_folder(folder: Path) -> None:
-    """The new name of a file to the disk too. Where folders cannot be opened (Windows), the system does it by itself."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+Sections = dict[str, dict[str, np.ndarray]]  # networks and optimizers, each as arrays by name
 
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
@@ -169,36 +115,6 @@ def read_array(content: bytes) -> np.ndarray:
         raise ValueError("an array that is not as large as its header says")
     array: np.ndarray = np.frombuffer(memoryview(content)[start:], dtype).reshape(shape)
     return array
-
-
-def network_state(net: Sequential) -> dict[str, np.ndarray]:
-    """-> name -> host array: parameters and buffers, by their names in the network."""
-    to_host = net.backend.to_host
-    return {name: to_host(array) for name, array in (*net.params.items(), *net.buffers.items())}
-
-
-def load_network(net: Sequential, arrays: dict[str, np.ndarray], source: str | Path) -> None:
-    """Put parameters and buffers back. Raises RunError where names or shapes are another network's.
-
-    Nothing is changed unless everything fits.
-    source  file name, for the message
-    """
-    targets = {**net.params, **net.buffers}
-    missing, surplus = targets.keys() - arrays.keys(), arrays.keys() - targets.keys()
-    if missing or surplus:
-        raise RunError(
-            f"{source}: {net.name} has {min(missing or surplus)} only {'here' if missing else 'in the file'}: "
-            "it is of another architecture"
-        )
-    for name, target in targets.items():
-        if tuple(arrays[name].shape) != tuple(target.shape) or arrays[name].dtype != target.dtype:
-            raise RunError(
-                f"{source}: {net.name}.{name} is {arrays[name].dtype} {arrays[name].shape} in the file and "
-                f"{target.dtype} {tuple(target.shape)} here: it is of another architecture"
-            )
-    for name, target in targets.items():
-        target[...] = net.backend.asarray(arrays[name])
-    net.ready().version += 1
 
 
 def pack(sections: Sections, record: dict[str, Any]) -> dict[str, np.ndarray]:
