@@ -30,11 +30,11 @@ from benchmarks.scaling import expect_plot
 from minigan import get_backend
 from minigan.cli.main import Parser
 from minigan.errors import ConfigError
-from minigan.evaluation import frechet_distance, get_judge, moments, split
+from minigan.evaluation import frechet_distance, get_classifier, moments, split
 from minigan.evaluation.reference_images import LEAST
 from minigan.presets import get_preset
 from minigan.training.config import new_config
-from minigan.training.loop import load_data
+from minigan.training.open_game import load_images
 
 VARIANTS = tuple(name for name in contenders.LEARNERS if name != "minigan")
 POINTS = 20  # of a curve, unless --every says otherwise
@@ -116,12 +116,12 @@ class Eyes:
                 f"--samples must be {LEAST} to {most}, as {data.name} has images to compare with, got {options.samples}"
             )
         self.samples = options.samples
-        self.judge = get_judge(data, real, dir_, fit, get_backend("numpy"), log=log)
-        self.real = moments(self.judge.look(real.test)[0])
+        self.classifier = get_classifier(data, real, dir_, fit, get_backend("numpy"), log=log)
+        self.real = moments(self.classifier.look(real.test)[0])
         self.floor = self.distance(real.some_train(options.samples))
 
     def distance(self, pictures):
-        return frechet_distance(moments(self.judge.look(pictures)[0]), self.real)
+        return frechet_distance(moments(self.classifier.look(pictures)[0]), self.real)
 
 
 def marks(steps, every):
@@ -229,7 +229,7 @@ def measure(options, log):
                 "data": data.name,
                 "samples": options.samples,
                 "steps": stops,
-                "judge": {"name": eyes.judge.name, **eyes.judge.record},
+                "judge": {"name": eyes.classifier.name, **eyes.classifier.record},
                 "floor": eyes.floor,
                 "config": {name: value for name, value in asdict(config).items() if name != "seed"},
                 "rules": asdict(preset.rules),

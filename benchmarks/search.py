@@ -32,7 +32,9 @@ from minigan.data import Batches
 from minigan.errors import ConfigError
 from minigan.presets import get_preset, own
 from minigan.training.config import Config, new_config
-from minigan.training.loop import STREAMS, Game, load_data
+from minigan.training.loop import STREAMS
+from minigan.training.game import Game
+from minigan.training.open_game import load_images
 
 PRESET = "mnist"
 CANDIDATES = (  # one change each; the first is the preset as it is
@@ -125,7 +127,7 @@ def make(text, data, seed):
         config.batch_size,
         [seed, STREAMS["data"]],
         shuffle=config.shuffle,
-        low=game.preset.black,
+        pixel_min=game.preset.pixel_min,
     )
 
 
@@ -256,7 +258,7 @@ def measure(options, log):
             "machine": machine.facts(None),
             "data": data.name,
             "samples": eyes.samples,
-            "judge": {"name": eyes.judge.name, **eyes.judge.record},
+            "judge": {"name": eyes.classifier.name, **eyes.classifier.record},
             "floor": eyes.floor,
             "seconds": options.seconds,
             "seeds": options.seeds,

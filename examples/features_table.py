@@ -28,7 +28,8 @@ from minigan.inspection.open_run import (
     untrained,
 )
 from minigan.inspection.pooled_features import expect_features, feature_count, features
-from minigan.training.loop import open_images, train
+from minigan.training.open_game import open_images
+from minigan.training.loop import train
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
 

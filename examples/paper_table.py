@@ -27,7 +27,8 @@ from minigan.evaluation.label_transfer import Transfer
 from minigan.files import write_atomically
 from minigan.presets import get_preset
 from minigan.report.plots import BLUE, GREEN, INK, RED, drawing, png
-from minigan.training.loop import open_game, train
+from minigan.training.open_game import open_game
+from minigan.training.loop import train
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
 

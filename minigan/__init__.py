@@ -37,9 +37,8 @@ from minigan.layers import (
     Sigmoid,
     Tanh,
 )
-from minigan.losses import bce_with_logits
+from minigan.losses import bce_with_logits, softmax_cross_entropy
 from minigan.optimizers import SGD, Adam, RMSprop
-from minigan.softmax import softmax_cross_entropy
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""Arguments that must be numbers in a range: one way to check them, one way to say so."""
+"""Arguments that must be numbers in a range: one check, one wording."""
 
 from math import inf, nan
 from numbers import Real
@@ -6,24 +6,24 @@ from typing import Any
 
 from minigan.errors import ConfigError
 
-LARGEST = 2**31 - 1  # of any extent: beyond it NumPy cannot even say how much memory is missing
+LARGEST = 2**31 - 1  # of an extent: beyond it NumPy cannot even report the missing memory
 
 
-def expect_size(what: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
+def expect_size(name: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
     """-> value as int; raises ConfigError unless it is a whole number in least..most.
 
-    what  the argument, for the message: "Conv2d: stride"
+    name  the argument, for the message: "Conv2d: stride"
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
         limit = f" and at most {most}" if hasattr(value, "__index__") and value > most else ""
         raise ConfigError(
-            f"{what} must be a whole number of at least {least}{limit}, got {value!r}"
+            f"{name} must be a whole number of at least {least}{limit}, got {value!r}"
         )
     return int(value)
 
 
-def expect_number(what: str, value: Any, allowed: str) -> float:
-    """-> value as float; raises ConfigError unless it is a number in the interval, such as "[0, 1)".
+def expect_number(name: str, value: Any, allowed: str) -> float:
+    """-> value as float; raises ConfigError unless it is in an interval such as "[0, 1)".
 
     allowed  "[a, b]" with the ends, "(a, b)" without them, or one of each kind
     """
@@ -34,15 +34,13 @@ def expect_number(what: str, value: Any, allowed: str) -> float:
         number = inf
     above = number > low or (number == low and allowed[0] == "[")
     if not (above and (number < high or (number == high and allowed[-1] == "]"))):
-        raise ConfigError(f"{what} must be {in_words(low, high, allowed)}, got {value!r}")
+        raise ConfigError(f"{name} must be {in_words(low, high, allowed)}, got {value!r}")
     return number
 
 
 def in_words(low: float, high: float, allowed: str) -> str:
-    """The interval, as one says it: "at least 0 and below 1"."""
-    start = f"{'at least' if allowed[0] == '[' else 'above'} {low:g}"
-    return (
-        start
-        if high == inf
-        else f"{start} and {'at most' if allowed[-1] == ']' else 'below'} {high:g}"
-    )
+    """-> the interval in words: "at least 0 and below 1"."""
+    words = f"{'at least' if allowed[0] == '[' else 'above'} {low:g}"
+    if high < inf:
+        words += f" and {'at most' if allowed[-1] == ']' else 'below'} {high:g}"
+    return words

@@ -1,22 +1,21 @@
 """Every error that minigan raises on purpose, in one place.
 
-Each derives from the built-in exception that fits, so that `except ValueError`
-works as a reader expects, and from MiniganError, which the command line turns
-into one line on stderr and exit code 2. A message is one line: who, what was
-wanted, what came, what to do.
+Each derives from the built-in exception that fits, so that `except ValueError` works as expected,
+and from MiniganError, which the command line turns into one line on stderr and exit code 2. A
+message is one line: the object, what was expected, what came, what to do.
 """
 
 
 class MiniganError(Exception):
-    """Base of all of them: a mistake that the message tells how to mend."""
+    """Base of all: a mistake, with the cure in its message."""
 
 
 class ShapeError(MiniganError, ValueError):
-    """An array, or an image size, does not fit the layer that it meets."""
+    """An array or an image size does not fit the layer."""
 
 
 class ConfigError(MiniganError, ValueError):
-    """An option or argument is outside of what it may be."""
+    """An option or argument is out of range."""
 
 
 class ArrayTypeError(MiniganError, TypeError):
@@ -24,11 +23,11 @@ class ArrayTypeError(MiniganError, TypeError):
 
 
 class StateError(MiniganError, RuntimeError):
-    """Calls in an order that has no meaning, as backward before forward."""
+    """Calls in an order without meaning, such as backward before forward."""
 
 
 class BackendError(MiniganError, RuntimeError):
-    """A backend cannot be had here: a package, a driver or a device is missing."""
+    """A backend is not available: a package, a driver or a device is missing."""
 
 
 class DataError(MiniganError, OSError):
@@ -38,13 +37,13 @@ class DataError(MiniganError, OSError):
 class DataUnavailable(DataError):
     """A data set is in none of the usual places and could not be downloaded.
 
-    The one DataError after which going on with another data set is right. Files
-    that are there but damaged, or a folder that was named and lacks them, are not this.
+    This is the one DataError after which another data set may take its place. Damaged files, or
+    files missing from a folder that the user named, are plain DataErrors.
     """
 
 
 class RunError(MiniganError, OSError):
-    """A run folder or checkpoint cannot be written, read, or used for this."""
+    """A run folder or checkpoint cannot be written, read or used."""
 
 
 class GradientError(MiniganError, AssertionError):

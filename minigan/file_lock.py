@@ -1,6 +1,6 @@
-"""One process at a time: a lock that the system takes back when its process ends, however it ends.
+"""A lock between processes, which the system releases when its holder ends, however it ends.
 
-The file that is locked means nothing by being there: a crash leaves no lock behind.
+Only the lock counts, not that the file exists: a crash leaves no lock behind.
 """
 
 import sys
@@ -14,18 +14,17 @@ PAUSE = 0.2  # s between tries
 
 
 @contextmanager
-def locked(path: str | Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """With the file at `path` locked, after every other process that has it; it is made where it is not there.
+def locked(path: str | Path, on_wait: Callable[[], object]) -> Iterator[None]:
+    """Holds the lock on the file `path`, which is created if it does not exist.
 
-    waiting  called once if there is one. Raises OSError.
+    on_wait  called once if another process holds the lock
+    Raises OSError.
     """
     with open(path, "ab") as file:
-        first = True
-        while not try_lock(file):
-            if first:
-                waiting()
-            first = False
-            sleep(PAUSE)
+        if not try_lock(file):
+            on_wait()
+            while not try_lock(file):
+                sleep(PAUSE)
         try:
             yield
         finally:
@@ -36,7 +35,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def try_lock(file: BinaryIO) -> bool:
-        """-> whether it is ours now."""
+        """-> whether the lock is ours now."""
         try:
             file.seek(0)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -45,14 +44,14 @@ if sys.platform == "win32":
         return True
 
     def unlock(file: BinaryIO) -> None:
-        """Let the next one in."""
+        """Release the lock."""
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
     def try_lock(file: BinaryIO) -> bool:
-        """-> whether it is ours now."""
+        """-> whether the lock is ours now."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -60,5 +59,5 @@ else:
         return True
 
     def unlock(file: BinaryIO) -> None:
-        """Let the next one in."""
+        """Release the lock."""
         fcntl.flock(file, fcntl.LOCK_UN)

@@ -4,15 +4,15 @@ For a direction u in the space of x or of a parameter, and a random dy,
 
     L(p) = Σ y(p)·dy        dL along u  =  (L(p + h·u) - L(p - h·u)) / 2h  +  O(h²)
 
-must equal the backward pass' <gradient, u>. In float64 with h = 1e-5 the two agree
-to about 1e-9 where the backward pass is right, and a wrong one is off by percents.
+must equal the backward pass' <gradient, u>. In float64 with h = 1e-5 the two agree to about 1e-9 if
+the backward pass is right; a wrong one is off by percents.
 
-Why dy is random: with dy = 1 the true dx of BatchNorm is 0 (its output sums to a
-constant), so that a formula that gives 0 for every input would pass.
+Why dy is random: with dy = 1 the true dx of BatchNorm is 0 (its output sums to a constant), so that
+a formula that always gives 0 would pass.
 
-Why several h: where a ReLU's input is within h of 0, the difference straddles the
-kink and is wrong, while the backward pass is right. A smaller h then agrees. A wrong
-formula disagrees at every h, so the best h counts.
+Why several h: if a ReLU's input is within h of 0, the difference straddles the kink and is wrong
+while the backward pass is right. A smaller h then agrees. A wrong formula disagrees at every h, so
+the best h counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,19 +20,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minigan.backends import Array, Backend
+from minigan.arrays import Array, Backend
 from minigan.checks import expect_size
 from minigan.errors import ConfigError, GradientError
 from minigan.layers import Sequential
 from minigan.parameters import Store
 
 STEPS = (1e-5, 1e-6, 1e-7)
-ELEMENTWISE = 32  # arrays of up to so many numbers are also checked number by number
+ELEMENTWISE = 32  # arrays of at most this many numbers are also checked one by one
 
 
 @dataclass
 class GradientReport:
-    """What check_gradients found. True where every relative error is within rtol."""
+    """What check_gradients found. True if every relative error is within rtol."""
 
     rtol: float
     errors: dict[str, float] = field(
@@ -57,7 +57,8 @@ class GradientReport:
     def __str__(self) -> str:
         verdict = "gradients agree" if self else "gradients DISAGREE"
         lines = [
-            f"{verdict}: worst is {self.worst}, relative error {self.errors[self.worst]:.1e} (limit {self.rtol:.0e})"
+            f"{verdict}: worst is {self.worst}, relative error {self.errors[self.worst]:.1e} "
+            f"(limit {self.rtol:.0e})"
         ]
         for name, error in self.errors.items():
             mark = "" if error <= self.rtol else "   <-- wrong"
@@ -79,26 +80,28 @@ def check_gradients(
 ) -> GradientReport:
     """Compare a network's backward pass with central differences.
 
-    net         Sequential, set up on a float64 backend; for a layer of your own: Sequential([MyLayer()])
-    x           (n, *in_shape)    float64; for x-dependent kinks see the module's text
-    dy          (n, *out_shape)   random from `seed` where not given: leave it so
-    labels      (n, classes)      of a conditional network; see layers/append_labels.py
+    net         Sequential on a float64 backend; for one layer: Sequential([MyLayer()])
+    x           (n, *in_shape)    float64
+    dy          (n, *out_shape)   random, from `seed`, if not given: prefer that
+    labels      (n, classes)      of a conditional network
     train       mode of the forward passes
-    directions  random directions tried for x and for each parameter
-    -> GradientReport; print it. Parameters, gradients, buffers and generators are left as they were.
-    Raises GradientError with that report where an error is above rtol, unless raise_on_failure is False;
-    ConfigError on a float32 backend, whose rounding hides what is looked for.
+    directions  random directions to try for x and for each parameter
+    -> GradientReport; print it. Parameters, gradients, buffers and generators are restored.
+    Raises GradientError with that report if an error is above rtol, unless raise_on_failure is
+    False; ConfigError on a float32 backend, whose rounding would hide an error.
     """
     if not isinstance(net, Sequential):
         raise ConfigError(
-            f"check_gradients: expected a Sequential, got {type(net).__name__}: wrap a layer as Sequential([layer])"
+            f"check_gradients: expected a Sequential, got {type(net).__name__}: "
+            "wrap a layer as Sequential([layer])"
         )
     expect_size("check_gradients: directions", directions)
     store = net.ready()
     backend = store.backend
     if backend.dtype != np.float64:
         raise ConfigError(
-            f'check_gradients: {net.name} is {backend.dtype}; set it up with get_backend("{backend.name}", dtype="float64")'
+            f"check_gradients: {net.name} is {backend.dtype}; "
+            f'set it up with get_backend("{backend.name}", dtype="float64")'
         )
     rng = np.random.default_rng(seed)
     saved = Snapshot(store)
@@ -108,9 +111,7 @@ def check_gradients(
             dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
         net.zero_grads()
         net.backward(dy)
-        dx = net.backward(
-            dy
-        )  # once more: gradients must add up, and one that is set comes out at half its size
+        dx = net.backward(dy)  # again: gradients must add up; one that is set is half as large
         gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
         report = GradientReport(rtol)
         before = backend.to_host(store.flat_grads).copy()
@@ -118,32 +119,27 @@ def check_gradients(
         if not np.array_equal(before, backend.to_host(store.flat_grads)):
             report.record("need_dw=False", "the gradients, which it changed", np.inf)
 
-        # rounding of y alone makes differences of this size: relative errors are taken against no smaller number
-        product = backend.to_host(y * dy)
-        floor = (
-            100
-            * np.finfo(np.float64).eps
-            * float(np.sqrt(np.sum(product * product)))
-            / (STEPS[0] * rtol)
-        )
+        # rounding of y alone makes differences of this size: no error is relative to less
+        rounding = np.finfo(np.float64).eps * float(np.linalg.norm(backend.to_host(y * dy)))
+        floor = 100 * rounding / (STEPS[0] * rtol)
         arrays = {"x": x.copy(), **store.params}
 
         def output() -> Array:
-            saved.restore_state()  # the same Dropout masks, the same running statistics at every call
+            saved.restore_state()  # the same Dropout masks and running statistics at every call
             return net.forward(arrays["x"], train=train, labels=labels)
 
         for name, array in arrays.items():
             for where, chosen in chosen_directions(array, directions, rng):
                 direction = backend.asarray(chosen)
-                wanted = number(gradients[name] * direction, backend)
+                expected = number(gradients[name] * direction, backend)
                 errors = [
-                    abs(found - wanted) / max(abs(found), abs(wanted), floor)
+                    abs(found - expected) / max(abs(found), abs(expected), floor)
                     for found in differences(array, direction, output, dy, backend)
                 ]
                 report.record(name, where, min(errors))
     finally:
         saved.restore_all()
-        net.x = None  # the activations are those of another x and other parameters by now
+        net.batch = None  # what the layers saved belongs to another x and other parameters
     if not report and raise_on_failure:
         raise GradientError(f"{net.name}: {report}")
     return report
@@ -152,7 +148,7 @@ def check_gradients(
 def chosen_directions(
     array: Array, directions: int, rng: np.random.Generator
 ) -> Iterator[tuple[object, np.ndarray]]:
-    """-> yields (where, direction as array): some at random, and for a small array each of its numbers."""
+    """-> yields (where, direction): some at random, and of a small array each number."""
     shape = tuple(array.shape)
     for _ in range(directions):
         direction = rng.standard_normal(shape)
@@ -167,7 +163,7 @@ def chosen_directions(
 def differences(
     array: Array, direction: Array, output: Callable[[], Array], dy: Array, backend: Backend
 ) -> list[float]:
-    """-> dL along the direction, by central differences, for each h. The array is left as it was."""
+    """-> dL along the direction, by central differences, for each h. The array is restored."""
     start, found = array.copy(), []
     try:
         for h in STEPS:
@@ -181,12 +177,12 @@ def differences(
 
 
 def number(products: Array, backend: Backend) -> float:
-    """-> Σ of an array, on the host"""
+    """-> the sum of an array, on the host"""
     return float(backend.to_host(backend.xp.sum(products)))
 
 
 class Snapshot:
-    """Copies of all that a forward or backward pass changes in a network, to be put back."""
+    """Copies of everything that a forward or backward pass changes in a network."""
 
     def __init__(self, store: Store):
         self.store = store

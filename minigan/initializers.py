@@ -1,18 +1,17 @@
-"""First values of the weights.
+"""Initial values of the weights.
 
-Each function here returns an initializer, `initializer(rng, shape, fan_in, fan_out)
--> host array (float64)`. The fans are passed by the layer, which alone knows
-which axes of its weight face the input.
+Each function here returns an initializer: initializer(rng, shape, fan_in, fan_out) -> host array,
+float64. The layer passes the fans: it alone knows which axes of its weight face the input.
 
-All draw from one host numpy.random.Generator in float64 and are cast later, so
-that every backend and dtype starts from the same weights.
+All draw from one host numpy.random.Generator in float64 and are cast later, so that every backend
+and dtype starts from the same weights.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from minigan.arrays.backend import Shape
+from minigan.arrays import Shape
 from minigan.errors import ConfigError
 
 Initializer = Callable[[np.random.Generator, Shape, int, int], np.ndarray]
@@ -30,7 +29,7 @@ def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
 
 
 def glorot_uniform() -> Initializer:
-    """U(-a, a) with a = √(6 / (fan_in + fan_out)): keeps variance both ways through a linear layer.
+    """U(-a, a) with a = √(6 / (fan_in + fan_out)): keeps the variance through a linear layer, both ways.
 
     Source: Glorot & Bengio 2010. The default of Keras.
     """
@@ -43,7 +42,7 @@ def glorot_uniform() -> Initializer:
 
 
 def he() -> Initializer:
-    """N(0, 2 / fan_in): keeps variance forward through a layer that is followed by ReLU.
+    """N(0, 2 / fan_in): keeps the variance forward through a layer before ReLU.
 
     Source: He et al. 2015, arXiv:1502.01852
     """

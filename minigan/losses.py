@@ -1,12 +1,12 @@
-"""Binary cross-entropy on logits: what a discriminator is trained with.
+"""Losses on logits: what a discriminator and a classifier are trained with.
 
-The discriminator gives a logit l for each image; p = sigmoid(l) is its probability
-that the image is real; the target t is 1 for real and 0 for fake, or softer: 0.9.
+Binary cross-entropy. A discriminator gives a logit l for each image; p = sigmoid(l) is its
+probability that the image is real; the target t is 1 for real and 0 for fake, or softer: 0.9.
 
     loss = -t·log p - (1 - t)·log(1 - p)
 
-Taken literally this is 0·log 0 as soon as p rounds to 0 or 1. With log p = l - softplus(l)
-and log(1 - p) = -softplus(l), where softplus(l) = log(1 + e^l), it becomes
+Taken literally this is 0·log 0 as soon as p rounds to 0 or 1. With log p = l - softplus(l) and
+log(1 - p) = -softplus(l), where softplus(l) = log(1 + e^l), it becomes
 
     loss = softplus(l) - t·l = max(l, 0) - t·l + log(1 + e^-|l|)
 
@@ -14,14 +14,32 @@ which is exact for every l: the exponent is never positive. Its derivative is si
 
     dloss/dl = sigmoid(l) - t
 
-The mean over the batch puts a 1/n before it, here and nowhere else.
+Softmax cross-entropy. A classifier gives a logit l_k for each class k; p = softmax(l) are its
+probabilities, and the label t is 1 for the image's class and 0 for the others, or any other
+distribution over them.
+
+    p_k = e^l_k / Σ_j e^l_j             loss = -Σ_k t_k·log p_k
+
+e^l overflows at l = 89 in float32. But p is the same if one number is subtracted from all logits.
+With s = l - max_j l_j no exponent is above 0, the sum is at least 1, and
+
+    log p_k = s_k - log Σ_j e^s_j
+
+is exact for every l. The derivative of the logarithm of the sum is softmax itself, so with Σ_k t_k = 1
+
+    dloss/dl_i = -Σ_k t_k·(δ_ik - p_i) = p_i - t_i
+
+the same as above, which is this with two classes and the logits l and 0.
+
+The mean over the batch puts 1/n before each gradient, here and nowhere else.
+Fast versions of mean_bce and mean_sigmoid: backends/cpu/losses.py, backends/gpu/losses.py
 """
 
-from functools import cache
+import sys
 from numbers import Real
 from typing import Any
 
-from minigan.backends import Array, Backend, get_backend
+from minigan.arrays import Array, Backend
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
@@ -33,105 +51,102 @@ def bce_with_logits(
     limit: float | None = None,
 ) -> tuple[Array, Array]:
     """Mean binary cross-entropy and its gradient.
+
     logits   (n, 1), or any shape   n is the number of all logits
     target   number in [0, 1], or array as logits: 1 real, 0 fake; 0.9 is one-sided smoothing
-    backend  of logits; found by the array's type where it is not given
-    limit    the loss that is returned is that of the logits clipped to ±limit; the gradient is exact in any case
-    -> mean loss (a scalar of the backend), dlogits as logits, 1/n inside; the caller's own
-    Raises ConfigError for a number outside of [0, 1] (an array is not looked through), ShapeError, ArrayTypeError.
+    backend  of logits; found from the array's type if not given
+    limit    report the loss of the logits clipped to ±limit; the gradient is exact in any case
+    -> mean loss (a scalar of the backend), dlogits as logits, 1/n included; the caller's to keep
+    Raises ConfigError for a number outside [0, 1] (arrays are not checked), ShapeError,
+    ArrayTypeError.
     """
     backend = backend or backend_of(logits, "bce_with_logits")
     if logits.size == 0:
         raise ShapeError(
-            f"bce_with_logits: expected at least one logit, got an empty array {tuple(logits.shape)}"
+            "bce_with_logits: expected at least one logit, "
+            f"got an empty array {tuple(logits.shape)}"
         )
     if isinstance(target, (int, float, Real)):
-        target = float(target)  # a NumPy scalar would decide on the dtype of the result
+        target = float(target)  # a NumPy scalar would decide the dtype of the result
         if not 0 <= target <= 1:
             raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
     else:
-        expect_as_logits(
-            "bce_with_logits", "target", target, logits, backend, kind="a number or an array"
-        )
-    dlogits = backend.workspace.fresh("dlogits", logits.shape)
-    return backend.implementation(mean_bce)(logits, target, dlogits, limit, backend), dlogits
+        expect_like_logits("bce_with_logits", "target", target, logits, backend)
+    return backend.operation_for(mean_bce)(logits, target, limit, backend)
 
 
 def mean_bce(
-    logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: Backend
-) -> Array:
-    """The arithmetic of bce_with_logits: dlogits is written -> mean loss."""
+    logits: Array, target: float | Array, limit: float | None, backend: Backend
+) -> tuple[Array, Array]:
+    """The arithmetic of bce_with_logits -> mean loss, dlogits."""
     xp = backend.xp
-    if limit is not None:
-        clipped = backend.scratch("clipped logits", logits.shape)
-        xp.minimum(logits, limit, out=clipped)
-        xp.maximum(clipped, -limit, out=clipped)
-        loss = mean_bce(clipped, target, dlogits, None, backend)
-        mean_bce(logits, target, dlogits, None, backend)
-        return loss
-    exp = backend.scratch("bce exp", logits.shape)
-    loss = backend.scratch("bce loss", logits.shape)
-
-    xp.absolute(logits, out=exp)
-    xp.negative(exp, out=exp)
-    xp.exp(exp, out=exp)  # e^-|l|, in (0, 1]
-    xp.log1p(exp, out=loss)
-    xp.maximum(logits, 0, out=dlogits)  # dlogits serves as scratch until its own turn
-    xp.add(loss, dlogits, out=loss)
-    xp.multiply(logits, target, out=dlogits)
-    xp.subtract(loss, dlogits, out=loss)
-
-    # sigmoid(l) = 1/(1 + e^-l) for l >= 0, e^l/(1 + e^l) below: numerator e^min(l, 0)
-    xp.minimum(logits, 0, out=dlogits)
-    xp.exp(dlogits, out=dlogits)
-    xp.add(exp, 1, out=exp)
-    xp.divide(dlogits, exp, out=dlogits)
-    xp.subtract(dlogits, target, out=dlogits)
-    xp.multiply(dlogits, 1.0 / logits.size, out=dlogits)
-    return xp.mean(loss)
+    clipped = logits if limit is None else xp.minimum(xp.maximum(logits, -limit), limit)
+    loss = xp.mean(xp.maximum(clipped, 0) - clipped * target + xp.log1p(xp.exp(-xp.abs(clipped))))
+    # sigmoid(l) = 1/(1 + e^-l) for l >= 0, e^l/(1 + e^l) below: the numerator is e^min(l, 0)
+    sigmoid = xp.exp(xp.minimum(logits, 0)) / (1 + xp.exp(-xp.abs(logits)))
+    return loss, (sigmoid - target) * (1.0 / logits.size)
 
 
 def mean_sigmoid(logits: Array, backend: Backend) -> Array:
-    """-> mean of σ(logits), a scalar of the backend: how sure D is that they are real. σ(l) = (1 + tanh(l/2)) / 2"""
-    half = backend.scratch("half logits", logits.shape)
-    backend.xp.multiply(logits, 0.5, out=half)
-    backend.xp.tanh(half, out=half)
-    return 0.5 + 0.5 * backend.xp.mean(half)
+    """-> mean of σ(logits), a scalar: how sure D is that they are real. σ(l) = (1 + tanh(l/2)) / 2"""
+    return 0.5 + 0.5 * backend.xp.mean(backend.xp.tanh(0.5 * logits))
+
+
+def softmax_cross_entropy(
+    logits: Array, labels: Array, *, backend: Backend | None = None
+) -> tuple[Array, Array]:
+    """Mean softmax cross-entropy and its gradient.
+
+    logits   (n, classes)
+    labels   (n, classes)   one-hot, or any numbers from 0 with sum 1 in each row (not checked)
+    backend  of both; found from the arrays' type if not given
+    -> mean loss over the n rows (a scalar of the backend), dlogits as logits, 1/n included
+    Raises ShapeError, ArrayTypeError.
+    """
+    backend = backend or backend_of(logits, "softmax_cross_entropy")
+    xp = backend.xp
+    if logits.ndim != 2 or logits.size == 0:
+        raise ShapeError(
+            f"softmax_cross_entropy: expected logits (n, classes), got {tuple(logits.shape)}"
+        )
+    expect_like_logits("softmax_cross_entropy", "labels", labels, logits, backend)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exp = xp.exp(shifted)
+    total = exp.sum(axis=1, keepdims=True)
+    loss = xp.sum((shifted - xp.log(total)) * labels) * (-1.0 / len(logits))
+    return loss, (exp / total - labels) * (1.0 / len(logits))
 
 
 def backend_of(array: Array, label: str) -> Backend:
-    """-> a backend for an array that came without one; raises ArrayTypeError.
+    """-> a plain backend for an array that came without one; raises ArrayTypeError.
 
-    who  the function that it came to, for the message
+    label  the function it was passed to, for the message
     """
     kind = type(array).__module__.split(".")[0]
-    if kind not in ("numpy", "cupy") or getattr(array, "dtype", None) not in ("float32", "float64"):
+    dtype = getattr(array, "dtype", None)
+    if kind not in ("numpy", "cupy") or dtype not in ("float32", "float64"):
         raise ArrayTypeError(
-            f"{label}: expected logits as a float32 or float64 array of NumPy or CuPy, got "
-            f"{type(array).__name__} {getattr(array, 'dtype', '')}: call backend.asarray(logits) first"
+            f"{label}: expected logits as a float32 or float64 array of NumPy or CuPy, "
+            f"got {type(array).__name__} {dtype or ''}: call backend.asarray(logits) first"
         )
-    return shared_backend(kind, array.dtype.name)
+    return Backend(dtype, sys.modules[kind])
 
 
-@cache
-def shared_backend(name: str, dtype: str) -> Backend:
-    """-> one backend for all calls that bring none: it has nothing but scratch memory to share."""
-    return get_backend(name, dtype=dtype)
-
-
-def expect_as_logits(
-    label: str, name: str, value: Any, logits: Array, backend: Backend, kind: str = "an array"
-) -> None:
-    """Raises ArrayTypeError, ShapeError unless a value is an array with the logits' shape and dtype, on their device."""
+def expect_like_logits(label: str, name: str, value: Any, logits: Array, backend: Backend) -> None:
+    """Raises ArrayTypeError, ShapeError unless value is an array of the logits' kind and shape."""
     if not backend.is_array(value):
+        expected = "a number or an array" if name == "target" else "an array"
         raise ArrayTypeError(
-            f"{label}: expected {name} as {kind} of logits' kind, got {type(value).__name__}"
+            f"{label}: expected {name} as {expected} of the logits' kind, "
+            f"got {type(value).__name__}"
         )
     if tuple(value.shape) != tuple(logits.shape):
         raise ShapeError(
-            f"{label}: expected {name} of logits' shape {tuple(logits.shape)}, got {tuple(value.shape)}"
+            f"{label}: expected {name} of the logits' shape {tuple(logits.shape)}, "
+            f"got {tuple(value.shape)}"
         )
     if value.dtype != logits.dtype:
         raise ArrayTypeError(
-            f"{label}: expected {name} of dtype {logits.dtype}, got {value.dtype}: call backend.asarray({name}) first"
+            f"{label}: expected {name} of dtype {logits.dtype}, got {value.dtype}: "
+            f"call backend.asarray({name}) first"
         )

@@ -3,153 +3,134 @@
     opt = Adam(net, lr=2e-4, beta1=0.5)
     net.zero_grads(); ... net.backward(dy) ...; opt.step()
 
-An optimizer reads the gradients and changes the parameters; it neither zeroes nor
-scales a gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², not
-decoupled weight decay).
+An optimizer reads the gradients and changes the parameters; it neither zeroes nor scales a
+gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², not decoupled weight decay).
+Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py, backends/gpu/reductions.py
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from minigan.arrays.backend import Shape
-from minigan.backends import Array, Backend
+from minigan.arrays import Array, Backend
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
 
 
 class Optimizer:
-    """Base: one network, a learning rate that may be changed at any time, named moments."""
+    """Base: one network, a learning rate that may change at any time, named moments."""
 
-    moments: tuple[
-        str, ...
-    ] = ()  # names of the arrays that are kept from step to step, each as flat_params
-    definition: Callable[..., None]
+    moments: tuple[str, ...] = ()  # names of the arrays kept from step to step, as flat_params
 
     def __init__(self, net: Sequential, lr: float, l2: float):
         label = type(self).__name__
         if not isinstance(net, Sequential):
-            raise ConfigError(
-                f"{label}: expected a network, a Sequential, got {type(net).__name__}"
-            )
-        self.net = net
-        self.lr, self.l2 = (
-            expect_number(f"{label}: lr", lr, "[0, inf)"),
-            expect_number(f"{label}: l2", l2, "[0, inf)"),
-        )
-        self.store = net.ready()
+            raise ConfigError(f"{label}: expected a Sequential, got {type(net).__name__}")
+        self.net, self.store = net, net.ready()
+        self.lr = expect_number(f"{label}: lr", lr, "[0, inf)")
+        self.l2 = expect_number(f"{label}: l2", l2, "[0, inf)")
         self.backend = self.store.backend
         self.steps = 0
         for name in self.moments:
-            setattr(self, name, self.backend.zeros(self.store.flat_params.shape))
-        self.update = self.backend.implementation(type(self).definition)
-        self.change = self.backend.implementation(type(self).apply)
-        self.backend.owners.add(self)
+            setattr(self, name, self.backend.xp.zeros_like(self.store.flat_params))
 
     def step(self) -> None:
-        """Change the parameters by their gradients, once; where several processes play a step, by the sum of theirs.
+        """Change the parameters by their gradients, once.
 
-        Raises StateError after another setup of the network.
+        Raises StateError if the network was set up again since.
+        """
+        self.step_on(self.backend)
+
+    def step_on(self, backend: Backend) -> None:
+        """step() on another backend of the same arrays, such as that of a captured step.
+
+        If several processes share the step, their gradients are added up first.
         """
         if self.net.store is not self.store:
             raise StateError(
-                f"{type(self).__name__}: {self.net.name} was set up anew since: make a new optimizer for it"
+                f"{type(self).__name__}: {self.net.name} was set up again since: "
+                "make a new optimizer for it"
             )
-        self.backend.add_gradients(self.store.flat_grads)
+        backend.all_reduce(self.store.flat_grads)
         self.steps += 1
-        self.change(self, self.store.flat_params, self.store.flat_grads)
+        backend.operation_for(type(self).apply)(self, backend)
         self.store.version += 1
 
-    def apply(self, p: Array, g: Array) -> None:
-        """p, g (size,): change p, by self.update with this optimizer's own numbers."""
+    def on(self, backend: Backend) -> "BoundOptimizer":
+        """-> this optimizer, stepping on another backend of the same arrays."""
+        return BoundOptimizer(self, backend)
+
+    def apply(self, backend: Backend) -> None:
+        """Change self.store.flat_params by flat_grads; self.steps already counts this step."""
         raise NotImplementedError
 
-    def kept(self) -> list[Array]:
-        """-> the arrays that outlive a step."""
+    def state_arrays(self) -> list[Array]:
+        """-> the arrays that survive a step."""
         return [getattr(self, name) for name in self.moments]
 
     def state(self) -> dict[str, Any]:
-        """-> name -> array or int: all that must be saved besides the parameters."""
+        """-> name -> array or int: everything to save besides the parameters."""
         return {"steps": self.steps, **{name: getattr(self, name) for name in self.moments}}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave; raises RunError where it is another network's or optimizer's."""
+        """Restore what `state` gave; raises RunError if it is another optimizer's or network's."""
         label = type(self).__name__
         if set(state) != set(self.state()):
             raise RunError(
-                f"{label}: expected saved {sorted(self.state())}, got {sorted(state)}: of another optimizer"
+                f"{label}: expected saved {sorted(self.state())}, got {sorted(state)}: "
+                "of another optimizer"
             )
         for name in self.moments:
-            if tuple(state[name].shape) != tuple(getattr(self, name).shape):
+            expected, got = getattr(self, name).shape, state[name].shape
+            if tuple(got) != tuple(expected):
                 raise RunError(
-                    f"{label}: expected {name} of {getattr(self, name).shape}, got {state[name].shape}: of another network"
+                    f"{label}: expected {name} of {expected}, got {got}: of another network"
                 )
         for name in self.moments:
             getattr(self, name)[...] = self.backend.asarray(state[name])
         self.steps = int(state["steps"])
 
 
-def length(gradient: Array, backend: Backend) -> Array:
-    """gradient (size,) -> its Euclidean length, a scalar of the backend."""
+class BoundOptimizer:
+    """An optimizer, and the backend that it steps on: see Optimizer.on."""
+
+    def __init__(self, optimizer: Optimizer, backend: Backend):
+        self.optimizer, self.backend = optimizer, backend
+
+    def step(self) -> None:
+        self.optimizer.step_on(self.backend)
+
+
+def l2_norm(gradient: Array, backend: Backend) -> Array:
+    """gradient (size,) -> its Euclidean norm, a scalar of the backend."""
     return backend.xp.sqrt(backend.xp.dot(gradient, gradient))
 
 
-class Arithmetic(Protocol):
-    """What the steps below ask of a backend."""
-
-    xp: Any
-
-    def scratch(self, name: str, shape: Shape) -> Array: ...
+def with_l2(p: Array, g: Array, l2: float) -> Array:
+    """-> l2·p + g; g itself if l2 is 0."""
+    return p * l2 + g if l2 else g
 
 
-def with_l2(p: Array, g: Array, l2: float, backend: Arithmetic) -> Array:
-    """-> g + l2·p, in scratch; g itself where l2 is 0."""
-    if not l2:
-        return g
-    penalised = backend.scratch("optimizer l2", p.shape)
-    backend.xp.multiply(p, l2, out=penalised)
-    backend.xp.add(penalised, g, out=penalised)
-    return penalised
-
-
-def sgd_step(
-    p: Array,
-    g: Array,
-    v: Array | None,
-    lr: float,
-    momentum: float,
-    nesterov: bool,
-    l2: float,
-    backend: Arithmetic,
+def sgd_update(
+    p: Array, g: Array, v: Array | None, lr: float, momentum: float, nesterov: bool, l2: float
 ) -> None:
-    """v = momentum·v + g;  p -= lr·v, or lr·(g + momentum·v) with Nesterov's look ahead.
+    """v = momentum·v + g;  p -= lr·v, or lr·(momentum·v + g) with Nesterov's look ahead.
 
     p, g, v  (size,); v is None without momentum
     Source: Sutskever et al. 2013, in PyTorch's form (the learning rate outside of v)
     """
-    xp = backend.xp
-    g = with_l2(p, g, l2, backend)
-    change = backend.scratch("optimizer change", p.shape)
-    if v is None:
-        xp.multiply(g, lr, out=change)
-    else:
-        xp.multiply(v, momentum, out=v)
-        xp.add(v, g, out=v)
-        if nesterov:
-            xp.multiply(v, momentum, out=change)
-            xp.add(change, g, out=change)
-            xp.multiply(change, lr, out=change)
-        else:
-            xp.multiply(v, lr, out=change)
-    xp.subtract(p, change, out=p)
+    g = with_l2(p, g, l2)
+    if v is not None:
+        v *= momentum
+        v += g
+        g = v * momentum + g if nesterov else v
+    p -= g * lr
 
 
 class SGD(Optimizer):
-    """SGD(net, lr): gradient descent, with momentum and Nesterov's form of it as options."""
+    """SGD(net, lr): gradient descent; momentum and Nesterov's form of it are options."""
 
     moments: tuple[str, ...] = ("v",)
     v: Array
-    definition = staticmethod(sgd_step)
 
     def __init__(
         self,
@@ -160,7 +141,8 @@ class SGD(Optimizer):
         nesterov: bool = False,
         l2: float = 0.0,
     ):
-        self.momentum, self.nesterov = expect_number("SGD: momentum", momentum, "[0, 1)"), nesterov
+        self.momentum = expect_number("SGD: momentum", momentum, "[0, 1)")
+        self.nesterov = nesterov
         if nesterov and not momentum:
             raise ConfigError(
                 "SGD: nesterov looks ahead along the momentum: give a momentum above 0"
@@ -169,31 +151,27 @@ class SGD(Optimizer):
             self.moments = ()
         super().__init__(net, lr, l2)
 
-    def apply(self, p: Array, g: Array) -> None:
+    def apply(self, backend: Backend) -> None:
         v = self.v if self.momentum else None
-        self.update(p, g, v, self.lr, self.momentum, self.nesterov, self.l2, self.backend)
+        p, g = self.store.flat_params, self.store.flat_grads
+        sgd_update(p, g, v, *self.constants())
+
+    def constants(self) -> tuple[float, float, bool, float]:
+        return self.lr, self.momentum, self.nesterov, self.l2
 
 
-def rmsprop_step(
-    p: Array, g: Array, s: Array, lr: float, rho: float, eps: float, l2: float, backend: Arithmetic
+def rmsprop_update(
+    p: Array, g: Array, s: Array, lr: float, rho: float, eps: float, l2: float, xp: Any
 ) -> None:
     """s = rho·s + (1 - rho)·g²;  p -= lr·g / (√s + eps)
 
     p, g, s  (size,)
-    Source: Tieleman & Hinton 2012; eps outside of the root, as PyTorch
+    Source: Tieleman & Hinton 2012; eps outside the root, as PyTorch
     """
-    xp = backend.xp
-    g = with_l2(p, g, l2, backend)
-    change = backend.scratch("optimizer change", p.shape)
-    xp.multiply(g, g, out=change)
-    xp.multiply(change, 1.0 - rho, out=change)
-    xp.multiply(s, rho, out=s)
-    xp.add(s, change, out=s)
-    xp.sqrt(s, out=change)
-    xp.add(change, eps, out=change)
-    xp.divide(g, change, out=change)
-    xp.multiply(change, lr, out=change)
-    xp.subtract(p, change, out=p)
+    g = with_l2(p, g, l2)
+    s *= rho
+    s += g * g * (1.0 - rho)
+    p -= g / (xp.sqrt(s) + eps) * lr
 
 
 class RMSprop(Optimizer):
@@ -201,7 +179,6 @@ class RMSprop(Optimizer):
 
     moments = ("s",)
     s: Array
-    definition = staticmethod(rmsprop_step)
 
     def __init__(
         self,
@@ -212,17 +189,19 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         l2: float = 0.0,
     ):
-        self.rho, self.eps = (
-            expect_number("RMSprop: rho", rho, "[0, 1)"),
-            expect_number("RMSprop: eps", eps, "(0, 1)"),
-        )
+        self.rho = expect_number("RMSprop: rho", rho, "[0, 1)")
+        self.eps = expect_number("RMSprop: eps", eps, "(0, 1)")
         super().__init__(net, lr, l2)
 
-    def apply(self, p: Array, g: Array) -> None:
-        self.update(p, g, self.s, self.lr, self.rho, self.eps, self.l2, self.backend)
+    def apply(self, backend: Backend) -> None:
+        p, g = self.store.flat_params, self.store.flat_grads
+        rmsprop_update(p, g, self.s, *self.constants(), backend.xp)
+
+    def constants(self) -> tuple[float, float, float, float]:
+        return self.lr, self.rho, self.eps, self.l2
 
 
-def adam_step(
+def adam_update(
     p: Array,
     g: Array,
     m: Array,
@@ -234,30 +213,20 @@ def adam_step(
     correction1: float,
     correction2: float,
     l2: float,
-    backend: Arithmetic,
+    xp: Any,
 ) -> None:
-    """m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g²;  p -= lr·(m/correction1) / (√(v/correction2) + eps)
+    """m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g²;  p -= lr·(m/c1) / (√(v/c2) + eps)
 
     p, g, m, v   (size,)
-    correction1  1 - β1ᵗ at step t: m starts at 0 and is too small by this factor
-    correction2  1 - β2ᵗ, the same for v
+    correction1  c1 = 1 - β1ᵗ at step t: m starts at 0 and is too small by this factor
+    correction2  c2 = 1 - β2ᵗ, the same for v
     """
-    xp = backend.xp
-    g = with_l2(p, g, l2, backend)
-    change = backend.scratch("optimizer change", p.shape)
-    xp.multiply(g, 1.0 - beta1, out=change)
-    xp.multiply(m, beta1, out=m)
-    xp.add(m, change, out=m)
-    xp.multiply(g, g, out=change)
-    xp.multiply(change, 1.0 - beta2, out=change)
-    xp.multiply(v, beta2, out=v)
-    xp.add(v, change, out=v)
-    xp.multiply(v, 1.0 / correction2, out=change)
-    xp.sqrt(change, out=change)
-    xp.add(change, eps, out=change)
-    xp.divide(m, change, out=change)
-    xp.multiply(change, lr / correction1, out=change)
-    xp.subtract(p, change, out=p)
+    g = with_l2(p, g, l2)
+    m *= beta1
+    m += g * (1.0 - beta1)
+    v *= beta2
+    v += g * g * (1.0 - beta2)
+    p -= m / (xp.sqrt(v * (1.0 / correction2)) + eps) * (lr / correction1)
 
 
 class Adam(Optimizer):
@@ -273,7 +242,6 @@ class Adam(Optimizer):
     moments = ("m", "v")
     m: Array
     v: Array
-    definition = staticmethod(adam_step)
 
     def __init__(
         self,
@@ -286,27 +254,17 @@ class Adam(Optimizer):
         eps_hat: bool = False,
         l2: float = 0.0,
     ):
-        self.beta1, self.beta2 = (
-            expect_number("Adam: beta1", beta1, "[0, 1)"),
-            expect_number("Adam: beta2", beta2, "[0, 1)"),
-        )
+        self.beta1 = expect_number("Adam: beta1", beta1, "[0, 1)")
+        self.beta2 = expect_number("Adam: beta2", beta2, "[0, 1)")
         self.eps, self.eps_hat = expect_number("Adam: eps", eps, "(0, 1)"), eps_hat
         super().__init__(net, lr, l2)
 
-    def apply(self, p: Array, g: Array) -> None:
+    def apply(self, backend: Backend) -> None:
+        p, g = self.store.flat_params, self.store.flat_grads
+        adam_update(p, g, self.m, self.v, *self.constants(), backend.xp)
+
+    def constants(self) -> tuple[float, ...]:
+        """-> the numbers of adam_update for step t = self.steps."""
         correction1, correction2 = 1.0 - self.beta1**self.steps, 1.0 - self.beta2**self.steps
         eps = self.eps / correction2**0.5 if self.eps_hat else self.eps
-        self.update(
-            p,
-            g,
-            self.m,
-            self.v,
-            self.lr,
-            self.beta1,
-            self.beta2,
-            eps,
-            correction1,
-            correction2,
-            self.l2,
-            self.backend,
-        )
+        return self.lr, self.beta1, self.beta2, eps, correction1, correction2, self.l2

@@ -3,13 +3,12 @@
 params   [ 0.W ............ | 0.b | 1.gain | 1.bias | ... ]
 grads    [ the same names at the same places                ]
 
-Layers declare what they need while the network is set up; when all is declared,
-the flat arrays are made once and every layer gets named views into them. So an
-optimizer is one pass over one array, zeroing is one fill, and a checkpoint or an
-all-reduce is one array. Names are kept in the order of declaration.
+Layers declare what they need while the network is set up. Then the flat arrays are made, once, and
+every layer gets named views into them. So an optimizer is one pass over one array, zeroing is one
+fill, and a checkpoint or an all-reduce is one array. Names stay in the order of declaration.
 
-Buffers (the running statistics of BatchNorm) are saved, but not trained: they
-have no gradient and stand in arrays of their own.
+Buffers (the running statistics of BatchNorm) are saved but not trained: they have no gradient and
+are separate arrays.
 """
 
 from collections.abc import Iterator
@@ -18,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from minigan.arrays.backend import Shape
-from minigan.backends import Array, Backend
+from minigan.arrays import Array, Backend, Shape
 from minigan.errors import ConfigError, RunError
 from minigan.initializers import Initializer
 
-ALIGNMENT = 64  # a view starts at a multiple of so many numbers: whole cache lines, and GPU loads in full width
+ALIGNMENT = 64  # views start at multiples of it: whole cache lines, full-width loads on a GPU
 
 
 class Store:
@@ -36,12 +34,8 @@ class Store:
         self.params: dict[str, Array] = {}  # full name ("0.W") -> view into flat_params
         self.grads: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
-        self.generators: dict[
-            str, np.random.Generator
-        ] = {}  # full name -> generator of a layer that draws (Dropout)
-        self.classes = 0  # of the labels that a conditional network wants with every x; see layers/append_labels.py
-        self.labels: Array | None = None  # those of the last forward (n, classes)
-        self.version = 0  # counts the changes by optimizers, so that a stale backward is noticed
+        self.generators: dict[str, np.random.Generator] = {}  # of layers that draw (Dropout)
+        self.version = 0  # counts updates, so that a stale backward is noticed
         self.path: list[str] = []
         self.declared: list[tuple[Any, str, str, np.ndarray]] = []
 
@@ -64,37 +58,40 @@ class Store:
         fan_in: int = 0,
         fan_out: int = 0,
     ) -> None:
-        """Declare a trained array. When setup ends, `layer.<name>` and `layer.d<name>` are its views.
+        """Declare a trained array. After setup `layer.<name>` and `layer.d<name>` are its views.
 
-        initializer  see initializers.py; called now, so that the order of drawing is that of the layers
-        fan_in       numbers that enter one output;  fan_out  outputs that one input reaches. For convolutions
-                     counted as frameworks do, k_h·k_w·channels, whatever the stride
-        Raises ConfigError for an initializer that is none.
+        initializer  see initializers.py; called now, so that layers draw in order
+        fan_in       numbers that enter one output
+        fan_out      outputs that one input reaches
+        Raises ConfigError for something that is not an initializer.
         """
+        full_name = self.full_name(name)
         if not callable(initializer):
             raise ConfigError(
-                f"{self.full_name(name)}: expected an initializer such as initializers.he(), got {initializer!r}"
+                f"{full_name}: expected an initializer such as initializers.he(), "
+                f"got {initializer!r}"
             )
         try:
             values = initializer(self.rng, shape, fan_in, fan_out)
         except TypeError as error:
             raise ConfigError(
-                f"{self.full_name(name)}: the initializer fails ({error}): was it called, as he()?"
+                f"{full_name}: the initializer fails ({error}): was it called, as he()?"
             ) from error
         if not isinstance(values, np.ndarray) or values.shape != tuple(shape):
             raise ConfigError(
-                f"{self.full_name(name)}: expected an array {tuple(shape)} from the initializer, got {values!r}"
+                f"{full_name}: expected an array {tuple(shape)} from the initializer, "
+                f"got {values!r}"
             )
-        self.declared.append((layer, name, self.full_name(name), values))
+        self.declared.append((layer, name, full_name, values))
 
     def buffer(self, layer: Any, name: str, shape: Shape, value: float) -> None:
-        """Declare an array that is saved but not trained; `layer.<name>` is it at once."""
+        """Declare an array that is saved but not trained, and set `layer.<name>`."""
         array = self.backend.asarray(np.full(shape, value))
         self.buffers[self.full_name(name)] = array
         setattr(layer, name, array)
 
     def generator(self, layer: Any, name: str) -> None:
-        """Declare a random generator; `layer.<name>` is it at once. Its state is saved with the network."""
+        """Declare a random generator, saved with the network, and set `layer.<name>`."""
         generator = np.random.default_rng(self.rng.integers(0, 2**63, size=4))
         self.generators[self.full_name(name)] = generator
         setattr(layer, name, generator)
@@ -106,8 +103,8 @@ class Store:
             start = -(-total // ALIGNMENT) * ALIGNMENT
             total = start + values.size
             ends.append((start, total))
-        self.flat_params = self.backend.zeros((total,))
-        self.flat_grads = self.backend.zeros((total,))
+        xp, dtype = self.backend.xp, self.backend.dtype
+        self.flat_params, self.flat_grads = xp.zeros(total, dtype), xp.zeros(total, dtype)
         for (layer, name, full_name, values), (start, end) in zip(self.declared, ends, strict=True):
             self.params[full_name] = self.flat_params[start:end].reshape(values.shape)
             self.grads[full_name] = self.flat_grads[start:end].reshape(values.shape)
@@ -115,10 +112,9 @@ class Store:
             setattr(layer, name, self.params[full_name])
             setattr(layer, "d" + name, self.grads[full_name])
         self.declared = []
-        self.backend.owners.add(self)
 
-    def kept(self) -> list[Array]:
-        """-> the arrays that outlive a step."""
+    def state_arrays(self) -> list[Array]:
+        """-> the arrays that survive a step."""
         return [self.flat_params, self.flat_grads, *self.buffers.values()]
 
     def state(self) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import minigan as mg
-from tests.strict_cupy import make_module
+from tests.support.strict_cupy import make_module
 
 BACKENDS = ("numpy", "strict", "cupy")
 LONG = {  # of the tests marked `long`, which run by: pytest -m long

@@ -12,7 +12,8 @@ from minigan.averaging import Average
 from minigan.cli.main import main
 from minigan.data.files.npz import load_arrays, unpack
 from minigan.training.config import new_config
-from minigan.training.loop import Game, open_game
+from minigan.training.game import Game
+from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
 from tests.pictures import noise
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.arrays.backend import Backend
+from minigan.arrays import Backend
 from minigan.backends.cpu.backend import NumpyBackend
 from minigan.backends.gpu.backend import CupyBackend
-from tests.strict_cupy import StrictArray, make_module
+from tests.support.strict_cupy import StrictArray, make_module
 
 
 @pytest.mark.parametrize("backend", (NumpyBackend, CupyBackend))

@@ -28,11 +28,11 @@ from benchmarks.race import BenchmarkError, Team
 from minigan.cli.costs import net_flops, step_flops
 from minigan.data import load_dataset
 from minigan.data.files.npz import load_arrays
-from minigan.evaluation import Judge, judge_file
+from minigan.evaluation import Classifier, classifier_file
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
 from minigan.training.config import new_config
-from minigan.training.run_folder import LOSSES
+from minigan.gan import LOSSES
 
 PACKAGES = {
     "torch": "torch",
@@ -458,8 +458,8 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
     data = load_dataset("strokes", limit=2600)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(quality, "load_data", lambda *arguments: data)
-    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
-        judge_file(data, "crop")
+    Classifier((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
+        classifier_file(data, "crop")
     )
     file, picture = tmp_path / "result.json", tmp_path / "quality.png"
     arguments = [
@@ -553,8 +553,8 @@ def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(search, "load_data", lambda *arguments: data)
     monkeypatch.setattr(search, "race", lambda text, data: (0.02, 2.0 if "8" in text else 1.0))
-    Judge((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
-        judge_file(data, "crop")
+    Classifier((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
+        classifier_file(data, "crop")
     )
     file = tmp_path / "result.json"
     arguments = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.cli.costs import Machine, forward_flops, step_bytes, step_flops, step_seconds
 from minigan.cli.main import main
 from minigan.cli.presets_table import catalogue, clock

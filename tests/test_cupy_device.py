@@ -14,7 +14,7 @@ import pytest
 
 import minigan as mg
 from minigan.averaging import approach
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.backends.fusion import see_parts
 from minigan.backends.gpu import nearest as cupy_neighbours
 from minigan.backends.gpu.batchnorm import in_parts
@@ -27,7 +27,7 @@ from minigan.layers import sequential
 from minigan.losses import bce_with_logits, mean_sigmoid
 from minigan.optimizers import length
 from minigan.training.config import new_config
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3}  # of the error, relative to the length of what is exact
 
@@ -483,7 +483,7 @@ def small(backend, preset):
     """-> Game, Batches of random images: three whole ones in an epoch."""
     game = Game(new_config(dict(preset=preset, width=4, batch_size=8, backend=backend)))
     images = np.random.default_rng(8).integers(0, 256, (24, *game.config.image_shape), np.uint8)
-    return game, Batches(images, 8, [0, 4], low=game.preset.black)
+    return game, Batches(images, 8, [0, 4], pixel_min=game.preset.pixel_min)
 
 
 PRESETS = ("mnist", "fredriksson-mnist", "color32", "tensorflow-mnist")

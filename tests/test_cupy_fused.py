@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.backends.gpu import convolution as cupy_convolution
 from tests.test_definitions import CHAINS, RTOL, assert_close, without_kink
 

@@ -12,9 +12,9 @@ import minigan as mg
 import minigan.training.loop
 from minigan.data import Batches
 from minigan.training.config import new_config
-from minigan.training.loop import Game
-from minigan.training.run_folder import MEASURED
-from tests.strict_cupy import CUDARuntimeError, make_module
+from minigan.training.game import Game
+from minigan.gan import MEASURED
+from tests.support.strict_cupy import CUDARuntimeError, make_module
 
 SMALL = dict(backend="cupy", width=4, batch_size=4, z_dim=6, seed=3)
 SYSTEMS = {  # every rule, and what may change from step to step: rates, labels, limits, several steps of D
@@ -51,7 +51,7 @@ def new_batches(game, count=14, flip=False):
     images = rng.integers(0, 256, (count, *game.config.image_shape), np.uint8)
     labels = np.arange(count) % game.preset.classes if game.preset.classes else None
     return Batches(
-        images, game.config.batch_size, 1, labels=labels, flip=flip, low=game.preset.black
+        images, game.config.batch_size, 1, labels=labels, flip=flip, pixel_min=game.preset.pixel_min
     )
 
 

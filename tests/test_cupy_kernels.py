@@ -11,14 +11,14 @@ import pytest
 import minigan as mg
 from minigan.arrays import philox
 from minigan.arrays.backend import windows
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.backends.gpu import convolution as cupy_convolution
 from minigan.backends.gpu import gemm as cupy_gemm
 from minigan.backends.gpu import kernels as cupy_kernels
 from minigan.backends.gpu import reductions as cupy_sums
 from minigan.optimizers import adam_step
 from tests import strict_cupy
-from tests.strict_cupy import make_module
+from tests.support.strict_cupy import make_module
 from tests.test_cupy_device import test_nearest_pictures_are_those_of_the_definition as nearest_test
 from tests.test_cupy_fused import test_a_chain_of_layers as chain_test
 from tests.test_cupy_fused import test_real_and_fake_at_once_is_one_after_the_other as pair_test

@@ -14,7 +14,7 @@ import pytest
 import minigan as mg
 from minigan.backends.gpu.kernels import OPTIONS, source
 from minigan.presets import MODULES, get_preset
-from tests.strict_cupy import make_module
+from tests.support.strict_cupy import make_module
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")  # A100, H100 and H200, RTX 50
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.backends.cpu.backend import NumpyBackend
 from minigan.presets import get_preset
 from minigan.training.config import new_config

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.gan import Rules, play_round, update_both, update_discriminator, update_generator
 
 ANYONE = SimpleNamespace(backend=Backend(np))  # D, where its updates are not what is looked at

@@ -14,11 +14,11 @@ import minigan.training.loop
 from minigan.cli.main import main
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
-from minigan.evaluation import classifier as judge
-from minigan.evaluation import evaluate, load_judge, split, train_judge
+from minigan.evaluation import classifier as classifier
+from minigan.evaluation import evaluate, load_classifier, split, train_classifier
 from minigan.evaluation import reference_images as real
 from minigan.evaluation import train_classifier as lessons
-from minigan.evaluation.during_training import Watch
+from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.evaluation.reference_images import Part, Real
 from minigan.training.run_folder import Run
 from tests.pictures import DIGITS, dataset
@@ -70,7 +70,7 @@ def trained(tmp_path_factory):
 
 
 def small(patch, cache):
-    patch.setattr(judge, "cache_folder", lambda: cache)
+    patch.setattr(classifier, "cache_folder", lambda: cache)
     patch.setattr(minigan.training.loop, "load_dataset", load)
     patch.setattr(minigan.training.loop, "finish", lambda run, log, tables: None)
     patch.setattr(lessons, "EPOCHS", 25)
@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_judge(cache, monkeypatch):
     monkeypatch.setattr(lessons, "EPOCHS", 1)
     parts = split(load("strokes"), None, "crop")
     a, b, c = (
-        train_judge(parts, mg.get_backend("numpy", threads=1), seed, log=lambda line: None)
+        train_classifier(parts, mg.get_backend("numpy", threads=1), seed, log=lambda line: None)
         for seed in (0, 0, 1)
     )
     assert a.sha256 == b.sha256 != c.sha256 and len(a.sha256) == 64 and a.name == a.sha256[:8]
@@ -144,7 +144,7 @@ def test_judge_of_colour_pictures(cache, monkeypatch, capsys):
     monkeypatch.setattr(
         lessons,
         "train_judge",
-        lambda parts, *more: learnt.append(parts) or train_judge(parts, *more),
+        lambda parts, *more: learnt.append(parts) or train_classifier(parts, *more),
     )
     assert (
         run(
@@ -169,18 +169,18 @@ def test_judge_on_the_cupy_backend(cache, monkeypatch):
     """One epoch through the strict stand-in for CuPy: what it sees is what NumPy's sees."""
     import sys
 
-    from tests.strict_cupy import make_module
+    from tests.support.strict_cupy import make_module
 
     monkeypatch.setitem(sys.modules, "cupy", make_module())
     parts = split(load("strokes"), None, "crop")
     seen = [
-        load_judge(file_in(cache), parts, mg.get_backend(name)).look(parts.test)
+        load_classifier(file_in(cache), parts, mg.get_backend(name)).look(parts.test)
         for name in ("numpy", "cupy")
     ]
     for a, b in zip(*seen, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     monkeypatch.setattr(lessons, "EPOCHS", 1)
-    train_judge(parts, mg.get_backend("cupy"), 0, log=lambda line: None)
+    train_classifier(parts, mg.get_backend("cupy"), 0, log=lambda line: None)
 
 
 # ---- evaluate
@@ -234,8 +234,8 @@ def test_evaluate(cache, tmp_path, capsys):
 
 def test_samples_that_are_real_images_reach_the_floor(cache):
     parts = split(load("strokes"), None, "crop")
-    the_judge = load_judge(file_in(cache), parts, mg.get_backend("numpy"))
-    found = evaluate(parts.some_train(100), parts, the_judge, labels=parts.some_train_labels(100))
+    classifier = load_classifier(file_in(cache), parts, mg.get_backend("numpy"))
+    found = evaluate(parts.some_train(100), parts, classifier, labels=parts.some_train_labels(100))
     different = {name for name in found.samples if found.samples[name] != found.floor[name]}
     assert different == {"train_distance", "closest"}  # of these the floor is of test images
     assert (
@@ -244,13 +244,13 @@ def test_samples_that_are_real_images_reach_the_floor(cache):
     )
     assert found.samples["labels_obeyed"] > 0.95
     assert (
-        evaluate(parts.some_train(100), parts, the_judge, np.zeros(100, int)).samples[
+        evaluate(parts.some_train(100), parts, classifier, np.zeros(100, int)).samples[
             "labels_obeyed"
         ]
         < 0.2
     )
     assert found.table()[0].endswith(
-        f"judge {the_judge.name}, which is right about {found.judge['accuracy']:.1%}"
+        f"judge {classifier.name}, which is right about {found.classifier['accuracy']:.1%}"
     )
 
 
@@ -455,18 +455,18 @@ def test_the_budget_is_kept(monkeypatch):
             rng = np.random.default_rng(0)
             return rng.standard_normal((len(images), 4)), rng.dirichlet(np.ones(10), len(images))
 
-    watch = Watch(Slow(), parts, every=10)
+    evaluation = PeriodicEvaluation(Slow(), parts, every=10)
     assert (
-        watch.spent == 3.0 and not watch.due(5, 1000) and not watch.due(10, 1000)
+        evaluation.spent == 3.0 and not evaluation.due(5, 1000) and not evaluation.due(10, 1000)
     )  # prepared, and so nothing left
     spent, steps = now[0], []
     for step in range(1, 1001):
         now[0] += 1.0
-        if watch.due(step, 1000):
+        if evaluation.due(step, 1000):
             steps.append(step)
             start = now[0]
-            with watch.counted():
-                watch.measure(pictures(100))
+            with evaluation.counted():
+                evaluation.measure(pictures(100))
             spent += now[0] - start
             assert spent <= 0.05 * now[0]
     assert all(step % 10 == 0 for step in steps) and spent > 0.045 * now[0]
@@ -554,4 +554,4 @@ def test_a_judge_that_boasts_is_not_believed(cache, tmp_path, capsys):
 
 
 def judge_of(file):
-    return load_judge(file, split(load("strokes"), None, "crop"), mg.get_backend("numpy"))
+    return load_classifier(file, split(load("strokes"), None, "crop"), mg.get_backend("numpy"))

@@ -7,7 +7,7 @@ import pytest
 
 from minigan.data import Batches
 from minigan.training.config import new_config
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 # What may come and go within a step: NumPy's iterators take buffers of 8,192 numbers an operand,
 # whatever the size of the arrays; Python objects and array headers come to a few KB
@@ -40,7 +40,7 @@ def test_a_training_step_allocates_nothing(preset):
     """Over the end of an epoch too, with its smaller last batch."""
     images = np.random.default_rng(0).integers(0, 256, (300, 28, 28, 1), np.uint8)
     game = Game(new_config(dict(preset=preset, width=8, batch_size=128)))
-    batches = Batches(images, 128, labels=np.arange(300) % 10, low=game.preset.black)
+    batches = Batches(images, 128, labels=np.arange(300) % 10, pixel_min=game.preset.pixel_min)
     for _ in range(batches.per_epoch + 1):
         game.round(batches)
     peaks = (peak_of_rounds(game, batches, 2 * batches.per_epoch) for _ in range(3))

@@ -14,7 +14,6 @@ import minigan as mg
 import minigan.data.files.npz
 import minigan.training.loop
 from minigan.cli.main import main
-from minigan.data import load_dataset
 from minigan.data.files.npz import load_arrays, save_arrays
 from tests.pictures import noise
 
@@ -742,7 +741,7 @@ def test_full_disk(number, run, capsys, monkeypatch):
         raise OSError(number, os.strerror(number))
 
     def save(self, *arguments):  # the first write of the run that matters
-        monkeypatch.setattr(minigan.data.files.npz.os, "fsync", fail)
+        monkeypatch.setattr(minigan.files.os, "fsync", fail)
         return original(self, *arguments)
 
     original = minigan.training.loop.Run.save
@@ -867,32 +866,6 @@ def test_one_flipped_bit_in_mnist(tmp_path, capsys):
     assert "train-images-idx3-ubyte" in refused(
         capsys, "train", "--data-dir", tmp_path, "--out", tmp_path / "a"
     )
-
-
-def test_auto_falls_back_only_where_mnist_cannot_be_had(monkeypatch):
-    monkeypatch.setattr(
-        "minigan.data.dataset.strokes",
-        lambda n: (np.zeros((n, 28, 28, 1), np.uint8), np.zeros(n, np.uint8)),
-    )
-
-    def load(error):
-        def fail(name, data_dir):
-            raise error
-
-        monkeypatch.setattr("minigan.data.dataset.load_idx_set", fail)
-
-    load(mg.DataUnavailable("no network"))
-    data = load_dataset("auto")
-    assert (
-        len(data.images) == 60_000
-        and data.name == "strokes"
-        and "NOT on MNIST: no network" in data.note
-    )
-    with pytest.raises(mg.DataUnavailable):
-        load_dataset("mnist")
-    load(mg.DataError("x is damaged"))
-    with pytest.raises(mg.DataError, match="damaged"):
-        load_dataset("auto")
 
 
 def test_no_traceback_in_a_whole_process(tmp_path):

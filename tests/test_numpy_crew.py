@@ -21,7 +21,7 @@ from minigan.data import Batches
 from minigan.gan import Rules, play_round, update_discriminator
 from minigan.training.captured_round import Recorded
 from minigan.training.config import new_config
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 pytestmark = pytest.mark.skipif(not numpy_crew.can_fork(), reason="processes are not forked here")
 
@@ -60,7 +60,7 @@ def make_batches(game, count=50):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *game.config.image_shape), np.uint8)
     labels = np.arange(count) % game.preset.classes if game.preset.classes else None
-    return Batches(images, game.config.batch_size, 1, labels=labels, low=game.preset.black)
+    return Batches(images, game.config.batch_size, 1, labels=labels, pixel_min=game.preset.pixel_min)
 
 
 def play(game, steps, batches=None):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends import Backend, Workspace
+from minigan.arrays import Backend
+from minigan.backends.workspace import Workspace
 from minigan.backends.cpu import convolution as numpy_convolution
 from minigan.backends.cpu import threads
 from minigan.backends.cpu.backend import NumpyBackend

@@ -7,7 +7,7 @@ import minigan as mg
 from minigan.data import Batches
 from minigan.presets import MODULES, get_preset, own
 from minigan.training.config import new_config
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 PUBLISHED = {  # preset: (G total, trainable, not), (D total, trainable, not), as Keras' summary counts them
     "shibuya-fnn": ((114_064, 114_064, 0), (100_609, 100_609, 0)),
@@ -53,7 +53,7 @@ def game(name, **options):
         labels=labels,
         shuffle=made.config.shuffle,
         drop_last=made.config.drop_last,
-        low=made.preset.black,
+        pixel_min=made.preset.pixel_min,
     )
 
 

@@ -19,7 +19,7 @@ import minigan.data.files.npz
 import minigan.training.loop
 from minigan.cli.main import main
 from minigan.data.files.npz import load_arrays, save_arrays
-from minigan.training.collapse import ALIKE, GRACE, STEPS, Alarms
+from minigan.training.collapse import ALIKE, GRACE, STEPS, CollapseMonitor
 from tests.mutants import little_memory, long_form, mutated
 from tests.pictures import dataset, noise
 
@@ -186,9 +186,9 @@ def test_every_write_of_a_checkpoint_may_fail(error, short, tmp_path, monkeypatc
     path = tmp_path / "step-00000001.npz"
     save_arrays(path, {"old": np.zeros(3)})
     before = path.read_bytes()
-    make = minigan.data.files.npz.tempfile.NamedTemporaryFile
+    make = minigan.files.tempfile.NamedTemporaryFile
     monkeypatch.setattr(
-        minigan.data.files.npz.tempfile,
+        minigan.files.tempfile,
         "NamedTemporaryFile",
         lambda *a, **k: FailingFile(make(*a, **k)),
     )
@@ -227,7 +227,7 @@ def test_training_goes_on_through_a_full_disk(call, tmp_path, capsys, monkeypatc
         state["full"] = 4 <= state["steps"] < 18
         return round_(self, batches)
 
-    monkeypatch.setattr(minigan.data.files.npz.os, call, fail)
+    monkeypatch.setattr(minigan.files.os, call, fail)
     monkeypatch.setattr(minigan.training.loop.Game, "round", play)
     assert train("--steps", 24, "--sample-every", 4, "--out", full) == 0
     out = capsys.readouterr().out
@@ -246,7 +246,7 @@ def test_an_end_that_cannot_be_saved_is_said(tmp_path, capsys, monkeypatch, few_
 
     def fail(self, game, batches, step):
         monkeypatch.setattr(
-            minigan.data.files.npz.os,
+            minigan.files.os,
             "fsync",
             lambda *a: (_ for _ in ()).throw(OSError(28, os.strerror(28))),
         )
@@ -529,30 +529,30 @@ def two_classes():
 
 def test_alarms():
     data = two_classes()
-    alarms = Alarms(data)
+    monitor = CollapseMonitor(data)
     rows = rows_of([1.0], GRACE)
-    assert alarms.look(rows, data.images[:64]) == [] and rows[0]["sample_spread"] == pytest.approx(
+    assert monitor.look(rows, data.images[:64]) == [] and rows[0]["sample_spread"] == pytest.approx(
         1, abs=0.1
     )
     assert rows[0]["top_class"] == pytest.approx(0.5, abs=0.05)
     rows = rows_of([1.0], GRACE)
-    (line,) = alarms.look(rows, data.images[:64:2])
+    (line,) = monitor.look(rows, data.images[:64:2])
     assert "100% of the samples are like class 'above'" in line and rows[0]["top_class"] == 1
     same = np.repeat(data.images[:1], 64, axis=0)
     rows = rows_of([1.0], GRACE)
-    (line,) = alarms.look(rows, same)  # the class is not said a second time
+    (line,) = monitor.look(rows, same)  # the class is not said a second time
     assert "look alike" in line and rows[0]["sample_spread"] < ALIKE
-    assert Alarms(data).look(rows_of([1.0], GRACE - 1), same) == []  # too early to tell
+    assert CollapseMonitor(data).look(rows_of([1.0], GRACE - 1), same) == []  # too early to tell
 
 
 def test_the_alarm_for_a_discriminator_that_has_won():
-    alarms = Alarms(dataset(two_classes().images))
-    assert alarms.look(rows_of([0.001] * (STEPS - 1)), None) == []
-    assert alarms.look(rows_of([0.5]), None) == []  # back in the game
-    assert alarms.look(rows_of([0.001] * (STEPS - 1)), None) == []
-    (line,) = alarms.look(rows_of([0.001]), None)
+    monitor = CollapseMonitor(dataset(two_classes().images))
+    assert monitor.look(rows_of([0.001] * (STEPS - 1)), None) == []
+    assert monitor.look(rows_of([0.5]), None) == []  # back in the game
+    assert monitor.look(rows_of([0.001] * (STEPS - 1)), None) == []
+    (line,) = monitor.look(rows_of([0.001]), None)
     assert "it has won" in line
-    assert alarms.look(rows_of([0.001] * STEPS), None) == []  # once
+    assert monitor.look(rows_of([0.001] * STEPS), None) == []  # once
 
 
 def test_an_alarm_puts_a_checkpoint_aside(tmp_path, capsys, monkeypatch, few_pictures):

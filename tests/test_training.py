@@ -16,7 +16,7 @@ from PIL import Image
 import minigan.training.loop
 from minigan.cli.main import main
 from tests.pictures import dataset, noise
-from tests.strict_cupy import make_module
+from tests.support.strict_cupy import make_module
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--width", "4", "--batch-size", "16", "--z-dim", "8"]

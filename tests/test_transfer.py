@@ -8,7 +8,7 @@ import pytest
 from minigan import ConfigError, RunError, ShapeError
 from minigan.evaluation.label_transfer import Transfer
 from minigan.training.config import new_config
-from minigan.training.loop import Game
+from minigan.training.game import Game
 from tests.programs import load_program
 
 RNG = np.random.default_rng(0)

@@ -126,7 +126,7 @@ class Step:
             )
 
         with tf.GradientTape(watch_accessed_variables=False) as tape_g:
-            tape_g.watch([variable.value for variable in self.G.trainable_variables])
+            tape_g.evaluation([variable.value for variable in self.G.trainable_variables])
             fakes = self.G(z, training=True)
             with tape_g.stop_recording(), tf.GradientTape() as tape_d:
                 loss_d_real = loss(self.D(self.images, training=True), 1.0)

@@ -24,7 +24,8 @@ from minigan.errors import ConfigError
 from minigan.gan import Rules
 from minigan.presets import get_preset
 from minigan.training.config import config_from_record
-from minigan.training.loop import STREAMS, Game
+from minigan.training.loop import STREAMS
+from minigan.training.game import Game
 
 
 def expect_playable(name):
@@ -72,7 +73,7 @@ class Lesson:
             shuffle=config.shuffle,
             drop_last=config.drop_last,
             flip=config.flip,
-            low=self.game.preset.black,
+            pixel_min=self.game.preset.pixel_min,
         )
 
     def steps(self):

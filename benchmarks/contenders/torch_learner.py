@@ -53,7 +53,7 @@ class Learner(Players):
             lesson.batches,
             lesson.steps,
         )
-        self.black, settings = lesson.game.preset.black, lesson.game.preset.settings
+        self.pixel_min, settings = lesson.game.preset.black, lesson.game.preset.settings
         adam = dict(betas=(self.config.beta1, 0.999), eps=settings.get("eps", 1e-8))
         rates = [{"lr": lr, **adam} for lr in (self.config.lr_g, self.config.lr_d)]
         super().__init__(lesson.game.G, lesson.game.D, *rates, "cpu", channels_last)
@@ -114,7 +114,7 @@ class Learner(Players):
                 y = turn(self.drawn_from(draw(size)).permute(0, 2, 3, 1).numpy(), self.turned)
                 if not np.all(np.isfinite(y)):
                     raise RunError("the generator gives NaN: its training went astray")
-                parts.append(to_pixels(y, self.black))
+                parts.append(to_pixels(y, self.pixel_min))
         return np.concatenate(parts)[:n]
 
     def probes(self):

@@ -1,1 +1,6 @@
-"""TODO"""
+"""The ground: types, the plain backend, im2col, staging buffers, counter-based random numbers."""
+
+from minigan.arrays.backend import Backend
+from minigan.arrays.types import Array, Padding, Pair, Shape
+
+__all__ = ["Array", "Backend", "Padding", "Pair", "Shape"]

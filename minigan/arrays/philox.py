@@ -22,7 +22,7 @@ import numpy as np
 from minigan.checks import expect_size
 
 if TYPE_CHECKING:
-    from minigan.arrays.backend import Array, Backend
+    from minigan.arrays import Array, Backend
 
 MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL = 0x9E3779B9, 0xBB67AE85

@@ -1,7 +1,10 @@
-"""An array that stays where it is, and is written from the host again and again: what a recorded step reads its inputs from.
+"""Staging buffers: arrays that stay where they are while the host writes them again and again.
 
-host = inbox.open(n)    memory on the host for n rows, to write into
-x = inbox.send()        the array, with what was written
+A captured step (backends/gpu/graph.py, backends/cpu/parallel_step.py) reads its inputs from the
+same memory at every call. So the host writes there before each:
+
+    buffer.host_rows(n)[...] = images    memory on the host
+    x = buffer.upload()                  the array that the step reads
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,21 +12,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from minigan.arrays.backend import Array, Backend, Shape
+    from minigan.arrays import Backend
+    from minigan.arrays.types import Array, Shape
 
 
-class Inbox:
-    """Inbox(backend, (most rows, ...)): made by backend.inbox. On a CPU the array itself is written."""
+class StagingBuffer:
+    """StagingBuffer(backend, (rows, ...)): made by backend.staging_buffer.
+
+    On a CPU the host writes the array itself.
+    """
 
     def __init__(self, backend: "Backend", shape: "Shape", dtype: Any = None):
-        self.array, self.rows = backend.empty(shape, dtype), 0
+        self.array = backend.xp.empty(shape, dtype or backend.dtype)
+        self.rows = 0
 
-    def open(self, n: int) -> np.ndarray:
-        """-> memory for n rows, to be written before send()"""
+    def host_rows(self, n: int) -> np.ndarray:
+        """-> host memory for n rows, to write before upload()."""
         self.rows = n
         host: np.ndarray = self.array[:n]
         return host
 
-    def send(self) -> "Array":
-        """-> the array's first n rows, with what was written; valid until the next send()"""
+    def upload(self) -> "Array":
+        """-> the first n rows of the array, as written; valid until the next upload()."""
         return self.array[: self.rows]

@@ -2,41 +2,47 @@
 
 from typing import Any
 
-from minigan.arrays.backend import Array, Backend, Workspace
+from minigan.arrays import Array, Backend
 from minigan.errors import ConfigError
 
-BACKENDS = ("numpy", "cupy")
+BACKENDS = ("plain", "numpy", "cupy")
 PRECISIONS = ("fp32", "tf32")
 
-__all__ = ["Array", "BACKENDS", "Backend", "PRECISIONS", "Workspace", "get_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "Array", "Backend", "get_backend"]
 
 
 def get_backend(
     name: str = "numpy", dtype: Any = "float32", threads: int | None = None, precision: str = "fp32"
 ) -> Backend:
-    """-> a new backend instance; it is passed to `net.setup`, there is no global one.
+    """-> a new backend; pass it to `net.setup`, there is no global one.
 
-    name   "numpy" or "cupy"
-    dtype  "float32" for training, "float64" for gradient checks
-    threads  of the NumPy backend; by default the number of CPUs that this process may use. As many
-             threads give the same bits at every run, another number the same to rounding
-    precision  of products of float32 on a GPU: "fp32", or "tf32": by tensor cores, factors rounded to 11 bits
-    Raises ConfigError (unknown name, dtype or precision, threads that cannot be), BackendError (no CuPy, no GPU).
+    name       "plain": every definition exactly as its file has it, on NumPy;
+               "numpy": the same numbers to rounding, fast; "cupy": on an NVIDIA GPU
+    dtype      "float32" for training, "float64" for gradient checks
+    threads    of the numpy backend; by default the number of CPUs that this process may use.
+               Equally many give the same bits at every run, another number the same to rounding
+    precision  of float32 products on a GPU: "fp32", or "tf32": tensor cores, factors of 11 bits
+    Raises ConfigError (unknown name, dtype or precision, impossible threads), BackendError (no
+    CuPy, no GPU).
     """
+    if name not in BACKENDS:
+        raise ConfigError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if precision != "fp32" and name != "cupy":
+        raise ConfigError(
+            f"precision {precision} is for tensor cores: leave it out, or use the cupy backend"
+        )
+    if threads is not None and name != "numpy":
+        raise ConfigError(f"threads are for the numpy backend: leave them out with {name}")
     if name == "numpy":
-        from minigan.backends.cpu.backend import NumpyBackend
+        from minigan.backends.cpu import table
+        from minigan.backends.cpu.backend import CpuBackend
 
-        if precision != "fp32":
-            raise ConfigError(
-                f"precision {precision} is for tensor cores: leave it out, or take the cupy backend"
-            )
-        return NumpyBackend(dtype, threads)
+        return CpuBackend(dtype, threads, operations=table.OPERATIONS)
     if name == "cupy":
-        from minigan.backends.gpu.backend import CupyBackend
+        from minigan.backends.gpu import table as gpu_table
+        from minigan.backends.gpu.backend import GpuBackend
 
-        if threads is not None:
-            raise ConfigError("threads are the NumPy backend's: leave them out with cupy")
-        return CupyBackend(dtype, precision)
-    raise ConfigError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+        return GpuBackend(dtype, precision, operations=gpu_table.OPERATIONS)
+    return Backend(dtype)

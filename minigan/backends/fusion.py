@@ -1,17 +1,20 @@
-"""Which layers a backend may run as one step: [convolution or Linear] [BatchNorm] [activation].
+"""Which layers a fast backend may run as one step: [convolution or Linear] [BatchNorm] [activation].
 
-Each part may be missing. Reshape and Flatten before and between them only give the axes other names. A layer of
-a class derived from these stays alone: it may mean something else.
+Each part may be missing. Reshape and Flatten before and between them only rename axes. A layer whose
+class overrides the forward or backward of one of these is left alone: it may mean something else.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from minigan.backends.steps import AppendLabelsStep, DropoutStep
+from minigan.backends.workspace import FastBackend
 from minigan.layers import (
     AppendLabels,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
@@ -22,6 +25,7 @@ from minigan.layers import (
     Sigmoid,
     Tanh,
 )
+from minigan.layers.sequential import Step
 
 Core = Conv2d | ConvTranspose2d | Linear
 ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
@@ -31,43 +35,58 @@ ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
 )
 
 
-def find_runs(layers: list[Layer]) -> Iterator[tuple[list[Layer], dict[str, Any]]]:
-    """-> yields layers that stand together, and "core", "norm", "activation" -> the one of them; a layer that stays alone with {}."""
+def fuse(
+    layers: Sequence[Layer], backend: FastBackend, make_block: Callable[..., Step]
+) -> list[Step]:
+    """-> steps for the layers, with make_block(layers, core=, norm=, activation=) for each run."""
+    steps: list[Step] = []
+    for part, roles in find_runs(layers):
+        if roles:
+            steps.append(make_block(part, **roles))
+        elif is_exactly(part[0], AppendLabels):
+            steps.append(AppendLabelsStep(part[0], backend))
+        elif is_exactly(part[0], Dropout):
+            steps.append(DropoutStep(part[0], backend))
+        else:
+            steps += part
+    return steps
+
+
+def find_runs(layers: Sequence[Layer]) -> Iterator[tuple[Sequence[Layer], dict[str, Any]]]:
+    """-> yields consecutive layers, and "core", "norm", "activation" -> the layer; {} for one alone."""
     i = 0
     while i < len(layers):
         run: dict[str, Any] = {}
         end = i
         for role, kinds in ROLES:
             j = end
-            while j < len(layers) and type(layers[j]) in (Reshape, Flatten):
+            while j < len(layers) and is_exactly(layers[j], Reshape, Flatten):
                 j += 1
-            if j < len(layers) and type(layers[j]) in kinds:
+            if j < len(layers) and is_exactly(layers[j], *kinds):
                 run[role], end = layers[j], j + 1
         end = max(end, i + 1)
         yield layers[i:end], run
         i = end
 
 
-def can_take_both(D: Sequential, block: type, real: Any, fake: Any, labels: Any) -> bool:
-    """Can both batches of D's update go through it at once, each with statistics of its own? Not where anything about them is wrong:
-    the definition says what."""
-    arrays = [real, fake] if labels is None else [real, fake, labels]
-    backend = D.backend
-    return (
-        type(D) is Sequential
-        and all(backend.is_array(array) and array.dtype == backend.dtype for array in arrays)
-        and real.shape == fake.shape == (len(real), *D.in_shape)
-        and (labels is None or len(labels) == len(real))
-        and see_parts(D.steps, block)
+def is_exactly(layer: Any, *kinds: type[Layer]) -> bool:
+    """Is it a layer of one of these classes, or of one derived from it with the same passes?"""
+    return any(
+        isinstance(layer, kind)
+        and type(layer).forward is kind.forward
+        and type(layer).backward is kind.backward
+        for kind in kinds
     )
 
 
-def see_parts(steps: Iterable[Any], block: type) -> bool:
-    """Do all steps of a net see each sample alone, or are they blocks (of a backend's class), which know of a batch's parts? And draw
-    nothing, as Dropout does."""
+def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
+    """Do all steps treat each sample by itself, except blocks, which know of the whole batch?
+
+    And does no step draw random numbers?
+    """
     return all(
-        isinstance(step, block)
-        or type(step) in (Reshape, Flatten, AppendLabels)
-        or (type(step) is Sequential and see_parts(step.steps, block))
+        isinstance(step, (block, AppendLabelsStep))
+        or is_exactly(step, Reshape, Flatten)
+        or (isinstance(step, Sequential) and sees_samples_alone(step.steps, block))
         for step in steps
     )

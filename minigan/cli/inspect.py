@@ -134,7 +134,7 @@ def arithmetic(arguments: Arguments, out: Path, log: Say) -> None:
     from minigan.inspection.open_run import open_still
     from minigan.inspection.page_layout import save_page
     from minigan.inspection.sample_groups import DRAWN, choose, picked
-    from minigan.training.loop import open_images
+    from minigan.training.open_game import open_images
 
     groups = picked(arguments.pick) if arguments.pick else None
     game, metadata = open_still(arguments.run)
@@ -178,7 +178,7 @@ def activations(arguments: Arguments, out: Path, log: Say) -> None:
     )
     from minigan.inspection.page_layout import save_page
     from minigan.inspection.partial_passes import find_layer
-    from minigan.training.loop import open_images
+    from minigan.training.open_game import open_images
 
     game, metadata = open_still(arguments.run)
     net, index = (
@@ -222,7 +222,7 @@ def features(arguments: Arguments, out: Path, log: Say) -> None:
     from minigan.inspection.open_run import open_discriminator, open_still
     from minigan.inspection.page_layout import save_page
     from minigan.inspection.partial_passes import find_layer
-    from minigan.training.loop import open_images
+    from minigan.training.open_game import open_images
 
     game, metadata = open_still(arguments.run)
     index = (

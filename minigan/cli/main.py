@@ -23,6 +23,7 @@ from minigan.training.config import EPOCH
 
 if TYPE_CHECKING:
     from minigan.report.history import History
+    from minigan.training.config import Config
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,10 +58,10 @@ def build_parser() -> Parser:
     train = commands.add_parser("train", help="train a GAN; leaves a folder under runs/")
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given: dict[str, Any] = dict(default=argparse.SUPPRESS)
-    judge = commands.add_parser(
+    classifier = commands.add_parser(
         "judge", help="train the classifier of a data set that `evaluate` sees with"
     )
-    for command in (train, judge):
+    for command in (train, classifier):
         command.add_argument(
             "--preset",
             **given,
@@ -244,12 +245,25 @@ def steps_or_epoch(text: str) -> int | str:
 
 def train(arguments: Namespace) -> None:
     """The command `train`: what the user gave, handed to training.py."""
+    from minigan.report.page import finish
     from minigan.training.loop import train
 
     options = vars(arguments)
     del options["command"]
-    apart = {name: options.pop(name) for name in ("data_dir", "out", "resume", "dry_run")}
-    train(options, **apart, log=log)
+    names = ("data_dir", "out", "resume", "dry_run")
+    run = train(options, **{name: options.pop(name) for name in names}, log=log)
+    if run is not None:
+        finish(run, log, net_tables(run.load_config()[0]))
+
+
+def net_tables(config: "Config") -> tuple[str, str]:
+    """-> the layer tables of G and D."""
+    from dataclasses import replace
+
+    from minigan.training.game import Game
+
+    game = Game(replace(config, backend="plain", threads=None, precision="fp32"))
+    return game.G.summary(), game.D.summary()
 
 
 def log(line: str) -> None:
@@ -266,7 +280,7 @@ def sample(arguments: Namespace) -> None:
 
     from minigan.data.files.png import grid, save_png
     from minigan.files import write_atomically
-    from minigan.training.loop import open_game
+    from minigan.training.open_game import open_game
     from minigan.training.run_folder import Run
 
     out = Path(os.path.expanduser(arguments.out))
@@ -288,22 +302,22 @@ def sample(arguments: Namespace) -> None:
     log(f"{arguments.n} pictures {pictures.shape[1:]} in {out}")
 
 
-def judge(arguments: Namespace) -> None:
+def classifier(arguments: Namespace) -> None:
     """The command `judge`: data are chosen as `train` chooses them."""
     from minigan.backends import get_backend
-    from minigan.evaluation import get_judge, split
+    from minigan.evaluation import get_classifier, split
     from minigan.presets import get_preset
     from minigan.training.config import new_config
-    from minigan.training.loop import load_data
+    from minigan.training.open_game import load_images
 
     options = vars(arguments)
     data_dir = options.pop("data_dir")
     del options["command"]
     config = new_config(options)
-    data = load_data(config, get_preset(config.preset), data_dir, log)
+    data = load_images(config, get_preset(config.preset), data_dir, log)
     real = split(data, data_dir, config.fit)
     backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
-    get_judge(data, real, data_dir, config.fit, backend, config.seed, log)
+    get_classifier(data, real, data_dir, config.fit, backend, config.seed, log)
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -313,9 +327,9 @@ def evaluate(arguments: Namespace) -> None:
     import numpy as np
 
     from minigan.data.files.png import save_png
-    from minigan.evaluation import cannot_be_judged, evaluate, expect_n, get_judge, split
+    from minigan.evaluation import evaluate, expect_n, get_classifier, split, why_no_classifier
     from minigan.files import write_atomically
-    from minigan.training.loop import open_game, open_images
+    from minigan.training.open_game import open_game, open_images
     from minigan.training.run_folder import Run
 
     run, which = Run(arguments.run), "-best" if arguments.best else ""
@@ -326,17 +340,19 @@ def evaluate(arguments: Namespace) -> None:
     config, data = game.config, open_images(game, metadata, arguments.data_dir, log)
     real = split(data, arguments.data_dir, config.fit)
     n = expect_n(arguments.n, real)
-    if reason := cannot_be_judged(real):
+    if reason := why_no_classifier(real):
         log(f"{reason}; what remains are the nearest neighbours among the pixels")
-        the_judge = None
+        classifier = None
     else:
-        the_judge = get_judge(data, real, arguments.data_dir, config.fit, game.backend, log=log)
+        classifier = get_classifier(
+            data, real, arguments.data_dir, config.fit, game.backend, log=log
+        )
     pictures = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
     labels = np.arange(n) % game.preset.classes if game.preset.classes else None
     log(
         f"comparing {n:,} samples of {run.folder}; the nearest of {len(real.train):,} training images takes longest"
     )
-    evaluation = evaluate(pictures, real, the_judge, labels, config.flip)
+    evaluation = evaluate(pictures, real, classifier, labels, config.flip)
     for line in evaluation.table():
         log(line)
     write_atomically(out, (json.dumps(evaluation.record(), indent=2) + "\n").encode())
@@ -389,16 +405,12 @@ def compare(arguments: Namespace) -> None:
 
 def report(arguments: Namespace) -> None:
     """The command `report`: it makes the nets once more, for their tables."""
-    from dataclasses import replace
-
     from minigan.report.page import save_report
-    from minigan.training.loop import Game
 
     history = open_run(arguments.run)
     out = place(arguments, history, "report.html", (".html",))
     config, _ = history.record
-    game = Game(replace(config, backend="numpy", threads=None, precision="fp32"))
-    log(save_report(out, history, tables=(game.G.summary(), game.D.summary())))
+    log(save_report(out, history, net_tables(config)))
 
 
 def look_inside(arguments: Namespace) -> None:
@@ -436,7 +448,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": train,
         "sample": sample,
         "presets": presets,
-        "judge": judge,
+        "judge": classifier,
         "evaluate": evaluate,
         "animate": animate,
         "plot": plot,

@@ -6,7 +6,7 @@ from minigan.cli.costs import Machine, measure_machine, step_bytes, step_flops, 
 from minigan.data import IMAGES
 from minigan.presets import MODULES, Preset, get_preset
 from minigan.training.config import new_config
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 SOME = 10_000  # images of a folder of unknown size
 HEADINGS = ("preset", "source", "data", "image", "G", "D", "GFLOP/step", "memory", "an epoch")

@@ -1,10 +1,10 @@
 """How good are the images? Figures that need no download, each beside the same figure of real images."""
 
-from minigan.evaluation.classifier import Judge, judge_file, load_judge
+from minigan.evaluation.classifier import Classifier, classifier_file, load_classifier
 from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.metrics import Evaluation, evaluate, expect_n
 from minigan.evaluation.reference_images import Real, split
-from minigan.evaluation.train_classifier import cannot_be_judged, get_judge, train_judge
+from minigan.evaluation.train_classifier import get_classifier, train_classifier, why_no_classifier
 
 __all__ = [
     "Evaluation",

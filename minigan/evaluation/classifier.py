@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.data import TESTED, Dataset, to_floats
 from minigan.data.files.locations import cache_folder
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
@@ -69,7 +69,7 @@ def body_layers(image_shape: tuple[int, int, int]) -> list[Layer]:
     return [*layers, Flatten(), Linear(FEATURES, bias=False, initializer=he()), BatchNorm(), ReLU()]
 
 
-class Judge:
+class Classifier:
     """Judge(image_shape, classes, backend, rng): as yet it has learnt nothing.
 
     rng     draws the first weights
@@ -150,7 +150,7 @@ class Judge:
         )
 
 
-def judge_file(data: Dataset, fit: str) -> Path:
+def classifier_file(data: Dataset, fit: str) -> Path:
     """-> where the judge of a set's images lies, if there is one.
 
     Of a set whose files are known by their hashes its name stands for them, however many of them a run takes;
@@ -168,23 +168,23 @@ def judge_file(data: Dataset, fit: str) -> Path:
     )
 
 
-def load_judge(path: Path, real: Real, backend: Backend) -> Judge | None:
+def load_classifier(path: Path, real: Real, backend: Backend) -> Classifier | None:
     """-> the judge of these images, from its file; None where there is no such file. Raises RunError where it is damaged."""
     if not path.exists():
         return None
     sections, record = unpack(load_arrays(path), path)
-    judge = Judge(real.image_shape, len(real.classes), backend, np.random.default_rng(0))
-    for part, net in judge.nets.items():
+    classifier = Classifier(real.image_shape, len(real.classes), backend, np.random.default_rng(0))
+    for part, net in classifier.nets.items():
         net.ready().load_state(sections.get(part, {}), path)
     if not isinstance(record, dict) or any(
-        type(record.get(name)) is not type(value) for name, value in judge.record.items()
+        type(record.get(name)) is not type(value) for name, value in classifier.record.items()
     ):
         raise RunError(
             f"{path} is damaged, or not written by minigan (it lacks what is to be known of a judge): delete it"
         )
-    judge.record = {name: record[name] for name in judge.record}
+    classifier.record = {name: record[name] for name in classifier.record}
     try:
-        judge.look(real.test[:BATCH])
+        classifier.look(real.test[:BATCH])
     except RunError as error:
         raise RunError(f"{path}: {error}") from error
-    return judge
+    return classifier

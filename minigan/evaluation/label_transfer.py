@@ -16,7 +16,8 @@ Source: Radford et al. 2016, arXiv:1511.06434, section 6.1 (table 3); github.com
 
 import numpy as np
 
-from minigan.backends import Backend, get_backend
+from minigan.arrays import Backend
+from minigan.backends import get_backend
 from minigan.errors import ShapeError
 from minigan.evaluation.neighbours import Nearest
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from minigan.checks import expect_size
 from minigan.errors import ConfigError
-from minigan.evaluation.classifier import Judge
+from minigan.evaluation.classifier import Classifier
 from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.kid import kernel_distance
 from minigan.evaluation.memorisation import nearest_picture, nearest_training_images
@@ -53,7 +53,7 @@ class Evaluation:
     data: str
     n: int  # samples, and real images that they are compared with
     published: bool  # are these the set's own test images?
-    judge: dict[str, Any] | None  # its name, hash, accuracy
+    classifier: dict[str, Any] | None  # its name, hash, accuracy
     classes: tuple[str, ...]
     samples: dict[str, float]
     floor: dict[str, float]
@@ -68,7 +68,7 @@ class Evaluation:
             "data": self.data,
             "n": self.n,
             "held_out": not self.published,
-            "judge": self.judge,
+            "judge": self.classifier,
             "samples": self.samples,
             "floor": self.floor,
             "classes": classes,
@@ -90,9 +90,9 @@ class Evaluation:
     @property
     def eyes(self) -> str:
         """-> in which space distances were taken."""
-        if self.judge is None:
+        if self.classifier is None:
             return "their pixels alone"
-        return f"judge {self.judge['name']}, which is right about {self.judge['accuracy']:.1%}"
+        return f"judge {self.classifier['name']}, which is right about {self.classifier['accuracy']:.1%}"
 
     def histogram(self) -> list[str]:
         """-> lines on the classes."""
@@ -134,7 +134,7 @@ def expect_n(n: int | None, real: Real) -> int:
 def evaluate(
     samples: np.ndarray,
     real: Real,
-    judge: Judge | None,
+    classifier: Classifier | None,
     labels: np.ndarray | None = None,
     flip: bool = False,
 ) -> Evaluation:
@@ -150,18 +150,22 @@ def evaluate(
         nearest_training_images(images, real.train, flip) for images in (samples, test)
     )
     picture = nearest_picture(samples, of_samples, test, of_test)
-    if judge is None:
+    if classifier is None:
         found, floor = pixel_figures(samples, test), pixel_figures(train, test)
         shares = {}
     else:
-        seen_test, p_test = judge.look(test)
-        metadata = {"name": judge.name, "sha256": judge.sha256, "seed": judge.record["seed"]}
+        seen_test, p_test = classifier.look(test)
+        metadata = {
+            "name": classifier.name,
+            "sha256": classifier.sha256,
+            "seed": classifier.record["seed"],
+        }
         metadata["accuracy"] = float(
             np.mean(p_test.argmax(axis=1) == real.some_test_labels(n))
         )  # looked at, not believed
-        found, shares_found = judged_figures(samples, seen_test, judge, labels)
+        found, shares_found = judged_figures(samples, seen_test, classifier, labels)
         floor, shares_floor = judged_figures(
-            train, seen_test, judge, None if labels is None else real.some_train_labels(n)
+            train, seen_test, classifier, None if labels is None else real.some_train_labels(n)
         )
         shares = {"samples": shares_found, "floor": shares_floor}
     for figures, (distances, _) in ((found, of_samples), (floor, of_test)):
@@ -172,13 +176,13 @@ def evaluate(
 
 
 def judged_figures(
-    images: np.ndarray, seen_test: np.ndarray, judge: Judge, labels: np.ndarray | None
+    images: np.ndarray, seen_test: np.ndarray, classifier: Classifier, labels: np.ndarray | None
 ) -> tuple[dict[str, float], list[float]]:
     """All figures of images (n, h, w, c) that need a judge, and the shares of the classes.
 
     seen_test  (n, 128) features of the real images that they are compared with
     """
-    seen, p = judge.look(images)
+    seen, p = classifier.look(images)
     shares = class_shares(p)
     kid, spread = kernel_distance(seen, seen_test, np.random.default_rng(SEED))
     figures = {

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.checks import expect_size
 from minigan.errors import ArrayTypeError, ShapeError
 

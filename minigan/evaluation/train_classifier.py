@@ -15,13 +15,13 @@ from time import monotonic
 
 import numpy as np
 
-from minigan.backends import Backend
+from minigan.arrays import Backend
 from minigan.data import TESTED, Batches, Dataset, load_dataset
 from minigan.errors import ConfigError, RunError
-from minigan.evaluation.classifier import Judge, judge_file, load_judge
+from minigan.evaluation.classifier import Classifier, classifier_file, load_classifier
 from minigan.evaluation.reference_images import Real, split
+from minigan.losses import softmax_cross_entropy
 from minigan.optimizers import Adam
-from minigan.softmax import softmax_cross_entropy
 
 RATE, BATCH_SIZE = 2e-3, 128
 EPOCHS = 6
@@ -30,7 +30,7 @@ MOST = 60_000  # images that it learns from, at most
 STREAMS = {"nets": 0, "order": 1, "moves": 2}  # random streams of one seed
 
 
-def cannot_be_judged(real: Real) -> str | None:
+def why_no_classifier(real: Real) -> str | None:
     """-> why these images have no judge, or None."""
     if real.train_labels is None or real.test_labels is None:
         return f"{real.name} has no labels: a judge cannot be trained"
@@ -39,15 +39,15 @@ def cannot_be_judged(real: Real) -> str | None:
     return None
 
 
-def train_judge(
+def train_classifier(
     real: Real, backend: Backend, seed: int = 0, log: Callable[[str], object] = print
-) -> Judge:
+) -> Classifier:
     """-> a judge that has learnt. The same seed, machine and number of threads give the same one.
 
     log  called with a line after each epoch
     Raises ConfigError where the images have no labels; RunError where the numbers go wrong.
     """
-    if reason := cannot_be_judged(real):
+    if reason := why_no_classifier(real):
         raise ConfigError(reason)
     labels = np.asarray(real.train_labels)
     chosen = np.arange(len(real.train))
@@ -58,7 +58,7 @@ def train_judge(
             )
         )
     images, colours = real.train.take(chosen), real.image_shape[2]
-    judge = Judge(
+    classifier = Classifier(
         real.image_shape, len(real.classes), backend, np.random.default_rng([seed, STREAMS["nets"]])
     )
     batches = Batches(
@@ -71,9 +71,9 @@ def train_judge(
     )
     moves, one_hot = (
         np.random.default_rng([seed, STREAMS["moves"]]),
-        np.eye(judge.classes, dtype=backend.dtype),
+        np.eye(classifier.classes, dtype=backend.dtype),
     )
-    optimizers = [Adam(net, RATE, beta1=0.9) for net in judge.nets.values()]
+    optimizers = [Adam(net, RATE, beta1=0.9) for net in classifier.nets.values()]
     steps, start, losses = EPOCHS * batches.per_epoch, monotonic(), []
     for step in range(steps):
         x, numbers = batches.draw()
@@ -81,12 +81,12 @@ def train_judge(
         for optimizer in optimizers:
             optimizer.lr = RATE * (1 + cos(pi * step / steps)) / 2
             optimizer.net.zero_grads()
-        logits = judge.head.forward(judge.body.forward(x))
+        logits = classifier.head.forward(classifier.body.forward(x))
         loss, dlogits = softmax_cross_entropy(
             logits, backend.asarray(one_hot[numbers]), backend=backend
         )
-        dfeatures = judge.head.backward(dlogits)
-        judge.body.backward(dfeatures, need_dx=False)
+        dfeatures = classifier.head.backward(dlogits)
+        classifier.body.backward(dfeatures, need_dx=False)
         for optimizer in optimizers:
             optimizer.step()
         losses.append(loss)
@@ -101,10 +101,10 @@ def train_judge(
                 f"judge of {real.name}: epoch {(step + 1) // batches.per_epoch}/{EPOCHS}  loss {mean:.4f}  {left / 60:.1f} min left"
             )
             losses.clear()
-    _, probabilities = judge.look(real.test)
+    _, probabilities = classifier.look(real.test)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == real.test_labels))
-    judge.record = {"seed": seed, "accuracy": accuracy, "tested_on": len(real.test)}
-    return judge
+    classifier.record = {"seed": seed, "accuracy": accuracy, "tested_on": len(real.test)}
+    return classifier
 
 
 def moved(x: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +117,7 @@ def moved(x: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarray:
     return y
 
 
-def get_judge(
+def get_classifier(
     data: Dataset,
     real: Real,
     data_dir: str | None,
@@ -125,22 +125,22 @@ def get_judge(
     backend: Backend,
     seed: int | None = None,
     log: Callable[[str], object] = print,
-) -> Judge:
+) -> Classifier:
     """-> the judge of these images: from the cache, or trained now, and then it is there.
 
     data, data_dir, fit  as loaded, and how; real: data, split
     seed                 of its lessons; None: whichever is there, else 0
     Raises ConfigError where there can be none, RunError where it cannot be written.
     """
-    if reason := cannot_be_judged(real):
+    if reason := why_no_classifier(real):
         raise ConfigError(reason)
-    path = judge_file(data, fit)
+    path = classifier_file(data, fit)
     try:
-        judge = load_judge(path, real, backend)
+        classifier = load_classifier(path, real, backend)
     except RunError as error:
         log(f"passing over a judge: {error}")
-        judge = None
-    if judge is None or seed not in (None, judge.record["seed"]):
+        classifier = None
+    if classifier is None or seed not in (None, classifier.record["seed"]):
         minutes = (
             "about two minutes"
             if real.image_shape == (28, 28, 1)
@@ -153,10 +153,10 @@ def get_judge(
                 data_dir,
                 fit,
             )
-        judge = train_judge(real, backend, seed or 0, log)
-        judge.save(path)
+        classifier = train_classifier(real, backend, seed or 0, log)
+        classifier.save(path)
     metadata = "right about {accuracy:.2%} of {tested_on:,} images that were new to it".format(
-        **judge.record
+        **classifier.record
     )
-    log(f"judge {judge.name}: {metadata}; in {path}")
-    return judge
+    log(f"judge {classifier.name}: {metadata}; in {path}")
+    return classifier

@@ -33,7 +33,7 @@ from minigan.inspection.page_layout import (
     words,
 )
 from minigan.inspection.sample_groups import Group, drawn, stroke_width
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 SHOWN = 150  # samples with their numbers, to choose by hand
 JITTER = 0.25  # added to the sum, uniform in ±JITTER

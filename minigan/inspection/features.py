@@ -28,7 +28,7 @@ from minigan.inspection.page_layout import (
 )
 from minigan.inspection.partial_passes import expect_finite, forward_to
 from minigan.layers import Conv2d, Layer, Linear, Reshape, Sequential
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 IMAGES = 5000  # real images that are looked through: a minute or two in the largest nets
 UNITS, PATCHES = 6, 9  # units in the page, images of each

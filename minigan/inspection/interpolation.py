@@ -27,7 +27,7 @@ import numpy as np
 from minigan.data.files.png import grid
 from minigan.inspection.open_run import Floats, draw_z, paint
 from minigan.inspection.page_layout import TITLE, Block, below, cells, enlargement, words
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 if TYPE_CHECKING:
     from PIL.Image import Image

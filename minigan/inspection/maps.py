@@ -34,7 +34,7 @@ from minigan.inspection.page_layout import (
 from minigan.inspection.partial_passes import activations, expect_finite
 from minigan.layers import AppendLabels, Conv2d, ConvTranspose2d, Flatten, Linear, Sequential
 from minigan.layers.base import Array
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 CORES = (Conv2d, ConvTranspose2d, Linear)
 FILTERS, MAPS = 64, 256  # shown of a layer at most

@@ -12,7 +12,8 @@ from minigan.errors import RunError
 from minigan.inspection.partial_passes import hold_statistics
 from minigan.layers import BatchNorm, Sequential
 from minigan.layers.base import Array
-from minigan.training.loop import Game, open_game
+from minigan.training.game import Game
+from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
 
 Floats = NDArray[np.float64]
@@ -79,7 +80,7 @@ def paint(game: Game, z: Floats, numbers: Any = 0) -> NDArray[np.uint8]:
 def real(game: Game, data: Dataset, numbers: NDArray[Any]) -> tuple[Array, Array | None]:
     """Numbers of images (n,) -> x (n, h, w, c) as D gets them, their labels where it takes some."""
     floats = np.empty((len(numbers), *data.images.shape[1:]), np.float32)
-    to_floats(data.images[numbers], floats, game.preset.black)
+    to_floats(data.images[numbers], floats, game.preset.pixel_min)
     return game.backend.asarray(floats), None if data.labels is None else game.labels(
         np.asarray(data.labels)[numbers]
     )

@@ -23,7 +23,7 @@ from minigan.inspection.guided_backprop import KINKS
 from minigan.inspection.partial_passes import expect_finite
 from minigan.layers import Sequential
 from minigan.layers.base import Array
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 GRID = 4
 
@@ -82,7 +82,7 @@ def features(game: Game, D: Sequential, images: NDArray[np.uint8]) -> NDArray[np
     floats = np.empty((size, *images.shape[1:]), np.float32)
     for start in range(0, len(images), size):
         part = images[start : start + size]
-        to_floats(part, floats[: len(part)], game.preset.black)
+        to_floats(part, floats[: len(part)], game.preset.pixel_min)
         x, at = game.backend.asarray(floats[: len(part)]), 0
         for i, layer in enumerate(D.layers[: indices[-1] + 1]):
             x = layer.forward(x, train=False)

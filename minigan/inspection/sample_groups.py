@@ -22,7 +22,7 @@ from minigan.data import Dataset
 from minigan.errors import ConfigError
 from minigan.evaluation.neighbours import nearest
 from minigan.inspection.open_run import Floats, draw_z, paint
-from minigan.training.loop import Game
+from minigan.training.game import Game
 
 DRAWN = 4096  # samples to choose from
 REAL = 10_000  # training images to compare them with

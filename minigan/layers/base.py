@@ -7,23 +7,27 @@
 
 Shapes at setup have no batch axis: (28, 28, 1), or (100,). In forward they have: (n, 28, 28, 1).
 
-dx and dW can be asked for apart, since a GAN wants exactly that: the generator's
-update goes through the discriminator for dx alone, and the first layer of the
-discriminator's own update has no one who wants its dx.
+A layer calls the definition in its file: y, saved = linear_forward(...). `saved` is all that the
+backward pass needs; the layer keeps it in self.saved and hands it to linear_backward.
 
-What forward returns lies in the layer's own memory and is overwritten by its next
-forward: nothing is allocated in a training step. The Sequential around the layers
-copies the last one out, so that what a user holds stays as it is.
+A network asks its backend for the steps of its passes (`plan` in sequential.py). The plain backend
+answers with the layers themselves, so that the text in these files is the text that runs. A fast
+backend may answer with steps that stand in for a layer, or for several in a row: each must give
+what the layers would.
 
-To write a layer of your own, derive from Layer, declare parameters in `setup`, and
-check the backward pass with `minigan.check_gradients`. layers/linear.py is a
-short example.
+dx and dW can be requested separately, because a GAN needs exactly that: the generator's update
+sends a gradient through the discriminator for dx alone, and in the discriminator's own update
+nothing needs dx of the first layer.
+
+To write a layer, derive from Layer, declare parameters in `setup`, and check the backward pass with
+minigan.check_gradients. linear.py is a short example.
 """
+
+from typing import Any
 
 from numpy.random import Generator
 
-from minigan.arrays.backend import Shape
-from minigan.backends import Array, Backend, Workspace
+from minigan.arrays import Array, Backend, Shape
 from minigan.parameters import Store
 
 __all__ = ["Array", "Backend", "Generator", "Layer", "Shape", "Store"]
@@ -32,7 +36,9 @@ __all__ = ["Array", "Backend", "Generator", "Layer", "Shape", "Store"]
 class Layer:
     """Base of all layers."""
 
-    # set by the Sequential that the layer stands in: itself, where in it ("D.0"), and what its setup came to
+    takes_labels = False  # is forward called as forward(x, train, labels)?
+    saved: Any = None  # from forward, for backward
+    # set by the Sequential that contains the layer: itself, the layer's place ("D.0"), its output
     container: "Layer | None" = None
     path = "?"
     out_shape: Shape
@@ -41,27 +47,27 @@ class Layer:
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         """Check in_shape, declare parameters and buffers -> out_shape, without the batch axis.
 
-        A layer's own setup calls this first: super().setup(in_shape, backend=backend, rng=rng, store=store)
+        A derived setup calls this one first:
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
 
         backend  where the arrays live and the arithmetic runs
         rng      numpy.random.Generator for initial values
-        store    parameters.Store: store.parameter(self, "W", shape, initializer, fan_in, fan_out)
-                 makes self.W and self.dW; store.buffer and store.generator likewise
-        Raises ShapeError where the layer cannot take in_shape.
+        store    store.parameter(self, "W", shape, initializer, fan_in, fan_out) makes self.W and
+                 self.dW; store.buffer and store.generator likewise: see parameters.py
+        Raises ShapeError if the layer cannot take in_shape.
         """
         self.backend = backend
         self.in_shape = tuple(in_shape)
-        self.memory = Workspace(backend)
         return self.in_shape
 
     def forward(self, x: Array, train: bool = True) -> Array:
-        """x (n, *in_shape) -> y (n, *out_shape). Keeps what backward needs; x is not changed."""
+        """x (n, *in_shape) -> y (n, *out_shape). Keeps what backward needs; does not change x."""
         raise NotImplementedError
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        """dy (n, *out_shape), the gradient of the mean loss -> dx (n, *in_shape), or None without need_dx.
+        """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 
-        Adds into the gradients where need_dw; leaves them bit for bit alone where not.
+        Adds into the gradients if need_dw; otherwise leaves them bit for bit alone.
         """
         raise NotImplementedError
 
@@ -71,5 +77,5 @@ class Layer:
 
     @property
     def label(self) -> str:
-        """-> which layer this is, for the start of an error message."""
+        """-> which layer this is, for the start of a message: "D.2 (Conv2d 64->128, k4 s2)"."""
         return f"{self.path} ({self.describe()})"

@@ -1,4 +1,4 @@
-"""Batch normalisation: every channel is brought to mean 0 and variance 1 over the batch.
+"""Batch normalization: every channel gets mean 0 and variance 1 over the batch.
 
 With m values x_i of one channel in the batch (m = n, or n·h·w for images):
 
@@ -8,23 +8,26 @@ With m values x_i of one channel in the batch (m = n, or n·h·w for images):
     y_i   = gain·x̂_i + bias
 
 Backward. With g_i = dL/dy_i, dgain = Σ g_i·x̂_i and dbias = Σ g_i follow at once.
-x_i reaches L by three ways: x̂_i itself, the mean, and the variance. Since
+x_i affects L along three paths: x̂_i itself, the mean, and the variance. Since
     ∂x̂_j/∂x_i = 1/σ·(δ_ij - 1/m - x̂_i·x̂_j/m)
 (the 1/m from the mean; the last term from the variance, as ∂σ/∂x_i = x̂_i/m), summing over j gives
 
     dx_i = gain/σ · (g_i - 1/m Σ g_j - x̂_i·1/m Σ g_j·x̂_j)
          = gain/σ · (g_i - dbias/m - x̂_i·dgain/m)
 
-So dx has mean 0 and, but for eps, no part along x̂: the two directions that normalising removed.
-(With g = 1 everywhere Σ g·x̂ is 0, and a check passes without the last term: use random g.)
+So dx has mean 0 and, but for eps, no component along x̂: the two directions that normalizing
+removed. (With g = 1 everywhere Σ g·x̂ is 0, and a check passes without the last term: use random g.)
 
-For sampling, running averages of mean and var stand in for the batch's own:
+For sampling, running averages of mean and var replace the batch's own:
     running = (1 - running_rate)·running + running_rate·batch
 Then the layer is affine, y = gain·(x - running_mean)/σ + bias, and dx_i = gain/σ·g_i.
 
 x, y (n, c) or (n, h, w, c)    gain, bias, running_mean, running_var (c,)
 Source: Ioffe & Szegedy 2015, arXiv:1502.03167; the derivation is our own
+Fast versions: backends/cpu/blocks.py, backends/gpu/batchnorm.py
 """
+
+from typing import Any, NamedTuple
 
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, ShapeError
@@ -32,124 +35,80 @@ from minigan.initializers import Initializer, ones, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
+class Saved(NamedTuple):
+    """What the backward pass needs of the forward pass."""
+
+    x_hat: Array  # as x
+    inv_std: Array  # (c,), 1/σ
+    is_batch: bool  # were the statistics the batch's own?
+
+
+def batch_statistics(x: Array) -> tuple[Array, Array]:
+    """x (..., c) -> mean and biased variance (1/m) of each channel (c,)."""
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axis=axes)
+    centered = x - mean
+    return mean, (centered * centered).mean(axis=axes)
+
+
 def batchnorm_forward(
     x: Array,
     gain: Array | None,
     bias: Array | None,
-    y: Array,
-    x_hat: Array,
     mean: Array,
     var: Array,
-    inv_std: Array,
     eps: float,
-    backend: Backend,
-) -> None:
-    """Forward pass with the batch's own statistics.
-    x               (m, c)           read only
-    gain, bias      (c,) or None
-    y, x_hat        (m, c)           written
-    mean, var       (c,)             written; var is the biased one, 1/m
-    inv_std         (c,)             written; 1/√(var + eps)
+    is_batch: bool,
+    xp: Any,
+) -> tuple[Array, Saved]:
+    """Forward pass.
+
+    x           (n, ..., c)     read only
+    gain, bias  (c,) or None
+    mean, var   (c,)            of the batch, from batch_statistics, or running ones
+    -> y        as x; saved
     """
-    xp = backend.xp
-    xp.mean(x, axis=0, out=mean)
-    xp.subtract(x, mean, out=x_hat)
-    xp.multiply(x_hat, x_hat, out=y)
-    xp.mean(y, axis=0, out=var)
-    set_inv_std(var, inv_std, eps, backend)
-    xp.multiply(x_hat, inv_std, out=x_hat)
-    scale_and_shift(x_hat, gain, bias, y, backend)
-
-
-def batchnorm_frozen_forward(
-    x: Array,
-    gain: Array | None,
-    bias: Array | None,
-    y: Array,
-    x_hat: Array,
-    mean: Array,
-    var: Array,
-    inv_std: Array,
-    eps: float,
-    backend: Backend,
-) -> None:
-    """Forward pass with given statistics: as batchnorm_forward, but mean and var are read."""
-    xp = backend.xp
-    set_inv_std(var, inv_std, eps, backend)
-    xp.subtract(x, mean, out=x_hat)
-    xp.multiply(x_hat, inv_std, out=x_hat)
-    scale_and_shift(x_hat, gain, bias, y, backend)
+    inv_std = 1.0 / xp.sqrt(var + eps)
+    x_hat = (x - mean) * inv_std
+    y = x_hat if gain is None else x_hat * gain
+    return y if bias is None else y + bias, Saved(x_hat, inv_std, is_batch)
 
 
 def batchnorm_backward(
     dy: Array,
-    x_hat: Array,
+    saved: Saved,
     gain: Array | None,
-    inv_std: Array,
     dgain: Array | None,
     dbias: Array | None,
-    dx: Array | None,
-    frozen: bool,
-    backend: Backend,
-) -> None:
+    need_dx: bool,
+) -> Array | None:
     """Backward pass.
-    dy            (m, c)          d(mean loss)/dy
-    x_hat         (m, c)          from forward
+
+    dy            (n, ..., c)     d(mean loss)/dy
+    saved                         from batchnorm_forward
     gain          (c,) or None
-    inv_std       (c,)            from forward
-    dgain, dbias  (c,)            added to; None: not wanted
-    dx            (m, c)          written; None: not wanted
-    frozen        the statistics were given, not the batch's: only dx = gain/σ·dy is left
+    dgain, dbias  (c,)            added to, unless None
+    -> dx         as dy, or None; gain/σ·dy if the statistics were not the batch's
     """
-    xp, m = backend.xp, len(dy)
-    sum_dy = backend.scratch("sum dy", inv_std.shape)
-    sum_dy_x_hat = backend.scratch("sum dy x_hat", inv_std.shape)
-    product = backend.scratch("dy x_hat", dy.shape) if dx is None else dx
-    xp.sum(dy, axis=0, out=sum_dy)
-    xp.multiply(dy, x_hat, out=product)
-    xp.sum(product, axis=0, out=sum_dy_x_hat)
+    x_hat, inv_std, is_batch = saved
+    axes = tuple(range(dy.ndim - 1))
+    sum_dy = dy.sum(axis=axes)
+    sum_dy_x_hat = (dy * x_hat).sum(axis=axes)
     if dgain is not None:
-        xp.add(dgain, sum_dy_x_hat, out=dgain)
+        dgain += sum_dy_x_hat
     if dbias is not None:
-        xp.add(dbias, sum_dy, out=dbias)
-    if dx is None:
-        return
-    if frozen:
-        xp.multiply(dy, inv_std, out=dx)
-    else:
-        xp.multiply(sum_dy, 1.0 / m, out=sum_dy)
-        xp.multiply(sum_dy_x_hat, 1.0 / m, out=sum_dy_x_hat)
-        xp.multiply(x_hat, sum_dy_x_hat, out=dx)
-        xp.subtract(dy, dx, out=dx)
-        xp.subtract(dx, sum_dy, out=dx)
-        xp.multiply(dx, inv_std, out=dx)
-    if gain is not None:
-        xp.multiply(dx, gain, out=dx)
-
-
-def set_inv_std(var: Array, inv_std: Array, eps: float, backend: Backend) -> None:
-    """inv_std = 1 / √(var + eps)"""
-    xp = backend.xp
-    xp.add(var, eps, out=inv_std)
-    xp.sqrt(inv_std, out=inv_std)
-    xp.divide(1.0, inv_std, out=inv_std)
-
-
-def scale_and_shift(
-    x_hat: Array, gain: Array | None, bias: Array | None, y: Array, backend: Backend
-) -> None:
-    """y = gain·x̂ + bias, with either left out where None"""
-    xp = backend.xp
-    if gain is not None:
-        xp.multiply(x_hat, gain, out=y)
-    else:
-        y[...] = x_hat
-    if bias is not None:
-        xp.add(y, bias, out=y)
+        dbias += sum_dy
+    if not need_dx:
+        return None
+    dx = dy
+    if is_batch:
+        m = dy.size // dy.shape[-1]
+        dx = dy - sum_dy / m - x_hat * (sum_dy_x_hat / m)
+    return dx * (inv_std if gain is None else gain * inv_std)
 
 
 class BatchNorm(Layer):
-    """BatchNorm(): vectors (n, c) or images (n, h, w, c), normalised by channel.
+    """BatchNorm(): vectors (n, c) or images (n, h, w, c), normalized by channel.
 
     gain, bias        trained scale and shift, each optional
     gain_initializer  of the gain; DCGAN's is normal(0.02, mean=1)
@@ -157,9 +116,9 @@ class BatchNorm(Layer):
                       (PyTorch calls this momentum; Keras' momentum is 1 - running_rate)
     eps               added to the variance
     unbiased          keep the running variance with 1/(m-1), as PyTorch, or with 1/m, as Keras
-    sampling          what forward(train=False) normalises by: "running" statistics,
-                      or the "batch"'s own (and the running ones stay as they are)
-    Raises ShapeError for a batch of 1 where the batch's own statistics are taken.
+    sampling          what forward(train=False) normalizes by: "running" statistics, or the
+                      "batch"'s own (the running ones stay as they are)
+    Raises ShapeError for a batch of 1 if its own statistics are needed.
     """
 
     gain: Array | None
@@ -202,67 +161,38 @@ class BatchNorm(Layer):
             store.parameter(self, "bias", channels, zeros())
         store.buffer(self, "running_mean", channels, 0.0)
         store.buffer(self, "running_var", channels, 1.0)
-        self.forward_op = backend.implementation(batchnorm_forward)
-        self.frozen_forward_op = backend.implementation(batchnorm_frozen_forward)
-        self.backward_op = backend.implementation(batchnorm_backward)
         return self.in_shape
 
     def forward(self, x: Array, train: bool = True) -> Array:
-        channels = x.shape[-1]
-        own_statistics = train or self.sampling == "batch"
-        if own_statistics and len(x) == 1:
-            raise ShapeError(
-                f"{self.label}: a batch of 1 has no batch statistics: expected n of at least 2 here; "
-                "use a larger batch, or forward(x, train=False) to take the running statistics"
-            )
-        self.frozen = not own_statistics
-        y, x_hat = self.memory.get("y", x.shape), self.memory.get("x_hat", x.shape)
-        self.inv_std = self.memory.get("inv_std", (channels,))
-        rows = (
-            x.reshape(-1, channels),
-            self.gain,
-            self.bias,
-            y.reshape(-1, channels),
-            x_hat.reshape(-1, channels),
+        is_batch = self.uses_batch_statistics(len(x), train)
+        mean, var = batch_statistics(x) if is_batch else (self.running_mean, self.running_var)
+        y, self.saved = batchnorm_forward(
+            x, self.gain, self.bias, mean, var, self.eps, is_batch, self.backend.xp
         )
-        if self.frozen:
-            self.frozen_forward_op(
-                *rows, self.running_mean, self.running_var, self.inv_std, self.eps, self.backend
-            )
-        else:
-            mean, var = self.memory.get("mean", (channels,)), self.memory.get("var", (channels,))
-            self.forward_op(*rows, mean, var, self.inv_std, self.eps, self.backend)
-            if train:
-                self.update_running(mean, var, m=x.size // channels)
-        self.x_hat = x_hat
+        if train:
+            self.update_running(mean, var, m=x.size // x.shape[-1])
         return y
 
+    def uses_batch_statistics(self, n: int, train: bool) -> bool:
+        """Does a forward pass normalize by the batch's own statistics? Not possible with n = 1."""
+        is_batch = train or self.sampling == "batch"
+        if is_batch and n == 1:
+            raise ShapeError(
+                f"{self.label}: a batch of 1 has no batch statistics: expected n of at least 2; "
+                "use a larger batch, or forward(x, train=False) for the running statistics"
+            )
+        return is_batch
+
     def update_running(self, mean: Array, var: Array, m: int) -> None:
-        """running += rate·(batch - running), in place; mean and var are used up."""
-        xp = self.backend.xp
+        """running += rate·(batch - running), in place; m values of a channel were in the batch."""
         if self.unbiased:
-            xp.multiply(var, m / (m - 1), out=var)
-        for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-            xp.subtract(batch, running, out=batch)
-            xp.multiply(batch, self.running_rate, out=batch)
-            xp.add(running, batch, out=running)
+            var = var * (m / (m - 1))
+        self.running_mean += (mean - self.running_mean) * self.running_rate
+        self.running_var += (var - self.running_var) * self.running_rate
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        channels = dy.shape[-1]
-        dx = self.memory.get("dx", dy.shape) if need_dx else None
         dgain, dbias = (self.dgain, self.dbias) if need_dw else (None, None)
-        self.backward_op(
-            dy.reshape(-1, channels),
-            self.x_hat.reshape(-1, channels),
-            self.gain,
-            self.inv_std,
-            dgain,
-            dbias,
-            dx if dx is None else dx.reshape(-1, channels),
-            self.frozen,
-            self.backend,
-        )
-        return dx
+        return batchnorm_backward(dy, self.saved, self.gain, dgain, dbias, need_dx)
 
     def describe(self) -> str:
         return f"BatchNorm {self.in_shape[-1] if getattr(self, 'in_shape', ()) else '?'}"

@@ -2,137 +2,111 @@
 
     y[n, p, q, o] = Σ_{i, j, c} x[n, p·s + i - top, q·s + j - left, c] · W[i, j, c, o] + b[o]
 
-(Cross-correlation, strictly: the field calls it convolution.) The window under an
-output pixel, laid out as one row of k·k·c_in numbers, turns the sum over i, j, c
-into a product of matrices:
+(Strictly this is cross-correlation; the field calls it convolution.) im2col (arrays/im2col.py) lays
+out the window under each output pixel as one row of k·k·c_in numbers. The sum over i, j, c becomes
+a product of matrices:
 
-    cols = im2col(x)        (n·h_out·w_out, k·k·c_in)    each output pixel's window, a row
+    cols = im2col(x)        (n·h_out·w_out, k·k·c_in)    the window of each output pixel, a row
     y    = cols·W + b       W seen as (k·k·c_in, c_out)
 
-which is a Linear layer on the rows of cols. So its backward pass is Linear's,
+This is a Linear layer on the rows of cols. So its backward pass is Linear's,
 
     dW    = colsᵀ·dy        db = column sums of dy
     dcols = dy·Wᵀ
 
-and one more step: a pixel of x was copied into every window that covers it, so its
-gradient is the sum over these copies: dx = col2im(dcols), the transpose of im2col.
+and one more step back, from the windows to the image: dx = col2im(dcols), the transpose of im2col.
 
 In NHWC layout the rows of y come out as pixels: no array is ever transposed.
 
 x (n, h, w, c_in)   W (k_h, k_w, c_in, c_out)   b (c_out,)   y (n, h_out, w_out, c_out)
 Source: Dumoulin & Visin 2016, arXiv:1603.07285; im2col: Chellapilla et al. 2006
+Fast versions: backends/cpu/convolution.py, backends/gpu/convolution.py
 """
 
-from collections.abc import Callable
+from typing import Any
 
-from minigan.arrays.backend import Padding, Pair, Workspace
+from minigan.arrays import Padding, Pair
+from minigan.arrays.im2col import col2im, im2col
 from minigan.checks import expect_size
 from minigan.initializers import Initializer, glorot_uniform, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 from minigan.layers.geometry import conv_sizes, expect_image, expect_padding, expect_pair
-from minigan.layers.linear import add_column_sums
 
 
 def conv2d_forward(
-    x: Array,
-    W: Array,
-    b: Array | None,
-    y: Array,
-    stride: Pair,
-    padding: Padding,
-    backend: Backend,
-    memory: Workspace,
-) -> None:
+    x: Array, W: Array, b: Array | None, stride: Pair, padding: Padding, xp: Any
+) -> tuple[Array, tuple[Array, Shape]]:
     """Forward pass of 2-D convolution.
+
     x        (n, h, w, c_in)            read only
     W        (k_h, k_w, c_in, c_out)    read only
     b        (c_out,) or None
-    y        (n, h_out, w_out, c_out)   written
     padding  ((top, bottom), (left, right))
-    memory   Workspace                  keeps cols for conv2d_backward
+    -> y     (n, h_out, w_out, c_out); saved: the columns, and the shape of x
     """
-    c_out = W.shape[3]
-    cols = columns(memory, y, W)
-    backend.im2col(x, cols, stride, padding)
-    backend.gemm(as_matrix(cols, y), W.reshape(-1, c_out), out=y.reshape(-1, c_out))
+    cols = im2col(x, W.shape[:2], stride, padding, xp)
+    n, h_out, w_out = cols.shape[:3]
+    y = cols.reshape(n * h_out * w_out, -1) @ W.reshape(-1, W.shape[3])
     if b is not None:
-        backend.xp.add(y, b, out=y)
+        y += b
+    return y.reshape(n, h_out, w_out, -1), (cols, x.shape)
 
 
 def conv2d_backward(
     dy: Array,
-    x: Array,
+    saved: tuple[Array, Shape],
     W: Array,
     dW: Array | None,
     db: Array | None,
-    dx: Array | None,
+    need_dx: bool,
     stride: Pair,
     padding: Padding,
-    backend: Backend,
-    memory: Workspace,
-) -> None:
+    xp: Any,
+) -> Array | None:
     """Backward pass of 2-D convolution.
-    dy      (n, h_out, w_out, c_out)   d(mean loss)/dy; 1/n already inside
-    x       (n, h, w, c_in)            as in forward
+
+    dy      (n, h_out, w_out, c_out)   d(mean loss)/dy; 1/n already included
+    saved                              from conv2d_forward: the columns, and the shape of x
     W       (k_h, k_w, c_in, c_out)    read only
-    dW, db  as W, b                    added to; None: not wanted
-    dx      (n, h, w, c_in)            written; None: not wanted
-    memory  Workspace                  with cols from conv2d_forward
+    dW, db  as W, b                    added to, unless None
+    -> dx   (n, h, w, c_in), or None
     Why: dW = colsᵀ·dy;  dx = col2im(dy·Wᵀ)
     """
-    c_out = W.shape[3]
-    dy_rows = dy.reshape(-1, c_out)
+    cols, x_shape = saved
+    dy_rows = dy.reshape(-1, W.shape[3])
     if dW is not None:
-        cols = columns(memory, dy, W)
-        backend.gemm(as_matrix(cols, dy).T, dy_rows, out=dW.reshape(-1, c_out), accumulate=True)
+        dW += (cols.reshape(len(dy_rows), -1).T @ dy_rows).reshape(W.shape)
     if db is not None:
-        add_column_sums(dy_rows, db, backend)
-    if dx is not None:
-        dcols = columns(backend.workspace, dy, W)
-        backend.gemm(dy_rows, W.reshape(-1, c_out).T, out=as_matrix(dcols, dy))
-        backend.col2im(dcols, dx, stride, padding)
-
-
-def columns(memory: Workspace, y: Array, W: Array) -> Array:
-    """-> the memory of the column array (n, h_out, w_out, k_h, k_w, c_in), as it was last written."""
-    return memory.get("columns", (*y.shape[:3], *W.shape[:3]))
-
-
-def as_matrix(cols: Array, y: Array) -> Array:
-    """The column array as a matrix, (n·h_out·w_out, k_h·k_w·c_in)."""
-    return cols.reshape(y.shape[0] * y.shape[1] * y.shape[2], -1)
+        db += dy_rows.sum(axis=0)
+    if not need_dx:
+        return None
+    dcols = dy_rows @ W.reshape(-1, W.shape[3]).T
+    return col2im(dcols.reshape(cols.shape), x_shape, stride, padding, xp)
 
 
 class Convolution(Layer):
-    """What Conv2d and ConvTranspose2d share: they differ in their sizes and in the two operations."""
+    """What Conv2d and ConvTranspose2d share: they differ in their sizes and in two definitions."""
 
     channels: int
     kernel_size: Pair
     stride: Pair
-    padding: (
-        str | Padding
-    )  # as it was asked for: "same" comes to numbers, `pads`, when the image is known
+    padding: str | Padding  # as requested: "same" becomes numbers, `pads`, once the image is known
     pads: Padding
+    use_bias: bool
+    initializer: Initializer
     W: Array
     dW: Array
     b: Array | None
     db: Array | None
-    forward_op: Callable[..., None]
-    backward_op: Callable[..., None]
 
-    def forward(self, x: Array, train: bool = True) -> Array:
-        self.x = x
-        y = self.memory.get("y", (len(x), *self.out_shape))
-        self.forward_op(x, self.W, self.b, y, self.stride, self.pads, self.backend, self.memory)
-        return y
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        dx = self.memory.get("dx", self.x.shape) if need_dx else None
-        dW, db = (self.dW, self.db) if need_dw else (None, None)
-        self.backward_op(
-            dy, self.x, self.W, dW, db, dx, self.stride, self.pads, self.backend, self.memory
-        )
-        return dx
+    def declare(self, store: Store, W_shape: Shape, c_in: int) -> None:
+        """Declare W and b. The fans are the frameworks': k_h·k_w·channels, whatever the stride."""
+        window = self.kernel_size[0] * self.kernel_size[1]
+        fans = (window * c_in, window * self.channels)
+        self.b, self.db = None, None
+        store.parameter(self, "W", W_shape, self.initializer, *fans)
+        if self.use_bias:
+            store.parameter(self, "b", (self.channels,), zeros())
 
     def describe(self) -> str:
         def short(pair: Pair) -> str:
@@ -142,8 +116,8 @@ class Convolution(Layer):
         c_in = in_shape[2] if len(in_shape) == 3 else "?"
         padding = self.padding
         if not isinstance(padding, str):
-            same_all_round = len({*padding[0], *padding[1]}) == 1
-            padding = f"p{padding[0][0]}" if same_all_round else f"p{padding}"
+            even = len({*padding[0], *padding[1]}) == 1
+            padding = f"p{padding[0][0] if even else padding}"
         sizes = f"k{short(self.kernel_size)} s{short(self.stride)} {padding}"
         return f"{type(self).__name__} {c_in}->{self.channels}, {sizes}"
 
@@ -152,8 +126,8 @@ class Conv2d(Convolution):
     """Conv2d(channels, kernel_size): images (n, h, w, c_in) -> (n, h_out, w_out, channels).
 
     kernel_size, stride  a number, or (vertical, horizontal)
-    padding              "valid", "same", a number or ((top, bottom), (left, right)); see geometry.py
-    bias                 add b or not: leave it out where BatchNorm follows, which would subtract it again
+    padding              "valid", "same", a number or ((top, bottom), (left, right)): geometry.py
+    bias                 add b or not: leave it out before BatchNorm, which would subtract it again
     initializer          of W; see initializers.py
     """
 
@@ -177,22 +151,18 @@ class Conv2d(Convolution):
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         h, w, c_in = expect_image(self.label, in_shape)
-        (h_out, w_out), self.pads = conv_sizes(
+        sizes, self.pads = conv_sizes(
             self.label, (h, w), self.kernel_size, self.stride, self.padding
         )
-        self.out_shape = (h_out, w_out, self.channels)
-        k_h, k_w = self.kernel_size
-        self.b, self.db = None, None
-        store.parameter(
-            self,
-            "W",
-            (k_h, k_w, c_in, self.channels),
-            self.initializer,
-            fan_in=k_h * k_w * c_in,
-            fan_out=k_h * k_w * self.channels,
+        self.declare(store, (*self.kernel_size, c_in, self.channels), c_in)
+        return (*sizes, self.channels)
+
+    def forward(self, x: Array, train: bool = True) -> Array:
+        y, self.saved = conv2d_forward(x, self.W, self.b, self.stride, self.pads, self.backend.xp)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
+        dW, db = (self.dW, self.db) if need_dw else (None, None)
+        return conv2d_backward(
+            dy, self.saved, self.W, dW, db, need_dx, self.stride, self.pads, self.backend.xp
         )
-        if self.use_bias:
-            store.parameter(self, "b", (self.channels,), zeros())
-        self.forward_op = backend.implementation(conv2d_forward)
-        self.backward_op = backend.implementation(conv2d_backward)
-        return self.out_shape

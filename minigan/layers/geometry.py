@@ -1,35 +1,34 @@
 """Sizes of convolutions: kernel, stride and padding -> how large the output is.
 
-Along one axis, a convolution with kernel k, stride s and `before` + `after`
-pixels of padding makes of `size` pixels
+Along one axis, a convolution with kernel k, stride s and `before` + `after` pixels of padding has
 
     (size + before + after - k) // s + 1
 
-windows. The forms that padding may be given in:
-    "valid"                       none
-    "same"                        TensorFlow's: the output is ⌈size / s⌉; an odd pixel goes after
-    p                             p on every side
-    ((top, bottom), (left, right))
+windows in `size` pixels. Padding may be given as
+    "valid"                          none
+    "same"                           TensorFlow's: the output is ⌈size / s⌉; an odd pixel goes after
+    p                                p on every side
+    ((top, bottom), (left, right))   each side by itself
 Source: Dumoulin & Visin 2016, arXiv:1603.07285
 """
 
 from typing import Any
 
-from minigan.arrays.backend import Padding, Pair, Shape
+from minigan.arrays import Padding, Pair, Shape
 from minigan.checks import expect_size
 from minigan.errors import ConfigError, ShapeError
 
 AXES = ("height", "width")
 
 
-def expect_pair(label: str, what: str, value: Any, least: int = 1) -> Pair:
+def expect_pair(label: str, name: str, value: Any, least: int = 1) -> Pair:
     """int or (vertical, horizontal) -> the pair; raises ConfigError."""
     values = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ConfigError(
-            f"{label}: {what} must be a number or a pair (vertical, horizontal), got {value!r}"
+            f"{label}: {name} must be a number or a pair (vertical, horizontal), got {value!r}"
         )
-    vertical, horizontal = (expect_size(f"{label}: {what}", v, least) for v in values)
+    vertical, horizontal = (expect_size(f"{label}: {name}", v, least) for v in values)
     return vertical, horizontal
 
 
@@ -38,7 +37,8 @@ def expect_padding(label: str, padding: Any, kernel: Pair) -> str | Padding:
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
             raise ConfigError(
-                f'{label}: padding must be "valid", "same", a number or ((top, bottom), (left, right)), got {padding!r}'
+                f'{label}: padding must be "valid", "same", a number or '
+                f"((top, bottom), (left, right)), got {padding!r}"
             )
         return padding
     if not isinstance(padding, (tuple, list)):
@@ -56,8 +56,8 @@ def expect_padding(label: str, padding: Any, kernel: Pair) -> str | Padding:
     for (before, after), k, axis in zip(pads, kernel, AXES, strict=True):
         if max(before, after) >= k:
             raise ConfigError(
-                f"{label}: padding {max(before, after)} must be smaller than the kernel, {k} in {axis}: "
-                "a window would see nothing but padding"
+                f"{label}: padding {max(before, after)} must be smaller than the kernel, "
+                f"{k} in {axis}: a window would see only padding"
             )
     return pads
 
@@ -66,7 +66,8 @@ def expect_image(label: str, in_shape: Shape) -> tuple[int, int, int]:
     """-> h, w, c; raises ShapeError unless in_shape is that of an image."""
     if len(in_shape) != 3:
         raise ShapeError(
-            f"{label}: expected an image (h, w, c), got {tuple(in_shape)}: put Reshape((h, w, c)) before it"
+            f"{label}: expected an image (h, w, c), got {tuple(in_shape)}: "
+            "put Reshape((h, w, c)) before it"
         )
     h, w, c = in_shape
     return h, w, c
@@ -77,7 +78,7 @@ def conv_sizes(
 ) -> tuple[Pair, Padding]:
     """Convolution of an image (h, w) -> (h_out, w_out), ((top, bottom), (left, right)).
 
-    Raises ShapeError where not even one window fits.
+    Raises ShapeError if no window fits.
     """
     outs, pads = [], []
     for axis, (size, k, s) in enumerate(zip(sizes, kernel, stride, strict=True)):
@@ -88,8 +89,8 @@ def conv_sizes(
             before, after = (0, 0) if isinstance(padding, str) else padding[axis]
         if size + before + after < k:
             raise ShapeError(
-                f"{label}: kernel {k} does not fit {AXES[axis]} {size} with padding {before}+{after}: "
-                "take a smaller kernel or more padding"
+                f"{label}: kernel {k} does not fit {AXES[axis]} {size} with padding "
+                f"{before}+{after}: take a smaller kernel or more padding"
             )
         outs.append((size + before + after - k) // s + 1)
         pads.append((before, after))
@@ -104,11 +105,11 @@ def conv_transpose_sizes(
     padding: str | Padding,
     output_padding: Pair,
 ) -> tuple[Pair, Padding]:
-    """Transposed convolution of an image (h, w) -> (h_out, w_out), padding of the convolution that it transposes.
+    """Transposed convolution of an image (h, w) -> (h_out, w_out), pads of the convolution.
 
-    Many sizes convolve to the same (h, w), when the stride does not divide them; the
-    transposed convolution takes the smallest, plus output_padding. "same" takes size * s.
-    Raises ShapeError where the result would be empty.
+    If the stride does not divide them, several sizes convolve to the same (h, w). The transposed
+    convolution takes the smallest, plus output_padding; "same" takes size * s.
+    Raises ShapeError if the result would be empty.
     """
     outs = []
     for axis, (size, k, s) in enumerate(zip(sizes, kernel, stride, strict=True)):

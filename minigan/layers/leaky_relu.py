@@ -7,30 +7,29 @@ With 0 < slope the sign of y is that of x: the backward pass needs y alone.
 Source: Maas et al. 2013
 """
 
+from typing import Any
+
 from minigan.checks import expect_number
 from minigan.layers.activation import Activation
-from minigan.layers.base import Array, Backend
+from minigan.layers.base import Array
 
 
-def leaky_relu_forward(x: Array, slope: float, y: Array, backend: Backend) -> None:
-    """x any shape -> y written. max(x, slope·x), since 0 <= slope < 1."""
-    backend.xp.multiply(x, slope, out=y)
-    backend.xp.maximum(x, y, out=y)
+def leaky_relu_forward(x: Array, slope: float, xp: Any) -> Array:
+    """x, any shape -> y = max(x, slope·x), because 0 <= slope < 1; saved: y."""
+    return xp.maximum(x, slope * x)
 
 
-def leaky_relu_backward(dy: Array, y: Array, slope: float, dx: Array, backend: Backend) -> None:
-    """dy, y any shape -> dx written."""
-    xp = backend.xp
-    xp.greater(y, 0, out=dx)  # 1 or 0, and from it 1 or slope: quicker than a masked copy
-    xp.multiply(dx, 1.0 - slope, out=dx)
-    xp.add(dx, slope, out=dx)
-    xp.multiply(dx, dy, out=dx)
+def leaky_relu_backward(dy: Array, y: Array, slope: float) -> Array:
+    """dy, y -> dx."""
+    positive = (y > 0).astype(y.dtype)  # 1 or 0
+    return dy * (slope + (1.0 - slope) * positive)
 
 
 class LeakyReLU(Activation):
     """LeakyReLU(slope): any shape. DCGAN's discriminator has slope 0.2.
 
-    slope  0 <= slope < 1; ReLU() is the quicker form of 0. (Defaults differ: PyTorch 0.01, Keras 0.3. So there is none here.)
+    slope  0 <= slope < 1; ReLU() is the quicker form of 0. Frameworks disagree on a default
+           (PyTorch 0.01, Keras 0.3), so there is none here.
     """
 
     forward_definition = staticmethod(leaky_relu_forward)

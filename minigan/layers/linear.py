@@ -8,6 +8,7 @@ With L the mean loss and dy = dL/dy, the chain rule gives, entry by entry,
     dL/dx[n, i] = Σ_o dy[n, o]·W[i, o]      dx = dy·Wᵀ
 
 x (n, in)    W (in, out)    b (out,)    y (n, out)
+Fast versions: backends/cpu/convolution.py, backends/gpu/convolution.py (as a 1x1 convolution)
 """
 
 from minigan.checks import expect_size
@@ -16,43 +17,37 @@ from minigan.initializers import Initializer, glorot_uniform, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
-def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: Backend) -> None:
-    """x (n, in), W (in, out), b (out,) or None -> y (n, out), written."""
-    backend.gemm(x, W, out=y)
+def linear_forward(x: Array, W: Array, b: Array | None) -> tuple[Array, Array]:
+    """x (n, in), W (in, out), b (out,) or None -> y (n, out); saved: x."""
+    y = x @ W
     if b is not None:
-        backend.xp.add(y, b, out=y)
+        y += b
+    return y, x
 
 
 def linear_backward(
-    dy: Array,
-    x: Array,
-    W: Array,
-    dW: Array | None,
-    db: Array | None,
-    dx: Array | None,
-    backend: Backend,
-) -> None:
-    """dy (n, out) -> dx (n, in), written unless None; dW (in, out) and db (out,) are added to unless None."""
+    dy: Array, saved: Array, W: Array, dW: Array | None, db: Array | None, need_dx: bool
+) -> Array | None:
+    """Backward pass of the linear layer.
+
+    dy      (n, out)             d(mean loss)/dy; 1/n already included
+    saved   x (n, in)            from linear_forward
+    dW, db  (in, out), (out,)    added to, unless None
+    -> dx   (n, in), or None
+    """
+    x = saved
     if dW is not None:
-        backend.gemm(x.T, dy, out=dW, accumulate=True)
+        dW += x.T @ dy
     if db is not None:
-        add_column_sums(dy, db, backend)
-    if dx is not None:
-        backend.gemm(dy, W.T, out=dx)
-
-
-def add_column_sums(dy: Array, db: Array, backend: Backend) -> None:
-    """db (c,) += Σ over rows of dy (m, c): the gradient of any bias that is added to every row."""
-    sums = backend.scratch("column sums", db.shape)
-    backend.xp.sum(dy, axis=0, out=sums)
-    backend.xp.add(db, sums, out=db)
+        db += dy.sum(axis=0)
+    return dy @ W.T if need_dx else None
 
 
 class Linear(Layer):
     """Linear(out): vectors (n, in) -> (n, out).
 
-    bias              add b or not
-    initializer       of W; see initializers.py
+    bias         add b or not
+    initializer  of W; see initializers.py
     """
 
     W: Array
@@ -69,30 +64,23 @@ class Linear(Layer):
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if len(in_shape) != 1:
             raise ShapeError(
-                f"{self.label}: expected vectors (in,), got {tuple(in_shape)}: put Flatten() before it"
+                f"{self.label}: expected vectors (in,), got {tuple(in_shape)}: "
+                "put Flatten() before it"
             )
         (inputs,) = in_shape
         self.b, self.db = None, None
-        store.parameter(
-            self, "W", (inputs, self.out), self.initializer, fan_in=inputs, fan_out=self.out
-        )
+        store.parameter(self, "W", (inputs, self.out), self.initializer, inputs, self.out)
         if self.use_bias:
             store.parameter(self, "b", (self.out,), zeros())
-        self.forward_op = backend.implementation(linear_forward)
-        self.backward_op = backend.implementation(linear_backward)
         return (self.out,)
 
     def forward(self, x: Array, train: bool = True) -> Array:
-        self.x = x
-        y = self.memory.get("y", (len(x), self.out))
-        self.forward_op(x, self.W, self.b, y, self.backend)
+        y, self.saved = linear_forward(x, self.W, self.b)
         return y
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        dx = self.memory.get("dx", self.x.shape) if need_dx else None
         dW, db = (self.dW, self.db) if need_dw else (None, None)
-        self.backward_op(dy, self.x, self.W, dW, db, dx, self.backend)
-        return dx
+        return linear_backward(dy, self.saved, self.W, dW, db, need_dx)
 
     def describe(self) -> str:
         inputs = self.in_shape[0] if len(getattr(self, "in_shape", ())) == 1 else "?"

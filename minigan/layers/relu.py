@@ -1,25 +1,25 @@
 """ReLU: negative values become 0.
 
     y  = max(x, 0)
-    dx = dy where y > 0, else 0        y > 0 just where x > 0: the backward pass needs y alone
+    dx = dy where y > 0, else 0        y > 0 exactly where x > 0: the backward pass needs y alone
 
 Source: Nair & Hinton 2010
 """
 
+from typing import Any
+
 from minigan.layers.activation import Activation
-from minigan.layers.base import Array, Backend
+from minigan.layers.base import Array
 
 
-def relu_forward(x: Array, y: Array, backend: Backend) -> None:
-    """x any shape -> y written."""
-    backend.xp.maximum(x, 0, out=y)
+def relu_forward(x: Array, xp: Any) -> Array:
+    """x, any shape -> y; saved: y."""
+    return xp.maximum(x, 0)
 
 
-def relu_backward(dy: Array, y: Array, dx: Array, backend: Backend) -> None:
-    """dy, y any shape -> dx written."""
-    xp = backend.xp
-    xp.greater(y, 0, out=dx)  # 1 or 0
-    xp.multiply(dx, dy, out=dx)
+def relu_backward(dy: Array, y: Array) -> Array:
+    """dy, y -> dx."""
+    return dy * (y > 0)
 
 
 class ReLU(Activation):

@@ -1,4 +1,4 @@
-"""Reshape and Flatten: the same numbers under another shape. Nothing is copied.
+"""Reshape and Flatten: the same numbers under another shape.
 
 y[n] = x[n] read in C order under the new shape;  dx is dy under the old one
 """
@@ -11,12 +11,13 @@ from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 class Reshape(Layer):
-    """Reshape((7, 7, 128)): any shape with as many numbers, without the batch axis."""
+    """Reshape((7, 7, 128)): any shape of equally many numbers, without the batch axis."""
 
     def __init__(self, shape: Shape):
         if not isinstance(shape, (tuple, list)):
             raise ConfigError(
-                f"Reshape: expected a shape without the batch axis such as (7, 7, 128), got {shape!r}"
+                "Reshape: expected a shape without the batch axis such as (7, 7, 128), "
+                f"got {shape!r}"
             )
         self.shape = tuple(expect_size("Reshape: each extent", extent) for extent in shape)
 
@@ -24,7 +25,8 @@ class Reshape(Layer):
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         if prod(self.in_shape) != prod(self.shape):
             raise ShapeError(
-                f"{self.label}: {self.in_shape} has {prod(self.in_shape)} numbers, {self.shape} wants {prod(self.shape)}"
+                f"{self.label}: {self.in_shape} has {prod(self.in_shape)} numbers, "
+                f"{self.shape} needs {prod(self.shape)}"
             )
         return self.shape
 

@@ -1,14 +1,15 @@
-"""Sequential: layers one after the other, and the chain rule backwards through them.
+"""Sequential: layers one after the other, and the chain rule backward through them.
 
     y = f_k(... f_2(f_1(x)))        forward, first to last
     dx = f_1'(f_2'(... f_k'(dy)))   backward, last to first
 
-A Sequential is a network: it owns the flat arrays of parameters and gradients, and
-its forward and backward are the door at which arrays are checked, once. Inside of
-another Sequential it is a layer as any other.
+A Sequential is a network: it owns the flat arrays of parameters and gradients, and its forward and
+backward validate their arrays once, at the entry. Inside another Sequential it is a layer like any
+other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from typing import Any, Protocol
 
 from minigan.errors import ConfigError, ShapeError, StateError
@@ -17,13 +18,12 @@ from minigan.parameters import Store
 
 
 class Step(Protocol):
-    """What forward and backward go through: a layer, or several in one; see `plan`."""
+    """What a pass goes through: a layer, or a backend's stand-in for several; see `plan`."""
 
     has_parameters: bool
-
-    def forward(self, x: Array, train: bool = True) -> Array: ...
-
-    def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None: ...
+    takes_labels: bool
+    forward: Callable[..., Array]  # (x, train), with takes_labels (x, train, labels)
+    backward: Callable[..., Array | None]  # (dy, need_dx, need_dw)
 
 
 class Sequential(Layer):
@@ -31,18 +31,20 @@ class Sequential(Layer):
 
     After setup, as the outermost container:
     params, grads, buffers   name ("0.W", "1.gain", ...) -> array view, writable in place
-    store                    with the flat arrays; see parameters.py
+    store                    the flat arrays; see parameters.py
+    classes                  of the labels that forward expects; 0: none
     """
 
-    steps: list[Step]
-    first_trained: int
-    x: Array | None  # of the last forward, where backward may follow
+    steps: Sequence[Step]
+    classes = 0
+    batch: int | None  # rows of the last forward, if backward may follow
     version: int  # of the parameters in it
 
     def __init__(self, layers: Iterable[Layer], name: str = "net"):
         if not isinstance(layers, Iterable):
             raise ConfigError(
-                f"{name}: expected a list of layers, got {type(layers).__name__}: Sequential([layer, layer, ...])"
+                f"{name}: expected a list of layers, got {type(layers).__name__}: "
+                "Sequential([layer, layer, ...])"
             )
         self.layers = list(layers)
         self.name = name
@@ -52,12 +54,11 @@ class Sequential(Layer):
         for layer in self.layers:
             if not isinstance(layer, Layer):
                 raise ConfigError(
-                    f"{name}: expected layers, got {layer!r}: derive it from minigan.Layer, and give an instance"
+                    f"{name}: expected layers, got {layer!r}: "
+                    "derive it from minigan.Layer, and pass an instance"
                 )
-        if len({id(layer) for layer in self.layers}) < len(self.layers):
-            raise ConfigError(
-                f"{name}: the same layer instance stands twice: make one for each place"
-            )
+        if len(set(map(id, self.layers))) < len(self.layers):
+            raise ConfigError(f"{name}: one layer instance appears twice: make one for each place")
 
     def setup(
         self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store | None = None
@@ -66,13 +67,13 @@ class Sequential(Layer):
 
         backend  from get_backend
         rng      numpy.random.Generator, for the initial values
-        store    given by an outer container only
-        Raises ShapeError: a layer cannot take what the one before it gives;
-        StateError: a layer is another network's already.
+        store    passed by an outer container only
+        Raises ShapeError: a layer cannot take the output of the one before it;
+        StateError: a layer already belongs to another network.
         """
         if store is not None and self.store is not None:
             raise StateError(
-                f"{self.name}: is set up as a network of its own: put new layers into {store.name}"
+                f"{self.name}: is already a network itself: put new layers into {store.name}"
             )
         outermost = store is None
         if store is None:
@@ -86,26 +87,53 @@ class Sequential(Layer):
         for i, layer in enumerate(self.layers):
             if layer.container not in (None, self):
                 raise StateError(
-                    f"{self.name}: layer {i}, {layer.describe()}, is part of another network: make a new one"
+                    f"{self.name}: layer {i}, {layer.describe()}, belongs to another network: "
+                    "make a new one"
                 )
             layer.container = self
             with store.scope(str(i)):
                 layer.path = ".".join([store.name, *store.path])
                 before = len(store.declared)
-                shape = layer.setup(shape, backend=backend, rng=rng, store=store)
+                shape = layer.out_shape = layer.setup(shape, backend=backend, rng=rng, store=store)
                 layer.has_parameters = len(store.declared) > before
-                layer.out_shape = shape
         self.out_shape = shape
-        self.steps = backend.implementation(plan)(self.layers, backend)
-        # backward without dx ends at the first step that has something to learn
-        self.first_trained = next(
-            (i for i, step in enumerate(self.steps) if step.has_parameters), len(self.steps)
-        )
+        self.set_classes()
+        self.steps = backend.operation_for(plan)(self.layers, backend)
+        self.batch = None
         if outermost:
             store.allocate()
             self.store = store
-            self.x = None
         return shape
+
+    def set_classes(self) -> None:
+        """Find out how many classes the layers that take labels expect; they must agree."""
+        found = {
+            layer.classes
+            for layer in self.layers
+            if layer.takes_labels and hasattr(layer, "classes")
+        }
+        if len(found) > 1:
+            raise ShapeError(
+                f"{self.name}: layers expect labels of {' and '.join(map(str, sorted(found)))} "
+                "classes: a network has one set of labels"
+            )
+        self.classes = max(found, default=0)
+        self.takes_labels = any(layer.takes_labels for layer in self.layers)
+
+    def on(self, backend: Backend) -> "Sequential":
+        """-> this network on another backend of the same arrays, as a captured step needs it.
+
+        Layers and parameters are shared; the steps and their memory are not.
+        """
+        if backend is self.backend:
+            return self
+        other = copy(self)
+        other.backend, other.batch = backend, None
+        other.layers = [
+            layer.on(backend) if isinstance(layer, Sequential) else layer for layer in self.layers
+        ]
+        other.steps = backend.operation_for(plan)(other.layers, backend)
+        return other
 
     @property
     def params(self) -> dict[str, Array]:
@@ -120,85 +148,81 @@ class Sequential(Layer):
         return self.ready().buffers
 
     def zero_grads(self) -> None:
-        """Set every gradient to 0: backward adds, so call this before each update's first backward."""
+        """Set every gradient to 0: backward adds, so call this before an update's backward."""
         self.ready().flat_grads.fill(0)
 
     def ready(self) -> Store:
         """-> the store; raises StateError before setup."""
         if self.store is None:
             raise StateError(
-                f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost container first"
+                f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost "
+                "container first"
             )
         return self.store
 
     def forward(self, x: Array, train: bool = True, labels: Array | None = None) -> Array:
-        """x (n, *in_shape) -> y (n, *out_shape), the caller's own: no later call changes it.
+        """x (n, *in_shape) -> y (n, *out_shape), the caller's to keep.
 
-        train   True: BatchNorm takes the batch's statistics, Dropout draws; False: for sampling
+        train   True: BatchNorm uses the batch's statistics, Dropout draws; False: for sampling
         labels  (n, classes), one-hot: for a network with AppendLabels, and for no other
-        x must stay as it is until backward is done with it.
+        Do not change x until backward is done with it.
         Raises ArrayTypeError, ShapeError, StateError, ConfigError.
         """
-        if self.container is not None:  # the door was passed
-            return forward_pass(self, x, train)
+        if self.container is not None:  # the outermost container has validated x
+            return forward_pass(self.steps, x, train, labels)
         store = self.ready()
         self.backend.guard(x, self.in_shape, self.first_label(), "x")
-        self.x = None  # a forward that fails leaves nothing to go back through
-        store.labels = self.expect_labels(labels, len(x), store.classes)
-        y = self.backend.implementation(forward_pass)(self, x, train)
-        self.x, self.version = x, store.version
-        return self.hand_over(y, "y")
+        self.expect_labels(labels, len(x))
+        self.batch = None  # a forward that fails leaves nothing to go back through
+        y = forward_pass(self.steps, x, train, labels)
+        self.batch, self.version = len(x), store.version
+        return self.backend.copy_out(y, "y")
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None without need_dx.
+        """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 
         need_dw  add into the gradients; without it they stay bit for bit as they are
         Raises StateError: no forward before it, or the parameters were updated since.
         """
         if self.container is not None:
-            return backward_pass(self, dy, need_dx, need_dw)
+            return backward_pass(self.steps, dy, need_dx, need_dw)
         store = self.ready()
-        if self.x is None:
+        if self.batch is None:
             raise StateError(f"{self.name}: backward before forward: call forward(x) first")
         if self.version != store.version:
             raise StateError(
-                f"{self.name}: the parameters were updated since the last forward: call forward(x) again, "
-                "or this would be the gradient of a network that no longer exists"
+                f"{self.name}: the parameters were updated since the last forward: call forward(x) "
+                "again, or this would be the gradient of a network that no longer exists"
             )
         self.backend.guard(dy, self.out_shape, self.name, "dy")
-        if len(dy) != len(self.x):
+        if len(dy) != self.batch:
             raise ShapeError(
-                f"{self.name}: expected dy of the {len(self.x)} samples of the last forward, got {len(dy)}"
+                f"{self.name}: expected dy of the {self.batch} samples of the last forward, "
+                f"got {len(dy)}"
             )
-        dx = self.backend.implementation(backward_pass)(self, dy, need_dx, need_dw)
-        return None if dx is None else self.hand_over(dx, "dx")
+        dx = backward_pass(self.steps, dy, need_dx, need_dw)
+        return None if dx is None else self.backend.copy_out(dx, "dx")
 
-    def expect_labels(self, labels: Array | None, n: int, classes: int) -> Array | None:
-        """-> labels; raises unless they are what the network wants, one row for each of n samples."""
-        if labels is None and classes:
+    def expect_labels(self, labels: Array | None, n: int) -> None:
+        """Raises unless labels are what the network expects: a row for each of n samples."""
+        if labels is None and self.classes:
             raise ConfigError(
-                f"{self.name}: expected labels (n, {classes}), got none: call forward(x, labels=one-hot array)"
+                f"{self.name}: expected labels (n, {self.classes}), got none: "
+                "call forward(x, labels=one-hot array)"
             )
         if labels is not None:
-            if not classes:
+            if not self.classes:
                 raise ConfigError(
-                    f"{self.name}: got labels, but has no AppendLabels layer to take them: leave them out"
+                    f"{self.name}: got labels, but no AppendLabels layer takes them: leave them out"
                 )
-            self.backend.guard(labels, (classes,), self.name, "labels")
+            self.backend.guard(labels, (self.classes,), self.name, "labels")
             if len(labels) != n:
                 raise ShapeError(
                     f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}"
                 )
-        return labels
-
-    def hand_over(self, values: Array, name: str) -> Array:
-        """Copy out of the layers' memory, which the next call overwrites -> array for the caller to keep."""
-        result = self.memory.fresh(name, values.shape)
-        result[...] = values
-        return result
 
     def first_label(self) -> str:
-        """-> the first layer with a name of its own, for the message about x."""
+        """-> the label of the first layer, for the message about x."""
         layer = self.layers[0]
         return layer.first_label() if isinstance(layer, Sequential) else layer.label
 
@@ -206,7 +230,7 @@ class Sequential(Layer):
         return f"Sequential of {len(self.layers)}"
 
     def count(self, layer: int | None = None) -> tuple[int, int]:
-        """-> numbers that are trained, and numbers that are kept besides (running statistics); of one layer, or of all."""
+        """-> numbers that are trained, and running statistics; of one layer, or of all."""
 
         def size(arrays: dict[str, Array]) -> int:
             return sum(
@@ -218,45 +242,43 @@ class Sequential(Layer):
         return size(self.params), size(self.buffers)
 
     def summary(self) -> str:
-        """-> table of layers, output shapes and parameters, running statistics counted in as Keras does; as text."""
+        """-> table of layers, output shapes and parameters (with running statistics, as Keras)."""
         rows = [(f"{self.name}: input", str(self.in_shape), "")]
         for i, layer in enumerate(self.layers):
             size = sum(self.count(i))
-            rows.append(
-                (f"{i} {layer.describe()}", str(layer.out_shape), f"{size:,}" if size else "")
-            )
+            rows.append((f"{i} {layer.describe()}", str(layer.out_shape), f"{size:,}" * (size > 0)))
         trained, kept = self.count()
         rows.append(("parameters", f"{trained:,} trained, {kept:,} not", f"{trained + kept:,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        return "\n".join(
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
-        )
+        a, b, c = (max(len(row[column]) for row in rows) for column in range(3))
+        return "\n".join(f"{x:<{a}}  {y:<{b}}  {z:>{c}}".rstrip() for x, y, z in rows)
 
 
-def plan(layers: list[Layer], backend: Backend) -> list[Step]:
-    """-> the steps that forward and backward go through: the layers, one by one.
+def plan(layers: list[Layer], backend: Backend) -> Sequence[Step]:
+    """-> the steps of a network's passes: the layers, one by one.
 
-    A backend may put a step of its own in the place of several layers that stand together. It has
-    their forward, backward and has_parameters, and must give what they would, one after the other.
+    Fast versions: backends/cpu/blocks.py, backends/cpu/trace.py, backends/gpu/blocks.py
     """
-    return list(layers)
+    return layers
 
 
-def forward_pass(net: Sequential, x: Array, train: bool) -> Array:
-    """x -> y in the layers' memory, through all steps."""
-    for step in net.steps:
-        x = step.forward(x, train)
+def forward_pass(steps: Sequence[Step], x: Array, train: bool, labels: Array | None) -> Array:
+    """x -> y, through all steps."""
+    for step in steps:
+        x = step.forward(x, train, labels) if step.takes_labels else step.forward(x, train)
     return x
 
 
-def backward_pass(net: Sequential, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
-    """dy -> dx in the layers' memory, or None; back through the steps as far as somebody wants to know."""
+def backward_pass(steps: Sequence[Step], dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
+    """dy -> dx, or None: back through the steps, as far as a gradient is needed."""
     if not need_dx and not need_dw:
         return None
-    last = 0 if need_dx else net.first_trained
-    for i in range(len(net.steps) - 1, last - 1, -1):
-        dy = net.steps[i].backward(dy, need_dx=need_dx or i > last, need_dw=need_dw)
-    return dy if need_dx else None
+    last = 0
+    if not need_dx:  # no further than the first step with parameters
+        last = next((i for i, step in enumerate(steps) if step.has_parameters), len(steps))
+    dx: Array | None = dy
+    for i in range(len(steps) - 1, last - 1, -1):
+        dx = steps[i].backward(dx, need_dx or i > last, need_dw)
+    return dx if need_dx else None
 
 
 def expect_shape(label: str, shape: Any) -> Shape:
@@ -273,7 +295,7 @@ def expect_shape(label: str, shape: Any) -> Shape:
     return tuple(int(extent) for extent in shape)
 
 
-def expect_kind(label: str, what: str, value: Any, kind: type, cure: str) -> None:
+def expect_kind(label: str, name: str, value: Any, kind: type, cure: str) -> None:
     """Raises ConfigError unless value is of this kind."""
     if not isinstance(value, kind):
-        raise ConfigError(f"{label}: expected {what} as from {cure}, got {value!r}")
+        raise ConfigError(f"{label}: expected {name} as from {cure}, got {value!r}")

@@ -1,8 +1,8 @@
-"""Whole systems by name: nets, hyper-parameters, rules of the game, data. One module a source.
+"""Whole systems by name: nets, hyper-parameters, the round of the game, data. One module a source.
 
-A preset is a table to read: get_preset("shibuya-svhn") gives it, get_preset("shibuya-svhn:T3") one of
-its published variants; training.py plays it. Where the published program had a mistake, the preset does
-what its author meant, and the module says so.
+A preset is a table to read: get_preset("shibuya-svhn") gives it, get_preset("shibuya-svhn:T3") one
+of its published variants; training/ plays it. If the published program had a mistake, the preset
+does what its author meant, and the module says so.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,13 @@ from importlib import import_module
 from typing import Any
 
 from minigan.errors import ConfigError
-from minigan.gan import Rules
+from minigan.gan import Result, plain_round
 from minigan.layers import Layer
 
 ImageShape = tuple[int, int, int]  # (h, w, c)
 Layers = list[Layer]
-Arguments = dict[str, Any]  # by name, of layers and presets that have them in common
+Arguments = dict[str, Any]  # by name, shared by several layers or presets
+Counts = dict[str, tuple[int, int]]
 
 MODULES = {  # preset -> its module here
     "mnist": "own",
@@ -40,17 +41,15 @@ MODULES = {  # preset -> its module here
 
 @dataclass(frozen=True)
 class Preset:
-    """One system. The functions give layers; the numbers are defaults that the command line overrides."""
+    """One system: functions that give layers, and defaults that the command line overrides."""
 
     name: str
     source: str
-    data: str  # the set that it is for; see data.DATASETS
+    data: str  # the set it is meant for; see data.DATASETS
     image_shape: ImageShape
-    generator: Callable[
-        [int, int, ImageShape], Layers
-    ]  # (width, z_dim, image_shape): vectors (z_dim,) -> images
-    discriminator: Callable[[int, ImageShape], Layers]  # (width, image_shape): images -> (1,) logit
-    width: int  # channels of the feature map next to the image, or hidden units; the other layers are multiples of it
+    generator: Callable[[int, int, ImageShape], Layers]  # (width, z_dim, image_shape)
+    discriminator: Callable[[int, ImageShape], Layers]  # (width, image_shape); gives one logit
+    width: int  # channels next to the image, or hidden units; other layers are multiples of it
     z_dim: int = 100
     z: str = "normal"  # or "uniform", on [-1, 1)
     batch_size: int = 128
@@ -60,31 +59,27 @@ class Preset:
     lr_d: float = 2e-4
     beta1: float | None = 0.5  # Adam's; None with another optimizer
     settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
-    decay: tuple[int, int] | None = (
-        None  # (after so many epochs the rates fall, in so many more to 0)
-    )
-    ema: float = (
-        0.0  # decay of the average of G's weights that pictures are drawn from; 0: from G as it is
-    )
-    rules: Rules = Rules()
-    classes: int = 0  # of the labels that G and D are told; 0: none
-    black: float = (
-        -1.0
-    )  # value of a black pixel, white is 1: -1 where G ends in tanh, 0 where in a sigmoid
-    shuffle: str = "epoch"  # the images are shuffled every "epoch", "once" or "never"
+    decay: tuple[int, int] | None = None  # rates fall after this many epochs, in this many to 0
+    ema: float = 0.0  # decay of the average of G's weights that images are drawn from; 0: none
+    round: Callable[..., Result] = plain_round  # (players, **round_options)
+    round_options: Arguments = field(default_factory=dict)
+    images_per_round: int = 1  # real batches that a round draws
+    z_per_round: tuple[int, ...] = (1,)  # the z that it draws, each in batches
+    simultaneous: bool = False  # do both players move at once?
+    classes: int = 0  # of the labels that G and D receive; 0: none
+    pixel_min: float = -1.0  # value of black; white is 1. -1 if G ends in tanh, 0 in a sigmoid
+    shuffle: str = "epoch"  # shuffle the images every "epoch", "once" or "never"
     drop_last: bool = False  # leave out the smaller last batch of an epoch
-    limit: int | None = None  # only so many images of the set
-    fit: str = "crop"  # how a picture of another size comes to image_shape; see data/fit.py
+    limit: int | None = None  # only this many images of the set
+    fit: str = "crop"  # how a picture becomes image_shape; see data/prepare/resize.py
     grid: tuple[int, int] = (8, 8)  # rows and columns of a sample grid
     any_size: bool = False  # can it be built for images of another shape?
-    counts: dict[str, tuple[int, int]] = field(
-        default_factory=dict
-    )  # of "G" and "D": parameters trained, and kept besides
+    counts: Counts = field(default_factory=dict)  # of "G", "D": parameters, running statistics
     variants: dict[str, Arguments] = field(default_factory=dict)  # name -> the fields that differ
 
 
 def get_preset(name: str) -> Preset:
-    """-> Preset; "name:variant" is one of its variants. Raises ConfigError with the names that there are."""
+    """-> Preset; "name:variant" is one of its variants. Raises ConfigError with the known names."""
     base, colon, variant = str(name).partition(":")
     if base not in MODULES:
         raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(MODULES)}")
@@ -92,10 +87,7 @@ def get_preset(name: str) -> Preset:
     if not colon:
         return preset
     if variant not in preset.variants:
-        there = (
-            f"choose one of {', '.join(f'{base}:{v}' for v in preset.variants)}"
-            if preset.variants
-            else "it has no variants"
-        )
-        raise ConfigError(f"preset {base} has no variant {variant!r}: {there}")
+        names = ", ".join(f"{base}:{name}" for name in preset.variants)
+        hint = f"choose one of {names}" if names else "it has no variants"
+        raise ConfigError(f"preset {base} has no variant {variant!r}: {hint}")
     return replace(preset, name=name, **preset.variants[variant])

@@ -12,7 +12,7 @@ Source: github.com/CarlFredriksson/dcgan_tensorflow, gan.py and dcgan.py
 
 from math import log
 
-from minigan.gan import Rules
+from minigan.gan import Players, Result
 from minigan.layers import (
     BatchNorm,
     Conv2d,
@@ -70,6 +70,16 @@ def discriminator(width: int, image_shape: ImageShape) -> Layers:
     ]
 
 
+def generator_first_round(players: Players) -> Result:
+    """One round: G steps, then D, on the same z. The loss floors log p at log 1e-12."""
+    G, limit = players.G, -log(1e-12)
+    x_real, labels = players.draw_images()
+    z = players.draw_z(len(x_real))
+    of_generator = players.update_generator(G.forward(z, labels=labels), labels, loss_limit=limit)
+    x_fake = G.forward(z, labels=labels)  # of the G that has just moved
+    return of_generator | players.update_discriminator(x_real, x_fake, labels, loss_limit=limit)
+
+
 COMMON: Arguments = dict(
     source="Fredriksson, dcgan_tensorflow",
     data="mnist",
@@ -77,7 +87,7 @@ COMMON: Arguments = dict(
     width=128,
     z="uniform",
     settings=KERAS_ADAM,
-    rules=Rules(first="G", same_z=True, loss_limit=-log(1e-12)),
+    round=generator_first_round,
     shuffle="once",
     grid=(10, 10),
 )

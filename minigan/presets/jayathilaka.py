@@ -10,10 +10,10 @@ players; here each counts its own.
 Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
 """
 
-from minigan.gan import Rules
 from minigan.layers import Flatten, LeakyReLU, Linear, Reshape, Tanh
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, keras_norm
+from minigan.presets.keras_round import keras_round
 
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
@@ -41,7 +41,9 @@ PRESETS = {
         width=256,
         batch_size=16,
         epochs=16,  # 5,008 iterations of 16 images
-        rules=Rules(apart=True, running_statistics=True, generator_batch=2, loss_limit=KERAS_LIMIT),
+        round=keras_round,
+        round_options=dict(generator_batch=2, loss_limit=KERAS_LIMIT),
+        z_per_round=(1, 2),
         limit=5000,
         fit="centre:108",
         grid=(5, 5),

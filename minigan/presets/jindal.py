@@ -8,7 +8,6 @@ Source: github.com/nakul-jindal/model-zoo-nakul, dcgan-pytorch
 
 from functools import partial
 
-from minigan.gan import Rules
 from minigan.presets import Preset
 from minigan.presets.frameworks import TORCH_LIMIT
 from minigan.presets.pytorch import discriminator, generator
@@ -23,7 +22,7 @@ PRESETS = {
         discriminator=partial(discriminator, last_stride=2),
         width=128,
         epochs=10,
-        rules=Rules(same_z=True, real_target=0.9, fake_target=0.1, loss_limit=TORCH_LIMIT),
+        round_options=dict(real_target=0.9, fake_target=0.1, loss_limit=TORCH_LIMIT),
         grid=(4, 8),
         counts=dict(G=(12_654_336, 3_840), D=(11_032_064, 3_584)),
     )

@@ -22,9 +22,8 @@ Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 from functools import partial
 from itertools import pairwise
 
-from minigan.arrays.backend import Pair
+from minigan.arrays import Pair
 from minigan.errors import ShapeError
-from minigan.gan import Rules
 from minigan.initializers import normal
 from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
 from minigan.presets import Arguments, ImageShape, Layers, Preset
@@ -86,9 +85,7 @@ def discriminator(width: int, image_shape: ImageShape, refined: bool = False) ->
     return [*layers, Flatten(), Linear(1, initializer=normal(0.02))]
 
 
-COMMON: Arguments = dict(
-    source="minigan, after Radford et al. 2016", z_dim=64, rules=Rules(same_z=True), any_size=True
-)
+COMMON: Arguments = dict(source="minigan, after Radford et al. 2016", z_dim=64, any_size=True)
 
 PRESETS = {
     "mnist": Preset(

@@ -7,7 +7,6 @@ too (the program never leaves training mode).
 Source: github.com/pytorch/examples, dcgan/main.py
 """
 
-from minigan.gan import Rules
 from minigan.initializers import normal
 from minigan.layers import (
     BatchNorm,
@@ -59,7 +58,7 @@ PRESETS = {
         width=64,
         batch_size=64,
         epochs=25,
-        rules=Rules(same_z=True, loss_limit=TORCH_LIMIT),
+        round_options=dict(loss_limit=TORCH_LIMIT),
         counts=dict(G=(3_576_704, 1_920), D=(2_765_568, 1_792)),
     )
 }

@@ -13,7 +13,7 @@ Source: Radford et al. 2016, arXiv:1511.06434; github.com/Newmu/dcgan_code, face
 mnist/train_cond_dcgan.py
 """
 
-from minigan.gan import Rules
+from minigan.gan import Players, Result
 from minigan.initializers import normal
 from minigan.layers import (
     AppendLabels,
@@ -81,8 +81,22 @@ def conditional_discriminator(width: int, image_shape: ImageShape) -> Layers:
     ]  # fmt: skip
 
 
+def alternating_round(players: Players) -> Result:
+    """Two batches, one for each player: G steps on the first, D on the second."""
+    x_real, labels = players.draw_images()
+    x_fake = players.G.forward(players.draw_z(len(x_real)), labels=labels)
+    of_generator = players.update_generator(x_fake, labels)
+    x_real, labels = players.draw_images()
+    x_fake = players.G.forward(players.draw_z(len(x_real)), labels=labels)
+    return of_generator | players.update_discriminator(x_real, x_fake, labels)
+
+
 COMMON: Arguments = dict(
-    source="Radford et al. 2016, dcgan_code", z="uniform", rules=Rules(first="G", own_batches=True)
+    source="Radford et al. 2016, dcgan_code",
+    z="uniform",
+    round=alternating_round,
+    images_per_round=2,
+    z_per_round=(1, 1),
 )
 
 PRESETS = {
@@ -110,7 +124,7 @@ PRESETS = {
         settings=dict(l2=2.5e-5),
         decay=(100, 100),
         classes=DIGITS,
-        black=0.0,
+        pixel_min=0.0,
         limit=50_000,
         grid=(10, 10),
         counts=dict(G=(6_820_538, 14_720), D=(6_688_202, 2_304)),

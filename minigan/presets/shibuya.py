@@ -20,11 +20,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from minigan.gan import Rules
+from minigan.arrays import Array
+from minigan.gan import Result, Stepper, gradient_norm
 from minigan.initializers import Initializer, glorot_uniform, normal
-from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, Reshape, Tanh
+from minigan.layers import (
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    Reshape,
+    Sequential,
+    Tanh,
+)
+from minigan.losses import bce_with_logits
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, SAME, keras_norm
+from minigan.presets.keras_round import keras_round
 
 
 def fnn_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
@@ -76,11 +88,36 @@ def discriminator(width: int, image_shape: ImageShape, initializer: Initializer)
     ]  # fmt: skip
 
 
+def update_jointly(
+    G: Sequential,
+    D: Sequential,
+    optimizer: Stepper,
+    x_fake: Array,
+    labels: Array | None = None,
+    *,
+    joint_optimizer: Stepper,
+    loss_limit: float | None = None,
+) -> Result:
+    """G's update in a program that forgets to freeze D: D moves too, toward calling fakes real.
+
+    As gan.update_generator, but D's gradients are used: joint_optimizer, a second optimizer of D,
+    steps down L_G. (`--joint-update`)
+    """
+    logits = D.forward(x_fake, labels=labels)
+    loss, dlogits = bce_with_logits(logits, 1.0, backend=D.backend, limit=loss_limit)
+    D.zero_grads()
+    dx_fake = D.backward(dlogits)
+    G.zero_grads()
+    G.backward(dx_fake, need_dx=False)
+    optimizer.step()
+    joint_optimizer.step()
+    return {"loss_g": loss, "grad_norm_g": gradient_norm(G)}
+
+
 COMMON: Arguments = dict(
     settings=KERAS_ADAM,
-    rules=Rules(
-        real_target=0.9, same_z=True, running_statistics=True, apart=True, loss_limit=KERAS_LIMIT
-    ),
+    round=keras_round,
+    round_options=dict(real_target=0.9, loss_limit=KERAS_LIMIT),
     shuffle="never",
     drop_last=True,
 )

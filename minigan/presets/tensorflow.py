@@ -10,7 +10,7 @@ last batch of 96 images; here a batch of fakes is as large as the real one.)
 Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
 """
 
-from minigan.gan import Rules
+from minigan.gan import Players, Result, gradient_norm, mean_probability
 from minigan.layers import (
     Conv2d,
     ConvTranspose2d,
@@ -21,6 +21,7 @@ from minigan.layers import (
     Reshape,
     Tanh,
 )
+from minigan.losses import bce_with_logits
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import SAME, TF_KERAS_ADAM, keras_norm
 
@@ -44,6 +45,36 @@ def discriminator(width: int, image_shape: ImageShape) -> Layers:
     ]  # fmt: skip
 
 
+def simultaneous_round(players: Players) -> Result:
+    """One step of each player; both gradients are taken before either moves.
+
+    L_D and L_G (gan.py) share D's forward on the fakes.
+    """
+    G, D = players.G, players.D
+    x_real, labels = players.draw_images()
+    x_fake = G.forward(players.draw_z(len(x_real)), labels=labels)
+    D.zero_grads()
+    logits = D.forward(x_real, labels=labels)
+    loss_real, dlogits = bce_with_logits(logits, 1.0, backend=D.backend)
+    d_x = mean_probability(D, logits)
+    D.backward(dlogits, need_dx=False)
+
+    logits = D.forward(x_fake, labels=labels)
+    d_gz = mean_probability(D, logits)
+    loss_fake, dlogits = bce_with_logits(logits, 0.0, backend=D.backend)
+    D.backward(dlogits, need_dx=False)
+    loss_g, dlogits = bce_with_logits(logits, 1.0, backend=D.backend)
+    dx_fake = D.backward(dlogits, need_dw=False)  # the same forward, another loss
+    G.zero_grads()
+    G.backward(dx_fake, need_dx=False)
+
+    players.optimizer_d.step()
+    players.optimizer_g.step()
+    result = {"loss_d_real": loss_real, "loss_d_fake": loss_fake, "loss_g": loss_g}
+    norms = {"grad_norm_d": gradient_norm(D), "grad_norm_g": gradient_norm(G)}
+    return {**result, "d_x": d_x, "d_gz": d_gz, **norms}
+
+
 COMMON: Arguments = dict(
     generator=generator,
     discriminator=discriminator,
@@ -54,7 +85,8 @@ COMMON: Arguments = dict(
     lr_d=1e-4,
     beta1=0.9,
     settings=TF_KERAS_ADAM,
-    rules=Rules(first="both", same_z=True),
+    round=simultaneous_round,
+    simultaneous=True,
     grid=(4, 4),
 )
 

@@ -1,5 +1,7 @@
 """The training loop, and what a run needs to go on bit for bit."""
 
-from minigan.training.loop import Game, open_game, open_images, train
+from minigan.training.game import Game
+from minigan.training.loop import train
+from minigan.training.open_game import open_game, open_images
 
 __all__ = ["Game", "open_game", "open_images", "train"]

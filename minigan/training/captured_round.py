@@ -1,137 +1,137 @@
-"""Rounds of the game as a whole, and batches of pictures: on a GPU recorded once, then launched. On a CPU several processes play a round.
+"""Whole rounds of the game, and whole batches of samples, captured.
 
-Images, labels and z are written to where the round reads them, then `backend.capture` has it played: see backends/cupy_graph.py
-and backends/numpy_crew.py. A batch that is smaller, at the end of an epoch, is played step by step.
+Images, labels and z go to staging buffers; then `backend.capture` plays the round from there. On a
+GPU it is recorded once as a CUDA graph and launched; on a CPU several processes play it. A smaller
+batch, at the end of an epoch, is played operation by operation.
 
-On a GPU the images stay there as bytes, where they take no more than half of what is free: then a batch is a list of
-numbers. Otherwise batches are prepared on the host, as floats. What a round measured stays on the GPU too, in a row of
-its own, until somebody reads it; there are ROWS of them.
+On a GPU all images stay there as bytes if they take at most half of the free memory: a batch is
+then a list of numbers. Otherwise batches are prepared on the host, as floats. What a round measured
+also stays on the GPU, in a row of a table, until it is read.
 """
 
-import weakref
-from collections.abc import Callable, Iterator
-from itertools import count, zip_longest
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.backends import Array
+from minigan.arrays import Array, Backend
 from minigan.data import Batches
-from minigan.gan import play_round
+from minigan.gan import MEASURED, Result
 from minigan.layers import Sequential
-from minigan.training.run_folder import MEASURED
 
 if TYPE_CHECKING:
-    from minigan.training.loop import Game
+    from minigan.training.game import Game
 
-ROWS = 64  # rounds whose results are kept on the device
-PART = 2**24  # bytes of images that are sent to it at a time
+ROWS = 64  # rounds whose measurements stay on the device
+PART = 2**24  # bytes of images to upload at a time
+
+# The objects here do not keep the Game that owns them: the game passes itself. So its processes
+# end with it, and not when the garbage collector finds a circle.
 
 
-class Recorded:
+class CapturedRound:
     """Plays the rounds of a Game."""
 
-    pixels: Array | None = None  # all images, on the device
-
     def __init__(self, game: "Game"):
-        self.game: Game = weakref.proxy(
-            game
-        )  # whose own this is: no circle, or processes would outlive it for a while
-        self.backend = game.backend
-        size, batches = game.config.batch_size, range(game.rules.batches)
-        self.images = [self.backend.inbox((size, *game.config.image_shape)) for _ in batches]
-        self.numbers = [self.backend.inbox((size,), np.int32) for _ in batches]
-        self.labels = (
-            [self.backend.inbox((size, game.preset.classes)) for _ in batches]
-            if game.preset.classes
-            else []
-        )
-        self.z_sizes = game.rules.z_sizes(size)  # of a round with whole batches
-        self.z = [
-            self.backend.inbox((n, game.config.z_dim)) for n in self.z_sizes
-        ]  # one for each drawing
-        self.rows, self.turn = self.backend.empty((ROWS, len(MEASURED))), 0
-        self.batches: Batches | None = None  # those that pixels are of
-        self.drawn: list[tuple[Array, Array | None]] = []  # of the present round
-        self.replay: Callable[[], dict[str, Any]] | None = None  # the round with whole batches
+        config, preset, self.backend = game.config, game.preset, game.backend
+        size, batches = config.batch_size, range(preset.images_per_round)
+        buffer = self.backend.staging_buffer
+        self.size = size
+        self.images = [buffer((size, *config.image_shape)) for _ in batches]
+        self.numbers = [buffer((size,), np.int32) for _ in batches]
+        self.labels = [buffer((size, preset.classes)) for _ in batches if preset.classes]
+        self.z = [buffer((size * multiple, config.z_dim)) for multiple in preset.z_per_round]
+        self.rows = self.backend.xp.empty((ROWS, len(MEASURED)), self.backend.dtype)
+        self.row = 0
+        self.pixels: Array | None = None  # all images, on the device
+        self.batches: Batches | None = None  # those that pixels belong to
+        self.replay: Callable[[], Result] | None = None  # the round with whole batches
 
-    def round(self, batches: Batches) -> dict[str, Any]:
-        """-> {"row": what MEASURED names, on the device; "images": how many real ones there were}"""
+    def round(self, game: "Game", batches: Batches) -> dict[str, Any]:
+        """-> {"row": what MEASURED names, on the device; "images": number of real ones}"""
         if batches is not self.batches:
             self.batches, self.pixels = batches, self.keep(batches)
-        self.drawn = [self.send_batch(i, batches) for i in range(self.game.rules.batches)]
-        size = self.game.config.batch_size
-        if all(len(x) == size for x, _ in self.drawn):
-            for i, n in enumerate(self.z_sizes):
-                self.send_z(i, n)
+        drawn = [self.upload_batch(game, i, batches) for i in range(len(self.images))]
+        if all(len(x) == self.size for x, _ in drawn):
+            for i, z in enumerate(self.z):
+                self.upload_z(game, i, len(z.array))
             if self.replay is None:
-                self.replay = self.backend.capture(weak(self.play_whole), size)
+                optimizers = game.optimizers.values()
+                stateful = [game.G.ready(), game.D.ready(), *optimizers]
+                make_step = self.make_step_of(game)
+                self.replay = self.backend.capture(make_step, stateful, self.size)
             result = self.replay()
         else:
-            inboxes = count()
-            result = self.play(iter(self.drawn), lambda n: self.send_z(next(inboxes), n))
-        self.turn = (self.turn + 1) % ROWS
-        row = self.rows[self.turn]
+            images, indices = iter(drawn), iter(range(len(self.z)))
+            players = game.players(
+                self.backend, lambda: next(images), lambda n: self.upload_z(game, next(indices), n)
+            )
+            result = game.play(players)
+        self.row = (self.row + 1) % ROWS
+        row = self.rows[self.row]
         self.backend.collect([result[name] for name in MEASURED], row)
-        return {"row": row, "images": sum(len(x) for x, _ in self.drawn)}
+        return {"row": row, "images": sum(len(x) for x, _ in drawn)}
+
+    def make_step_of(self, game: "Game") -> Callable[[Backend], Callable[[], Result]]:
+        """-> function (backend) -> the round with whole batches, from the staging buffers."""
+        make_players, play_round = game.players, game.preset.round
+        options = game.preset.round_options
+        images = [buffer.array for buffer in self.images]
+        labels = [buffer.array for buffer in self.labels] or [None] * len(images)
+        z = [buffer.array for buffer in self.z]
+
+        def make_step(backend: Backend) -> Callable[[], Result]:
+            players = make_players(backend)
+
+            def shard(array: Array | None) -> Array | None:
+                return None if array is None else backend.shard(array)
+
+            def step() -> Result:
+                batches, draws = iter(zip(images, labels, strict=True)), iter(z)
+                players.draw_images = lambda: tuple(map(shard, next(batches)))
+                players.draw_z = lambda n: shard(next(draws))
+                return play_round(players, **options)
+
+            return step
+
+        return make_step
 
     def close(self) -> None:
-        """Let go of what plays whole rounds, the other processes or the graph. The next round makes it anew."""
+        """Release what plays whole rounds, processes or a graph; the next round makes it again."""
         self.replay = None
 
-    def play(self, batches: Iterator[Any], draw_z: Callable[[int], Array]) -> dict[str, Any]:
-        """One round -> as gan.play_round"""
-        game = self.game
-        return play_round(
-            game.G, game.D, game.optimizers, lambda: next(batches), draw_z, game.rules
-        )
+    # -- what a round reads ------------------------------------------------------------
 
-    def play_whole(self) -> dict[str, Any]:
-        """The round with whole batches, from the inboxes: what is captured."""
-        share = self.backend.share
-        batches = (
-            (share(x.array), share(of_x.array) if of_x else None)
-            for x, of_x in zip_longest(self.images, self.labels)
-        )
-        z = (share(self.z[i].array) for i in range(len(self.z_sizes)))
-        return self.play(batches, lambda n: next(z))
+    def upload_z(self, game: "Game", i: int, n: int) -> Array:
+        """Draw the i-th z of this round -> (n, z_dim)"""
+        game.fill_z(self.z[i].host_rows(n), game.z_generator)
+        return self.z[i].upload()
 
-    # -- what a round reads ------------------------------------------------------------------
-
-    def send_z(self, i: int, n: int) -> Array:
-        """Draw z for the i-th time in this round -> (n, z_dim)"""
-        while (
-            len(self.z) <= i
-        ):  # where batches of a round differ in size, there may be more drawings
-            most = self.game.rules.fakes("G", self.game.config.batch_size)
-            self.z.append(self.backend.inbox((most, self.game.config.z_dim)))
-        self.game.fill_z(self.z[i].open(n), self.game.z_generator)
-        return self.z[i].send()
-
-    def send_batch(self, i: int, batches: Batches) -> tuple[Array, Array | None]:
+    def upload_batch(self, game: "Game", i: int, batches: Batches) -> tuple[Array, Array | None]:
         """The i-th batch of a round -> images, labels, on the device"""
         if self.pixels is None:
             images, numbers = batches.draw()
-            self.images[i].open(len(images))[...] = images
-            x = self.images[i].send()
+            self.images[i].host_rows(len(images))[...] = images
+            x = self.images[i].upload()
         else:
             chosen, flips, numbers = batches.choose()
-            self.numbers[i].open(len(chosen))[...] = (
-                chosen if flips is None else np.where(flips, -1 - chosen, chosen)
-            )
+            if flips is not None:
+                chosen = np.where(flips, -1 - chosen, chosen)
+            self.numbers[i].host_rows(len(chosen))[...] = chosen
             x = self.images[i].array[: len(chosen)]
-            self.backend.gather_images(self.pixels, self.numbers[i].send(), x, batches.low)
+            pixel_min = game.preset.pixel_min
+            self.backend.gather_images(self.pixels, self.numbers[i].upload(), x, pixel_min)
         if not self.labels:
             return x, None
-        self.labels[i].open(len(x))[...] = self.game.one_hot[numbers]
-        return x, self.labels[i].send()
+        self.labels[i].host_rows(len(x))[...] = game.one_hot[numbers]
+        return x, self.labels[i].upload()
 
     def keep(self, batches: Batches) -> Array | None:
-        """-> all images (count, h, w, c) uint8 on the device; None where they are too many"""
+        """-> all images (count, h, w, c) uint8 on the device; None if they are too many"""
         images = batches.images
         if images.nbytes > self.backend.free_memory() // 2:
             return None
-        pixels = self.backend.empty(images.shape, np.uint8)
+        pixels = self.backend.xp.empty(images.shape, np.uint8)
         step = max(1, PART // images[:1].nbytes)
         for start in range(0, len(images), step):
             part = np.arange(start, min(len(images), start + step))
@@ -141,47 +141,34 @@ class Recorded:
         return pixels
 
 
-class Painter:
-    """Draws pictures of G, a whole batch at each launch of what a GPU has recorded; elsewhere this is G's forward."""
+class CapturedSampler:
+    """Draws batches of samples: on a GPU one launch each, elsewhere G's forward."""
 
-    net: Sequential | None = None  # the G that was recorded
+    net: Sequential | None = None  # the G that was captured
     replay: Callable[[], Array]
 
     def __init__(self, game: "Game"):
-        self.game: Game = weakref.proxy(game)
-        size = game.config.batch_size
-        self.z = game.backend.inbox((size, game.config.z_dim))
-        self.labels = (
-            game.backend.inbox((size, game.preset.classes)) if game.preset.classes else None
-        )
+        size, buffer = game.config.batch_size, game.backend.staging_buffer
+        self.size, self.z = size, buffer((size, game.config.z_dim))
+        self.labels = buffer((size, game.preset.classes)) if game.preset.classes else None
 
-    def paint(self, generator: np.random.Generator, numbers: np.ndarray) -> Array:
-        """Random numbers for z, class numbers (batch_size,) -> G's output for a whole batch, in sampling mode"""
-        game, size = self.game, self.game.config.batch_size
-        game.fill_z(self.z.open(size), generator)
-        self.z.send()
+    def draw(self, game: "Game", generator: np.random.Generator, numbers: np.ndarray) -> Array:
+        """Random numbers for z, class numbers (batch_size,) -> G's output for a whole batch."""
+        game.fill_z(self.z.host_rows(self.size), generator)
+        self.z.upload()
         if self.labels is not None:
-            self.labels.open(size)[...] = game.one_hot[numbers]
-            self.labels.send()
-        if not game.backend.records:
-            return self.forward()
+            self.labels.host_rows(self.size)[...] = game.one_hot[numbers]
+            self.labels.upload()
         if self.net is not game.drawn_from:
-            self.net, self.replay = game.drawn_from, game.backend.capture(weak(self.forward))
+            self.net = game.drawn_from
+            if game.backend.captures_graphs:
+                self.replay = game.backend.capture(self.make_step, [])
+            else:
+                self.replay = self.make_step(game.backend)
         return self.replay()
 
-    def forward(self) -> Array:
-        return self.game.drawn_from.forward(
-            self.z.array, train=False, labels=None if self.labels is None else self.labels.array
-        )
-
-
-def weak(method: Callable[[], Any]) -> Callable[[], Any]:
-    """-> function that does what a bound method does, and does not keep its object."""
-    reference = weakref.WeakMethod(method)
-
-    def call() -> Any:
-        alive = reference()
-        assert alive is not None, "who calls it holds the object"
-        return alive()
-
-    return call
+    def make_step(self, backend: Backend) -> Callable[[], Array]:
+        assert self.net is not None
+        net, z = self.net.on(backend), self.z.array
+        labels = None if self.labels is None else self.labels.array
+        return lambda: net.forward(z, train=False, labels=labels)

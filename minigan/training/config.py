@@ -1,4 +1,4 @@
-"""What a run is made of: every option with its range, and where its default comes from."""
+"""The options of a run: each with its range, and where its default comes from."""
 
 import os
 import platform
@@ -9,30 +9,54 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backends import BACKENDS, PRECISIONS, Backend
+from minigan.arrays import Backend
+from minigan.backends import BACKENDS, PRECISIONS
 from minigan.checks import expect_number, expect_size
 from minigan.data import DATASETS, SMALLEST_BATCH, parse_fit
 from minigan.errors import ConfigError
 from minigan.presets import Preset, get_preset
 
-EPOCH = "epoch"  # in the place of a number of steps
+EPOCH = "epoch"  # instead of a number of steps
+CHOICES: dict[str, tuple[str, ...]] = {
+    "dataset": DATASETS,
+    "backend": BACKENDS,
+    "precision": PRECISIONS,
+    "z": ("normal", "uniform"),
+    "shuffle": ("epoch", "once", "never"),
+}
+SIZES = {  # from, to: the upper ends are far beyond sense, and below what NumPy cannot express
+    "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
+    "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
+    "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
+}  # fmt: skip
+NUMBERS = {"lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)"}
+SWITCHES = ("flip", "drop_last", "joint_update")
+TEXTS = ("preset", "dataset", "images", "image_size", "fit")
+# what --resume may change: anything else would be another run
+END = ("epochs", "steps")
+MAY_CHANGE = (*END, "sample_every", "threads", "images", "evaluate_every")
+PRESET_FOR = {  # a data set -> the preset, if none is named
+    "folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32",
+}  # fmt: skip
+FROM_PRESET = (
+    "width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "ema", "fit", "limit",
+    "shuffle", "drop_last",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run's numbers depend on, and when it ends. Raises ConfigError out of range."""
+    """Everything that the numbers of a run depend on, and its end. Raises ConfigError."""
 
     preset: str
     dataset: str
-    images: str | None  # folder or .zip of pictures, of the data set "folder" and of no other
+    images: str | None  # folder or .zip of pictures, for the data set "folder" only
     image_size: str  # "28x28", height first
-    channels: int  # 1 grey, 3 colour
-    fit: str  # how a picture comes to that size; see data/fit.py
-    limit: int | None  # only so many images of the set
-    flip: bool  # mirror each image, or not, at random
+    channels: int  # 1 gray, 3 color
+    fit: str  # how a picture gets that size; see data/prepare/resize.py
+    limit: int | None  # only this many images of the set
     shuffle: str  # the order of the images: new every "epoch", drawn "once", or "never"
     drop_last: bool  # leave out the smaller last batch of an epoch
-    backend: str
     width: int  # channels of the feature map next to the image
     z_dim: int
     z: str  # "normal" or "uniform"
@@ -40,16 +64,16 @@ class Config:
     lr_g: float
     lr_d: float
     beta1: float | None  # Adam's; None with another optimizer
-    joint_update: bool  # G's update also moves D: Shibuya's mistake
-    seed: int
-    sample_every: int | str  # steps between sample grids, each with a checkpoint; or "epoch"
-    epochs: int | None = (
-        None  # the end, one of the two. Totals: a resumed run goes on to the same end
-    )
+    flip: bool = False  # mirror images at random
+    backend: str = "numpy"
+    joint_update: bool = False  # G's update also moves D: see presets/shibuya.py
+    seed: int = 0
+    sample_every: int | str = 200  # steps between sample grids, each with a checkpoint; or EPOCH
+    epochs: int | None = None  # the end, one of the two. Totals: a resumed run has the same end
     steps: int | None = None
-    threads: int | None = None  # CPUs that the NumPy backend works on; all that the process may use
-    evaluate_every: int = 0  # steps between evaluations; 0: none. See evaluation/watch.py
-    ema: float = 0.0  # pictures are drawn from the average of G's weights with this decay; 0: from G as it is. See averaging.py
+    threads: int | None = None  # CPUs for the numpy backend; None: all that the process may use
+    evaluate_every: int = 0  # steps between evaluations; 0: none
+    ema: float = 0.0  # decay of the average of G's weights that samples are drawn from; 0: none
     precision: str = "fp32"  # of products on a GPU
 
     def __post_init__(self) -> None:
@@ -57,50 +81,48 @@ class Config:
         if not isinstance(self.images, (str, type(None))):
             raise ConfigError(f"--images must be a path, got {self.images!r}")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if (value := getattr(self, name)) not in choices:
                 raise ConfigError(
-                    f"{flag(name)} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                    f"{flag(name)} must be one of {', '.join(choices)}, got {value!r}"
                 )
         for name, (least, most) in SIZES.items():
-            optional = (
-                name in ("epochs", "steps", "threads", "limit") and getattr(self, name) is None
-            )
-            if not optional and not (name == "sample_every" and self.sample_every == EPOCH):
-                expect_size(flag(name), getattr(self, name), least, most)
-        for name in ("flip", "drop_last", "joint_update"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(
-                    f"{flag(name)} must be true or false, got {getattr(self, name)!r}"
-                )
-        for name in ("lr_g", "lr_d"):
-            expect_number(flag(name), getattr(self, name), "(0, 1]")
+            value = getattr(self, name)
+            optional = value is None and name in ("epochs", "steps", "threads", "limit")
+            if not optional and not (name == "sample_every" and value == EPOCH):
+                expect_size(flag(name), value, least, most)
+        for name in SWITCHES:
+            if not isinstance(value := getattr(self, name), bool):
+                raise ConfigError(f"{flag(name)} must be true or false, got {value!r}")
         if (self.beta1 is None) != (preset.optimizer != "Adam"):
             raise ConfigError(
-                f"--beta1 is Adam's: preset {self.preset} trains with {preset.optimizer}"
+                f"--beta1 is for Adam: preset {self.preset} trains with {preset.optimizer}"
             )
-        if self.beta1 is not None:
-            expect_number(flag("beta1"), self.beta1, "[0, 1)")
-        expect_number("--ema", self.ema, "[0, 1)")
-        if self.precision != "fp32" and self.backend == "numpy":
+        for name, interval in NUMBERS.items():
+            if name != "beta1" or self.beta1 is not None:
+                expect_number(flag(name), getattr(self, name), interval)
+        if self.precision != "fp32" and self.backend != "cupy":
             raise ConfigError(
-                f"--precision {self.precision} is for tensor cores: leave it out, or take --backend cupy"
+                f"--precision {self.precision} is for tensor cores: "
+                "leave it out, or use --backend cupy"
             )
         parse_fit(self.fit)
         if (self.dataset == "folder") != (self.images is not None):
             raise ConfigError(
-                "--dataset folder and --images DIR belong together: give --images, the folder or .zip of your pictures"
+                "--dataset folder and --images DIR belong together: "
+                "give --images, the folder or .zip of your pictures"
             )
         if self.channels not in (1, 3):
-            raise ConfigError(f"--channels must be 1 (grey) or 3 (colour), got {self.channels!r}")
+            raise ConfigError(f"--channels must be 1 (gray) or 3 (color), got {self.channels!r}")
         if self.image_shape != preset.image_shape and not preset.any_size:
             h, w, c = preset.image_shape
             raise ConfigError(
-                f"preset {self.preset} is published for images of {h}x{w}x{c} alone: leave --image-size and --channels out, "
-                "or take one of minigan's own: mnist, color32, image64"
+                f"preset {self.preset} is published for images of {h}x{w}x{c} only: leave "
+                "--image-size and --channels out, or use mnist, color32 or image64"
             )
-        if self.joint_update and preset.rules.first == "both":
+        if self.joint_update and preset.simultaneous:
             raise ConfigError(
-                f"--joint-update has no meaning where both players move at once, as in preset {self.preset}"
+                "--joint-update has no meaning if both players move at once, "
+                f"as in preset {self.preset}"
             )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError("give the end of the run as --epochs or as --steps, one of the two")
@@ -111,58 +133,8 @@ class Config:
         return (*parse_size(self.image_size), self.channels)
 
 
-CHOICES = {
-    "dataset": DATASETS,
-    "backend": BACKENDS,
-    "precision": PRECISIONS,
-    "z": ("normal", "uniform"),
-    "shuffle": ("epoch", "once", "never"),
-}
-SIZES = {  # option: from, to. The upper ends are far beyond sense, and below what NumPy cannot express
-    "width": (1, 2**16),
-    "z_dim": (1, 2**20),
-    "batch_size": (SMALLEST_BATCH, 2**20),
-    "seed": (0, 2**63),
-    "limit": (1, 2**40),
-    "sample_every": (1, 2**40),
-    "epochs": (1, 2**40),
-    "steps": (1, 2**40),
-    "threads": (1, 1024),
-    "evaluate_every": (0, 2**40),
-}
-TEXTS = ("preset", "dataset", "images", "image_size", "fit")
-MAY_CHANGE = (
-    "epochs",
-    "steps",
-    "sample_every",
-    "threads",
-    "images",
-    "evaluate_every",
-)  # on --resume; all else would be another run
-PRESET_FOR = {
-    "folder": "image64",
-    "celeba": "image64",
-    "cifar10": "color32",
-    "svhn": "color32",
-}  # where none is named
-FROM_PRESET = (
-    "width",
-    "z_dim",
-    "z",
-    "batch_size",
-    "lr_g",
-    "lr_d",
-    "beta1",
-    "ema",
-    "fit",
-    "limit",
-    "shuffle",
-    "drop_last",
-)
-
-
 def flag(name: str) -> str:
-    """Field of Config -> what the user typed."""
+    """Field of Config -> what the user types."""
     return "--" + name.replace("_", "-")
 
 
@@ -173,10 +145,8 @@ def parse_size(text: Any) -> tuple[int, int]:
         raise ConfigError(
             f"--image-size must be a number of pixels, or HEIGHTxWIDTH such as 64x48, got {text!r}"
         )
-    height, width = (
-        expect_size("--image-size", int(side), 1, 2**15)
-        for side in (found[1], found[2] or found[1])
-    )
+    sides = (found[1], found[2] or found[1])
+    height, width = (expect_size("--image-size", int(side), 1, 2**15) for side in sides)
     return height, width
 
 
@@ -185,33 +155,21 @@ def new_config(options: dict[str, Any]) -> Config:
     if unknown := set(options) - {field.name for field in fields(Config)}:
         raise ConfigError(f"unknown option {min(unknown)!r}")
     for name in TEXTS:
-        if not isinstance(options.get(name, ""), str) and options[name] is not None:
+        if not isinstance(options.get(name, ""), (str, type(None))):
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
     data = "folder" if options.get("images") is not None else options.get("dataset", "auto")
     preset = get_preset(options.get("preset", PRESET_FOR.get(data, "mnist")))
-    return Config(**{**preset_defaults(preset, options), **options, **normal_form(options)})
+    return Config(**{**preset_defaults(preset, data, options), **options, **normal_form(options)})
 
 
-def preset_defaults(preset: Preset, options: dict[str, Any]) -> dict[str, Any]:
-    """-> values of the fields that the user need not give."""
+def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[str, Any]:
+    """-> values for the fields that the user did not give."""
     h, w, c = preset.image_shape
-    defaults = dict(
-        preset=preset.name,
-        dataset="folder" if options.get("images") is not None else "auto",
-        images=None,
-        image_size=f"{h}x{w}",
-        channels=c,
-        flip=False,
-        backend="numpy",
-        joint_update=False,
-        seed=0,
-        sample_every=200,
-    )
-    defaults |= {name: getattr(preset, name) for name in FROM_PRESET}
-    own_data = (
-        options.get("dataset", "auto") in ("auto", preset.data) and defaults["dataset"] == "auto"
-    )
-    if not own_data:  # the published choice of images, and their order, was of another set: a folder comes class by class
+    defaults = {name: getattr(preset, name) for name in FROM_PRESET}
+    defaults |= dict(preset=preset.name, images=None, image_size=f"{h}x{w}", channels=c)
+    defaults |= dict(dataset="folder" if data == "folder" else "auto")
+    if data not in ("auto", preset.data) or options.get("images") is not None:
+        # the published choice and order of images was another set's: folders come class by class
         defaults |= dict(limit=None, fit="crop", shuffle="epoch")
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
@@ -219,35 +177,35 @@ def preset_defaults(preset: Preset, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def normal_form(options: dict[str, Any]) -> dict[str, Any]:
-    """-> the options that are kept in another form than they are typed in."""
+    """-> the options that are kept in another form than they are typed."""
     changed = {}
     if "image_size" in options:
         changed["image_size"] = "x".join(map(str, parse_size(options["image_size"])))
-    if options.get("images") is not None:  # a resumed run may be started from elsewhere
+    if options.get("images") is not None:  # a resumed run may be started from another folder
         changed["images"] = os.path.abspath(os.path.expanduser(options["images"]))
     return changed
 
 
 def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
-    """Config of a run, with what --resume may change. Raises ConfigError for what it may not."""
+    """Config of a run, with what --resume may change. Raises ConfigError for anything else."""
     options = {**options, **normal_form(options)}
     for name, value in options.items():
-        if name == "dataset" and value == "auto":  # it chose when the run began
-            continue
-        if name not in MAY_CHANGE and value != getattr(saved, name):
+        chosen = name == "dataset" and value == "auto"  # when the run began
+        if name not in MAY_CHANGE and not chosen and value != getattr(saved, name):
             raise ConfigError(
                 f"{flag(name)} {value} does not fit the run, which has {getattr(saved, name)}: "
-                "leave it out to go on, or start another run with --out"
+                "leave it out to resume, or start another run with --out"
             )
-    if "steps" in options or "epochs" in options:  # a new end replaces the old one
-        saved = replace(saved, steps=options.get("steps"), epochs=options.get("epochs"))
-    return replace(saved, **{name: options[name] for name in MAY_CHANGE[2:] if name in options})
+    changed = {name: options[name] for name in MAY_CHANGE if name in options}
+    if any(name in options for name in END):  # a new end replaces the old one
+        changed |= {name: options.get(name) for name in END}
+    return replace(saved, **changed)
 
 
 def config_from_record(record: Any) -> Config:
-    """A Config as a dict, read from a file -> Config. Raises ConfigError, also for fields too many or too few.
+    """A Config as a dict, read from a file -> Config. Raises ConfigError.
 
-    What has a default may lack: a run from before there was the option had none of it.
+    Fields with a default may be missing: a run of an earlier version lacks later options.
     """
     names = {field.name for field in fields(Config)}
     needed = {field.name for field in fields(Config) if field.default is MISSING}
@@ -264,6 +222,6 @@ def versions(backend: Backend) -> dict[str, str]:
         "numpy": np.__version__,
         "platform": platform.platform(),
     }
-    if backend.name != "numpy":
+    if backend.xp is not np:
         found[backend.name] = backend.xp.__version__
     return found

@@ -1,4 +1,4 @@
-"""What a user sees of a run that goes on, and how to stop it: lines or a bar, Ctrl-C."""
+"""What a user sees of a run in progress, and how it is stopped: lines or a bar, Ctrl-C."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM came, and all was saved. exit_code is what a shell expects: 130 or 143."""
+    """SIGINT or SIGTERM came, and everything is saved. exit_code: 130 or 143, as shells expect."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -19,10 +19,10 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """-> list that gets the number of the first SIGINT or SIGTERM; a second one ends the program at once."""
+    """-> list that gets the number of the first SIGINT or SIGTERM; a second one ends the program."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield caught  # signals go to the main thread alone
+        yield caught  # signals go to the main thread only
         return
 
     def catch(number: int, frame: object) -> None:
@@ -39,7 +39,7 @@ def interrupts() -> Iterator[list[int]]:
 
 
 class Progress:
-    """A bar where stderr is a terminal, else a plain line every few seconds."""
+    """A bar if stderr is a terminal, else a plain line every few seconds."""
 
     SECONDS = 5.0  # between plain lines
 
@@ -67,7 +67,7 @@ class Progress:
         self.clock = monotonic()
 
     def update(self, row: dict[str, Any], images: int, steps: int) -> float:
-        """row: the last step's numbers; images, steps: since the last call -> images per second."""
+        """row: numbers of the last step; images, steps: since the last call -> images per second."""
         spent = max(monotonic() - self.clock, 1e-9)
         self.start_clock()
         self.seconds += spent

@@ -1,127 +1,138 @@
 """Blocks: a convolution, its BatchNorm and its activation as one step, chunk by chunk.
 
-Layer by layer, each operation reads a whole activation from memory and writes another one.
-At 32 channels that takes longer than the products do. A block hands the next operation
-a chunk that still lies in the core's cache:
+Layer by layer, each operation reads a whole activation from memory and writes another one. At 32
+channels that takes longer than the products. A block hands the next operation a chunk that still
+lies in the core's cache:
 
     forward    1  y = conv(x) + b, and the chunk's sums for mean and variance
                2  c = y - mean, out = activation(gain/σ·c + bias)
     backward   1  g = dy·activation', and its sums Σ g and Σ g·c
                2  BatchNorm's dx of the chunk, and at once the convolution's backward pass of it
 
-Between 1 and 2 all chunks must have been seen, for BatchNorm's statistics are the batch's;
-without BatchNorm there is but one round. Where blocks follow one another, round 2 of the forward
-pass is left to the next block, which does it just before it reads a chunk, and round 1 of the
-backward pass too, as soon as it has a chunk of dx: the rest of dx need not be kept then, and g of all blocks lies in two
-places in turn.
+Between 1 and 2 all chunks must have been seen, because BatchNorm's statistics are the batch's;
+without BatchNorm there is one round only. If blocks follow one another, round 2 of the forward pass
+is left to the next block, which does it just before it reads a chunk. So is round 1 of the backward
+pass, as soon as it has a chunk of dx: the rest of dx need not be kept then, and g of all blocks
+lies in two places alternately.
 
-The chain of layers stays the definition of all this: see `plan` in layers/sequential.py.
+The chain of layers remains the definition of all this: see `plan` in layers/sequential.py.
 Shown by: benchmarks/step.py
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
 
-import numpy as np
-
-from minigan.arrays.backend import Array, Workspace
-from minigan.backends.cpu.backend import NumpyBackend
-from minigan.backends.cpu.chunks import Desk, add_sums, chunks, column_sums, contiguous, spread
+from minigan.arrays import Array
+from minigan.backends.cpu.activations import functions_of
+from minigan.backends.cpu.backend import CpuBackend
+from minigan.backends.cpu.chunks import (
+    ThreadWorkspace,
+    add_sums,
+    chunks,
+    column_sums,
+    contiguous,
+    tile_row,
+)
 from minigan.backends.cpu.convolution import (
     After,
     BeforeBackward,
     BeforeForward,
     Convolution,
-    Nothing,
-    find_convolution,
+    Identity,
 )
-from minigan.backends.fusion import Core, find_runs
-from minigan.layers import BatchNorm, ConvTranspose2d, Layer, Linear
+from minigan.backends.fusion import Core, fuse
+from minigan.backends.workspace import Workspace
+from minigan.layers import BatchNorm, Layer
 from minigan.layers.activation import Activation
 from minigan.layers.sequential import Step
 
-PIECE = 2**18  # numbers to take through a sequence of operations at a time, where chunks are larger
+PIECE = 2**18  # numbers to take through a sequence of operations at a time, in larger chunks
 
 
-def fused_plan(layers: list[Layer], backend: NumpyBackend) -> list[Step]:
-    """-> the layers, with a Block in the place of each run of [convolution or Linear] [BatchNorm] [activation].
+def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
+    """-> the layers, with a Block for each run of [convolution or Linear] [BatchNorm] [activation]."""
 
-    See fused_runs.py.
-    """
-    steps: list[Step] = []
-    for part, run in find_runs(layers):
-        if run:
-            kind = NormBlock if "norm" in run else Block
-            steps.append(kind(part, backend, **run))
-        else:
-            steps += part
+    def make_block(part: Sequence[Layer], **roles: Any) -> Block:
+        return (NormBlock if "norm" in roles else Block)(part, backend, **roles)
+
+    steps = fuse(layers, backend, make_block)
     for step, following in pairwise(steps):
         if isinstance(step, Block) and isinstance(following, Block):
             following.previous, step.is_followed = step, True
-            following.turn = 1 - step.turn
+            following.parity = 1 - step.parity
     return steps
 
 
-class Block:
-    """[convolution or Linear] [activation]. Parameters and buffers are the layers' own.
+class Saved:
+    """What the forward pass of a block leaves for its backward pass, and for the next block."""
 
-    The activations are their definitions, called on chunks.
-    """
-
-    x: Array  # of the last forward, as the operation takes it
+    x: Array  # as the core reads it
     out: Array
-    before_forward: BeforeForward | None
-    forward_op: Callable[..., None]  # of the activation, where there is one
-    backward_op: Callable[..., None]
+    gradient: Any = None  # from the core's forward: what dW needs
+    normalize_later: BeforeForward | None = None  # what the next block does before it reads `out`
+    # of a NormBlock
+    c: Array  # y - mean
+    is_batch: bool  # were the statistics the batch's own?
+    m: int  # values of a channel in the batch, of all processes
+    inv_std: Array
+    A: Array  # gain/σ
+    A_row: Array
+    mean_row: Array
+    bias_row: Array | None
+    # of its backward pass
+    g: Array  # dy·activation'
+    sums: Array  # (chunks, c), Σ g
+    sums_with_c: Array  # Σ g·c
+    measured = False  # has the next block computed g and the sums?
+
+
+class Block:
+    """[convolution or Linear] [activation]. Parameters and buffers are the layers' own."""
+
+    takes_labels = False
+    saved: Saved
 
     def __init__(
         self,
-        layers: list[Layer],
-        backend: NumpyBackend,
+        layers: Sequence[Layer],
+        backend: CpuBackend,
         core: Core | None = None,
         norm: BatchNorm | None = None,
         activation: Activation | None = None,
     ):
-        self.layers, self.core, self.norm, self.activation, self.backend = (
-            layers,
-            core,
-            norm,
-            activation,
-            backend,
-        )
+        self.layers, self.core, self.activation, self.backend = layers, core, activation, backend
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
         self.memory = Workspace(backend)
-        self.previous: Block | None = None  # this one and the next are set by fused_plan
+        self.previous: Block | None = None  # this one and the next are set by plan
         self.is_followed = False  # by a block
-        self.turn = 0  # neighbours have 0 and 1
-        self.normalise_later: BeforeForward | None = (
-            None  # what the following block must do before it reads a part of `out`
-        )
-        first = next(layer for layer in (core, norm, activation) if layer is not None)
-        self.operation = (
-            Nothing(backend, first.in_shape) if core is None else find_operation(core, backend)
-        )
+        self.parity = 0  # neighbors have 0 and 1
+        self.operation: Convolution | Identity
+        if core is not None:
+            self.operation = Convolution(core, backend, self.memory)
+        else:
+            first = next(layer for layer in (norm, activation) if layer is not None)
+            self.operation = Identity(first.in_shape, backend)
         if activation is not None:
-            self.forward_op, self.backward_op = activation.forward_op, activation.backward_op
+            self.forward_op, self.backward_op = functions_of(activation)
             self.constants = activation.constants
 
     def forward(self, x: Array, train: bool = True) -> Array:
-        W, _, b, _ = self.start_forward(x)
+        saved, before = self.begin_forward(x)
         if self.activation is None:
-            self.operation.forward(self.x, W, b, self.out, self.memory, self.before_forward)
+            saved.gradient = self.operation.forward(saved.x, saved.out, before)
         else:
-            self.operation.forward(
-                self.x, W, b, None, self.memory, self.before_forward, self.activate
-            )
-        return self.out.reshape(len(x), *self.out_shape)
+            saved.gradient = self.operation.forward(saved.x, None, before, self.activate)
+        return saved.out.reshape(len(x), *self.out_shape)
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        dy = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
+        dy = contiguous(dy, "dy", self.memory).reshape(self.saved.out.shape)
 
-        def before(part: slice, desk: Desk, i: int) -> Array:
-            return self.activation_backward(dy[part], part, desk.get("dy", dy[part].shape))
+        def before(part: slice, workspace: ThreadWorkspace, i: int) -> Array:
+            g = workspace.get("dy", dy[part].shape)
+            return self.activation_backward(dy[part], part, g)
 
         return self.operation_backward(
             dy, None if self.activation is None else before, need_dx, need_dw
@@ -129,49 +140,41 @@ class Block:
 
     # -- parts of both, also for NormBlock ------------------------------------------------
 
-    def start_forward(self, x: Array) -> tuple[Array | None, ...]:
-        """Take x in, and make room for the output -> the parameters"""
-        n, previous = len(x), self.previous
-        self.x = contiguous(x, "x", self.memory).reshape(n, *self.operation.in_shape)
-        self.out = self.memory.get("out", (n, *self.operation.out_shape))
-        self.before_forward = None if previous is None else previous.normalise_later
-        return self.parameters(need_dw=False)
+    def begin_forward(self, x: Array) -> tuple[Saved, BeforeForward | None]:
+        """-> a new Saved with x and room for the output; what must precede the reading of x."""
+        n, saved = len(x), Saved()
+        saved.x = contiguous(x, "x", self.memory).reshape(n, *self.operation.in_shape)
+        saved.out = self.memory.get("out", (n, *self.operation.out_shape))
+        self.saved = saved
+        return saved, None if self.previous is None else self.previous.saved.normalize_later
 
     def operation_backward(
         self, dy: Array, before: BeforeBackward | None, need_dx: bool, need_dw: bool
     ) -> Array | None:
-        """Backward pass of the core -> dx or None. The block before may take its g and its sums from each chunk of dx at once; where it
-        has an activation, dx as a whole is not needed then, and its g is what it is given."""
-        n = len(self.x)
+        """Backward pass of the core -> dx or None.
+
+        The block before may take its g and its sums from each chunk of dx at once. If it has an
+        activation, dx as a whole is not needed, and its g is returned instead.
+        """
+        saved, n = self.saved, len(self.saved.x)
         normed = self.previous if need_dx and isinstance(self.previous, NormBlock) else None
-        W, dW, _, db = self.parameters(need_dw)
-        after = (
-            None if normed is None else normed.prepare_to_measure(n, len(self.operation.parts(n)))
-        )
+        after = None if normed is None else normed.begin_backward(n, len(self.operation.parts(n)))
         taken = normed is not None and normed.activation is not None
-        dx = self.memory.get("dx", self.x.shape) if need_dx and not taken else None
+        dx = self.memory.get("dx", saved.x.shape) if need_dx and not taken else None
         if self.core is not None or need_dx:
-            self.operation.backward(dy, self.x, W, dW, db, dx, self.memory, before, after)
+            self.operation.backward(dy, saved.x, saved.gradient, need_dw, dx, before, after)
         if normed is not None:
-            normed.measured = True
-            dx = normed.g if taken else dx
+            normed.saved.measured = True
+            dx = normed.saved.g if taken else dx
         return None if dx is None else dx.reshape(n, *self.in_shape)
 
-    def parameters(self, need_dw: bool) -> tuple[Array | None, ...]:
-        """-> W, dW, b, db of the core, as its convolution takes them; None for each that it has not."""
-        core = self.core
-        if core is None or isinstance(self.operation, Nothing):
-            return None, None, None, None
-        W, dW = core.W.reshape(self.operation.W_shape), core.dW.reshape(self.operation.W_shape)
-        return (W, dW, core.b, core.db) if need_dw else (W, None, core.b, None)
-
     def activate(
-        self, part: slice, y: Array, desk: Desk | None = None, i: int | None = None
+        self, part: slice, y: Array, workspace: ThreadWorkspace | None = None, i: int = 0
     ) -> None:
-        self.forward_op(y, *self.constants, self.out[part], self.backend)
+        self.forward_op(y, *self.constants, self.saved.out[part], self.backend.xp)
 
     def activation_backward(self, dy: Array, part: slice, g: Array) -> Array:
-        self.backward_op(dy, self.out[part], *self.constants, g, self.backend)
+        self.backward_op(dy, self.saved.out[part], *self.constants, g, self.backend.xp)
         return g
 
 
@@ -183,145 +186,134 @@ class NormBlock(Block):
         out = activation(A·c + bias)        A = gain/σ
         dx  = A·g - B·c - C                 B = A/(m·σ²)·Σ g·c    C = A/m·Σ g    g = dy·activation'
 
-    A, B and C have one number a channel; they are spread out to rows as long as an image.
+    A, B and C have one number a channel; they are tiled to rows as long as an image.
     """
-
-    norm: BatchNorm
-    frozen: bool  # the running statistics were taken, not the batch's
-    m: int  # numbers of a channel in the batch
 
     def __init__(
         self,
-        layers: list[Layer],
-        backend: NumpyBackend,
+        layers: Sequence[Layer],
+        backend: CpuBackend,
         core: Core | None = None,
         *,
         norm: BatchNorm,
         activation: Activation | None = None,
     ):
         super().__init__(layers, backend, core, norm, activation)
-        self.channels = norm.in_shape[-1]
+        self.norm, self.channels = norm, norm.in_shape[-1]
         self.pixels = prod(norm.in_shape) // self.channels
-        self.measured = False  # has the following block gone through `measure` with all of dy?
 
     def forward(self, x: Array, train: bool = True) -> Array:
-        n, norm = len(x), self.norm
-        W, _, b, _ = self.start_forward(x)
-        self.c = self.memory.get("c", self.out.shape)
-        self.normalise_later = None
-        self.frozen, self.m = not (train or norm.sampling == "batch"), n * self.pixels
-        if self.frozen:
+        n, norm, backend = len(x), self.norm, self.backend
+        is_batch = norm.uses_batch_statistics(n, train)
+        saved, before = self.begin_forward(x)
+        saved.c = self.memory.get("c", saved.out.shape)
+        saved.is_batch, saved.m = is_batch, n * self.pixels
+        if not is_batch:
             self.set_scale(norm.running_mean, norm.running_var)
-            self.operation.forward(
-                self.x, W, b, None, self.memory, self.before_forward, self.normalise
-            )
-            return self.out.reshape(n, *self.out_shape)
-        if n == 1:
-            norm.forward(
-                self.backend.empty((1, *norm.in_shape))
-            )  # raises: one sample has no statistics
-        y = self.c if self.core is not None else self.x
-        mean, var = self.statistics(W, b, y)
-        crew = self.backend.crew
-        if crew is not None:
-            self.m = self.pixels * crew.pool(mean, var, n)
+            saved.gradient = self.operation.forward(saved.x, None, before, self.normalize)
+            return saved.out.reshape(n, *self.out_shape)
+        y = saved.c if self.core is not None else saved.x
+        mean, var = self.statistics(y, before)
+        saved.m = self.pixels * backend.opaque_call(backend.group.sync_batchnorm, mean, var, n)
         self.set_scale(mean, var)
         if train:
-            if crew is None:
-                norm.update_running(mean, var, self.m)
-            else:
-                crew.update_running(norm, mean, var, self.m)
+            backend.opaque_call(norm.update_running, mean, var, saved.m)
         if self.is_followed:
-            self.normalise_later = lambda part, desk: self.normalise(part, y[part], desk)
+            saved.normalize_later = lambda part, workspace: self.normalize(part, y[part], workspace)
         else:
-            parts, desks = self.operation.parts(n), self.backend.desks
-            self.backend.team.run(
-                lambda i, worker: self.normalise(parts[i], y[parts[i]], desks[worker]), len(parts)
+            parts, workspaces = self.operation.parts(n), backend.workspaces
+            backend.team.run(
+                lambda i, worker: self.normalize(parts[i], y[parts[i]], workspaces[worker]),
+                len(parts),
             )
-        return self.out.reshape(n, *self.out_shape)
+        return saved.out.reshape(n, *self.out_shape)
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        dy = contiguous(dy, "dy", self.memory).reshape(self.out.shape)
-        if not self.measured:
-            parts, desks = self.operation.parts(len(dy)), self.backend.desks
-            measure = self.prepare_to_measure(len(dy), len(parts))
-            self.backend.team.run(
-                lambda i, worker: measure(parts[i], dy[parts[i]], desks[worker], i), len(parts)
+        saved, backend = self.saved, self.backend
+        dy = contiguous(dy, "dy", self.memory).reshape(saved.out.shape)
+        if not saved.measured:
+            parts, workspaces = self.operation.parts(len(dy)), backend.workspaces
+            measure = self.begin_backward(len(dy), len(parts))
+            backend.team.run(
+                lambda i, worker: measure(parts[i], dy[parts[i]], workspaces[worker], i), len(parts)
             )
-        self.measured = False
-        self.add_sums(need_dw)
-        g = dy if self.activation is None else self.g
-        return self.operation_backward(
-            g, lambda part, desk, i: self.norm_backward(g[part], part, desk), need_dx, need_dw
-        )
+        saved.measured = False
+        B_row, C_row = self.add_sums(need_dw)
+        g = dy if self.activation is None else saved.g
+
+        def before(part: slice, workspace: ThreadWorkspace, i: int) -> Array:
+            return self.norm_backward(g[part], part, B_row, C_row, workspace)
+
+        return self.operation_backward(g, before, need_dx, need_dw)
 
     # -- forward ---------------------------------------------------------------------------
 
-    def statistics(self, W: Array | None, b: Array | None, y: Array) -> tuple[Array, Array]:
+    def statistics(self, y: Array, before: BeforeForward | None) -> tuple[Array, Array]:
         """y = core(x), written; -> mean and biased variance of y's channels.
 
-        Each chunk gives its mean and the squares about its own mean, so that nothing large is subtracted
-        from something large; then  m·var = Σ chunk's squares + Σ m_chunk·(chunk's mean - mean)².
+        Each chunk gives its mean and the squares about its mean, so that nothing large is
+        subtracted from something large; then
+        m·var = Σ chunk's squares + Σ m_chunk·(chunk's mean - mean)².
         """
-        x, c, memory = self.x, self.channels, self.memory
-        parts = self.operation.parts(len(x))
-        means, squares = (
-            memory.get("means", (len(parts), c)),
-            memory.get("squares", (len(parts), c)),
-        )
-        shares = memory.get("shares", (len(parts),))
+        saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
+        n = len(saved.x)
+        parts = self.operation.parts(n)
+        means, squares = (memory.get(name, (len(parts), c)) for name in ("means", "squares"))
+        weights = memory.get("weights", (len(parts),))
         for i, part in enumerate(parts):
-            shares[i] = (part.stop - part.start) / len(x)
+            xp.copyto(weights[i : i + 1], (part.stop - part.start) / n)
 
-        def measure(part: slice, y: Array, desk: Desk, i: int) -> None:
+        def measure(part: slice, y: Array, workspace: ThreadWorkspace, i: int) -> None:
             rows = y.reshape(-1, c)
-            column_sums(rows, means[i], desk)
-            np.multiply(means[i], 1.0 / len(rows), out=means[i])
-            row = spread(means[i], "mean", self.pixels, desk)
-            few = self.pieces(len(y))
-            sums = desk.get("sums of pieces", (len(few), c))
-            for j, piece in enumerate(few):
-                centred = desk.get("centred", (piece.stop - piece.start, self.pixels * c))
-                np.subtract(y[piece].reshape(centred.shape), row, out=centred)
-                np.multiply(centred, centred, out=centred)
-                column_sums(centred.reshape(-1, c), sums[j], desk)
-            np.add.reduce(sums, axis=0, out=squares[i])
+            column_sums(rows, means[i], workspace)
+            xp.multiply(means[i], 1.0 / len(rows), out=means[i])
+            row = tile_row(means[i], "mean", self.pixels, workspace)
+            pieces = self.pieces(len(y))
+            sums = workspace.get("sums of pieces", (len(pieces), c))
+            for j, piece in enumerate(pieces):
+                shape = (piece.stop - piece.start, self.pixels * c)
+                centered = workspace.get("centered", shape)
+                xp.subtract(y[piece].reshape(shape), row, out=centered)
+                xp.multiply(centered, centered, out=centered)
+                column_sums(centered.reshape(-1, c), sums[j], workspace)
+            xp.add.reduce(sums, axis=0, out=squares[i])
 
-        self.operation.forward(x, W, b, y, memory, self.before_forward, measure)
+        saved.gradient = self.operation.forward(saved.x, y, before, measure)
         mean, var = memory.get("mean", (c,)), memory.get("var", (c,))
-        np.matmul(shares, means, out=mean)
-        np.subtract(means, mean, out=means)
-        np.multiply(means, means, out=means)
-        np.matmul(shares, means, out=var)
-        np.multiply(squares, 1.0 / (len(x) * self.pixels), out=squares)
+        xp.matmul(weights, means, out=mean)
+        xp.subtract(means, mean, out=means)
+        xp.multiply(means, means, out=means)
+        xp.matmul(weights, means, out=var)
+        xp.multiply(squares, 1.0 / (n * self.pixels), out=squares)
         add_sums(squares, var, memory)
         return mean, var
 
     def set_scale(self, mean: Array, var: Array) -> None:
-        """Keep 1/σ, A = gain/σ and what each pixel of a chunk is shifted and scaled by."""
-        norm, memory = self.norm, self.memory
-        self.inv_std, self.A = memory.get("inv_std", var.shape), memory.get("A", var.shape)
-        np.add(var, norm.eps, out=self.inv_std)
-        np.sqrt(self.inv_std, out=self.inv_std)
-        np.divide(1.0, self.inv_std, out=self.inv_std)
-        np.multiply(self.inv_std, 1.0 if norm.gain is None else norm.gain, out=self.A)
-        self.mean_row = spread(mean, "mean row", self.pixels, memory)
-        self.A_row = spread(self.A, "A row", self.pixels, memory)
-        self.bias_row = (
-            None if norm.bias is None else spread(norm.bias, "bias row", self.pixels, memory)
-        )
+        """Keep 1/σ, A = gain/σ, and what shifts and scales each pixel of a chunk."""
+        saved, norm, memory, xp = self.saved, self.norm, self.memory, self.backend.xp
+        saved.inv_std, saved.A = memory.get("inv_std", var.shape), memory.get("A", var.shape)
+        xp.add(var, norm.eps, out=saved.inv_std)
+        xp.sqrt(saved.inv_std, out=saved.inv_std)
+        xp.divide(1.0, saved.inv_std, out=saved.inv_std)
+        xp.multiply(saved.inv_std, 1.0 if norm.gain is None else norm.gain, out=saved.A)
+        saved.mean_row = tile_row(mean, "mean row", self.pixels, memory)
+        saved.A_row = tile_row(saved.A, "A row", self.pixels, memory)
+        saved.bias_row = None
+        if norm.bias is not None:
+            saved.bias_row = tile_row(norm.bias, "bias row", self.pixels, memory)
 
-    def normalise(self, part: slice, y: Array, desk: Desk, i: int | None = None) -> None:
+    def normalize(self, part: slice, y: Array, workspace: ThreadWorkspace, i: int = 0) -> None:
         """c = y - mean;  out = activation(A·c + bias)"""
+        saved, xp = self.saved, self.backend.xp
         for piece in self.pieces(len(y)):
             here, y_piece = slice(part.start + piece.start, part.start + piece.stop), y[piece]
             rows = (len(y_piece), -1)
-            c, out = self.c[here].reshape(rows), self.out[here].reshape(rows)
-            np.subtract(y_piece.reshape(rows), self.mean_row, out=c)
-            scaled = out if self.activation is None else desk.get("scaled", c.shape)
-            np.multiply(c, self.A_row, out=scaled)
-            if self.bias_row is not None:
-                np.add(scaled, self.bias_row, out=scaled)
+            c, out = saved.c[here].reshape(rows), saved.out[here].reshape(rows)
+            xp.subtract(y_piece.reshape(rows), saved.mean_row, out=c)
+            scaled = out if self.activation is None else workspace.get("scaled", c.shape)
+            xp.multiply(c, saved.A_row, out=scaled)
+            if saved.bias_row is not None:
+                xp.add(scaled, saved.bias_row, out=scaled)
             if self.activation is not None:
                 self.activate(here, scaled.reshape(y_piece.shape))
 
@@ -330,80 +322,72 @@ class NormBlock(Block):
 
     # -- backward --------------------------------------------------------------------------
 
-    def prepare_to_measure(self, n: int, count: int) -> After:
-        """-> measure(part, dy, desk, i), to be called with each of `count` chunks: g = dy·activation', and its sums"""
-        c, memory = self.channels, self.memory
-        self.sums, self.sums_with_c = (
-            memory.get("sums of g", (count, c)),
-            memory.get("sums of g c", (count, c)),
-        )
-        self.g = self.backend.scratch(
-            f"g {self.turn}", (n, *self.operation.out_shape)
-        )  # read until the block before has its own
+    def begin_backward(self, n: int, count: int) -> After:
+        """-> measure(part, dy, workspace, i) for each of `count` chunks: g = dy·activation', sums."""
+        saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
+        saved.sums = memory.get("sums of g", (count, c))
+        saved.sums_with_c = memory.get("sums of g c", (count, c))
+        # read until the block before has its own
+        saved.g = self.backend.scratch(f"g {self.parity}", (n, *self.operation.out_shape))
 
-        def measure(whole: slice, dy: Array, desk: Desk, i: int) -> None:
+        def measure(whole: slice, dy: Array, workspace: ThreadWorkspace, i: int) -> None:
             dy = dy.reshape(len(dy), *self.operation.out_shape)
-            few = self.pieces(len(dy))
-            of_pieces = desk.get("sums of pieces", (2, len(few), c))
-            for j, piece in enumerate(few):
-                part, g = slice(whole.start + piece.start, whole.start + piece.stop), dy[piece]
+            pieces = self.pieces(len(dy))
+            of_pieces = workspace.get("sums of pieces", (2, len(pieces), c))
+            for j, piece in enumerate(pieces):
+                part = slice(whole.start + piece.start, whole.start + piece.stop)
+                g = dy[piece]
                 if self.activation is not None:
-                    g = self.activation_backward(g, part, self.g[part])
+                    g = self.activation_backward(g, part, saved.g[part])
                 rows = g.reshape(-1, c)
-                column_sums(rows, of_pieces[0, j], desk)
-                product = desk.get("g c", rows.shape)
-                np.multiply(rows, self.c[part].reshape(rows.shape), out=product)
-                column_sums(product, of_pieces[1, j], desk)
-            np.add.reduce(of_pieces[0], axis=0, out=self.sums[i])
-            np.add.reduce(of_pieces[1], axis=0, out=self.sums_with_c[i])
+                column_sums(rows, of_pieces[0, j], workspace)
+                product = workspace.get("g c", rows.shape)
+                xp.multiply(rows, saved.c[part].reshape(rows.shape), out=product)
+                column_sums(product, of_pieces[1, j], workspace)
+            xp.add.reduce(of_pieces[0], axis=0, out=saved.sums[i])
+            xp.add.reduce(of_pieces[1], axis=0, out=saved.sums_with_c[i])
 
         return measure
 
-    def add_sums(self, need_dw: bool) -> None:
-        """Add to dgain and dbias, and keep B and C for norm_backward."""
-        c, memory, norm = self.channels, self.memory, self.norm
+    def add_sums(self, need_dw: bool) -> tuple[Array, Array]:
+        """Add to dgain and dbias -> B and C, tiled."""
+        saved, c, memory, norm, xp = (
+            self.saved,
+            self.channels,
+            self.memory,
+            self.norm,
+            self.backend.xp,
+        )
         both, dgain = memory.get("C and B", (2, c)), memory.get("sum of g x_hat", (c,))
         C, B = both
-        np.add.reduce(self.sums, axis=0, out=C)
-        np.add.reduce(self.sums_with_c, axis=0, out=B)
-        np.multiply(B, self.inv_std, out=dgain)
+        xp.add.reduce(saved.sums, axis=0, out=C)
+        xp.add.reduce(saved.sums_with_c, axis=0, out=B)
+        xp.multiply(B, saved.inv_std, out=dgain)
         if need_dw and norm.dgain is not None:
-            np.add(norm.dgain, dgain, out=norm.dgain)
+            xp.add(norm.dgain, dgain, out=norm.dgain)
         if need_dw and norm.dbias is not None:
-            np.add(norm.dbias, C, out=norm.dbias)
-        if (
-            self.backend.crew is not None
-        ):  # what goes into dgain and dbias is added up later, with all gradients
-            self.backend.crew.add(both)
-        for factor, with_what in ((C, self.A), (B, self.A), (B, self.inv_std), (B, self.inv_std)):
-            np.multiply(factor, with_what, out=factor)
-        np.multiply(both, 1.0 / self.m, out=both)
-        self.B_row = spread(B, "B row", self.pixels, memory)
-        self.C_row = spread(C, "C row", self.pixels, memory)
+            xp.add(norm.dbias, C, out=norm.dbias)
+        # dgain and dbias are summed over processes later, with all gradients
+        self.backend.opaque_call(self.backend.group.all_reduce, both)
+        for factor, other in ((C, saved.A), (B, saved.A), (B, saved.inv_std), (B, saved.inv_std)):
+            xp.multiply(factor, other, out=factor)
+        xp.multiply(both, 1.0 / saved.m, out=both)
+        return tile_row(B, "B row", self.pixels, memory), tile_row(C, "C row", self.pixels, memory)
 
-    def norm_backward(self, g: Array, part: slice, desk: Desk) -> Array:
-        """-> dx of BatchNorm for one chunk, in scratch memory; A·g alone where the statistics were given"""
+    def norm_backward(
+        self, g: Array, part: slice, B_row: Array, C_row: Array, workspace: ThreadWorkspace
+    ) -> Array:
+        """-> dx of BatchNorm for one chunk, in scratch memory; A·g if the statistics were given."""
+        saved, xp = self.saved, self.backend.xp
         rows = (len(g), self.pixels * self.channels)
-        dx, g_rows, c_rows = desk.get("dy", rows), g.reshape(rows), self.c[part].reshape(rows)
+        dx, g_rows = workspace.get("dy", rows), g.reshape(rows)
+        c_rows = saved.c[part].reshape(rows)
         for piece in self.pieces(len(g)):
             dx_piece = dx[piece]
-            np.multiply(g_rows[piece], self.A_row, out=dx_piece)
-            if not self.frozen:
-                product = desk.get("B c", dx_piece.shape)
-                np.multiply(c_rows[piece], self.B_row, out=product)
-                np.subtract(dx_piece, product, out=dx_piece)
-                np.subtract(dx_piece, self.C_row, out=dx_piece)
+            xp.multiply(g_rows[piece], saved.A_row, out=dx_piece)
+            if saved.is_batch:
+                product = workspace.get("B c", dx_piece.shape)
+                xp.multiply(c_rows[piece], B_row, out=product)
+                xp.subtract(dx_piece, product, out=dx_piece)
+                xp.subtract(dx_piece, C_row, out=dx_piece)
         return dx.reshape(g.shape)
-
-
-def find_operation(core: Core, backend: NumpyBackend) -> Convolution:
-    """-> the Convolution that a layer is; a Linear layer is one of images of one pixel"""
-    if isinstance(core, Linear):
-        c_in, c_out = core.in_shape[0], core.out
-        return find_convolution(backend, (1, 1, c_in), (1, 1, c_in, c_out), (1, 1, c_out))
-    transposed = isinstance(core, ConvTranspose2d)
-    channels = core.in_shape[2], core.channels
-    W_shape = (*core.kernel_size, *(channels[::-1] if transposed else channels))
-    return find_convolution(
-        backend, core.in_shape, W_shape, core.out_shape, core.stride, core.pads, transposed
-    )

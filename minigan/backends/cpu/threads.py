@@ -1,14 +1,13 @@
-"""One Python thread for each CPU, which run pieces of one operation side by side.
+"""One Python thread for each CPU; together they run the pieces of one operation.
 
-NumPy holds Python's lock only to set an operation up: while it multiplies, adds or
-copies an array, another thread may do the same. So an operation is cut into chunks of
-the batch, small enough for a core's own cache, and each thread works through its share
-of the chunks by itself: fill a column matrix, multiply it, add, all in cache. BLAS's own
-threads would meet at the end of every single product instead, so within `Team.run` it
-is held to one.
+NumPy holds Python's lock only to set an operation up: while it multiplies, adds or copies an array,
+another thread may do the same. So an operation is cut into chunks of the batch, small enough for a
+core's own cache, and each thread works through its chunks: fill a column matrix, multiply it, add,
+all in cache. BLAS's own threads would synchronize at the end of every product instead, so within
+`Team.run` BLAS is held to one thread.
 
-Which thread takes which chunk is fixed by their numbers alone. So a sum over chunks has
-the same order, and a result the same bits, however busy the machine is.
+The numbers of thread and chunk alone decide who takes which chunk. So a sum over chunks has the same
+order, and a result the same bits, however busy the machine is.
 Shown by: benchmarks/step.py, with --threads 1 against the default
 """
 
@@ -23,16 +22,14 @@ from typing import Any
 
 import numpy as np
 
-Work = Callable[
-    [int, int], object
-]  # (i, worker): one piece of an operation, and whose scratch memory it may use
-BUFFER = 1024  # numbers in the buffers that NumPy makes for operations on views; with its 8192 these are slower
+Work = Callable[[int, int], object]  # (i, worker): one piece, and whose scratch memory to use
+BUFFER = 1024  # numbers in NumPy's buffers for operations on views; its 8192 are slower here
 
 
 class Blas:
-    """NumPy's BLAS, held to one thread while teams work and set back after the last of them."""
+    """NumPy's BLAS, held to one thread while teams work and restored after the last of them."""
 
-    get: Callable[[], int] | None  # how many threads it has; None where it cannot be held
+    get: Callable[[], int] | None  # how many threads it has; None if it cannot be held
     set: Callable[[int], object] | None
 
     def __init__(self) -> None:
@@ -41,7 +38,7 @@ class Blas:
         self.forget()
 
     def forget(self) -> None:
-        """Nobody uses it: at first, and in a forked child, even if the parent was at work."""
+        """No team works: at first, and in a forked child, even if the parent was at work."""
         self.lock = threading.Lock()
         if self.set is not None and self.users:
             self.set(self.before)
@@ -67,10 +64,10 @@ class Blas:
 
 
 def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] | None]:
-    """-> functions that get and set OpenBLAS's number of threads; None, None where NumPy uses another BLAS."""
+    """-> functions that get and set OpenBLAS's number of threads; None, None for another BLAS."""
     try:
         core = import_module("numpy._core._multiarray_umath")
-        library = ctypes.CDLL(core.__file__)  # a name is looked up in what it was linked to as well
+        library = ctypes.CDLL(core.__file__)  # finds names in the libraries it is linked to, too
     except (ImportError, OSError):
         return None, None
     for prefix in ("scipy_openblas", "openblas"):
@@ -86,9 +83,10 @@ def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] |
 
 def available_cpus() -> int:
     """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
-    count = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )  # Linux, or not
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
     for quota_file, period_file in (
         ("/sys/fs/cgroup/cpu.max", None),  # cgroup v2: "quota period", or "max period"
         (
@@ -111,23 +109,23 @@ def available_cpus() -> int:
 
 
 class Team:
-    """`size` workers, of which the calling thread is number 0. Threads start at the first run."""
+    """`size` workers; the calling thread is number 0. Threads start at the first run."""
 
-    inboxes: list[SimpleQueue[Any]]  # of workers 1, 2 ...; see serve
+    queues: list[SimpleQueue[Any]]  # of workers 1, 2 ...; see serve
 
     def __init__(self, size: int):
         self.size = size
         self.forget()
 
     def forget(self) -> None:
-        """Take it that no thread is there: at first, and in a forked child, which has none of its parent's."""
-        self.busy, self.inboxes = threading.Lock(), []
+        """Assume that no worker exists: at first, and in a forked child."""
+        self.busy, self.queues = threading.Lock(), []
 
     def run(self, work: Work, count: int) -> None:
         """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
 
-        worker  0..size-1: whose scratch memory to use
-        Returns when all are done. An exception in any of them is raised here, the lowest worker's first.
+        Returns when all are done. An exception in a worker is raised here; of several, that of the
+        lowest worker.
         """
         with blas.single_threaded():
             if self.size > 1 and count > 1 and self.busy.acquire(blocking=False):
@@ -135,19 +133,19 @@ class Team:
                     self.run_side_by_side(work, count)
                 finally:
                     self.busy.release()
-            else:  # alone; or within another run, or beside it: the same shares in turn
+            else:  # one worker; or within or beside another run: the same shares, one by one
                 for worker in range(self.size):
                     do_share(work, count, worker, self.size)
 
     def run_side_by_side(self, work: Work, count: int) -> None:
-        if not self.inboxes:
+        if not self.queues:
             self.start()
         outbox: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
         errors: list[tuple[int, BaseException]] = []
         waiting, handling = 0, np.geterr()
         try:
             for worker in range(1, self.size):
-                self.inboxes[worker - 1].put((work, count, worker, self.size, outbox, handling))
+                self.queues[worker - 1].put((work, count, worker, self.size, outbox, handling))
                 waiting += 1
             do_share(work, count, 0, self.size)
         except BaseException as error:
@@ -164,16 +162,27 @@ class Team:
             raise min(errors, key=lambda pair: pair[0])[1]
 
     def start(self) -> None:
-        self.inboxes = [SimpleQueue() for _ in range(1, self.size)]
-        for number, inbox in enumerate(self.inboxes, start=1):
+        self.queues = [SimpleQueue() for _ in range(1, self.size)]
+        for number, queue in enumerate(self.queues, start=1):
             threading.Thread(
-                target=serve, args=(inbox,), name=f"minigan-{number}", daemon=True
+                target=serve, args=(queue,), name=f"minigan-{number}", daemon=True
             ).start()
+
+
+class SerialTeam:
+    """A team of one for a whole captured step, which prepares everything once, not at every run."""
+
+    size = 1
+
+    def run(self, work: Work, count: int) -> None:
+        """As Team.run."""
+        for i in range(count):
+            work(i, 0)
 
 
 def do_share(work: Work, count: int, worker: int, size: int) -> None:
     """work(i, worker) for the i of one worker's share."""
-    before = np.setbufsize(BUFFER)  # a setting of each thread's own
+    before = np.setbufsize(BUFFER)  # each thread has its own
     try:
         for i in range(worker * count // size, (worker + 1) * count // size):
             work(i, worker)
@@ -181,27 +190,25 @@ def do_share(work: Work, count: int, worker: int, size: int) -> None:
         np.setbufsize(before)
 
 
-def serve(inbox: SimpleQueue[Any]) -> None:
-    """A worker's life: shares from the inbox, each answered by (number, None or exception)."""
+def serve(queue: SimpleQueue[Any]) -> None:
+    """A worker's life: shares from its queue, each answered by (number, None or exception)."""
     while True:
-        work, count, worker, size, outbox, handling = inbox.get()
+        work, count, worker, size, outbox, handling = queue.get()
         try:
-            with np.errstate(
-                **handling
-            ):  # what the caller wants done about NaN: a setting of each thread's own, too
+            with np.errstate(**handling):  # the caller's, because each thread has its own
                 do_share(work, count, worker, size)
             outbox.put((worker, None))
         except BaseException as error:
             outbox.put((worker, error))
-        del work, outbox  # while it waits it keeps nobody's arrays alive
+        del work, outbox  # keep no arrays alive while waiting
 
 
 blas = Blas()
-teams: dict[int, Team] = {}  # shared by all backends: threads are few and stay
+teams: dict[int, Team] = {}  # shared by all backends: threads are few, and stay
 
 
 def after_fork() -> None:
-    """In a child process: none of the parent's threads is here."""
+    """In a child process: none of the parent's threads exists."""
     blas.forget()
     for team in teams.values():
         team.forget()
@@ -212,9 +219,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork eithe
 
 
 def get_team(size: int | None = None) -> Team:
-    """-> the team of `size` workers, by default as many as there are CPUs.
+    """-> the team of `size` workers, by default one for each CPU.
 
-    One alone where BLAS cannot be held to one thread: then its threads do the work, within each product.
+    If BLAS cannot be held to one thread, a team of one: BLAS's threads then share each product.
     """
     size = 1 if blas.set is None else size or available_cpus()
     return teams.setdefault(size, Team(size))

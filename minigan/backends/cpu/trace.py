@@ -1,262 +1,196 @@
-"""A pass of a network as a list of NumPy calls, noted once and then repeated: on a CPU what cupy_graph.py is on a GPU.
+"""Trace and replay: a pass of a network as a list of NumPy calls, recorded once.
 
-In a narrow net a NumPy call takes 10 microseconds, and Python takes as long to come to it: which layer is next, where its memory lies,
-how a batch is cut. All of that is the same at every step, since a step allocates nothing and its batches have one size. So in a step
-that is played by a crew (numpy_crew.py) the first forward and backward pass of each kind is noted down, call by call:
+In a narrow net a NumPy call takes 10 microseconds, and Python as long to reach it: which layer is
+next, where its memory is, how a batch is cut. All of that is the same at every step, because a step
+allocates nothing and its batches have one size. So in a captured step (parallel_step.py) the first
+forward and backward pass of each kind is recorded, call by call:
 
     (np.multiply, (x, 0.2, out)), (np.maximum, (x, out, out)), (np.matmul, (columns, W, y)), ...
 
-with the very arrays, views of the same memory at every step. From then on the list is gone through, and no layer is asked.
-What is not a NumPy call is noted as a whole: meetings with the others, and running statistics (`entered`).
+with the very arrays, views of the same memory at every step. From then on the list is replayed, and
+no layer runs. On a GPU a CUDA graph does the same: backends/gpu/graph.py.
 
-How it is noted: arrays that layers take from a Workspace are Watched, while a pass is noted. NumPy hands to their class what is to be
-done with them, __array_ufunc__ and the like, and they do it and write it down. A pass may therefore compute with nothing but
-what a Workspace gave, into memory that is there; one call that allocates, and the pass is not repeated but played as ever. NumPy hands
-over no copy by reshape or by a list of indices, no number that is read, and nothing written into a common array: blocks do none of these.
-All layers of minigan keep to that; nets with other layers are not noted (fused_runs.see_parts), nor what draws random numbers.
+The kernels of this folder compute through `backend.xp`. In a captured step that is TracingNumPy,
+which calls NumPy and, while a pass is recorded, keeps the call. The rules for a kernel:
 
-x, labels and dy are copied to places of their own, where the list expects them. What layers remember of a forward pass that was noted
-is kept with it, and given back to them should another kind of backward pass be noted after it, since in between they may have seen other
-batches.
+    - write only through xp, with out= or xp.copyto: `y[...] = x` would not be recorded. A function
+      of xp that returns a new array raises StateError
+    - everything else (shapes, views, which chunk is next) depends on shapes alone
+    - whatever is not a NumPy call, such as an all-reduce, goes through backend.opaque_call
+
+Inputs are copied to places of their own, where the list expects them. What a forward pass leaves
+for the backward pass (`saved` of each step) is kept with its trace and restored at each replay.
 Shown by: benchmarks/step.py --against minigan-threads
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.arrays.backend import Array
-from minigan.backends.cpu.backend import NumpyBackend
-from minigan.backends.cpu.blocks import Block
-from minigan.backends.fusion import see_parts
+from minigan.arrays import Array
+from minigan.backends.cpu import blocks
+from minigan.backends.fusion import sees_samples_alone
 from minigan.errors import StateError
-from minigan.layers import Sequential
-from minigan.layers.sequential import backward_pass as backward_definition
-from minigan.layers.sequential import forward_pass as forward_definition
+from minigan.layers import Layer, Sequential
+from minigan.layers.sequential import Step, backward_pass, forward_pass
 
 if TYPE_CHECKING:
-    from minigan.backends.cpu.crew import Crew
+    from minigan.backends.cpu.parallel_step import ProcessBackend
+
+Calls = list[tuple[Callable[..., Any], tuple[Any, ...]]]
+ALLOCATIONS = (np.empty, np.zeros)  # of memory that stays: not part of a pass
 
 
-class Tape:
-    """The calls of one pass.
+class TracingNumPy:
+    """numpy, as far as kernels use it; keeps their calls while a pass is recorded."""
 
-    result      what the pass gave: the same memory at every time
-    whole       could all of it be noted?
-    remembered  by the steps of the network when it was over: (attributes, a copy of them)
-    named       likewise the memory of their Workspaces by name, such as Winograd's tiles
-    """
+    calls: Calls | None = None  # of the pass that is being recorded
 
-    def __init__(self, given: tuple[Array | None, ...], may_be_noted: bool):
-        self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self.places = [
-            None if array is None or not may_be_noted else np.empty(array.shape, array.dtype)
-            for array in given
-        ]
-        self.result: Any = None
-        self.whole = may_be_noted
-        self.remembered: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-        self.named: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(np, name)
+        if callable(value) and not isinstance(value, type) and value not in ALLOCATIONS:
+            value = TracedFunction(self, value)
+        setattr(self, name, value)  # looked up once
+        return value
 
-    def note_down(
-        self, backend: NumpyBackend, work: Callable[..., Any], given: tuple[Array | None, ...]
-    ) -> None:
-        """Play work(*given), and note what it does."""
-        self.put(given)
-        Watched.tape = backend.tape = self
+    def opaque_call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """function(*arguments), replayed as one call; its result must be the same every time."""
+        calls, self.calls = self.calls, None
         try:
-            self.result = plain(
-                work(*(None if place is None else place.view(Watched) for place in self.places))
-            )
+            result = function(*arguments)
         finally:
-            Watched.tape = backend.tape = None
+            self.calls = calls
+        if calls is not None:
+            calls.append((expect_same, (function, result, arguments)))
+        return result
 
-    def note(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.calls.append((function, arguments))
 
-    def put(self, given: tuple[Array | None, ...]) -> None:
-        for place, array in zip(self.places, given, strict=True):
-            if place is not None and array is not None:
+class TracedFunction:
+    """A function of NumPy that records its calls."""
+
+    def __init__(self, xp: TracingNumPy, function: Any):
+        self.xp, self.function = xp, function
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        calls = self.xp.calls
+        if calls is not None:
+            if "out" not in options and self.function is not np.copyto:
+                raise StateError(
+                    f"numpy.{self.function.__name__} returns a new array, so this pass cannot be "
+                    "replayed: give it out=, in memory of a Workspace"
+                )
+            if isinstance(self.function, np.ufunc) and len(options) == 1:  # by position is faster
+                calls.append((self.function, (*arguments, options["out"])))
+            else:
+                calls.append((partial(self.function, **options), arguments))
+        return self.function(*arguments, **options)
+
+    @property
+    def reduce(self) -> "TracedFunction":
+        return TracedFunction(self.xp, self.function.reduce)
+
+
+def expect_same(function: Callable[..., Any], expected: Any, arguments: tuple[Any, ...]) -> None:
+    """Call it again. Raises StateError if it returns something else."""
+    if function(*arguments) != expected:
+        raise StateError(
+            "a captured step must give a network batches of the same sizes every time, "
+            "in all processes together"
+        )
+
+
+class Trace:
+    """The calls of one pass. run(*inputs) records it the first time, and then replays it."""
+
+    def __init__(self) -> None:
+        self.calls: Calls | None = None
+        self.inputs: list[Array] = []
+        self.result: Any = None
+
+    def run(self, xp: TracingNumPy, work: Callable[..., Any], inputs: Sequence[Array]) -> Any:
+        """-> work(*inputs), in the same memory every time."""
+        if self.calls is not None:
+            for place, array in zip(self.inputs, inputs, strict=True):
                 np.copyto(place, array)
-
-    def remind(self, named: bool = False) -> None:
-        """Give the steps of the network back what they remembered, and with `named` what they find in their Workspaces."""
-        for memory, remembered in self.remembered + (self.named if named else []):
-            memory.update(remembered)
-
-    def play(self, given: tuple[Array | None, ...]) -> Any:
-        self.put(given)
-        for function, arguments in self.calls:
-            function(*arguments)
+            for function, arguments in self.calls:
+                function(*arguments)
+            return self.result
+        self.inputs = [np.array(array) for array in inputs]
+        xp.calls = calls = []
+        try:
+            self.result = work(*self.inputs)
+        finally:
+            xp.calls = None
+        self.calls = calls
         return self.result
 
 
-class Watched(np.ndarray):
-    """An array that writes down what is done with it, on `tape`."""
+class ForwardTrace(Trace):
+    """Of a forward pass, with what its steps saved, and the traces of its backward passes."""
 
-    tape: Tape | None = None  # of all of them: passes are noted one at a time
-
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any
-    ) -> Any:
-        arguments, function = (
-            tuple(map(plain, inputs)),
-            ufunc if method == "__call__" else getattr(ufunc, method),
-        )
-        if out:
-            options["out"] = tuple(map(plain, out))
-        result = function(*arguments, **options)
-        if self.tape is not None:
-            self.tape.whole = self.tape.whole and bool(out)
-            self.tape.note(partial(function, **options), *arguments)
-        return (out[0] if len(out) == 1 else out) if out else result
-
-    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        simple, named = (
-            tuple(map(plain, arguments)),
-            {name: plain(value) for name, value in options.items()},
-        )
-        result = function(*simple, **named)
-        if self.tape is not None:
-            self.tape.whole = self.tape.whole and function is np.copyto
-            self.tape.note(partial(function, **named), *simple)
-        return result
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        target = plain(self)[index]
-        if not isinstance(target, np.ndarray):  # one number: a view of it
-            target = plain(self)[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-        np.copyto(target, plain(value))
-        if self.tape is not None:
-            self.tape.note(np.copyto, target, plain(value))
-
-    def fill(self, value: Any) -> None:
-        plain(self).fill(value)
-        if self.tape is not None:
-            self.tape.note(plain(self).fill, value)
-
-    def copy(self, *arguments: Any) -> Any:
-        return self.unnoted(np.ndarray.copy, *arguments)
-
-    def astype(self, *arguments: Any, **options: Any) -> Any:
-        return self.unnoted(np.ndarray.astype, *arguments, **options)
-
-    def unnoted(self, method: Any, *arguments: Any, **options: Any) -> Any:
-        """What makes another array cannot be repeated."""
-        if self.tape is not None:
-            self.tape.whole = False
-        return method(plain(self), *arguments, **options)
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: list[tuple[Step, Any]] = []
+        self.backward: dict[tuple[bool, bool], Trace] = {}  # by need_dx, need_dw
 
 
-def plain(value: Any) -> Any:
-    """-> a Watched array as a common one, those of a list too; anything else as it is"""
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    return value.view(np.ndarray) if isinstance(value, Watched) else value
+class TracedSteps:
+    """All steps of a network as one, whose passes are traced."""
+
+    def __init__(self, steps: Sequence[Step], backend: "ProcessBackend"):
+        self.steps, self.backend = steps, backend
+        self.has_parameters = any(step.has_parameters for step in steps)
+        self.takes_labels = True
+        self.traces: dict[tuple[int, bool], ForwardTrace] = {}  # by rows, train
+        self.current: ForwardTrace | None = None  # of the last forward pass
+
+    def forward(self, x: Array, train: bool, labels: Array | None = None) -> Array:
+        if self.backend.xp.calls is not None:  # within another network, which is recorded
+            self.current = None
+            return forward_pass(self.steps, x, train, labels)
+        trace = self.current = self.traces.setdefault((len(x), train), ForwardTrace())
+
+        def work(x: Array, labels: Array | None = None) -> Array:
+            return forward_pass(self.steps, x, train, labels)
+
+        y: Array = trace.run(self.backend.xp, work, [x] if labels is None else [x, labels])
+        if not trace.saved:
+            trace.saved = [(step, step.saved) for step in innermost(self.steps)]
+        for step, saved in trace.saved:
+            step.saved = saved
+        return y
+
+    def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
+        def work(dy: Array) -> Array | None:
+            return backward_pass(self.steps, dy, need_dx, need_dw)
+
+        if self.current is None:
+            return work(dy)
+        trace = self.current.backward.setdefault((need_dx, need_dw), Trace())
+        dx: Array | None = trace.run(self.backend.xp, work, [dy])
+        return dx
 
 
-def entered(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of Crew that is noted as one call, whatever it does. What it gives must be the same at every step."""
-
-    @wraps(method)
-    def call(self: Any, *arguments: Any) -> Any:
-        tape, Watched.tape = Watched.tape, None
-        try:
-            simple = tuple(map(plain, arguments))
-            result = method(self, *simple)
-            if tape is not None:
-                tape.note(of_present_crew, self.backend, method, result, *simple)
-            return result
-        finally:
-            Watched.tape = tape
-
-    return call
-
-
-def of_present_crew(
-    backend: NumpyBackend, method: Callable[..., Any], expected: Any, *arguments: Any
-) -> None:
-    """Of the crew that plays: another may be forked before a tape is played again. Raises StateError where it gives something else."""
-    if method(backend.crew, *arguments) != expected:
-        raise StateError(
-            "a captured step must give a network batches of the same sizes, in all processes together, at every time"
-        )
-
-
-def innermost(steps: list[Any]) -> Iterator[Any]:
-    """-> yields steps of a network, those of networks within it too"""
+def innermost(steps: Sequence[Any]) -> list[Any]:
+    """-> the steps of a network, including those of networks within it"""
+    found = []
     for step in steps:
-        yield from innermost(step.steps) if isinstance(step, Sequential) else [step]
+        is_container = isinstance(step, (Sequential, TracedSteps))
+        found += innermost(step.steps) if is_container else [step]
+    return found
 
 
-def play(
-    crew: "Crew", key: Any, net: Sequential, work: Callable[..., Any], *given: Array | None
-) -> Any:
-    """work(*given), a pass of a network: by its tape, or noted on one."""
-    tape = crew.tapes.get(key)
-    if tape is None:
-        tape = crew.tapes[key] = Tape(
-            given, may_be_noted=type(net) is Sequential and see_parts(net.steps, Block)
-        )
-        if tape.whole:
-            try:
-                tape.note_down(crew.backend, work, given)
-            except BaseException:
-                del crew.tapes[key]
-                raise
-            for step in innermost(net.steps):
-                tape.remembered.append((step.__dict__, dict(step.__dict__)))
-                tape.named.append((step.memory.memory, dict(step.memory.memory)))
-            return tape.result
-    return tape.play(given) if tape.whole else work(*given)
-
-
-# -- in the place of the definitions in layers/sequential.py ------------------------------------
-
-
-def forward_pass(net: Sequential, x: Array, train: bool) -> Array:
-    """As forward_pass in layers/sequential.py."""
-    assert isinstance(net.backend, NumpyBackend)
-    crew, store = net.backend.crew, net.ready()
-    if crew is None:
-        return forward_definition(net, x, train)
-
-    def work(x: Array, labels: Array | None) -> Array:
-        given, store.labels = store.labels, labels
-        try:
-            return forward_definition(net, x, train)
-        finally:
-            store.labels = given
-
-    key = crew.passes[id(net)] = (
-        store,
-        train,
-        len(x),
-        crew.fellows.start,
-        crew.fellows.stop,
-        *crew.rows,
-    )
-    result: Array = play(crew, key, net, work, x, store.labels)
-    return result
-
-
-def backward_pass(net: Sequential, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
-    """As backward_pass in layers/sequential.py."""
-    assert isinstance(net.backend, NumpyBackend)
-    crew = net.backend.crew
-    if crew is None or id(net) not in crew.passes:
-        return backward_definition(net, dy, need_dx, need_dw)
-
-    def work(dy: Array) -> Array | None:
-        return backward_definition(net, dy, need_dx, need_dw)
-
-    forward = crew.passes[id(net)]
-    before, key = crew.tapes[forward], (forward, need_dx, need_dw)
-    if not before.whole:
-        return work(dy)
-    if key not in crew.tapes or not crew.tapes[key].whole:
-        before.remind(named=True)
-    result: Array | None = play(crew, key, net, work, dy)
-    return result
+def plan(layers: Sequence[Layer], backend: "ProcessBackend") -> list[Step]:
+    """As plan in blocks.py, traced. Raises StateError for a layer that may need the whole batch."""
+    steps = blocks.plan(layers, backend)
+    for step in innermost(steps):
+        if not sees_samples_alone([step], blocks.Block):
+            layer = getattr(step, "layers", [step])[0]
+            raise StateError(
+                f"{layer.label}: in a captured step a layer sees the rows of one process only, and "
+                "this one may need the whole batch: run the step uncaptured, or use "
+                'get_backend("numpy", threads=1)'
+            )
+    return [TracedSteps(steps, backend)]

@@ -1,47 +1,63 @@
-"""The CuPy backend: the definitions of `base.py` on an NVIDIA GPU, and what is faster than they are.
+"""The GPU backend: CuPy on an NVIDIA GPU. table.py lists what is faster on it.
 
-Kernels stand in kernels.cu, products in cupy_gemm.py, the recorded step in cupy_graph.py. This file has
-how arrays come and go, and what is said when a GPU cannot be had.
+Kernels are in kernels.cu, products in gemm.py, captured steps in graph.py. This file is about how
+arrays come and go, and what to report if there is no GPU.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from minigan.arrays.backend import Array, Backend, Padding, Pair, Shape
+from minigan.arrays import Array, Backend, Shape
+from minigan.arrays.backend import Operations, Stateful
 from minigan.arrays.philox import Philox
-from minigan.arrays.staging import Inbox
+from minigan.arrays.staging import StagingBuffer
 from minigan.backends.gpu.gemm import Gemm
-from minigan.backends.gpu.kernels import Geometry, Kernels, find_geometry
+from minigan.backends.gpu.kernels import Kernels
+from minigan.backends.gpu.staging import PinnedStagingBuffer
+from minigan.backends.workspace import FastBackend, OutputPool, Workspace
 from minigan.errors import BackendError
 
-if TYPE_CHECKING:
-    from minigan.backends.gpu.convolution import Convolution
-    from minigan.backends.gpu.graph import Recording
+INSTALL = (
+    "install it with: pip install 'cupy-cuda13x[ctk]' "
+    "(or cupy-cuda12x, by the driver's CUDA version)"
+)
 
-INSTALL = "install it with: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x, by the driver's CUDA version)"
+
+class Recording:
+    """What the host does around each launch of a graph, since the recorded Python does not run."""
+
+    def __init__(self) -> None:
+        self.before: list[Callable[[], None]] = []
+        self.after: list[Callable[[], None]] = []
 
 
-class CupyBackend(Backend):
-    """Backend on CuPy. Raises BackendError where there is no CuPy, no driver or no GPU.
+class GpuBackend(FastBackend):
+    """GpuBackend(dtype, operations=table.OPERATIONS): made by get_backend.
 
-    precision  of products of float32: "fp32", or "tf32", which tensor cores do; see cupy_gemm.py
+    precision  of float32 products: "fp32", or "tf32", on tensor cores; see gemm.py
+    Raises BackendError if there is no CuPy, no driver or no GPU.
     """
 
     name = "cupy"
-    records = True
+    captures_graphs = True
+    recording: Recording | None = None  # of a captured step's backend, while the graph is recorded
 
-    def __init__(self, dtype: Any = "float32", precision: str = "fp32"):
+    def __init__(
+        self,
+        dtype: Any = "float32",
+        precision: str = "fp32",
+        operations: Operations | None = None,
+    ):
         try:
             import cupy
         except ImportError as error:
-            reason = (
-                "CuPy is not installed"
-                if isinstance(error, ModuleNotFoundError)
-                else f"CuPy does not load ({error})"
-            )
+            reason = f"CuPy does not load ({error})"
+            if isinstance(error, ModuleNotFoundError):
+                reason = "CuPy is not installed"
             raise BackendError(
                 f"backend cupy: {one_line(reason)}: {INSTALL}; or use --backend numpy"
             ) from error
@@ -49,23 +65,47 @@ class CupyBackend(Backend):
             devices = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise BackendError(
-                f"backend cupy: no usable NVIDIA driver or GPU ({one_line(error)}): "
-                "check `nvidia-smi` and that CuPy's CUDA version is not newer than the driver's; or use --backend numpy"
+                f"backend cupy: no usable NVIDIA driver or GPU ({one_line(error)}): check "
+                "`nvidia-smi` and that CuPy's CUDA version is not newer than the driver's; "
+                "or use --backend numpy"
             ) from error
         if devices == 0:
             raise BackendError(
-                "backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; or use --backend numpy"
+                "backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; "
+                "or use --backend numpy"
             )
-        super().__init__(cupy, dtype)
+        super().__init__(dtype, cupy)
         self.precision = precision
+        self.operations = operations or {}
         self.kernels = Kernels(cupy, self.dtype)
-        self.multiply = Gemm(cupy, self.dtype, precision)
-        self.convolutions: dict[tuple[Any, ...], Convolution] = {}  # by geometry
-        self.faster = faster_operations()
-        self.counters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # optimizer -> its Counter
-        self.recording: Recording | None = None  # while a graph is recorded
-        self.graphs = 0  # how many were
-        self.parts = 1  # of a batch; see in_parts in cupy_norm.py
+        self.gemm = Gemm(cupy, self.dtype, precision)
+        self.step_states: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # see step_state.py
+
+    def for_captured_step(self) -> "GpuBackend":
+        """-> this backend with memory of its own: what runs beside the step cannot take it away."""
+        other = copy(self)
+        other.workspace, other.outputs = Workspace(other), OutputPool(other)
+        return other
+
+    def capture(
+        self,
+        make_step: Callable[[Backend], Callable[[], Any]],
+        stateful: Sequence[Stateful],
+        rows: int = 0,
+    ) -> Callable[[], Any]:
+        return self.operation_for(Backend.capture)(self, make_step, stateful, rows)
+
+    def around_launch(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """Call before() and after() now, or around each launch if the step is being recorded.
+
+        What lies between them in the caller's code must not depend on them.
+        """
+        if self.recording is None:
+            before()
+            after()
+        else:
+            self.recording.before.append(before)
+            self.recording.after.append(after)
 
     def to_host(self, array: Array) -> np.ndarray:
         host: np.ndarray = self.xp.asnumpy(array)
@@ -79,22 +119,16 @@ class CupyBackend(Backend):
 
         return DevicePhilox(self, seed, stream)
 
-    def capture(self, step: Callable[[], Any], rows: int = 0) -> Callable[[], Any]:
-        from minigan.backends.gpu.graph import capture
-
-        return capture(self, step)
-
-    def inbox(self, shape: Shape, dtype: Any = None) -> Inbox:
-        from minigan.backends.gpu.staging import PinnedInbox
-
-        return PinnedInbox(self, shape, dtype)
+    def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
+        return PinnedStagingBuffer(self, shape, dtype)
 
     def free_memory(self) -> int:
         free: int = self.xp.cuda.runtime.memGetInfo()[0]
         return free
 
-    def gather_images(self, pixels: Array, chosen: Array, out: Array, low: float) -> None:
-        self.kernels.get("gather_images")(out.size, pixels, chosen, out, *out.shape, low)
+    def gather_images(self, pixels: Array, chosen: Array, out: Array, pixel_min: float) -> None:
+        gather = self.kernels.get("gather_images")
+        gather(out.size, pixels, chosen, out, *out.shape, pixel_min)
 
     def collect(self, scalars: list[Array], out: Array) -> None:
         padded = [*scalars, *[None] * (8 - len(scalars))]
@@ -102,58 +136,6 @@ class CupyBackend(Backend):
 
     def synchronize(self) -> None:
         self.xp.cuda.Device().synchronize()
-
-    def gemm(self, a: Array, b: Array, out: Array, accumulate: bool = False) -> None:
-        self.expect_gemm(a, b, out)
-        self.multiply(a, b, out, accumulate)
-
-    def im2col(self, x: Array, cols: Array, stride: Pair, padding: Padding) -> None:
-        geometry = geometry_of(x, cols, stride, padding)
-        width = self.kernels.width_of_rows(geometry)
-        self.kernels.get("im2col", geometry, width=width)(cols.size // width, x, cols, len(x))
-
-    def col2im(self, cols: Array, x: Array, stride: Pair, padding: Padding) -> None:
-        geometry, width = geometry_of(x, cols, stride, padding), self.kernels.width(x.shape[3])
-        self.kernels.get("col2im", geometry, width=width)(
-            x.size // width, cols, None, x, len(x), 0.0
-        )
-
-
-def faster_operations() -> dict[Callable[..., Any], Any]:
-    """-> definition -> what takes its place. Imported here, since layers and optimizers import backends."""
-    from minigan import averaging, gan, losses, optimizers
-    from minigan.backends.gpu import blocks as cupy_fused
-    from minigan.backends.gpu import convolution as cupy_convolution
-    from minigan.backends.gpu import joined_update as cupy_pair
-    from minigan.backends.gpu import losses as cupy_losses
-    from minigan.backends.gpu import nearest as cupy_neighbours
-    from minigan.backends.gpu import reductions as cupy_sums
-    from minigan.backends.gpu import step_state as cupy_counters
-    from minigan.evaluation import neighbours
-    from minigan.layers import conv2d, conv_transpose2d, linear, sequential
-
-    return {
-        averaging.approach: cupy_counters.approach,
-        conv2d.conv2d_forward: cupy_convolution.conv2d_forward,
-        conv2d.conv2d_backward: cupy_convolution.conv2d_backward,
-        conv_transpose2d.conv_transpose2d_forward: cupy_convolution.conv_transpose2d_forward,
-        conv_transpose2d.conv_transpose2d_backward: cupy_convolution.conv_transpose2d_backward,
-        gan.update_discriminator: cupy_pair.update_discriminator,
-        linear.linear_forward: cupy_convolution.linear_forward,
-        linear.linear_backward: cupy_convolution.linear_backward,
-        losses.mean_bce: cupy_losses.mean_bce,
-        losses.mean_sigmoid: cupy_losses.mean_sigmoid,
-        neighbours.Nearest: cupy_neighbours.DeviceNearest,
-        optimizers.length: cupy_sums.length,
-        optimizers.Adam.apply: cupy_counters.adam,
-        sequential.plan: cupy_fused.fused_plan,
-    }
-
-
-def geometry_of(x: Array, cols: Array, stride: Pair, padding: Padding) -> Geometry:
-    """-> of x (n, h, w, c) and cols (n, h_out, w_out, k_h, k_w, c)"""
-    _, p, q, k_h, k_w, c = cols.shape
-    return find_geometry(x.shape[1:], (k_h, k_w, c, 1), (p, q, 1), stride, padding)
 
 
 def one_line(message: object) -> str:

@@ -1,30 +1,36 @@
-"""Convolution on the GPU: columns and cuBLAS, a chunk of images at a time; straight from the image where it has few channels.
+"""Convolution on the GPU: im2col and cuBLAS, a part of the batch at a time.
 
-As in numpy_columns.py, three things are asked of a convolution y = conv(x, W), x being the larger image:
+As in backends/cpu/im2col.py, a convolution y = conv(x, W) is used in three ways, x being the larger
+image:
 
-    forward     y = conv(x, W)        Conv2d's forward, ConvTranspose2d's dx
+    convolve    y = conv(x, W)        Conv2d's forward, ConvTranspose2d's dx
     transpose   x = convᵀ(y, W)       Conv2d's dx, ConvTranspose2d's forward
     gradient    dW from x and y
 
-The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a time. A Conv2d in a block
-(cupy_fused.py) keeps it for dW where it is not too large; otherwise it is made anew. Parts that fit into the L2 cache are too small: on an
-H200 a step with parts of 24 MiB takes 1.2 times as long as one with 128, and 512 gain one or two percent more (TF32).
+The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a
+time. A Conv2d keeps it for dW if it is not too large; otherwise it is made again. Parts that fit into
+the L2 cache are too small: on an H200 a step with parts of 24 MiB takes 1.2 times as long as with
+128 MiB, and 512 MiB gain one or two percent more (TF32; benchmarks/gpu.py).
 
-Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those of its phase, and nothing is
-scattered. (One product for each phase, over columns of y, would need no gathering afterwards. But these columns are
-c_out/c_in times as large, and DCGANs double the channels where they halve the image: twice the traffic.)
+Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those
+of its phase; nothing is scattered. (One product for each phase, over columns of y, would need no
+gathering afterwards. But these columns are c_out/c_in times as large, and DCGANs double the channels
+where they halve the image: twice the traffic.)
 
-With 1 to 4 channels in x, forward goes straight from the image; on an H200 that is as fast as columns. Gradient and transpose do not:
-there the columns have fewer numbers than y, and are best left to cuBLAS.
+With 1 to 4 channels in x, `convolve` reads the image directly; on an H200 that is as fast as columns.
+Gradient and transpose do not: there the columns have fewer numbers than y, and cuBLAS does best.
 """
 
 from math import prod
 
-from minigan.arrays.backend import Array, Padding, Pair, Shape, Workspace
+from minigan.arrays import Array
 from minigan.backends.cpu.chunks import chunks
-from minigan.backends.gpu.backend import CupyBackend
-from minigan.backends.gpu.kernels import find_geometry
-from minigan.backends.gpu.reductions import add_row_sums
+from minigan.backends.fusion import Core
+from minigan.backends.gpu.backend import GpuBackend
+from minigan.backends.gpu.kernels import Geometry
+from minigan.backends.gpu.reductions import sum_rows
+from minigan.backends.workspace import Workspace
+from minigan.layers import ConvTranspose2d, Linear
 
 COLUMNS = 128 * 2**20  # bytes of columns at a time
 KEPT = 256 * 2**20  # bytes of columns that one layer keeps, at most
@@ -35,71 +41,79 @@ IDENTITY: Activation = ("Identity", 0.0)
 
 
 class Convolution:
-    """One geometry, for batches of any size. Shapes without the batch axis."""
+    """The convolution of one layer, for batches of any size. Shapes have no batch axis."""
 
-    def __init__(
-        self,
-        backend: CupyBackend,
-        x_shape: Shape,
-        W_shape: Shape,
-        y_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-    ):
-        self.backend, self.x_shape, self.W_shape, self.y_shape = backend, x_shape, W_shape, y_shape
-        (k_h, k_w, c, d), kernels = W_shape, backend.kernels
-        self.pixels, self.window = prod(y_shape[:2]), k_h * k_w * c
-        no_padding = padding == ((0, 0), (0, 0))
-        whole_image = self.pixels == 1 and x_shape[:2] == (k_h, k_w)
-        self.is_linear = no_padding and (
-            whole_image or (k_h, k_w, *stride) == (1, 1, 1, 1)
-        )  # the columns are x itself
-        self.is_few = c <= FEW_CHANNELS and not self.is_linear
-        self.geometry = find_geometry(x_shape, W_shape, y_shape, stride, padding)
-        self.V, self.V_row, self.V_few = (
-            kernels.width(c),
-            kernels.width_of_rows(self.geometry),
-            kernels.width(d, packs=2),
-        )
+    def __init__(self, layer: Core, backend: GpuBackend, memory: Workspace):
+        self.layer, self.backend, self.memory = layer, backend, memory
+        if isinstance(layer, Linear):  # images of one pixel
+            self.in_shape, self.out_shape = (1, 1, *layer.in_shape), (1, 1, layer.out)
+            kernel_size, stride, pads = (1, 1), (1, 1), ((0, 0), (0, 0))
+        else:
+            self.in_shape, self.out_shape = layer.in_shape, layer.out_shape
+            kernel_size, stride, pads = layer.kernel_size, layer.stride, layer.pads
+        self.transposed = isinstance(layer, ConvTranspose2d)
+        x_shape, y_shape = self.in_shape, self.out_shape
+        if self.transposed:
+            x_shape, y_shape = y_shape, x_shape
+        self.x_shape, self.y_shape = x_shape, y_shape
+        self.W_shape = (*kernel_size, x_shape[2], y_shape[2])
+        self.pixels, self.window = prod(y_shape[:2]), prod(kernel_size) * x_shape[2]
+        whole_image = self.pixels == 1 and x_shape[:2] == kernel_size
+        pointwise = kernel_size == stride == (1, 1)
+        # the columns are x itself
+        self.is_linear = pads == ((0, 0), (0, 0)) and (whole_image or pointwise)
+        self.is_few = x_shape[2] <= FEW_CHANNELS and not self.is_linear
+        corner = (pads[0][0], pads[1][0])
+        self.geometry = Geometry(*x_shape, *y_shape, *kernel_size, *stride, *corner)
+        kernels = backend.kernels
+        self.V, self.V_row = kernels.width(x_shape[2]), kernels.width_of_rows(self.geometry)
+        self.V_few = kernels.width(y_shape[2], packs=2)
 
-    def chunks(self, n: int) -> list[slice]:
-        """-> the batch in equal parts, whose columns take COLUMNS at most."""
-        return chunks(
-            n, max(1, COLUMNS // (self.pixels * self.window * self.backend.dtype.itemsize)), 1
-        )
-
-    def ask_for(
-        self, activation: Activation, forward: bool, transpose: bool, gradient: bool
-    ) -> None:
-        """Name the kernels that will be needed, so that they are compiled together with all others."""
-        get, kind = self.backend.kernels.get, activation[0]
-        if self.is_few and forward:
-            get("few_forward", self.geometry, kind, self.V_few)
-        if not self.is_linear and ((forward and not self.is_few) or gradient):
-            get("im2col", self.geometry, width=self.V_row)
-        if not self.is_linear and transpose:
-            get("col2im", self.geometry, kind, self.V)
-
-    def place(self, n: int, memory: Workspace) -> Array | None:
-        """-> memory for the columns of n images, to keep them from forward to gradient; None where there is nothing to keep, or too much"""
-        size = n * self.pixels * self.window
-        if self.is_linear or self.is_few or size * self.backend.dtype.itemsize > KEPT:
-            return None
-        return memory.get("columns", (n, self.pixels, self.window))
-
-    def columns(self, x: Array, kept: Array | None = None) -> Array:
-        """x (n, h, w, c_in) -> (n·h_out·w_out, k_h·k_w·c_in), in `kept` or in scratch memory"""
-        n = len(x)
-        shape = (n * self.pixels, self.window)
+    def name_kernels(self, activation: Activation) -> None:
+        """Name what will be launched, so that it is compiled together with everything else."""
+        get, geometry = self.backend.kernels.get, self.geometry
         if self.is_linear:
-            return x.reshape(shape)
-        cols = self.backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
-        self.backend.kernels.get("im2col", self.geometry, width=self.V_row)(
-            cols.size // self.V_row, x, cols, n
-        )
-        return cols
+            return
+        if self.is_few:
+            kind = "Identity" if self.transposed else activation[0]
+            get("few_forward", geometry, kind, self.V_few)
+        get("im2col", geometry, width=self.V_row)
+        get("col2im", geometry, activation[0] if self.transposed else "Identity", self.V)
 
-    def forward(
+    # -- a layer's passes ---------------------------------------------------------------
+
+    def forward(self, x: Array, y: Array, activation: Activation, train: bool) -> Array | None:
+        """y = activation(core(x) + b) -> the columns of x, if they are kept for backward."""
+        W, b = self.layer.W.reshape(self.W_shape), self.layer.b
+        if self.transposed:
+            self.transpose(x, W, b, y, activation)
+            return None
+        columns = self.room_for_columns(len(x)) if train else None
+        self.convolve(x, W, b, y, activation, columns)
+        return columns
+
+    def backward(
+        self, dy: Array, x: Array, columns: Array | None, need_dw: bool, dx: Array | None
+    ) -> None:
+        """dW += if need_dw, and dx = unless None; db is the caller's."""
+        W, dW = self.layer.W.reshape(self.W_shape), self.layer.dW.reshape(self.W_shape)
+        if not self.transposed:
+            if need_dw:
+                self.gradient(x, dy, dW, columns)
+            if dx is not None:
+                self.transpose(dy, W, None, dx)
+        elif need_dw or dx is not None:  # both are products of the columns of dy
+            d, gemm = self.W_shape[3], self.backend.gemm
+            for part in self.chunks(len(dy)):
+                cols, x_rows = self.columns(dy[part]), x[part].reshape(-1, d)
+                if need_dw:
+                    gemm(cols.T, x_rows, dW.reshape(self.window, d), accumulate=True)
+                if dx is not None:
+                    gemm(cols, W.reshape(self.window, d), dx[part].reshape(-1, d))
+
+    # -- the three uses -----------------------------------------------------------------
+
+    def convolve(
         self,
         x: Array,
         W: Array,
@@ -108,215 +122,94 @@ class Convolution:
         activation: Activation = IDENTITY,
         kept: Array | None = None,
     ) -> None:
-        """y (n, *y_shape) = activation(conv(x, W) + b); the columns of x are left in `kept`, unless None: from place()"""
-        n, d, (kind, a) = len(x), self.W_shape[3], activation
+        """y (n, *y_shape) = activation(conv(x, W) + b); the columns of x are left in `kept`."""
+        n, d, (kind, a), backend = len(x), self.W_shape[3], activation, self.backend
         if self.is_few:
             threads = -(-n * self.pixels // TILE) * (d // self.V_few)
-            self.backend.kernels.get("few_forward", self.geometry, kind, self.V_few)(
-                threads, x, W, b, y, n, a
-            )
+            kernel = backend.kernels.get("few_forward", self.geometry, kind, self.V_few)
+            kernel(threads, x, W, b, y, n, a)
             return
         for part in self.chunks(n):
             cols = self.columns(x[part], None if kept is None else kept[part])
-            self.backend.gemm(cols, W.reshape(self.window, d), out=y[part].reshape(-1, d))
-        finish(y, b, activation, self.backend)
+            backend.gemm(cols, W.reshape(self.window, d), y[part].reshape(-1, d))
+        finish(y, b, activation, backend)
 
     def transpose(
         self, y: Array, W: Array, b: Array | None, x: Array, activation: Activation = IDENTITY
     ) -> None:
         """x (n, *x_shape) = activation(convᵀ(y, W) + b)"""
-        n, d, (kind, a) = len(y), self.W_shape[3], activation
+        n, d, (kind, a), backend = len(y), self.W_shape[3], activation, self.backend
         W_T = W.reshape(self.window, d).T
         if self.is_linear:
-            self.backend.gemm(y.reshape(-1, d), W_T, out=x.reshape(n * self.pixels, self.window))
-            finish(x, b, activation, self.backend)
+            backend.gemm(y.reshape(-1, d), W_T, x.reshape(n * self.pixels, self.window))
+            finish(x, b, activation, backend)
             return
-        col2im = self.backend.kernels.get("col2im", self.geometry, kind, self.V)
+        col2im = backend.kernels.get("col2im", self.geometry, kind, self.V)
         for part in self.chunks(n):
             rows, image = y[part].reshape(-1, d), x[part]
-            cols = self.backend.scratch("columns", (len(rows), self.window))
-            self.backend.gemm(rows, W_T, out=cols)
+            cols = backend.scratch("columns", (len(rows), self.window))
+            backend.gemm(rows, W_T, cols)
             col2im(image.size // self.V, cols, b, image, len(image), a)
 
-    def gradient(self, x: Array, y: Array, dW: Array, kept: Array | None = None) -> None:
-        """dW += the gradient of W, where y is that of conv(x, W)
-
-        kept  the columns of x, where forward has left them
-        """
+    def gradient(self, x: Array, y: Array, dW: Array, kept: Array | None) -> None:
+        """dW += the gradient of W, where y is that of conv(x, W); kept: the columns of x."""
         d = self.W_shape[3]
         for part in self.chunks(len(x)):
             cols = self.columns(x[part]) if kept is None else kept[part].reshape(-1, self.window)
-            self.backend.gemm(
-                cols.T, y[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True
-            )
+            dW_rows = dW.reshape(self.window, d)
+            self.backend.gemm(cols.T, y[part].reshape(-1, d), dW_rows, accumulate=True)
 
-    def backward(
-        self,
-        dy: Array,
-        x: Array,
-        W: Array,
-        dW: Array | None,
-        dx: Array | None,
-        kept: Array | None = None,
-    ) -> None:
-        """dW += and dx =, each unless None, of Conv2d; kept as of gradient"""
-        if dW is not None:
-            self.gradient(x, dy, dW, kept)
-        if dx is not None:
-            self.transpose(dy, W, None, dx)
+    # -- columns ------------------------------------------------------------------------
 
-    def transposed_backward(
-        self, dy: Array, x: Array, W: Array, dW: Array | None, dx: Array | None
-    ) -> None:
-        """The same of ConvTranspose2d, for which the two images change places: both are products of the columns of dy."""
-        if dW is None and dx is None:
-            return
-        d, gemm = self.W_shape[3], self.backend.gemm
-        for part in self.chunks(len(dy)):
-            cols = self.columns(dy[part])
-            if dW is not None:
-                gemm(
-                    cols.T, x[part].reshape(-1, d), out=dW.reshape(self.window, d), accumulate=True
-                )
-            if dx is not None:
-                gemm(cols, W.reshape(self.window, d), out=dx[part].reshape(-1, d))
+    def chunks(self, n: int) -> list[slice]:
+        """-> the batch in equal parts, whose columns take COLUMNS at most."""
+        size = self.pixels * self.window * self.backend.dtype.itemsize
+        return chunks(n, max(1, COLUMNS // size), 1)
+
+    def room_for_columns(self, n: int) -> Array | None:
+        """-> memory for the columns of n images; None if there is nothing to keep, or too much"""
+        size = n * self.pixels * self.window * self.backend.dtype.itemsize
+        if self.is_linear or self.is_few or size > KEPT:
+            return None
+        return self.memory.get("columns", (n, self.pixels, self.window))
+
+    def columns(self, x: Array, kept: Array | None = None) -> Array:
+        """x (n, h, w, c_in) -> (n·h_out·w_out, k_h·k_w·c_in), in `kept` or in scratch memory"""
+        n, backend = len(x), self.backend
+        shape = (n * self.pixels, self.window)
+        if self.is_linear:
+            return x.reshape(shape)
+        cols = backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
+        im2col = backend.kernels.get("im2col", self.geometry, width=self.V_row)
+        im2col(cols.size // self.V_row, x, cols, n)
+        return cols
 
 
-def finish(y: Array, b: Array | None, activation: Activation, backend: CupyBackend) -> None:
+def finish(y: Array, b: Array | None, activation: Activation, backend: GpuBackend) -> None:
     """y (..., c) = activation(y + b), in place"""
     if b is not None or activation != IDENTITY:
         activate(y, b, y, activation, backend)
 
 
 def activate(
-    x: Array, b: Array | None, y: Array, activation: Activation, backend: CupyBackend
+    x: Array, b: Array | None, y: Array, activation: Activation, backend: GpuBackend
 ) -> None:
     """y (..., c) = activation(x + b)"""
     c, (kind, a) = x.shape[-1], activation
     width = backend.kernels.width(c)
-    backend.kernels.get("activate", activation=kind, width=width)(
-        x.size // width, x, b, y, x.size // c, c, a
-    )
+    kernel = backend.kernels.get("activate", activation=kind, width=width)
+    kernel(x.size // width, x, b, y, x.size // c, c, a)
+
+
+def add_row_sums(dy: Array, db: Array, backend: GpuBackend) -> None:
+    """db (c,) += Σ over the rows of dy (m, c)"""
+    sum_rows(IDENTITY, dy, None, None, db, backend)
 
 
 def contiguous(array: Array, name: str, memory: Workspace) -> Array:
-    """-> array, or a copy of it where it does not lie as kernels read it."""
+    """-> array, or a copy of it if kernels cannot read it as it lies."""
     if array.flags.c_contiguous and array.data.ptr % 16 == 0:
         return array
     copy = memory.get(f"contiguous {name}", array.shape)
     copy[...] = array
     return copy
-
-
-def find_convolution(
-    backend: CupyBackend,
-    x_shape: Shape,
-    W_shape: Shape,
-    y_shape: Shape,
-    stride: Pair,
-    padding: Padding,
-) -> Convolution:
-    """-> the Convolution of this geometry, made once for each backend."""
-    key = (tuple(x_shape), tuple(W_shape), tuple(y_shape), stride, padding)
-    if key not in backend.convolutions:
-        backend.convolutions[key] = Convolution(backend, *key)
-    return backend.convolutions[key]
-
-
-# -- in the place of the definitions in layers/conv2d.py, conv_transpose2d.py and linear.py --------------
-
-
-def conv2d_forward(
-    x: Array,
-    W: Array,
-    b: Array | None,
-    y: Array,
-    stride: Pair,
-    padding: Padding,
-    backend: CupyBackend,
-    memory: Workspace,
-) -> None:
-    """As conv2d_forward in layers/conv2d.py."""
-    convolution = find_convolution(backend, x.shape[1:], W.shape, y.shape[1:], stride, padding)
-    convolution.forward(contiguous(x, "x", memory), W, b, y)
-
-
-def conv2d_backward(
-    dy: Array,
-    x: Array,
-    W: Array,
-    dW: Array | None,
-    db: Array | None,
-    dx: Array | None,
-    stride: Pair,
-    padding: Padding,
-    backend: CupyBackend,
-    memory: Workspace,
-    transposed: bool = False,
-) -> None:
-    """As conv2d_backward in layers/conv2d.py."""
-    large, small = (dy, x) if transposed else (x, dy)
-    convolution = find_convolution(
-        backend, large.shape[1:], W.shape, small.shape[1:], stride, padding
-    )
-    dy = contiguous(dy, "dy", memory)
-    backward = convolution.transposed_backward if transposed else convolution.backward
-    backward(dy, x if dW is None else contiguous(x, "x", memory), W, dW, dx)
-    if db is not None:
-        add_row_sums(dy.reshape(-1, dy.shape[3]), db, backend)
-
-
-def conv_transpose2d_forward(
-    x: Array,
-    W: Array,
-    b: Array | None,
-    y: Array,
-    stride: Pair,
-    padding: Padding,
-    backend: CupyBackend,
-    memory: Workspace,
-) -> None:
-    """As conv_transpose2d_forward in layers/conv_transpose2d.py."""
-    convolution = find_convolution(backend, y.shape[1:], W.shape, x.shape[1:], stride, padding)
-    convolution.transpose(contiguous(x, "x", memory), W, b, y)
-
-
-def conv_transpose2d_backward(
-    dy: Array,
-    x: Array,
-    W: Array,
-    dW: Array | None,
-    db: Array | None,
-    dx: Array | None,
-    stride: Pair,
-    padding: Padding,
-    backend: CupyBackend,
-    memory: Workspace,
-) -> None:
-    """As conv_transpose2d_backward in layers/conv_transpose2d.py."""
-    conv2d_backward(dy, x, W, dW, db, dx, stride, padding, backend, memory, transposed=True)
-
-
-def linear_forward(x: Array, W: Array, b: Array | None, y: Array, backend: CupyBackend) -> None:
-    """As linear_forward in layers/linear.py."""
-    backend.gemm(contiguous(x, "x", backend.workspace), W, out=y)
-    finish(y, b, IDENTITY, backend)
-
-
-def linear_backward(
-    dy: Array,
-    x: Array,
-    W: Array,
-    dW: Array | None,
-    db: Array | None,
-    dx: Array | None,
-    backend: CupyBackend,
-) -> None:
-    """As linear_backward in layers/linear.py."""
-    dy = contiguous(dy, "dy", backend.workspace)
-    if dW is not None:
-        backend.gemm(contiguous(x, "x", backend.workspace).T, dy, out=dW, accumulate=True)
-    if db is not None:
-        add_row_sums(dy, db, backend)
-    if dx is not None:
-        backend.gemm(dy, W.T, out=dx)

@@ -1,18 +1,19 @@
-"""Matrix products on the GPU: cuBLAS, by a handle of our own.
+"""Matrix products on the GPU: cuBLAS, through a handle of our own.
 
-CuPy multiplies by cuBLAS too, but refuses to while a CUDA graph is recorded, since each of its calls sets the
-handle's stream anew. cuBLAS itself can be recorded. So the same library that CuPy has loaded is called here, by ctypes: five
-functions of its C interface, each declared in full. (NVIDIA's own binding, nvmath-python, would save that declaration,
-but brings 22 MB and four packages, and imports all of its solvers with it.)
+CuPy multiplies by cuBLAS too, but refuses to while a CUDA graph is recorded, because each of its
+calls sets the handle's stream again. cuBLAS itself can be recorded. So the library that CuPy has
+loaded is called here, by ctypes: five functions of its C interface, each declared in full.
+(NVIDIA's binding, nvmath-python, would save that, but brings 22 MB and four packages.)
 
-The handle gets its workspace from us, and again whenever it is given another stream, which takes the workspace away: so
-nothing is allocated in a call, and with one workspace on one stream a product has the same bits at every run.
+The handle gets its workspace from us, and again whenever its stream changes, which takes the
+workspace away. So a call allocates nothing, and with one workspace on one stream a product has the
+same bits at every run.
 
-Arrays here are row by row, cuBLAS reads column by column, which is the transpose: out = a·b is asked for as outᵀ = bᵀ·aᵀ.
-Nothing is copied: the transpose of a contiguous matrix is read by a flag.
+Arrays here are row-major, cuBLAS reads column-major, which is the transpose: out = a·b is computed
+as outᵀ = bᵀ·aᵀ. Nothing is copied: a flag makes cuBLAS read the transpose of a contiguous matrix.
 
-Precision of float32: "fp32" multiplies in full; "tf32" rounds what it multiplies to 11 bits, for tensor cores, and
-adds in float32. It is said in each call, so that no setting elsewhere changes it.
+Precision of float32: "fp32" multiplies in full; "tf32" rounds the factors to 11 bits, for tensor
+cores, and adds in float32. Each call states it, so that no setting elsewhere changes it.
 Source: NVIDIA, cuBLAS library, cublas_api.h: the numbers of its enumerations
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.arrays.backend import Array
+from minigan.arrays import Array
 from minigan.errors import ArrayTypeError, BackendError
 
 WORKSPACE = 32 * 2**20  # bytes: what cuBLAS itself takes on the largest GPUs
@@ -41,39 +42,24 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cublasDestroy_v2": (pointer,),
     "cublasSetStream_v2": (pointer, pointer),
     "cublasSetWorkspace_v2": (pointer, pointer, ctypes.c_size_t),
+    # handle, two operations, m, n, k, alpha, A, its type, its leading dimension, B likewise, beta,
+    # C likewise, compute type, algorithm
     "cublasGemmEx": (
-        pointer,
-        integer,
-        integer,
-        integer,
-        integer,
-        integer,
-        pointer,
-        pointer,
-        integer,
-        integer,
-        pointer,
-        integer,
-        integer,
-        pointer,
-        pointer,
-        integer,
-        integer,
-        integer,
-        integer,
-    ),  # handle, two operations, m, n, k, alpha, A, its type, its leading dimension, B likewise, beta, C likewise, compute type, algorithm
-}
+        pointer, *[integer] * 5, pointer, pointer, integer, integer, pointer, integer, integer,
+        pointer, pointer, *[integer] * 4,
+    ),
+}  # fmt: skip
 
 
 def load_cublas(xp: Any) -> Any:
-    """-> cuBLAS as ctypes knows it: the library that belongs to CuPy. Raises ImportError, OSError, RuntimeError."""
+    """-> CuPy's cuBLAS library. Raises ImportError, OSError, RuntimeError."""
     from cuda import pathfinder  # CuPy brings it
 
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
 
 class Gemm:
-    """Products of matrices of one dtype, in one precision. The library is loaded at the first."""
+    """Products of matrices of one dtype, in one precision; loads the library at the first."""
 
     def __init__(self, xp: Any, dtype: np.dtype[Any], precision: str):
         self.xp, self.dtype, self.compute = xp, dtype, COMPUTE[dtype.name, precision]
@@ -83,39 +69,35 @@ class Gemm:
         self.cublas: Any = None
         self.stream: int | None = None  # the handle's
 
-    def __call__(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        """As Backend.gemm. Raises ArrayTypeError, BackendError."""
+    def __call__(self, a: Array, b: Array, out: Array, accumulate: bool = False) -> None:
+        """out = a @ b, or out += a @ b with `accumulate`.
+
+        a, b  (m, k), (k, n)   contiguous, or the transpose of a contiguous array
+        out   (m, n)           contiguous, of the same dtype: a silent copy would hide a mistake
+        Raises ArrayTypeError, BackendError.
+        """
+        dtypes = {self.dtype, a.dtype, b.dtype, out.dtype}
+        if not out.flags.c_contiguous or len(dtypes) > 1:
+            raise ArrayTypeError(
+                f"gemm: expected a C-contiguous out of the operands' dtype {a.dtype}, "
+                f"got {out.dtype}, contiguous: {out.flags.c_contiguous}"
+            )
         (m, k), n = a.shape, b.shape[1]
         if b.shape[0] != k or out.shape != (m, n):
             raise ArrayTypeError(f"gemm: {a.shape} times {b.shape} does not give {out.shape}")
         self.prepare()
         (op_a, lda), (op_b, ldb) = layout(a), layout(b)
-        beta, kind = self.one if accumulate else self.zero, DATA[self.dtype.name]
+        kind = DATA[self.dtype.name]
+        alpha, beta = map(ctypes.addressof, (self.one, self.one if accumulate else self.zero))
+        first, second = (b.data.ptr, kind, ldb), (a.data.ptr, kind, lda)
+        result = (out.data.ptr, kind, n)
         self.call(
-            "cublasGemmEx",
-            self.handle,
-            op_b,
-            op_a,
-            n,
-            m,
-            k,
-            ctypes.addressof(self.one),
-            b.data.ptr,
-            kind,
-            ldb,
-            a.data.ptr,
-            kind,
-            lda,
-            ctypes.addressof(beta),
-            out.data.ptr,
-            kind,
-            n,
-            self.compute,
-            DEFAULT,
-        )
+            "cublasGemmEx", self.handle, op_b, op_a, n, m, k, alpha, *first, *second, beta, *result,
+            self.compute, DEFAULT,
+        )  # fmt: skip
 
     def prepare(self) -> None:
-        """Handle and workspace for the stream that CuPy works on now."""
+        """Set the handle to the stream that CuPy uses now."""
         if self.cublas is None:
             self.open()
         stream = self.xp.cuda.get_current_stream().ptr
@@ -133,27 +115,33 @@ class Gemm:
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(
                 f"backend cupy: cuBLAS is not there ({' '.join(str(error).split())[:200]}): "
-                "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; or use --backend numpy"
+                "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; "
+                "or use --backend numpy"
             ) from error
         self.cublas = cublas
         self.workspace = self.xp.empty((WORKSPACE,), np.uint8)
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Raises BackendError where cuBLAS says that it did not work."""
+        """Raises BackendError if cuBLAS reports a failure."""
         status = getattr(self.cublas, name)(*arguments)
         if status:
             raise BackendError(
-                f"backend cupy: {name} failed with cuBLAS status {status}: is the GPU's memory full? Lower --batch-size"
+                f"backend cupy: {name} failed with cuBLAS status {status}: "
+                "is the GPU's memory full? Lower --batch-size"
             )
 
 
 def layout(matrix: Array) -> tuple[int, int]:
-    """-> how cuBLAS reads a matrix that is to be read as its transpose: operation, leading dimension. Raises ArrayTypeError."""
+    """-> how cuBLAS reads the transpose of a matrix: operation, leading dimension.
+
+    Raises ArrayTypeError.
+    """
     if matrix.flags.c_contiguous:
         return KEEP, max(1, matrix.shape[1])
     if matrix.flags.f_contiguous:
         return TRANSPOSE, max(1, matrix.shape[0])
     raise ArrayTypeError(
-        f"gemm: expected matrices that are contiguous, or transposes of such, got strides {matrix.strides}"
+        "gemm: expected contiguous matrices, or transposes of such, "
+        f"got strides {matrix.strides}"
     )

@@ -1,68 +1,59 @@
 """A whole training step as one CUDA graph: recorded once, then launched by a single call.
 
-A step of a DCGAN is more than a hundred kernels, and Python launches them one by one, slower than a GPU runs them
-(7.3 ms to 1.44 for Fredriksson's net on an H200, in TF32). So the step is run once while the GPU notes down what it is asked for,
-and from then on the notes are launched as a whole. They hold addresses and plain numbers, as they were. Therefore a step that is to
-be recorded
+A step of a DCGAN is more than a hundred kernels, and Python launches them one by one more slowly than
+a GPU runs them (7.3 ms against 1.44 for Fredriksson's net on an H200, in TF32; benchmarks/gpu.py).
+So the step runs once while the GPU records what it is asked for, and from then on the record is
+launched as a whole. It holds addresses and plain numbers. Therefore a step that is recorded
 
-    - reads its inputs (z, images, labels) from arrays that stay where they are, and that are written before each launch
-    - has what changes from step to step in the GPU's memory: see cupy_counters.py
-    - allocates nothing. It has memory of its own (backend.scope): what runs beside it cannot take it away
-    - reads nothing back, and gives arrays that every launch writes anew
+    - reads its inputs (z, images, labels) from staging buffers, written before each launch
+    - has what changes from step to step in the GPU's memory: see step_state.py
+    - allocates nothing. Its backend has memory of its own, which nothing else can take away
+    - reads nothing back, and returns arrays that every launch writes again
 
-Before the recording the step runs a few times, so that all memory is there and all kernels are compiled; then networks and
-optimizers are put back to what they were. So a run with the graph has the same bits as a run without.
+Before the recording the step runs a few times, so that all memory exists and all kernels are
+compiled; then networks and optimizers are restored. So a run with the graph has the same bits as a
+run without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from minigan.backends.gpu.backend import CupyBackend
+from minigan.arrays import Backend
+from minigan.arrays.backend import Stateful
+from minigan.backends.gpu.backend import GpuBackend, Recording
 from minigan.errors import StateError
 
 WARM_UP = 3  # steps
 
 
-class Recording:
-    """What the host does around each launch, since the recorded Python does not run again."""
-
-    def __init__(self) -> None:
-        self.before: list[Callable[[], None]] = []
-        self.after: list[Callable[[], None]] = []
-
-    def at_launch(self, before: Callable[[], None], after: Callable[[], None]) -> None:
-        """before() and after() are called around each launch of what is being recorded."""
-        self.before.append(before)
-        self.after.append(after)
-
-
 class Snapshot:
-    """All numbers that a step changes for good."""
+    """Copies of everything that a step changes for good."""
 
-    def __init__(self, backend: CupyBackend):
-        self.owners = list(backend.owners)  # networks' stores, optimizers, generators
-        self.copies = [[array.copy() for array in owner.kept()] for owner in self.owners]
-        self.steps = [getattr(owner, "steps", None) for owner in self.owners]
+    def __init__(self, stateful: Sequence[Stateful]):
+        self.stateful = stateful
+        self.copies = [[array.copy() for array in each.state_arrays()] for each in stateful]
+        self.steps = [getattr(each, "steps", None) for each in stateful]
 
-    def put_back(self) -> None:
-        for owner, copies in zip(self.owners, self.copies, strict=True):
-            for array, copy in zip(owner.kept(), copies, strict=True):
+    def restore(self) -> None:
+        for each, copies in zip(self.stateful, self.copies, strict=True):
+            for array, copy in zip(each.state_arrays(), copies, strict=True):
                 array[...] = copy
-        self.put_back_steps()
+        self.restore_steps()
 
-    def put_back_steps(self) -> None:
-        for owner, steps in zip(self.owners, self.steps, strict=True):
+    def restore_steps(self) -> None:
+        each: Any
+        for each, steps in zip(self.stateful, self.steps, strict=True):
             if steps is not None:
-                owner.steps = steps
+                each.steps = steps
 
 
 class Replay:
-    """The recorded step. Calling it launches it -> what the step gave: the same arrays at every call, written anew."""
+    """The recorded step. Calling it launches it -> its result: the same arrays every time."""
 
     def __init__(self, graph: Any, recording: Recording, result: Any, *kept: Any):
         self.graph, self.recording, self.result = graph, recording, result
-        self.kept = kept  # whose memory the graph writes into: the backend, the pool, and by way of the step its networks
+        self.kept = kept  # owners of the memory that the graph uses
 
     def __call__(self) -> Any:
         for before in self.recording.before:
@@ -73,18 +64,22 @@ class Replay:
         return self.result
 
 
-def capture(backend: CupyBackend, step: Callable[[], Any]) -> Replay:
-    """As Backend.capture. Raises StateError where the step allocates memory each time."""
-    cuda, snapshot, recording = backend.xp.cuda, Snapshot(backend), Recording()
+def capture(
+    parent: GpuBackend,
+    make_step: Callable[[Backend], Callable[[], Any]],
+    stateful: Sequence[Stateful],
+    rows: int = 0,
+) -> Replay:
+    """As Backend.capture. Raises StateError if the step allocates memory each time."""
+    backend, cuda = parent.for_captured_step(), parent.xp.cuda
+    step, snapshot, recording = make_step(backend), Snapshot(stateful), Recording()
     stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
-    backend.synchronize()
-    backend.graphs += 1
-    backend.scope = f"graph {backend.graphs}"
+    parent.synchronize()
     try:
         with stream, cuda.using_allocator(pool.malloc):
             for _ in range(WARM_UP):
                 step()
-            snapshot.put_back()
+            snapshot.restore()
             stream.synchronize()
             pool.free_all_blocks()
             size = pool.total_bytes()
@@ -93,25 +88,23 @@ def capture(backend: CupyBackend, step: Callable[[], Any]) -> Replay:
             try:
                 result = step()
             except BaseException:
-                with suppress(
-                    Exception
-                ):  # what went wrong in the step has spoilt the recording too
+                with suppress(Exception):  # the recording is spoiled as well
                     stream.end_capture()
                 raise
             graph = stream.end_capture()
             if pool.total_bytes() != size:
                 raise StateError(
-                    "a step that is to be recorded must not allocate memory: take it from backend.scratch or a Workspace"
+                    "a step that is recorded must not allocate memory: "
+                    "take it from backend.scratch or a Workspace"
                 )
             graph.upload()
             stream.synchronize()
     except BaseException:
-        backend.recording = None
-        with suppress(Exception):  # where the device is lost, so are the numbers
-            backend.synchronize()
-            snapshot.put_back()
+        with suppress(Exception):  # if the device is lost, so are the numbers
+            parent.synchronize()
+            snapshot.restore()
         raise
     finally:
-        backend.recording, backend.scope = None, ""
-    snapshot.put_back_steps()
+        backend.recording = None
+    snapshot.restore_steps()
     return Replay(graph, recording, result, backend, pool, step)

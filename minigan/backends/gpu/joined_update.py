@@ -1,56 +1,84 @@
-"""D's update on a GPU: real and fake images in one pass, half as many operations, each twice as large, which keeps a GPU busy.
+"""D's update on a GPU: real and fake images in one pass.
 
-BatchNorm still takes the statistics of each on its own, real before fake: cupy_norm.py. So the numbers are those of
+Half as many operations, each twice as large, keep a GPU busy. BatchNorm still uses the statistics of
+each batch by itself, real before fake: batchnorm.py. So the numbers are those of
 update_discriminator in gan.py, which takes one batch after the other.
 """
 
-from minigan.arrays.backend import Array
-from minigan.backends.fusion import can_take_both
-from minigan.backends.gpu.backend import CupyBackend
-from minigan.backends.gpu.batchnorm import in_parts
+from collections.abc import Sequence
+from typing import Any
+
+from minigan.arrays import Array
+from minigan.backends.fusion import sees_samples_alone
+from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.blocks import Block
-from minigan.gan import Rules, gradient_norm, loss_and_gradient, mean_probability
+from minigan.gan import Result, Stepper, gradient_norm, mean_probability
 from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
-from minigan.optimizers import Optimizer
+from minigan.layers.sequential import backward_pass
+from minigan.losses import bce_with_logits
 
 
 def update_discriminator(
     D: Sequential,
-    optimizer: Optimizer,
+    optimizer: Stepper,
     x_real: Array,
     x_fake: Array,
-    rules: Rules = Rules(),
     labels: Array | None = None,
-) -> dict[str, Array]:
+    *,
+    real_target: float = 1.0,
+    fake_target: float = 0.0,
+    loss_limit: float | None = None,
+) -> Result:
     """As update_discriminator in gan.py."""
-    if rules.apart or not can_take_both(D, Block, x_real, x_fake, labels):
-        return definition(D, optimizer, x_real, x_fake, rules, labels)
+    options = dict(real_target=real_target, fake_target=fake_target, loss_limit=loss_limit)
+    if not can_join(D, x_real, x_fake, labels):
+        return definition(D, optimizer, x_real, x_fake, labels, **options)
     n, backend = len(x_real), D.backend
-    assert isinstance(backend, CupyBackend)
-    x = side_by_side(D, "x", x_real, x_fake)
+    assert isinstance(backend, GpuBackend)
     D.zero_grads()
-    with in_parts(backend, 2):
-        logits = D.forward(
-            x, labels=None if labels is None else side_by_side(D, "labels", labels, labels)
-        )
-    loss_real, d_real = loss_and_gradient(D, logits[:n], rules.real_target, rules)
-    loss_fake, d_fake = loss_and_gradient(D, logits[n:], rules.fake_target, rules)
-    result = {
-        "loss_d_real": loss_real,
-        "d_x": mean_probability(D, logits[:n]),
-        "loss_d_fake": loss_fake,
-    }
-    result["d_gz"] = mean_probability(D, logits[n:])
-    D.backward(side_by_side(D, "dlogits", d_real, d_fake), need_dx=False)
+    D.batch = None  # what the layers save is of both batches
+    labels = None if labels is None else join(backend, "labels", labels, labels)
+    x = join(backend, "x", x_real, x_fake)
+    logits = backend.copy_out(forward_joined(D.steps, x, labels), "y")
+    loss_real, d_real = bce_with_logits(logits[:n], real_target, backend=backend, limit=loss_limit)
+    loss_fake, d_fake = bce_with_logits(logits[n:], fake_target, backend=backend, limit=loss_limit)
+    result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n])}
+    result |= {"loss_d_fake": loss_fake, "d_gz": mean_probability(D, logits[n:])}
+    backward_pass(D.steps, join(backend, "dlogits", d_real, d_fake), False, True)
     optimizer.step()
-    result["grad_norm_d"] = gradient_norm(D)
-    return result
+    return result | {"grad_norm_d": gradient_norm(D)}
 
 
-def side_by_side(D: Sequential, name: str, real: Array, fake: Array) -> Array:
-    """-> real (n, ...) and fake (n, ...) in one array (2n, ...), in D's memory"""
-    both = D.memory.get(f"real and fake {name}", (2 * len(real), *real.shape[1:]))
+def can_join(D: Sequential, real: Array, fake: Array, labels: Array | None) -> bool:
+    """Can both batches go through D at once? Not if an argument is wrong: the definition says so."""
+    backend = D.backend
+    arrays = [real, fake] if labels is None else [real, fake, labels]
+    return (
+        type(D) is Sequential
+        and all(backend.is_array(each) and each.dtype == backend.dtype for each in arrays)
+        and real.shape == fake.shape == (len(real), *D.in_shape)
+        and (D.classes > 0) == (labels is not None)
+        and (labels is None or labels.shape == (len(real), D.classes))
+        and sees_samples_alone(D.steps, Block)
+    )
+
+
+def join(backend: GpuBackend, name: str, real: Array, fake: Array) -> Array:
+    """-> real (n, ...) and fake (n, ...) in one array (2n, ...), in scratch memory"""
+    both = backend.scratch(f"joined {name}", (2 * len(real), *real.shape[1:]))
     both[: len(real)] = real
     both[len(real) :] = fake
     return both
+
+
+def forward_joined(steps: Sequence[Any], x: Array, labels: Array | None) -> Array:
+    """x (2n, ...), two batches -> y: as forward_pass, with statistics of each batch."""
+    for step in steps:
+        if isinstance(step, Block):
+            x = step.forward(x, True, parts=2)
+        elif isinstance(step, Sequential):
+            x = forward_joined(step.steps, x, labels)
+        else:
+            x = step.forward(x, True, labels) if step.takes_labels else step.forward(x, True)
+    return x

@@ -306,7 +306,7 @@ template <class T> __device__ inline T affine(T x_hat, const T *gain, const T *b
 
 /* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;  mean, inv_std (parts, c), gain, bias (c,) or null */
 template <class T, class F, int V>
-__global__ void normalise(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *y, int parts, int rows, int c,
+__global__ void normalize(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *y, int parts, int rows, int c,
                           double a) {
   EACH(t, parts * rows * (c / V)) {
     const int lane = t % (c / V) * V, own = t / (c / V) / rows * c + lane;
@@ -439,7 +439,7 @@ __global__ void gather_images(const unsigned char *pixels, const int *chosen, T 
 
 /* ---- nearest neighbours of pictures, in whole numbers: see cupy_neighbours.py */
 
-template <class T> __global__ void centre_bytes(const unsigned char *pixels, T *out, int size) {
+template <class T> __global__ void center_bytes(const unsigned char *pixels, T *out, int size) {
   EACH(t, size) out[t] = T(pixels[t]) - T(128);
 }
 
@@ -485,9 +485,9 @@ template <class T> __global__ void nearest_strip(const int *best, int *out, int 
   }
 }
 
-/* mean += share * (x - mean): see averaging.py */
-template <class T> __global__ void approach(T *mean, const T *x, int size, double share) {
-  EACH(t, size) mean[t] += T(share) * (x[t] - mean[t]);
+/* mean += weight * (x - mean): see averaging.py */
+template <class T> __global__ void ema_update(T *mean, const T *x, int size, double weight) {
+  EACH(t, size) mean[t] += T(weight) * (x[t] - mean[t]);
 }
 
 /* ---- random numbers: Philox4x32-10, see philox.py.  state (2,): seed, and how often it was asked */

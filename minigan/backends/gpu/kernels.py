@@ -1,12 +1,13 @@
-"""The kernels of kernels.cu: which ones are needed, their compilation, and a launch that cannot go wrong silently.
+"""The kernels of kernels.cu: which are needed, how they are compiled, and a checked launch.
 
-CuPy's own elementwise kernels take more than a second each to compile, a kernel without headers a twentieth of
-that. So all of minigan's stand in one file, as templates, and a variant is compiled for each geometry: its sizes are
-constants, by which dividing costs next to nothing. Layers say at setup what they will need; at the first launch
-everything that was asked for is compiled as one module. CuPy keeps that on the disk: later runs load it.
+CuPy's own elementwise kernels take more than a second each to compile, a kernel without headers a
+twentieth of that. So all of minigan's are in one file, as templates, and a variant is compiled for
+each geometry: its sizes are constants, so that dividing by them is almost free. Blocks name what
+they need at setup; at the first launch everything named so far is compiled as one module. CuPy
+keeps it on the disk: later runs load it.
 
-A launch puts its arguments into a block of memory that nobody checks. So each is checked here, by the signature
-as it stands in kernels.cu: dtype, contiguous or not, a whole number or not.
+A launch copies its arguments into a block of memory that nothing checks. So each is checked here,
+by the signature in kernels.cu: dtype, contiguous or not, a whole number or not.
 """
 
 import re
@@ -18,34 +19,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.arrays.backend import Padding, Pair, Shape
+from minigan.arrays import Padding, Pair, Shape
 from minigan.errors import ArrayTypeError, BackendError, ShapeError
 
 BLOCK = 256  # threads in one
 PACK = 16  # bytes that a thread reads at once
 MOST_BLOCKS = 2**15  # beyond that, threads take several numbers each
-LARGEST = (
-    2**31 - 1 - BLOCK * MOST_BLOCKS
-)  # numbers in an array: indices have 32 bits, and a loop looks one step beyond
+# numbers in an array: indices have 32 bits, and a loop looks one step beyond
+LARGEST = 2**31 - 1 - BLOCK * MOST_BLOCKS
 OPTIONS = ("--std=c++17",)
 SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (\w+)\(([^)]*)\)")
-ALWAYS = (
-    "fold",
-    "squares",
-    "root_of_sum",
-    "bce",
-    "probabilities",
-    "collect",
-    "adam",
-    "adam_tick",
-    "approach",
-)  # of a training step
-DTYPES = {
-    "double": "float64",
-    "int": "int32",
-    "unsigned char": "uint8",
-    "unsigned long long": "uint64",
-}  # of arrays, but for T
+ALWAYS = (  # in every training step
+    "fold", "squares", "root_of_sum", "bce", "probabilities", "collect", "adam", "adam_tick",
+    "ema_update",
+)  # fmt: skip
+DTYPES = {  # of array arguments, except T
+    "double": "float64", "int": "int32", "unsigned char": "uint8", "unsigned long long": "uint64",
+}  # fmt: skip
 TYPES = {"float32": "float", "float64": "double"}
 
 
@@ -71,7 +61,8 @@ class Geometry(NamedTuple):
 
     def struct(self) -> str:
         """-> its definition in C++."""
-        return f"struct {self.name} {{ static constexpr int {', '.join(f'{k} = {v}' for k, v in self._asdict().items())}; }};\n"
+        values = ", ".join(f"{k} = {v}" for k, v in self._asdict().items())
+        return f"struct {self.name} {{ static constexpr int {values}; }};\n"
 
 
 def find_geometry(
@@ -92,7 +83,7 @@ def source() -> str:
 
 @cache
 def signatures() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """-> name of a kernel -> its template parameters ("T", "G", "F", "V"), types of its arguments ("T*", "int", ...)."""
+    """-> kernel -> its template parameters ("T", "G", "F", "V"), argument types ("T*", "int")."""
     found = {}
     for parameters, name, arguments in SIGNATURE.findall(source()):
         types = [
@@ -107,7 +98,7 @@ def signatures() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
 
 
 class Kernel:
-    """One variant of a kernel; calling it launches it, and compiles it where that has not been done."""
+    """One variant of a kernel; calling it launches it, after compiling if necessary."""
 
     def __init__(self, kernels: "Kernels", expression: str, types: tuple[str, ...], aligned: int):
         self.kernels, self.expression, self.types, self.aligned = (
@@ -119,7 +110,7 @@ class Kernel:
         self.function: Any = None
 
     def __call__(self, count: int, *arguments: Any) -> None:
-        """Launch: count of threads that have something to do; the kernel's arguments: arrays, numbers, None for a null pointer."""
+        """Launch for `count` threads; arguments: arrays, numbers, None for a null pointer."""
         if self.function is None:
             self.kernels.compile()
         checked = tuple(
@@ -143,8 +134,8 @@ class Kernel:
             or argument.data.ptr % self.aligned
         ):
             raise ArrayTypeError(
-                f"{self.expression}: expected a contiguous array of {dtype}, aligned to {self.aligned} bytes, got {argument.dtype}, "
-                f"contiguous: {argument.flags.c_contiguous}"
+                f"{self.expression}: expected a contiguous array of {dtype}, aligned to "
+                f"{self.aligned} bytes, got {argument.dtype}, contiguous: {argument.flags.c_contiguous}"
             )
         if dtype != np.uint8:
             expect_int(argument.size)
@@ -152,7 +143,7 @@ class Kernel:
 
 
 class Kernels:
-    """All kernels of one backend: get() makes a Kernel, compile() compiles those that are not yet."""
+    """All kernels of one backend: get() makes a Kernel, compile() compiles all that are new."""
 
     def __init__(self, xp: Any, dtype: np.dtype[Any]):
         self.xp, self.dtype = xp, dtype
@@ -168,14 +159,14 @@ class Kernels:
             self.get(name)
 
     def width(self, channels: int, packs: int = 1) -> int:
-        """-> V for so many channels, of so many packs at most."""
+        """-> V for this many channels, of at most this many packs."""
         wide = PACK // self.dtype.itemsize
         return next(
             (count * wide for count in range(packs, 0, -1) if channels % (count * wide) == 0), 1
         )
 
     def width_of_rows(self, geometry: Geometry) -> int:
-        """-> V for what a window takes of one row of the image; every image must begin where so many can be read at once."""
+        """-> V for a window's part of one row; each image must begin at a multiple of V numbers."""
         return self.width(gcd(geometry.KW * geometry.C, geometry.H * geometry.W * geometry.C))
 
     def get(
@@ -207,7 +198,7 @@ class Kernels:
         return self.made[expression]
 
     def compile(self) -> None:
-        """Compile everything that was asked for since the last time, as one module. Raises BackendError."""
+        """Compile everything named since the last time, as one module. Raises BackendError."""
         wanted = sorted(self.pending, key=lambda kernel: kernel.expression)
         text = source() + "".join(geometry.struct() for geometry in sorted(self.geometries))
         try:
@@ -219,11 +210,12 @@ class Kernels:
             functions = [module.get_function(kernel.expression) for kernel in wanted]
         except (MemoryError, KeyboardInterrupt):
             raise
-        except Exception as error:  # CuPy has many, by what is missing
+        except Exception as error:  # CuPy raises many kinds
             first = " ".join(str(error).split())[:300] or type(error).__name__
             raise BackendError(
-                f"backend cupy: the kernels do not compile ({first}): NVRTC must be there and know this GPU: "
-                "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; or use --backend numpy"
+                f"backend cupy: the kernels do not compile ({first}): NVRTC must be installed and "
+                "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; "
+                "or use --backend numpy"
             ) from error
         for kernel, function in zip(wanted, functions, strict=True):
             kernel.function = function
@@ -231,18 +223,19 @@ class Kernels:
 
 
 def expect_int(value: Any) -> int:
-    """-> value; raises ShapeError where 32 bits cannot hold it."""
+    """-> value; raises ShapeError if 32 bits cannot hold it."""
     if not -LARGEST <= value <= LARGEST or value != int(value):
         raise ShapeError(
-            f"{value} is beyond the {LARGEST} numbers that an array can have on the cupy backend: take a smaller batch"
+            f"{value} is beyond the {LARGEST} numbers that an array can have on the cupy backend: "
+            "use a smaller batch"
         )
     return int(value)
 
 
 def strips(rows: int, lanes: int, least: int = 8, threads: int = 2**16) -> tuple[int, int]:
-    """How to cut a sum over rows: enough strips to keep a GPU busy -> rows in a strip, number of strips.
+    """How to cut a sum over rows to keep a GPU busy -> rows in a strip, number of strips.
 
-    lanes  threads side by side, which a strip has anyway
+    lanes  threads that one strip occupies anyway
     """
     count = max(1, min(rows // least, threads // lanes))
     strip = -(-rows // count)
@@ -250,5 +243,5 @@ def strips(rows: int, lanes: int, least: int = 8, threads: int = 2**16) -> tuple
 
 
 def geometry_names(text: str) -> Sequence[tuple[str, str]]:
-    """-> (name, definition) of each geometry in a module's text: for whoever runs the kernels elsewhere."""
+    """-> (name, definition) of each geometry in a module's text, to run kernels elsewhere."""
     return re.findall(r"struct (G[\d_]+) \{ static constexpr int ([^;]*); \};", text)

@@ -1,7 +1,7 @@
-"""Losses and what is measured beside them, on the GPU: few launches, no new memory, and the results stay on the device."""
+"""Losses and probabilities on the GPU: few launches, no new memory; results stay on the device."""
 
-from minigan.arrays.backend import Array
-from minigan.backends.gpu.backend import CupyBackend
+from minigan.arrays import Array
+from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.convolution import contiguous
 from minigan.backends.gpu.reductions import mean
 
@@ -9,36 +9,24 @@ NO_LIMIT = float("inf")
 
 
 def mean_bce(
-    logits: Array, target: float | Array, dlogits: Array, limit: float | None, backend: CupyBackend
-) -> Array:
+    logits: Array, target: float | Array, limit: float | None, backend: GpuBackend
+) -> tuple[Array, Array]:
     """As mean_bce in losses.py."""
-    size, losses, out = (
-        logits.size,
-        backend.scratch("losses", logits.shape),
-        backend.workspace.fresh("loss", ()),
-    )
-    targets, target = (
-        (None, target)
-        if isinstance(target, float)
-        else (contiguous(target, "targets", backend.workspace), 0.0)
-    )
-    logits = contiguous(logits, "logits", backend.workspace)
-    backend.kernels.get("bce")(
-        size, logits, targets, losses, dlogits, size, target, NO_LIMIT if limit is None else limit
-    )
-    mean(losses, out, backend)
-    return out
+    size, shape, workspace = logits.size, logits.shape, backend.workspace
+    dlogits, losses = backend.outputs.new_output("dlogits", shape), backend.scratch("losses", shape)
+    targets = None
+    if not isinstance(target, float):
+        targets, target = contiguous(target, "targets", workspace), 0.0
+    logits = contiguous(logits, "logits", workspace)
+    limit = NO_LIMIT if limit is None else limit
+    bce = backend.kernels.get("bce")
+    bce(size, logits, targets, losses, dlogits, size, target, limit)
+    return mean(losses, "loss", backend), dlogits
 
 
-def mean_sigmoid(logits: Array, backend: CupyBackend) -> Array:
+def mean_sigmoid(logits: Array, backend: GpuBackend) -> Array:
     """As mean_sigmoid in losses.py."""
-    size, p, out = (
-        logits.size,
-        backend.scratch("probabilities", logits.shape),
-        backend.workspace.fresh("probability", ()),
-    )
-    backend.kernels.get("probabilities")(
-        size, contiguous(logits, "logits", backend.workspace), p, size
-    )
-    mean(p, out, backend)
-    return out
+    p = backend.scratch("probabilities", logits.shape)
+    logits = contiguous(logits, "logits", backend.workspace)
+    backend.kernels.get("probabilities")(logits.size, logits, p, logits.size)
+    return mean(p, "probability", backend)

@@ -1,8 +1,8 @@
-"""The inbox on a GPU: two halves of pinned memory take turns, so that the host need not wait for the device.
+"""The staging buffer on a GPU: two halves of pinned memory alternate, so that the host never waits.
 
-A GPU copies from pinned memory by itself, when all that was asked for before is done; a copy from other
-memory makes the host wait for that. An event after each copy tells when its half may be written again: two sends later
-it nearly always has happened.
+A GPU copies from pinned memory by itself, once everything launched before is done; a copy from other
+memory makes the host wait for that. An event after each copy tells when its half may be written
+again: two uploads later it nearly always has happened.
 """
 
 from math import prod
@@ -10,30 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from minigan.arrays.backend import Array, Shape
-from minigan.arrays.staging import Inbox
-from minigan.backends.gpu.backend import CupyBackend
+from minigan.arrays import Array, Backend, Shape
+from minigan.arrays.staging import StagingBuffer
 
 
-class PinnedInbox(Inbox):
-    """Inbox on CuPy."""
+class PinnedStagingBuffer(StagingBuffer):
+    """A staging buffer on CuPy."""
 
-    def __init__(self, backend: CupyBackend, shape: Shape, dtype: Any = None):
+    def __init__(self, backend: Backend, shape: Shape, dtype: Any = None):
         super().__init__(backend, shape, dtype)
         cuda, size, dtype = backend.xp.cuda, prod(shape), self.array.dtype
         memory = [cuda.alloc_pinned_memory(size * dtype.itemsize) for _ in range(2)]
         self.halves = [np.frombuffer(half, dtype, size).reshape(shape) for half in memory]
         self.current_stream = cuda.get_current_stream
         self.copied = [cuda.Event(disable_timing=True) for _ in range(2)]
-        self.turn = 0
+        self.slot = 0
 
-    def open(self, n: int) -> np.ndarray:
-        self.turn, self.rows = 1 - self.turn, n
-        self.copied[self.turn].synchronize()
-        return self.halves[self.turn][:n]
+    def host_rows(self, n: int) -> np.ndarray:
+        self.slot, self.rows = 1 - self.slot, n
+        self.copied[self.slot].synchronize()
+        return self.halves[self.slot][:n]
 
-    def send(self) -> Array:
+    def upload(self) -> Array:
         array = self.array[: self.rows]
-        array.set(self.halves[self.turn][: self.rows], stream=self.current_stream())
-        self.copied[self.turn].record()
+        array.set(self.halves[self.slot][: self.rows], stream=self.current_stream())
+        self.copied[self.slot].record()
         return array

@@ -1,24 +1,28 @@
-"""Counters on the device, and what needs them: Adam and Philox.
+"""State that changes from step to step, on the device: for Adam and for Philox.
 
-A recorded step launches the same kernels with the same arguments again and again. So what changes from step to step (how many
-there were, the learning rate) lies in the GPU's memory, where a kernel of one thread moves it on. The host knows what is there,
-and writes only where it wants something else: at the first step, after a checkpoint was loaded, when the rate falls.
+A recorded step launches the same kernels with the same arguments again and again. So what changes
+from step to step (their number, the learning rate) is in the GPU's memory, where a kernel of one
+thread advances it. The host knows what is there, and writes only if it wants something else: at the
+first step, after a checkpoint was loaded, when the rate falls.
 """
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 
-from minigan.arrays.backend import Array
+from minigan.arrays import Array
 from minigan.arrays.philox import Philox
-from minigan.backends.gpu.backend import CupyBackend
+from minigan.backends.gpu.backend import GpuBackend
 from minigan.optimizers import Adam
 
 
-class Counter:
+class StepState:
     """Numbers on the device, of which the host knows the first ones."""
 
-    def __init__(self, backend: CupyBackend, size: int, dtype: Any):
+    steps = 0
+
+    def __init__(self, backend: GpuBackend, size: int, dtype: Any):
         self.numbers = backend.xp.zeros((size,), dtype)
         self.current_stream = backend.xp.cuda.get_current_stream
         self.known: tuple[float, ...] | None = None
@@ -31,72 +35,76 @@ class Counter:
             self.known = values
 
 
-def adam(optimizer: Adam, p: Array, g: Array) -> None:
-    """As Adam.apply, in one pass over the network; optimizer.steps counts this step already."""
-    o, backend = optimizer, optimizer.backend
-    assert isinstance(backend, CupyBackend)
-    if type(o).definition is not Adam.definition:  # a descendant with another formula
-        o.apply(p, g)
-        return
-    if o not in backend.counters:
-        backend.counters[o] = Counter(backend, 5, np.float64)
-    counter: Counter = backend.counters[o]
+def adam(optimizer: Adam, backend: GpuBackend) -> None:
+    """As Adam.apply, in one pass over the network; optimizer.steps already counts this step."""
+    o, store = optimizer, optimizer.store
+    if o not in backend.step_states:
+        backend.step_states[o] = StepState(backend, 5, np.float64)
+    state: StepState = backend.step_states[o]
 
     def before() -> None:
-        counter.set(o.steps, o.lr)
+        state.set(o.steps, o.lr)
 
     def after() -> None:
         o.steps += 1
-        o.store.version += 1
-        counter.known = (o.steps, o.lr)
+        store.version += 1
+        state.known = (o.steps, o.lr)
 
     if backend.recording is None:
-        counter.set(o.steps - 1, o.lr)
-        counter.known = (o.steps, o.lr)
-    else:
-        backend.recording.at_launch(before, after)
-    backend.kernels.get("adam_tick")(1, counter.numbers, o.beta1, o.beta2, o.eps, int(o.eps_hat))
-    backend.kernels.get("adam")(
-        p.size, p, g, o.m, o.v, counter.numbers, p.size, o.beta1, o.beta2, o.l2
-    )
+        state.set(o.steps - 1, o.lr)
+        state.known = (o.steps, o.lr)
+    else:  # at a launch no Python runs that would count the step
+        backend.around_launch(before, after)
+    tick, update = backend.kernels.get("adam_tick"), backend.kernels.get("adam")
+    tick(1, state.numbers, o.beta1, o.beta2, o.eps, int(o.eps_hat))
+    p, g = store.flat_params, store.flat_grads
+    update(p.size, p, g, o.m, o.v, state.numbers, p.size, o.beta1, o.beta2, o.l2)
 
 
-def approach(mean: Array, new: Array, share: float, backend: CupyBackend) -> None:
-    """As approach in averaging.py. It is not recorded, for the share is another one after each step."""
-    backend.kernels.get("approach")(mean.size, mean, new, mean.size, share)
+def ema_update(mean: Array, new: Array, weight: float, backend: GpuBackend) -> None:
+    """As ema_update in averaging.py. Never recorded: the weight is another one after each step."""
+    backend.kernels.get("ema_update")(mean.size, mean, new, mean.size, weight)
 
 
 class DevicePhilox(Philox):
     """Philox by a kernel."""
 
-    backend: CupyBackend
+    backend: GpuBackend
 
-    def __init__(self, backend: CupyBackend, seed: int, stream: int = 0):
+    def __init__(self, backend: GpuBackend, seed: int, stream: int = 0):
+        self.state = StepState(backend, 2, np.uint64)
         super().__init__(backend, seed, stream)
-        self.counter = Counter(backend, 2, np.uint64)
-        backend.owners.add(self)
 
-    def kept(self) -> list[Array]:
-        """-> the arrays that outlive a step: none that `steps` does not tell."""
+    @property
+    def steps(self) -> int:  # shared with the generator of a captured step
+        return self.state.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.state.steps = steps
+
+    def on(self, backend: GpuBackend) -> "DevicePhilox":
+        """-> this generator on the backend of a captured step; both count together."""
+        other = copy(self)
+        other.backend = backend
+        return other
+
+    def state_arrays(self) -> list[Array]:
+        """-> the arrays that survive a step: none that `steps` does not determine."""
         return []
 
     def draw(self, out: Array, normal: bool) -> None:
-        backend, counter = self.backend, self.counter
+        backend, state = self.backend, self.state
 
         def before() -> None:
-            counter.set(self.seed, self.steps)
+            state.set(self.seed, state.steps)
 
         def after() -> None:
-            self.steps += 1
-            counter.known = (self.seed, self.steps)
+            state.steps += 1
+            state.known = (self.seed, state.steps)
 
-        if backend.recording is None:
-            before()
-            after()
-        else:
-            backend.recording.at_launch(before, after)
+        backend.around_launch(before, after)
         each = 16 // backend.dtype.itemsize
-        backend.kernels.get("random_numbers")(
-            -(-out.size // each), out, counter.numbers, out.size, self.stream, int(normal)
-        )
-        backend.kernels.get("random_tick")(1, counter.numbers)
+        draw = backend.kernels.get("random_numbers")
+        draw(-(-out.size // each), out, state.numbers, out.size, self.stream, int(normal))
+        backend.kernels.get("random_tick")(1, state.numbers)

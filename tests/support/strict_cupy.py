@@ -18,13 +18,13 @@ import operator
 import types
 import weakref
 from collections import Counter
-from functools import partial
+from functools import partial, partialmethod
 
 import numpy as np
 import pytest
 
 from minigan.backends.gpu import gemm as cupy_gemm
-from tests.host_kernels import HostModule, compiler
+from tests.support.host_kernels import HostModule, compiler
 
 
 class Device:
@@ -192,8 +192,14 @@ class StrictArray:
         held = self.held
         device.do(lambda: held.fill(unwrap(value)), self)
 
+    def astype(self, dtype):
+        return call(np.ndarray.astype, self, np.dtype(dtype))
+
     def __abs__(self):
         return call(np.absolute, self)
+
+    def __neg__(self):
+        return call(np.negative, self)
 
 
 def as_tuple(index):
@@ -232,6 +238,10 @@ def call(function, *arguments, **options):
     return result
 
 
+def call_method(array, function, *arguments, **options):
+    return call(function, array, *arguments, **options)
+
+
 def binary(function):
     return (lambda self, other: call(function, self, other)), (
         lambda self, other: call(function, other, self)
@@ -242,6 +252,11 @@ for name in ("add", "sub", "mul", "truediv"):
     forward, reverse = binary(getattr(operator, name))
     setattr(StrictArray, f"__{name}__", forward)
     setattr(StrictArray, f"__r{name}__", reverse)
+for name in ("gt", "ge", "lt", "le"):
+    setattr(StrictArray, f"__{name}__", binary(getattr(operator, name))[0])
+StrictArray.__matmul__ = binary(np.matmul)[0]
+for name in ("sum", "mean", "max"):
+    setattr(StrictArray, name, partialmethod(call_method, getattr(np, name)))
 
 
 def in_place(function):
@@ -255,7 +270,8 @@ def in_place(function):
     return method
 
 
-StrictArray.__iadd__ = in_place(operator.iadd)
+for name in ("iadd", "isub", "imul", "itruediv"):
+    setattr(StrictArray, f"__{name}__", in_place(getattr(operator, name)))
 
 
 def new_memory(shape, dtype):
@@ -530,29 +546,18 @@ def make_module(devices=1, error=None, mutate=None):
     module.empty = new_memory
     module.empty_like = lambda array: new_memory(array.shape, array.dtype)
     module.zeros = lambda shape, dtype: device.allocate(np.zeros(shape, dtype))
+    module.zeros_like = lambda array: device.allocate(np.zeros_like(array.held))
+    module.concatenate = lambda arrays, axis: device.allocate(
+        np.concatenate([array.held for array in arrays], axis)
+    )
+    module.broadcast_to = lambda array, shape: array.view(np.broadcast_to(array.held, shape))
     module.asarray, module.asnumpy = asarray, asnumpy
+    module.copyto = lambda target, source: target.__setitem__(..., source)
+    module.abs = module.absolute = partial(call, np.absolute)
     for name in (
-        "absolute",
-        "add",
-        "copyto",
-        "divide",
-        "dot",
-        "exp",
-        "greater",
-        "greater_equal",
-        "log",
-        "log1p",
-        "matmul",
-        "max",
-        "maximum",
-        "mean",
-        "minimum",
-        "multiply",
-        "negative",
-        "sqrt",
-        "subtract",
-        "sum",
+        "add", "divide", "dot", "exp", "greater", "greater_equal", "log", "log1p", "matmul", "max",
+        "maximum", "mean", "minimum", "multiply", "negative", "pad", "sqrt", "subtract", "sum",
         "tanh",
-    ):
+    ):  # fmt: skip
         setattr(module, name, partial(call, getattr(np, name)))
     return module

@@ -1,27 +1,27 @@
-"""The drawn digits: the same for a seed, placed as MNIST's are, and readable."""
+"""The drawn digits: the same for the same seed, placed as in MNIST, and readable."""
 
-import gzip
 import os
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minigan.data.sets.synthetic_digits import BOX, EDGE, _fit, _ink, _plans, strokes
-from minigan.errors import ConfigError
+from minigan.data.sets.mnist import load_mnist
+from minigan.data.sets.synthetic_digits import BOX, EDGE, draw_ink, fit_box, plans, strokes
+from minigan.errors import ConfigError, DataError
 
+REAL_DATA = os.environ.get("MINIGAN_DATA", "none")  # before a fixture hides it
 MNIST_CLASS_MEAN = [0.173, 0.076, 0.149, 0.142, 0.121, 0.129, 0.137, 0.115, 0.150, 0.123]
 MNIST_CLASS_VARIANCE = [49.9, 22.5, 50.8, 44.9, 40.9, 47.6, 43.1, 37.5, 45.6, 38.6]
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    """5,000 pictures for the tests that look at many."""
+    """5,000 pictures, for the tests that need many."""
     return strokes(5000, seed=1)
 
 
-# --- what a seed means ---
+# --- what the seed determines ---
 
 
 def test_same_seed_same_bytes():
@@ -31,7 +31,7 @@ def test_same_seed_same_bytes():
 
 
 def test_same_bytes_on_every_machine():
-    # Who changes the drawing changes these numbers too; nothing else should.
+    # Only a change of the drawing may change these numbers.
     images, labels = strokes(2000, seed=3)
     assert (zlib.crc32(images.tobytes()), zlib.crc32(labels.tobytes())) == (0xE3A40BAA, 0x65E7AF0F)
 
@@ -62,7 +62,7 @@ def test_global_generator_is_left_alone():
     assert np.array_equal(np.random.get_state()[1], before)
 
 
-# --- what comes back ---
+# --- shapes and labels ---
 
 
 def test_shapes_types_and_labels(drawn):
@@ -85,18 +85,18 @@ def test_no_two_pictures_are_the_same(drawn):
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-# --- placed as MNIST's are ---
+# --- placed as in MNIST ---
 
 
-def test_centre_of_mass_is_in_the_middle(drawn):
+def test_center_of_mass_is_in_the_middle(drawn):
     ink = drawn[0][..., 0] / 255
     mass, pixels = ink.sum((1, 2)), np.arange(28)
-    # MNIST's centre is the pixel 14, and it moves by whole pixels: half of one is left over.
-    for centre in (ink.sum(1) @ pixels / mass, ink.sum(2) @ pixels / mass):
-        off = np.abs(centre - 14)
+    # MNIST's center is pixel 14, and it moves by whole pixels: half of one is left over.
+    for center in (ink.sum(1) @ pixels / mass, ink.sum(2) @ pixels / mass):
+        off = np.abs(center - 14)
         assert (off < 0.51).mean() > 0.995  # all but a few top-heavy sevens
         assert off.max() < 1.5
-        assert abs(centre.mean() - 14) < 0.03
+        assert abs(center.mean() - 14) < 0.03
 
 
 def test_digit_just_fits_the_box(drawn):
@@ -113,7 +113,7 @@ def test_border_is_black(drawn):
     images, _ = drawn
     ring = np.ones((28, 28), bool)
     ring[1:-1, 1:-1] = False
-    # 1.4% of MNIST reach the outermost pixels, nearly all of them sevens by their foot.
+    # 1.4% of MNIST's digits reach the outermost pixels, nearly all of them sevens.
     reaches = images[:, ring].max((1, 2)) > 0
     assert reaches.mean() < 0.04
     assert images[~reaches][:, ~ring].max((1, 2)).min() > 200
@@ -121,7 +121,7 @@ def test_border_is_black(drawn):
     assert corners.max() == 0
 
 
-# --- inked as MNIST's are (its figures: 60,000 training pictures) ---
+# --- inked as in MNIST (its numbers: 60,000 training images) ---
 
 
 def test_amount_of_ink(drawn):
@@ -137,7 +137,7 @@ def test_amount_of_ink(drawn):
 
 
 def test_edges_are_soft(drawn):
-    # All greys are about as frequent: an even ramp, neither steps nor a blur.
+    # All grays are about equally frequent: an even ramp, neither steps nor a blur.
     counts, _ = np.histogram(drawn[0], bins=[1, 64, 128, 192, 250])
     assert (counts / drawn[0].size > 0.02).all() and (counts / drawn[0].size < 0.04).all()
 
@@ -151,10 +151,10 @@ def test_variety_within_a_digit(drawn):
 
 @pytest.mark.parametrize("width", [1.4, 2.5, 4.0])
 def test_ink_is_by_distance_to_the_path(width):
-    # A slanted line of 11 pieces of 1.3 pixels, against its distance by geometry.
+    # A slanted line of 11 pieces of 1.3 pixels, against its geometric distance.
     start, end = np.array([3.3, 5.2]), np.array([16.9, 9.1])
     nodes = start + (end - start) * np.linspace(0, 1, 12)[:, None]
-    ink = _ink(nodes[None], np.ones((1, 11)), np.array([width]))[0]
+    ink = draw_ink(nodes[None], np.ones((1, 11)), np.array([width]))[0]
     y, x = np.mgrid[:BOX, :BOX] + 0.5
     across, along = (end - start)[::-1] * [-1, 1], end - start
     distance = np.abs((np.stack([x, y], -1) - start) @ across) / np.hypot(*along)
@@ -168,7 +168,7 @@ def test_ink_is_by_distance_to_the_path(width):
 def test_path_and_pen_fill_the_box():
     nodes = np.random.default_rng(0).normal(5, [3, 2], (50, 9, 2))
     width = np.linspace(1.4, 5, 50)
-    low, high = (edge(_fit(nodes, width), axis=1) for edge in (np.min, np.max))
+    low, high = (edge(fit_box(nodes, width), axis=1) for edge in (np.min, np.max))
     assert np.allclose((high - low).max(1) + width, BOX)
     assert np.allclose((high + low) / 2, BOX / 2)
 
@@ -176,18 +176,18 @@ def test_path_and_pen_fill_the_box():
 # --- the table ---
 
 
-def test_plans_are_whole():
-    points, matrix, down, chance = _plans()
+def test_plans_are_complete():
+    points, matrix, down, chance = plans()
     assert np.allclose(matrix.sum(-1), 1)  # a path moves with its points
     assert np.abs(matrix @ points).max() < 1.2  # and stays near them
     assert set(np.unique(down)) == {0, 1} and (down.mean(1) > 0.9).all()
     assert (np.diff(chance, axis=1) >= 0).all() and (chance[:, -1] == 1).all()
-    # The nodes are spaced evenly on each path: no piece much longer than its fellows.
+    # The nodes are spaced evenly on each path: no piece is much longer than the others.
     pieces = np.hypot(*np.moveaxis(np.diff(matrix @ points, axis=1), -1, 0)) * down
     assert (pieces.max(1) < 2 * np.median(pieces, axis=1)).all()
 
 
-# --- mistakes of the caller ---
+# --- wrong arguments ---
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.0, 2.5, "10", None, True, np.float32(3)])
@@ -207,11 +207,11 @@ def test_bad_seed(seed):
         strokes(1, seed=seed)
 
 
-# --- can they be read? ---
+# --- readable ---
 
 
 def test_pictures_go_with_their_labels(drawn):
-    # By the nearest of 5,000 others: no training, no other package.
+    # By the nearest of 5,000 others: without training or another package.
     images, labels = drawn
     known = images.reshape(len(images), -1).astype(np.float32)
     asked, truth = strokes(500, seed=2)
@@ -220,29 +220,13 @@ def test_pictures_go_with_their_labels(drawn):
     assert (labels[nearest] == truth).mean() > 0.9
 
 
-def read_idx(path):
-    """-> the array in an IDX file: two zero bytes, type, number of axes, sizes, data."""
-    data = gzip.decompress(path.read_bytes())
-    sizes = np.frombuffer(data, ">u4", data[3], offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(sizes)
-
-
 @pytest.mark.slow
-def test_classifier_trained_on_mnist_reads_them(drawn):
+def test_a_classifier_trained_on_mnist_reads_them(drawn):
     torch = pytest.importorskip("torch", reason="needs PyTorch to train a classifier")
-    folder = Path(os.environ.get("MINIGAN_DATA", "")) / "mnist"
-    files = {
-        name: folder / f"{name}.gz"
-        for name in (
-            "train-images-idx3-ubyte",
-            "train-labels-idx1-ubyte",
-            "t10k-images-idx3-ubyte",
-            "t10k-labels-idx1-ubyte",
-        )
-    }
-    if "MINIGAN_DATA" not in os.environ or not all(path.is_file() for path in files.values()):
-        pytest.skip("needs real MNIST in $MINIGAN_DATA/mnist")
-    x, y, x_test, y_test = (read_idx(path) for path in files.values())
+    try:
+        (x, y), (x_test, y_test) = (load_mnist(REAL_DATA, split=s) for s in ("train", "test"))
+    except DataError as error:
+        pytest.skip(f"needs real MNIST: {error}")
 
     def tensor(images):
         return torch.tensor(images.reshape(-1, 1, 28, 28), dtype=torch.float32) / 255
@@ -274,7 +258,7 @@ def test_classifier_trained_on_mnist_reads_them(drawn):
             optimizer.step()
     net.eval()
 
-    assert accuracy(x_test, y_test) > 0.97  # it can read at all
+    assert accuracy(x_test, y_test) > 0.97  # it reads MNIST
     images, labels = drawn
     assert accuracy(images, labels) >= 0.90
     for digit in range(10):

@@ -1,4 +1,4 @@
-"""Shuffled batches: every image once an epoch, in an order that can be returned to, prepared by a thread."""
+"""Shuffled batches: every image once an epoch, in a reproducible order, prepared by a thread."""
 
 import os
 import subprocess
@@ -14,9 +14,8 @@ import minigan as mg
 from minigan.data import Batches, to_floats, to_pixels
 
 IMAGES = np.arange(11, dtype=np.uint8).reshape(11, 1, 1, 1)  # image i is the number i
-NAMED = np.random.default_rng(0).integers(
-    0, 256, (50, 4, 5, 3), np.uint8
-)  # no two alike, none its own mirror image
+# No two of these are alike, and none is its own mirror image.
+NOISE = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), np.uint8)
 
 
 def drawn(batches, count):
@@ -33,8 +32,8 @@ def test_an_epoch_has_every_image_once_and_the_next_another_order():
     assert drawn(Batches(IMAGES, 4, seed=8), 3) != first
 
 
-def test_the_order_is_the_one_that_runs_have_always_had():
-    """A checkpoint holds no order: it must come out the same in every version."""
+def test_the_order_is_that_of_every_version():
+    """A checkpoint does not store the order, and later versions resume it."""
     order = np.arange(11)
     np.random.default_rng([7, 4, 1]).shuffle(order)
     batches = Batches(IMAGES, 4, seed=[7, 4])
@@ -46,9 +45,9 @@ def test_the_order_is_the_one_that_runs_have_always_had():
     "options", ({}, {"shuffle": "once"}, {"shuffle": "never"}, {"drop_last": True}), ids=str
 )
 @pytest.mark.parametrize("flip", (False, True))
-def test_going_on_from_a_position(options, flip):
+def test_resuming_from_a_position(options, flip):
     def make():
-        return Batches(NAMED, 8, seed=7, labels=np.arange(50), flip=flip, **options)
+        return Batches(NOISE, 8, seed=7, labels=np.arange(50), flip=flip, **options)
 
     def draw(batches, count):
         return [
@@ -60,7 +59,7 @@ def test_going_on_from_a_position(options, flip):
     for done in range(22):
         batches, resumed = make(), make()
         draw(batches, done)
-        resumed.draw()  # something else is under way
+        resumed.draw()  # another batch is being prepared
         resumed.seek(batches.epoch, batches.position)
         assert draw(resumed, 22 - done) == whole[done:]
 
@@ -71,7 +70,7 @@ def test_epoch_and_position_count_what_was_drawn():
     seen = []
     for _ in range(5):
         batches.draw()
-        time.sleep(0.01)  # the thread is ahead
+        time.sleep(0.005)  # the thread is ahead
         seen.append((batches.epoch, batches.position))
     assert seen == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]
     batches.seek(2, 3)
@@ -113,12 +112,10 @@ def test_labels_go_with_their_images():
     assert Batches(IMAGES, 4).draw()[1] is None
 
 
-def test_flips_are_mirror_images_of_half_of_them_and_others_in_each_epoch():
+def test_half_of_the_images_are_mirrored_and_others_in_each_epoch():
     images = np.random.default_rng(0).integers(0, 256, (2000, 1, 2, 3), np.uint8)
-    images[:, :, 0], images[:, :, 1] = (
-        images[:, :, 0] // 2,
-        255 - images[:, :, 0] // 2,
-    )  # so that sides can be told
+    images[:, :, 0] //= 2  # so that the sides differ
+    images[:, :, 1] = 255 - images[:, :, 0]
     plain, flipped = Batches(images, 100, seed=1), Batches(images, 100, seed=1, flip=True)
     turned = []
     for _ in range(40):
@@ -132,20 +129,21 @@ def test_flips_are_mirror_images_of_half_of_them_and_others_in_each_epoch():
     assert 0.4 < (epochs[0] == epochs[1]).all((1, 2, 3)).mean() < 0.6
 
 
-@pytest.mark.parametrize("low", (-1.0, 0.0))
-def test_range(low):
+@pytest.mark.parametrize("pixel_min", (-1.0, 0.0))
+def test_range(pixel_min):
     pixels = np.arange(256, dtype=np.uint8)
     floats = np.empty(256, np.float32)
-    to_floats(pixels, floats, low)
-    assert floats[0] == low and floats[255] == 1 and np.all(np.diff(floats) > 0)
-    np.testing.assert_array_equal(to_pixels(floats, low), pixels)
-    np.testing.assert_array_equal(to_pixels(np.float32([-9, 9]), low), [0, 255])
+    to_floats(pixels, floats, pixel_min)
+    assert floats[0] == pixel_min and floats[255] == 1 and np.all(np.diff(floats) > 0)
+    np.testing.assert_array_equal(to_pixels(floats, pixel_min), pixels)
+    np.testing.assert_array_equal(to_pixels(np.float32([-9, 9]), pixel_min), [0, 255])
     images = np.arange(256, dtype=np.uint8).reshape(2, 8, 16, 1)
-    np.testing.assert_array_equal(np.sort(Batches(images, 2, low=low).draw()[0].ravel()), floats)
+    drawn = Batches(images, 2, pixel_min=pixel_min).draw()[0]
+    np.testing.assert_array_equal(np.sort(drawn.ravel()), floats)
 
 
-def test_arrays_stay_until_the_draw_after_the_next():
-    batches = Batches(NAMED, 8, labels=np.arange(50))
+def test_arrays_are_valid_until_the_draw_after_the_next():
+    batches = Batches(NOISE, 8, labels=np.arange(50))
     for _ in range(20):
         images, labels = batches.draw()
         before = images.copy(), labels.copy()
@@ -153,17 +151,15 @@ def test_arrays_stay_until_the_draw_after_the_next():
         time.sleep(0.005)  # the third is prepared meanwhile
         np.testing.assert_array_equal(images, before[0])
         np.testing.assert_array_equal(labels, before[1])
-    memory = [batches.draw()[0] for _ in range(6)]
-    assert all(
-        np.shares_memory(memory[i], memory[i + 3]) for i in range(3)
-    )  # and not new memory each time
+    memory = [batches.draw()[0] for _ in range(6)]  # which is used again
+    assert all(np.shares_memory(memory[i], memory[i + 3]) for i in range(3))
 
 
 @pytest.fixture
 def mapped(tmp_path):
-    """NAMED, in a file behind a map."""
-    (tmp_path / "pixels").write_bytes(NAMED.tobytes())
-    return np.memmap(tmp_path / "pixels", np.uint8, "r", shape=NAMED.shape)
+    """NOISE, memory-mapped."""
+    (tmp_path / "pixels").write_bytes(NOISE.tobytes())
+    return np.memmap(tmp_path / "pixels", np.uint8, "r", shape=NOISE.shape)
 
 
 def test_a_map_gives_what_memory_gives(mapped):
@@ -176,13 +172,13 @@ def test_a_map_gives_what_memory_gives(mapped):
             np.testing.assert_array_equal(a.draw()[0], b.draw()[0])
     with_offset = np.memmap(mapped.filename, np.uint8, "r", offset=60, shape=(49, 4, 5, 3))
     np.testing.assert_array_equal(
-        to_pixels(Batches(with_offset, 49, shuffle="never").draw()[0]), NAMED[1:]
+        to_pixels(Batches(with_offset, 49, shuffle="never").draw()[0]), NOISE[1:]
     )
 
 
 @pytest.mark.parametrize("in_file", (False, True))
 def test_right_pixels_under_load(mapped, in_file):
-    """No batch is mixed with another, however the threads are interrupted: against np.take, with the interpreter switching often."""
+    """No batch is mixed with another, with other threads and frequent switches between them."""
     stop = threading.Event()
     busy = [
         threading.Thread(target=lambda: [sum(range(1000)) for _ in iter(stop.is_set, True)])
@@ -193,15 +189,15 @@ def test_right_pixels_under_load(mapped, in_file):
     try:
         for thread in busy:
             thread.start()
-        batches = Batches(mapped if in_file else NAMED, 16, seed=5)
-        for epoch in range(60):
+        batches = Batches(mapped if in_file else NOISE, 16, seed=5)
+        for epoch in range(30):
             order = np.arange(50)
             np.random.default_rng([5, epoch]).shuffle(order)
             for position in range(batches.per_epoch):
                 wanted = np.empty(
-                    (len(order[position * 16 : position * 16 + 16]), *NAMED.shape[1:]), np.float32
+                    (len(order[position * 16 : position * 16 + 16]), *NOISE.shape[1:]), np.float32
                 )
-                to_floats(np.take(NAMED, order[position * 16 : position * 16 + 16], axis=0), wanted)
+                to_floats(np.take(NOISE, order[position * 16 : position * 16 + 16], axis=0), wanted)
                 got = batches.draw()[0]
                 if epoch % 2:
                     time.sleep(1e-4)
@@ -213,14 +209,14 @@ def test_right_pixels_under_load(mapped, in_file):
         sys.setswitchinterval(interval)
 
 
-def test_a_file_that_is_cut_off_is_one_line_and_then_it_goes_on(mapped):
+def test_a_file_that_is_cut_off_is_an_error_until_it_is_whole_again(mapped):
     content = Path(mapped.filename).read_bytes()
-    batches, whole = Batches(mapped, 25, seed=1), Batches(NAMED, 25, seed=1)
+    batches, whole = Batches(mapped, 25, seed=1), Batches(NOISE, 25, seed=1)
     np.testing.assert_array_equal(batches.draw()[0], whole.draw()[0])
     batches.seek(0, 1)
     os.truncate(mapped.filename, 100)
     with pytest.raises(
-        mg.DataError, match=r"pixels: the pictures cannot be read any more .it ends too early.: "
+        mg.DataError, match=r"pixels: the pictures can no longer be read .it ends too early.: "
     ) as caught:
         for _ in range(3):
             batches.draw()
@@ -233,20 +229,19 @@ def test_a_file_that_is_cut_off_is_one_line_and_then_it_goes_on(mapped):
 def test_a_file_that_vanished(mapped):
     batches = Batches(mapped, 25, shuffle="never")
     os.unlink(mapped.filename)
-    np.testing.assert_array_equal(
-        to_pixels(batches.draw()[0]), NAMED[:25]
-    )  # open files stay, on POSIX
+    # On POSIX an open file stays.
+    np.testing.assert_array_equal(to_pixels(batches.draw()[0]), NOISE[:25])
     with pytest.raises(mg.DataError, match="No such file"):
         Batches(mapped, 25)
 
 
-def test_a_disk_error_comes_out_at_draw(mapped, monkeypatch):
+def test_a_disk_error_is_raised_by_draw(mapped, monkeypatch):
     batches = Batches(mapped, 25)
 
     def broken(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("minigan.data.batches.PixelFile.read_at", broken)
+    monkeypatch.setattr("minigan.data.batches.pread", broken)
     for _ in range(2):
         with pytest.raises(mg.DataError, match=r"\(Input/output error\)"):
             batches.draw()
@@ -262,7 +257,7 @@ def test_the_thread_ends_with_its_object(mapped):
 
     before = threads()
     batches = Batches(mapped, 8)
-    assert not threads() - before  # none until it is needed; those of other tests may end meanwhile
+    assert not threads() - before  # none until it is needed
     batches.draw()
     mine = threads() - before
     assert len(mine) == 1
@@ -275,7 +270,8 @@ def test_the_thread_ends_with_its_object(mapped):
 def test_a_program_ends_while_a_batch_is_prepared():
     code = (
         "import numpy as np; from minigan.data import Batches\n"
-        "b = Batches(np.zeros((4000, 64, 64, 3), np.uint8), 2000); b.draw(); print('end', flush=True)"
+        "b = Batches(np.zeros((4000, 64, 64, 3), np.uint8), 2000); b.draw()\n"
+        "print('end', flush=True)"
     )
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
@@ -284,15 +280,15 @@ def test_a_program_ends_while_a_batch_is_prepared():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_after_a_fork_both_go_on(mapped):
-    """In a process of its own: pytest's has other threads, which Python warns of."""
+def test_after_a_fork_both_continue(mapped):
+    """In a new process: pytest's has other threads, about which Python warns."""
     code = (
         "import numpy as np, os, sys\nfrom minigan.data import Batches\n"
         f"images = np.memmap({str(mapped.filename)!r}, np.uint8, 'r', shape=(50, 4, 5, 3))\n"
-        "b, c = Batches(images, 8, seed=3, flip=True), Batches(np.array(images), 8, seed=3, flip=True)\n"
+        "b, c = (Batches(each, 8, seed=3, flip=True) for each in (images, np.array(images)))\n"
         "for _ in range(4): b.draw(); c.draw()\n"
         "child = os.fork()\n"
-        "same = all(np.array_equal(b.draw()[0], c.draw()[0]) for _ in range(20)) and b.epoch == 3\n"
+        "same = all(np.array_equal(b.draw()[0], c.draw()[0]) for _ in range(20))\n"
         "if not child: os._exit(0 if same else 1)\n"
         "sys.exit(not same or os.waitpid(child, 0)[1])\n"
     )
@@ -313,20 +309,20 @@ def test_after_a_fork_both_go_on(mapped):
         (lambda: Batches(IMAGES, 4, labels=np.arange(10)), mg.DataError),
         (lambda: Batches(IMAGES, 4, shuffle="sometimes"), mg.ConfigError),
         (lambda: Batches(IMAGES, 4, shuffle=True), mg.ConfigError),
-        (lambda: Batches(IMAGES, 4, low=0.5), mg.ConfigError),
-        (lambda: to_pixels(np.zeros(3), low=None), mg.ConfigError),
+        (lambda: Batches(IMAGES, 4, pixel_min=0.5), mg.ConfigError),
+        (lambda: to_pixels(np.zeros(3), pixel_min=None), mg.ConfigError),
         (lambda: Batches(IMAGES, 4).seek(0, 4), mg.ConfigError),
         (lambda: Batches(IMAGES, 4).seek(-1, 0), mg.ConfigError),
     ),
 )
-def test_mistakes(make, error):
+def test_wrong_arguments(make, error):
     with pytest.raises(error) as caught:
         make()
     assert "\n" not in str(caught.value)
 
 
-def test_a_batch_in_numbers_is_the_batch_that_draw_gives():
-    """Also after a draw, whose thread prepares the next batch meanwhile, and after a seek."""
+def test_choose_returns_the_batch_that_draw_returns():
+    """Also after a draw, while the thread prepares the next batch, and after a seek."""
     images = np.random.default_rng(0).integers(0, 256, (23, 3, 4, 1), np.uint8)
     drawn, chosen = (Batches(images, 5, 7, labels=np.arange(23), flip=True) for _ in range(2))
     for step in range(14):

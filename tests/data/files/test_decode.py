@@ -1,4 +1,4 @@
-"""Every kind of picture, with known pixels; every kind of damage, with a reason."""
+"""Every kind of picture, with known pixels, and every kind of damage, with a reason."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ from minigan.data.prepare.resize import parse_fit
 
 CROP, SQUASH = parse_fit("crop"), parse_fit("squash")
 RGB = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
-GREY = RGB[..., 0]
+GRAY = RGB[..., 0]
 
 
 def saved(picture, kind="PNG", **options):
@@ -43,11 +43,11 @@ def smooth(width, height):
 
 
 @pytest.mark.parametrize("kind", ("PNG", "BMP"))
-def test_colour_and_grey_as_they_are(kind):
+def test_color_and_gray_are_unchanged(kind):
     np.testing.assert_array_equal(decoded(saved(RGB, kind)), RGB)
     np.testing.assert_array_equal(decoded(saved(RGB, kind), (6, 5, 1)), luminance(RGB))
-    np.testing.assert_array_equal(decoded(saved(GREY, kind), (6, 5, 1))[..., 0], GREY)
-    np.testing.assert_array_equal(decoded(saved(GREY, kind)), np.repeat(GREY[..., None], 3, axis=2))
+    np.testing.assert_array_equal(decoded(saved(GRAY, kind), (6, 5, 1))[..., 0], GRAY)
+    np.testing.assert_array_equal(decoded(saved(GRAY, kind)), np.repeat(GRAY[..., None], 3, axis=2))
 
 
 @pytest.mark.skipif(not features.check("webp"), reason="Pillow without WebP")
@@ -60,7 +60,7 @@ def test_webp():
     np.testing.assert_array_equal(decoded(saved(alpha, "WEBP", lossless=True, exact=True)), wanted)
 
 
-def test_jpeg_is_what_pillow_makes_of_it():
+def test_jpeg_is_decoded_as_by_pillow():
     for picture in (smooth(50, 60), smooth(50, 60)[..., 0]):
         content = saved(picture, "JPEG", quality=95)
         theirs = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -74,7 +74,7 @@ def test_jpeg_is_what_pillow_makes_of_it():
 
 
 def test_one_bit():
-    black_and_white = Image.fromarray(GREY).convert("1")
+    black_and_white = Image.fromarray(GRAY).convert("1")
     for kind in ("PNG", "BMP", "GIF"):
         np.testing.assert_array_equal(
             decoded(saved(black_and_white, kind), (6, 5, 1))[..., 0],
@@ -83,9 +83,9 @@ def test_one_bit():
 
 
 def test_sixteen_bits():
-    wide = GREY.astype(np.uint16) * 257
-    np.testing.assert_array_equal(decoded(saved(wide), (6, 5, 1))[..., 0], GREY)
-    np.testing.assert_array_equal(decoded(saved(wide))[..., 1], GREY)
+    wide = GRAY.astype(np.uint16) * 257
+    np.testing.assert_array_equal(decoded(saved(wide), (6, 5, 1))[..., 0], GRAY)
+    np.testing.assert_array_equal(decoded(saved(wide))[..., 1], GRAY)
     levels = np.array([[0, 1, 128, 129, 257, 385, 386, 32768, 65535]], np.uint16)
     np.testing.assert_array_equal(
         decoded(saved(levels), (1, 9, 1))[0, :, 0], np.rint(levels[0] / 257)
@@ -103,7 +103,7 @@ def test_palettes():
     wanted[np.asarray(palette) == clear] = 255
     for kind in ("PNG", "GIF"):
         np.testing.assert_array_equal(decoded(saved(palette, kind, transparency=clear)), wanted)
-    half = bytes([128] * 256)  # an alpha for each colour of the palette
+    half = bytes([128] * 256)  # an alpha for each color of the palette
     blended = decoded(saved(palette, "PNG", transparency=half)).astype(int)
     assert (
         np.abs(
@@ -113,26 +113,24 @@ def test_palettes():
     )
 
 
-def test_transparency_lies_on_white():
+def test_transparency_is_composed_onto_white():
     alpha = np.array([[0, 255, 128, 51, 204]] * 6, np.uint8)
     wanted = 255 + (RGB.astype(float) - 255) * (alpha / 255)[..., None]
     made = decoded(saved(np.dstack([RGB, alpha])))
     assert np.abs(made - wanted).max() <= 1
     np.testing.assert_array_equal(made[:, 0], 255)
     np.testing.assert_array_equal(made[:, 1], RGB[:, 1])
-    grey = decoded(saved(np.dstack([GREY, alpha])), (6, 5, 1))[..., 0]
-    assert np.abs(grey - (255 + (GREY.astype(float) - 255) * (alpha / 255))).max() <= 1
-    for picture, clear in (
-        (RGB, tuple(map(int, RGB[1, 1]))),
-        (GREY, int(GREY[1, 1])),
-    ):  # one colour stands for nothing
+    gray = decoded(saved(np.dstack([GRAY, alpha])), (6, 5, 1))[..., 0]
+    assert np.abs(gray - (255 + (GRAY.astype(float) - 255) * (alpha / 255))).max() <= 1
+    # One color is transparent.
+    for picture, clear in ((RGB, tuple(map(int, RGB[1, 1]))), (GRAY, int(GRAY[1, 1]))):
         made = decoded(saved(picture, transparency=clear))
         np.testing.assert_array_equal(made[1, 1], 255)
-        np.testing.assert_array_equal(made[0, 0], RGB[0, 0] if picture is RGB else [GREY[0, 0]] * 3)
+        np.testing.assert_array_equal(made[0, 0], RGB[0, 0] if picture is RGB else [GRAY[0, 0]] * 3)
 
 
-def test_transparent_pixels_lend_their_neighbours_no_colour():
-    """A red picture with green behind full transparency: half as large, it is red and white and no green."""
+def test_transparent_pixels_do_not_color_their_neighbors():
+    """Red rows, and green ones that are fully transparent: at half the size, no green is left."""
     picture = np.zeros((8, 8, 4), np.uint8)
     picture[..., 1] = 255
     picture[::2] = [255, 0, 0, 255]
@@ -151,7 +149,7 @@ def test_cmyk():
     assert np.abs(decoded(content, (60, 50, 3)).astype(int) - smooth(50, 60)).mean() < 4
 
 
-ORIENTED = {  # how the rows of the file become the rows that are seen
+ORIENTED = {  # orientation: the picture in the file -> the picture that is seen
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -175,9 +173,8 @@ def test_exif(orientation):
     small = Image.fromarray(np.ascontiguousarray(wanted)).resize(
         (15, 10), Image.Resampling.BILINEAR
     )
-    assert (
-        np.abs(decoded(content, (10, 15, 3), SQUASH).astype(int) - np.asarray(small)).max() < 12
-    )  # by way of draft
+    drafted = decoded(content, (10, 15, 3), SQUASH)
+    assert np.abs(drafted.astype(int) - np.asarray(small)).max() < 12
 
 
 @pytest.mark.parametrize(
@@ -189,7 +186,7 @@ def test_exif(orientation):
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",  # orientation 99
     ),
 )
-def test_exif_that_means_nothing_turns_nothing(exif):
+def test_exif_that_cannot_be_read_is_ignored(exif):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         np.testing.assert_array_equal(decoded(saved(RGB, exif=exif)), RGB)
@@ -211,7 +208,7 @@ def test_two_pictures_in_one_jpeg():
     assert np.abs(decoded(content.getvalue(), (60, 50, 3)).astype(int) - smooth(50, 60)).max() < 9
 
 
-def test_a_large_jpeg_is_decoded_at_twice_the_size_at_least(monkeypatch):
+def test_a_large_jpeg_is_decoded_at_no_less_than_twice_the_size(monkeypatch):
     content = saved(smooth(800, 640), "JPEG", quality=95)
     sizes = []
     resize = Image.Image.resize
@@ -239,10 +236,10 @@ def test_a_large_jpeg_is_decoded_at_twice_the_size_at_least(monkeypatch):
         assert np.abs(made.astype(int) - exact).max() < 12
     sizes.clear()
     decoded(content, (32, 32, 3), parse_fit("centre:400"))
-    assert sizes == [(400, 400)]  # these are pixels of the whole picture
+    assert sizes == [(400, 400)]  # the numbers are pixels of the full picture
 
 
-def test_any_size_comes_to_the_shape():
+def test_any_size_is_resized_to_the_shape():
     for size in ((1, 1), (1, 300), (300, 1), (5, 6), (31, 33), (400, 300)):
         for kind in ("PNG", "JPEG"):
             for c in (1, 3):
@@ -262,7 +259,7 @@ def reason(content, shape=(6, 5, 3), fit=CROP):
 
 
 def bomb(width, height):
-    """A PNG that announces so many pixels and holds a few."""
+    """A PNG that declares this many pixels and has only a few."""
 
     def chunk(kind, content):
         return (
@@ -280,7 +277,7 @@ def bomb(width, height):
     )
 
 
-def test_what_is_no_picture():
+def test_files_that_are_not_pictures():
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     for content in (
         b"",
@@ -307,10 +304,10 @@ def test_cut_off():
 def test_bombs(size):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert reason(bomb(*size)).startswith("decompression bomb")
+        assert "decompression bomb" in reason(bomb(*size))
 
 
-def test_too_small_for_the_box():
+def test_a_picture_that_is_too_small_for_the_box():
     assert (
         reason(saved(RGB), (4, 4, 3), parse_fit("centre:108"))
         == "a picture of 5x6 is too small for centre:108"
@@ -318,14 +315,14 @@ def test_too_small_for_the_box():
 
 
 @pytest.mark.parametrize("kind", ("JPEG", "PNG", "BMP", "GIF", "WEBP"))
-def test_no_flipped_byte_lets_anything_else_out(kind):
+def test_changed_bytes_raise_nothing_else(kind):
     if kind == "WEBP" and not features.check("webp"):
         pytest.skip("Pillow without WebP")
     content = saved(smooth(20, 20), kind)
     rng = np.random.default_rng(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for _ in range(600):
+        for _ in range(300):
             damaged = bytearray(content)
             for position in rng.integers(0, min(len(content), 200), rng.integers(1, 4)):
                 damaged[position] = rng.integers(0, 256)
@@ -335,7 +332,7 @@ def test_no_flipped_byte_lets_anything_else_out(kind):
                 assert "\n" not in str(error)
 
 
-def test_whatever_pillow_raises(monkeypatch):
+def test_any_error_of_pillow_becomes_a_reason(monkeypatch):
     named = (
         kind("x") for kind in (SyntaxError, struct.error, AttributeError, KeyError, zlib.error)
     )

@@ -1,0 +1,119 @@
+"""A whole training step on all CPUs: one process for each, with its rows of the batch.
+
+Threads (threads.py) share Python's lock. If a NumPy call takes 20 microseconds, as in narrow nets,
+they contend for the lock after nearly every call, and waking up costs more than the call: two
+threads are then no faster than one. Processes have a lock each. So the step is played by a process
+group (parallel/shared_memory.py), and each process traces its passes (trace.py).
+
+The numbers are those of one process but for rounding, and the same at every run with equally many
+processes. If something else has changed networks or optimizers since the last step (a smaller
+batch, a checkpoint), the other processes are stale: they end, and new ones are forked. If processes
+cannot be forked, threads do the work.
+Shown by: benchmarks/step.py --against minigan-threads
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigan.arrays import Backend
+from minigan.arrays.backend import Stateful
+from minigan.backends.cpu import trace
+from minigan.backends.cpu.backend import CpuBackend
+from minigan.backends.cpu.threads import BUFFER, SerialTeam, blas
+from minigan.backends.cpu.trace import TracingNumPy
+from minigan.errors import BackendError
+from minigan.layers import sequential
+from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
+
+MAX_STATE = 2**23  # numbers of networks and optimizers; with more, threads are as fast, and leaner
+MIN_ROWS = 4  # in a shard; with fewer, what a process does besides its rows weighs more
+
+
+class ProcessBackend(CpuBackend):
+    """The backend of a captured step: one thread, one shard, passes that are traced."""
+
+    xp: TracingNumPy
+
+    def __init__(self, parent: CpuBackend, group: SharedMemoryGroup):
+        operations = {**parent.operations, sequential.plan: trace.plan}
+        super().__init__(parent.dtype, 1, parent.winograd, operations)
+        self.xp, self.group = TracingNumPy(), group
+        self.set_team(SerialTeam())
+
+    def opaque_call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self.xp.opaque_call(function, *arguments)
+
+
+class ParallelStep:
+    """A step that a process group computes: the result of `capture`."""
+
+    def __init__(
+        self,
+        parent: CpuBackend,
+        make_step: Callable[[Backend], Callable[[], Any]],
+        stateful: Sequence[Stateful],
+        size: int,
+    ):
+        arrays = [array for each in stateful for array in each.state_arrays()]
+        self.stateful = stateful
+        self.group = SharedMemoryGroup(size, max(array.nbytes for array in arrays))
+        self.step = make_step(ProcessBackend(parent, self.group))
+        self.known: list[tuple[Any, ...]] | None = None  # the state after the last step
+
+    def __call__(self) -> Any:
+        group = self.group
+        if self.state() != self.known or not group.is_alive():
+            self.stop()
+            try:
+                group.start(self.play)
+            except OSError as error:
+                self.stop()
+                raise BackendError(
+                    f"backend numpy: could not start {group.size - 1} more processes "
+                    f"({error.strerror}): --threads 1 runs one"
+                ) from error
+        try:
+            group.begin_step()
+            result = self.play()
+        except BaseException:
+            self.stop()
+            raise
+        self.known = self.state()
+        return result
+
+    def play(self) -> Any:
+        """The step with this process's shard, on one thread."""
+        size = np.setbufsize(BUFFER)
+        try:
+            with blas.single_threaded():
+                result = self.step()
+                self.group.barrier()
+        finally:
+            np.setbufsize(size)
+        return result
+
+    def state(self) -> list[tuple[Any, ...]]:
+        """-> what shows whether anything else has changed networks or optimizers."""
+        names = ("steps", "version", "lr")
+        return [tuple(getattr(each, name, None) for name in names) for each in self.stateful]
+
+    def stop(self) -> None:
+        """End the other processes; the next call forks new ones."""
+        self.known = None
+        self.group.stop()
+
+
+def capture(
+    backend: CpuBackend,
+    make_step: Callable[[Backend], Callable[[], Any]],
+    stateful: Sequence[Stateful],
+    rows: int,
+) -> Callable[[], Any]:
+    """As Backend.capture."""
+    size = min(backend.team.size, rows // MIN_ROWS)
+    numbers = sum(array.size for each in stateful for array in each.state_arrays())
+    if size < 2 or numbers > MAX_STATE or not can_fork():
+        return make_step(backend)
+    return ParallelStep(backend, make_step, stateful, size)

@@ -1,0 +1,78 @@
+"""Memory that the fast backends use again and again: after the first steps a step allocates nothing."""
+
+from math import prod
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from minigan.arrays import Array, Backend, Shape
+
+FEW = 8  # scalars that one round keeps at a time, at most
+probe = [np.empty(1)]
+UNSHARED = getrefcount(probe[0])  # references to an array that only a list holds, while we look
+
+
+class Workspace:
+    """Named memory, allocated once and reused.
+
+    A name's memory grows to the largest size requested and never shrinks, so that a smaller last
+    batch is a leading view of the same memory.
+    """
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self.memory: dict[str, Array] = {}
+
+    def get(self, name: str, shape: Shape, dtype: Any = None) -> Array:
+        """-> array `shape`, valid until the name is requested again; its content is undefined."""
+        dtype = self.backend.dtype if dtype is None else np.dtype(dtype)
+        size = prod(shape)
+        flat = self.memory.get(name)
+        if flat is None or flat.size < size or flat.dtype != dtype:
+            flat = self.memory[name] = self.backend.xp.empty(size, dtype)
+        return flat[:size].reshape(shape)
+
+
+class OutputPool:
+    """Arrays that are given away, and recycled as soon as nobody holds them or a view of them.
+
+    Views keep their owner alive, so its reference count tells. In a training loop two arrays of
+    one name alternate; whoever keeps results keeps them, and further ones are allocated.
+    """
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self.pool: dict[tuple[str, Shape], list[Array]] = {}
+
+    def new_output(self, name: str, shape: Shape) -> Array:
+        """-> array `shape` that nobody else holds."""
+        size = prod(shape)
+        pool = self.pool.setdefault((name, shape[1:]), [])
+        for i in range(len(pool)):
+            if getrefcount(pool[i]) == UNSHARED and pool[i].size >= size:
+                return pool[i][:size].reshape(shape)
+        flat = self.backend.xp.empty(size, self.backend.dtype)
+        pool[:] = [*pool[-1 if size > 1 else -FEW :], flat]
+        return flat[:].reshape(shape)
+
+
+class FastBackend(Backend):
+    """What the CPU's and the GPU's backend share."""
+
+    def __init__(self, dtype: Any, xp: Any):
+        super().__init__(dtype, xp)
+        self.workspace, self.outputs = Workspace(self), OutputPool(self)
+
+    def scratch(self, name: str, shape: Shape, dtype: Any = None) -> Array:
+        """-> array valid until the calling operation returns or the name is requested again."""
+        return self.workspace.get(name, shape, dtype)
+
+    def draw_uniform(self, generator: np.random.Generator, out: Array) -> None:
+        """out = numbers from U[0, 1), drawn on the host: every backend runs the same experiment."""
+        self.put(generator.random(out.shape, dtype=self.dtype), out)
+
+    def copy_out(self, array: Array, name: str) -> Array:
+        result = self.outputs.new_output(name, array.shape)
+        result[...] = array
+        return result

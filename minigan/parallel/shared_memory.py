@@ -1,0 +1,209 @@
+"""A process group on one machine: forked processes that share memory.
+
+The program is forked before the first step. From then on all copies run the same step, again and
+again, each in memory of its own; what they exchange lies in memory that they share. They wait for
+one another at barriers: a process that arrives first looks at a semaphore without pause for a
+while, because sleeping and waking takes longer than most others take to arrive.
+
+Linux only: elsewhere a process with threads cannot be forked safely, or not at all.
+"""
+
+import mmap
+import os
+import signal
+import sys
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from minigan.arrays import Array, Shape
+from minigan.parallel.group import Group
+
+SMALL = 2**16  # bytes of an array that is exchanged as a whole; larger ones are added in parts
+SPIN = 2000  # looks at a semaphore before sleeping: about 300 microseconds
+SLEEP = 0.5  # seconds, after which a process checks that the others are alive
+MESSAGE = 1000  # bytes of an error message
+
+
+def shared_memory(shape: Shape, dtype: Any) -> Array:
+    """-> array of zeros, common to all processes forked from now on. Unused pages take no memory."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, prod(shape)).reshape(shape)
+
+
+def can_fork() -> bool:
+    """Is this Linux, with the semaphores that a container may lack?"""
+    if sys.platform != "linux":
+        return False
+    try:
+        from multiprocessing import get_context
+
+        get_context("fork").Semaphore(0)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+class SharedMemoryGroup(Group):
+    """SharedMemoryGroup(size, largest): rank 0 is the caller's process.
+
+    largest  bytes of the largest array that is reduced
+    The other processes live from start() to stop(), and end with the caller's.
+    """
+
+    end: Any  # a function that ends the others, once
+
+    def __init__(self, size: int, largest: int):
+        self.size, self.largest = size, largest
+        self.children: list[int] = []
+
+    # -- the processes ------------------------------------------------------------------
+
+    def start(self, step: Callable[[], object]) -> None:
+        """Fork. The others wait for run_once, and then run step() each time."""
+        if sys.platform == "win32":  # as can_fork says
+            return
+        from multiprocessing import get_context
+
+        semaphore = get_context("fork").Semaphore
+        self.arrived = semaphore(0)  # raised by each of the others at a barrier
+        self.proceed = [semaphore(0) for _ in range(self.size)]  # raised for each once all arrived
+        self.small = shared_memory((2, self.size, SMALL), np.uint8)  # alternately: see all_gather
+        self.parity = 0
+        self.large = shared_memory((self.size, self.largest), np.uint8)
+        self.message = shared_memory((self.size, MESSAGE), np.uint8)
+        self.parent = os.getpid()
+        self.end = weakref.finalize(self, end_processes, self.children, self.parent)
+        for rank in range(1, self.size):
+            with warnings.catch_warnings():  # Python, and JAX, warn of threads that a child lacks
+                warnings.simplefilter("ignore")
+                child = os.fork()
+            if child == 0:
+                self.serve(step, rank)
+            self.children.append(child)
+
+    def stop(self) -> None:
+        """End the others."""
+        if self.rank == 0 and self.children:
+            self.end()
+
+    def serve(self, step: Callable[[], object], rank: int) -> NoReturn:
+        """The life of a process other than the caller's."""
+        try:
+            self.rank = rank
+            end_with_parent()
+            for number in (signal.SIGINT, signal.SIGTERM):  # the caller's process decides
+                signal.signal(number, signal.SIG_IGN)
+            while True:
+                self.wait(self.proceed[rank])
+                step()
+        except BaseException as error:
+            with suppress(BaseException):
+                text = f"{type(error).__name__}: {error}".encode()[: MESSAGE - 1]
+                self.message[rank, : len(text)] = np.frombuffer(text, np.uint8)
+        finally:
+            os._exit(1)
+
+    def begin_step(self) -> None:
+        """Let the others begin a step."""
+        for semaphore in self.proceed[1:]:
+            semaphore.release()
+
+    def is_alive(self) -> bool:
+        """Are all of the others alive?"""
+        return bool(self.children) and all(is_alive(child) for child in self.children)
+
+    # -- the verbs ----------------------------------------------------------------------
+
+    def barrier(self) -> None:
+        if self.rank:
+            self.arrived.release()
+            self.wait(self.proceed[self.rank])
+            return
+        for _ in range(1, self.size):
+            self.wait(self.arrived)
+        self.begin_step()
+
+    def wait(self, semaphore: Any) -> None:
+        """Return when it was raised; lower it again. Raises BackendError if it never will be."""
+        acquire = semaphore.acquire
+        for _ in range(SPIN):
+            if acquire(False):
+                return
+        while not acquire(True, SLEEP):
+            if self.rank == 0:
+                self.expect_alive()
+            elif os.getppid() != self.parent:
+                os._exit(0)
+
+    def expect_alive(self) -> None:
+        """Raises BackendError if a process has ended within a step."""
+        for rank, child in enumerate(self.children, start=1):
+            if not is_alive(child):
+                text = bytes(self.message[rank]).rstrip(b"\0").decode(errors="replace")
+                self.abort(
+                    f"backend numpy: process {rank} of {self.size} ended within a step "
+                    f"({text or 'killed: was there enough memory?'}): "
+                    "try a smaller batch or width, or --threads 1, which runs one process"
+                )
+
+    def all_gather(self, values: np.ndarray) -> np.ndarray:
+        # a slow process may still be reading the previous table, but not the one before: it has
+        # passed this barrier
+        self.parity = 1 - self.parity
+        table = self.small[self.parity, :, : values.nbytes].view(values.dtype)
+        table[self.rank] = values
+        self.barrier()
+        return table
+
+    def all_reduce(self, array: np.ndarray) -> None:
+        flat = array.reshape(-1)
+        if flat.nbytes <= SMALL:
+            np.sum(self.all_gather(flat), axis=0, out=flat)
+            return
+        self.barrier()  # until then a process may be reading the last array
+        parts = self.large[:, : flat.nbytes].view(flat.dtype)
+        parts[self.rank] = flat
+        self.barrier()
+        mine = self.shard(parts[0])
+        for other in range(1, self.size):  # each process adds up one part of the array
+            np.add(mine, self.shard(parts[other]), out=mine)
+        self.barrier()
+        flat[...] = parts[0]
+
+
+def is_alive(child: int) -> bool:
+    """Is a child alive? After its end ask once only: then the system forgets it."""
+    if sys.platform == "win32":
+        return False
+    try:
+        return os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:  # SIGCHLD is ignored here, so children are not reported
+        return False
+
+
+def end_processes(children: list[int], parent: int) -> None:
+    """Kill them. Only their parent does: a process forked from it forgets its copy of the group."""
+    if sys.platform == "win32":
+        return
+    for child in children if os.getpid() == parent else []:
+        with suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+        with suppress(OSError):
+            os.waitpid(child, 0)
+    children.clear()
+
+
+def end_with_parent() -> None:
+    """Linux ends this process as soon as its parent has ended, for whatever reason."""
+    if sys.platform == "win32":
+        return
+    import ctypes
+
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,0 +1,139 @@
+"""Checkpoints: everything that a run needs to go on bit for bit, at the step it was saved.
+
+checkpoints/step-*.npz    the newest two
+checkpoints/best.npz      of the best evaluation
+checkpoints/kept-*.npz    copies set aside when a run seems to collapse
+generator.npz             G alone, or its average, for sampling; best-generator.npz likewise
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from math import isfinite
+from pathlib import Path
+from typing import Any, Protocol
+
+from minigan.data import Batches
+from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
+from minigan.errors import RunError
+from minigan.files import write_atomically
+
+KEEP = 2  # checkpoints that stay
+OWN = re.compile(r"step-(\d+)\.npz")  # a copy under another name belongs to the user
+
+
+class Savable(Protocol):
+    """What a checkpoint needs of a Game."""
+
+    def state(self) -> tuple[Sections, dict[str, Any]]: ...
+
+    def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None: ...
+
+
+class Checkpoints:
+    """Checkpoints(folder of a run). Every failure is a RunError."""
+
+    def __init__(self, run_folder: Path):
+        self.folder = run_folder / "checkpoints"
+        self.best_file = self.folder / "best.npz"
+        self.generator_file = run_folder / "generator.npz"
+        self.best_generator_file = run_folder / "best-generator.npz"
+
+    def save(self, game: Savable, batches: Batches, step: int) -> None:
+        """Write a checkpoint and generator.npz; delete old checkpoints."""
+        self.write(game, batches, step, self.generator_file, self.folder / f"step-{step:08d}.npz")
+        for old in self.found()[:-KEEP]:
+            with suppress(OSError):  # one too many does no harm
+                old.unlink(missing_ok=True)
+
+    def save_best(
+        self, game: Savable, batches: Batches, step: int, metrics: dict[str, float]
+    ) -> None:
+        """Write best.npz, which `save` does not delete and `load` does not use."""
+        self.write(game, batches, step, self.best_generator_file, self.best_file, best=metrics)
+
+    def write(
+        self,
+        game: Savable,
+        batches: Batches,
+        step: int,
+        generator_file: Path,
+        checkpoint_file: Path,
+        **more: Any,
+    ) -> None:
+        """Both files; more: further JSON-able entries of the record."""
+        sections, record = game.state()
+        record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}
+        with suppress(OSError):  # save_arrays reports it
+            self.folder.mkdir(exist_ok=True)
+        save_arrays(generator_file, sections.get("G average", sections["G"]))
+        save_arrays(checkpoint_file, pack(sections, record))  # last: it completes the step
+
+    def best_metrics(self) -> dict[str, float] | None:
+        """-> the metrics of the last save_best; None without a usable file."""
+        try:
+            metrics = unpack(load_arrays(self.best_file), self.best_file)[1]["best"]
+            return {"frechet": float(metrics["frechet"])} if isfinite(metrics["frechet"]) else None
+        except (RunError, KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    def keep_newest(self) -> None:
+        """Copy the newest checkpoint to a name that `save` does not delete."""
+        for newest in self.found()[-1:]:
+            try:
+                content = newest.read_bytes()
+            except OSError as error:
+                raise RunError(f"cannot read {newest}: {error.strerror or error}") from error
+            write_atomically(newest.with_name(f"kept-{newest.name}"), content)
+
+    def found(self) -> list[Path]:
+        """-> paths of the run's checkpoints, oldest first."""
+        try:
+            found = [
+                (int(match[1]), path)
+                for path in self.folder.iterdir()
+                if (match := OWN.fullmatch(path.name))
+            ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"cannot look into {self.folder}: {error.strerror}") from error
+        return [path for _, path in sorted(found)]
+
+    def load(self, game: Savable, batches: Batches, log: Callable[[str], object]) -> int:
+        """Restore the newest usable checkpoint -> its step; 0 if the run never wrote one.
+
+        log  gets a line for each one that is passed over
+        Raises RunError if there are some and none can be used. Changes nothing on the disk.
+        """
+        found = self.found()
+        for path in reversed(found):
+            try:
+                sections, record = unpack(load_arrays(path), path)
+                return self.restore(game, batches, sections, record, path)
+            except RunError as error:
+                problem = error
+                log(f"passing over a checkpoint: {error}")
+        if found:
+            raise RunError(
+                f"no checkpoint in {self.folder} can be used ({problem}): "
+                "start another run with --out"
+            )
+        return 0
+
+    def restore(
+        self,
+        game: Savable,
+        batches: Batches,
+        sections: Sections,
+        record: dict[str, Any],
+        path: Path,
+    ) -> int:
+        """Put a checkpoint into the game and its batches -> its step."""
+        try:
+            step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
+            batches.seek(epoch, position)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunError(f"{path} is not a complete checkpoint of minigan ({error!r})") from error
+        game.load(sections, record, path)
+        return step

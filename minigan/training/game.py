@@ -1,0 +1,266 @@
+"""A game: both nets, their optimizers and z. Everything that is learned or drawn, but for the data.
+
+All random numbers of a run come from its seed, in separate streams, so that none depends on how
+often another was used.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan import optimizers
+from minigan.arrays import Array, Backend
+from minigan.arrays.staging import StagingBuffer
+from minigan.averaging import Average
+from minigan.backends import get_backend
+from minigan.data import Batches, to_pixels
+from minigan.data.files.npz import Sections
+from minigan.errors import ConfigError, MiniganError, RunError
+from minigan.gan import MEASURED, Players, Result, update_generator
+from minigan.layers import Sequential
+from minigan.presets import get_preset
+from minigan.presets.shibuya import update_jointly
+from minigan.training.captured_round import CapturedRound, CapturedSampler
+from minigan.training.config import Config
+
+STREAMS = {  # random streams of a run
+    "G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7,
+}  # fmt: skip
+
+
+class Game:
+    """Game(config): a preset's nets, set up and ready to play rounds and to draw samples."""
+
+    def __init__(self, config: Config):
+        self.config, self.preset = config, get_preset(config.preset)
+        self.backend = get_backend(
+            config.backend, threads=config.threads, precision=config.precision
+        )
+        self.G = self.make_generator("G")
+        D = self.preset.discriminator(config.width, config.image_shape)
+        self.D = Sequential(D, name="D")
+        self.D.setup(config.image_shape, backend=self.backend, rng=self.stream("D"))
+        self.nets = {"G": self.G, "D": self.D}
+        self.drawn_from = self.G  # the net that makes the samples
+        self.average: Average | None = None
+        if config.ema:
+            self.drawn_from = self.nets["G average"] = self.make_generator("G average")
+            self.average = Average(self.drawn_from, self.G, config.ema)
+        self.rates = {"G": config.lr_g, "D": config.lr_d}
+        if config.joint_update:
+            self.rates["D joint"] = config.lr_g
+        self.optimizers = {
+            name: self.make_optimizer(self.nets[name.split()[0]], rate)
+            for name, rate in self.rates.items()
+        }
+        self.z_generator = self.stream("z")
+        self.z: StagingBuffer | None = None
+        self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
+        self.captured = CapturedRound(self) if self.can_be_captured() else None
+        self.sampler: CapturedSampler | None = None
+
+    def can_be_captured(self) -> bool:
+        """Can a round be captured? Not if the host must intervene during it.
+
+        It must for Dropout, which draws, and on a GPU for an optimizer without a kernel.
+        """
+        if any(net.ready().generators for net in self.nets.values()):
+            return False
+        applies = [type(optimizer).apply for optimizer in self.optimizers.values()]
+        has_kernels = all(self.backend.operation_for(apply) is not apply for apply in applies)
+        return has_kernels or not self.backend.captures_graphs
+
+    def make_generator(self, name: str) -> Sequential:
+        """-> G before its first step; the same weights at every call."""
+        config = self.config
+        G = Sequential(
+            self.preset.generator(config.width, config.z_dim, config.image_shape), name=name
+        )
+        G.setup((config.z_dim,), backend=self.backend, rng=self.stream("G"))
+        return G
+
+    def make_optimizer(self, net: Sequential, lr: float) -> optimizers.Optimizer:
+        """-> the preset's optimizer for one net."""
+        adam = {} if self.config.beta1 is None else {"beta1": self.config.beta1}
+        kind: Callable[..., optimizers.Optimizer] = getattr(optimizers, self.preset.optimizer)
+        return kind(net, lr, **adam, **self.preset.settings)
+
+    def stream(self, name: str, seed: int | None = None) -> np.random.Generator:
+        """-> a new numpy.random.Generator at the start of a stream."""
+        return np.random.default_rng([self.config.seed if seed is None else seed, STREAMS[name]])
+
+    # -- rounds ------------------------------------------------------------------------
+
+    def round(self, batches: Batches) -> dict[str, Any]:
+        """One update of each player -> what `read` takes, still on the device."""
+        self.set_rates(batches.epoch)
+        if self.captured is not None:
+            result = self.captured.round(self, batches)
+        else:
+            result = self.eager_round(batches)
+        if self.average is not None:
+            self.average.update()
+        return result
+
+    def eager_round(self, batches: Batches) -> dict[str, Any]:
+        """The round, operation by operation."""
+        counts = []
+
+        def draw_images() -> tuple[Array, Array | None]:
+            images, numbers = batches.draw()
+            counts.append(len(images))
+            return self.backend.asarray(images), self.labels(numbers)
+
+        result = self.play(self.players(self.backend, draw_images, self.draw_z))
+        return {**result, "images": sum(counts)}
+
+    def players(self, backend: Backend, draw_images: Any = None, draw_z: Any = None) -> Players:
+        """-> both players on a backend: the game's, or that of a captured step."""
+        steppers = {name: optimizer.on(backend) for name, optimizer in self.optimizers.items()}
+        generator_update: Callable[..., Result] = update_generator
+        if "D joint" in steppers:
+            generator_update = partial(update_jointly, joint_optimizer=steppers["D joint"])
+        return Players(
+            self.G.on(backend),
+            self.D.on(backend),
+            steppers["G"],
+            steppers["D"],
+            draw_images,
+            draw_z,
+            generator_update,
+        )
+
+    def play(self, players: Players) -> Result:
+        """The preset's round."""
+        return self.preset.round(players, **self.preset.round_options)
+
+    def set_rates(self, epoch: int) -> None:
+        """The learning rates of an epoch, counted from 0: constant, then, with a decay, linear to 0."""
+        if self.preset.decay is None:
+            return
+        start, length = self.preset.decay
+        left = 1.0 - min(max(epoch - start, 0), length) / length
+        for name, optimizer in self.optimizers.items():
+            optimizer.lr = self.rates[name] * left
+
+    def read(self, result: dict[str, Any]) -> dict[str, float]:
+        """-> what a round measured, as numbers. On a GPU this waits for the round."""
+        to_host = self.backend.to_host
+        if "row" in result:  # of a captured round
+            return dict(zip(MEASURED, map(float, to_host(result["row"])), strict=True))
+        return {name: float(to_host(result[name])) for name in MEASURED}
+
+    # -- z, labels, samples ------------------------------------------------------------
+
+    def draw_z(self, n: int) -> Array:
+        """-> z (n, z_dim), valid until the next call."""
+        if self.z is None or n > len(self.z.array):
+            self.z = self.backend.staging_buffer((n, self.config.z_dim))
+        self.fill_z(self.z.host_rows(n), self.z_generator)
+        return self.z.upload()
+
+    def fill_z(self, z: np.ndarray, generator: np.random.Generator) -> None:
+        """z (n, z_dim) = N(0, 1) or U[-1, 1), drawn on the host: the same on every backend."""
+        if self.config.z == "normal":
+            generator.standard_normal(dtype=z.dtype, out=z)
+        else:
+            generator.random(dtype=z.dtype, out=z)
+            np.multiply(z, 2.0, out=z)
+            np.subtract(z, 1.0, out=z)
+
+    def labels(self, numbers: Any) -> Array | None:
+        """Class numbers (n,) on the host -> one-hot labels (n, classes); None without classes."""
+        return self.backend.asarray(self.one_hot[numbers]) if self.preset.classes else None
+
+    def sample(
+        self, n: int, generator: np.random.Generator, label: int | None = None
+    ) -> np.ndarray:
+        """-> samples (n, h, w, c) uint8 on the host, of G in sampling mode.
+
+        label  class of all of them, if G is conditional; None: 0, 1, 2 ... in turn
+        Drawn in whole batches, so that sample i is the same for every n.
+        """
+        size, classes = self.config.batch_size, self.preset.classes
+        self.expect_label(label)
+        if self.sampler is None:
+            self.sampler = CapturedSampler(self)
+        samples = np.empty((n, *self.G.out_shape), np.uint8)
+        for start in range(0, n, size):
+            if label is None:
+                numbers = np.arange(start, start + size) % max(classes, 1)
+            else:
+                numbers = np.full(size, label)
+            output = self.sampler.draw(self, generator, numbers)
+            samples[start : start + size] = self.to_images(output)[: n - start]
+        return samples
+
+    def expect_label(self, label: int | None) -> None:
+        """Raises ConfigError unless it is the number of a class, or None."""
+        classes = self.preset.classes
+        if label is not None and not classes:
+            raise ConfigError(
+                f"--label is for a conditional run: {self.config.preset} has no classes"
+            )
+        if label is not None and not 0 <= label < classes:
+            raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}")
+
+    def images_of(self, z: Array, numbers: Any) -> np.ndarray:
+        """z (n, z_dim), class numbers (n,) -> images (n, h, w, c) uint8 on the host."""
+        return self.to_images(self.drawn_from.forward(z, train=False, labels=self.labels(numbers)))
+
+    def to_images(self, output: Array) -> np.ndarray:
+        """G's output -> images uint8 on the host. Raises RunError if it is not finite."""
+        y = self.backend.to_host(output)
+        if not np.all(np.isfinite(y)):
+            raise RunError(
+                "the generator outputs NaN: its training diverged; try a smaller --lr-g and --lr-d"
+            )
+        return to_pixels(y, self.preset.pixel_min)
+
+    def sample_grid(self) -> np.ndarray:
+        """-> the samples of the run's grids: of the same z every time."""
+        rows, columns = self.preset.grid
+        return self.sample(rows * columns, self.stream("fixed z"))
+
+    # -- state -------------------------------------------------------------------------
+
+    def state(self) -> tuple[Sections, dict[str, Any]]:
+        """-> sections of host arrays, JSON-able record: see data/files/npz.py."""
+        sections: Sections = {}
+        steps, generators = {}, {"z": self.z_generator.bit_generator.state}
+        for name, net in self.nets.items():
+            sections[name] = net.ready().state()
+            for key, generator in net.ready().generators.items():
+                generators[f"{name}.{key}"] = generator.bit_generator.state
+        for name, optimizer in self.optimizers.items():
+            moments = optimizer.state()
+            steps[name] = moments.pop("steps")
+            sections[f"optimizer {name}"] = {
+                moment: self.backend.to_host(array) for moment, array in moments.items()
+            }
+        averaged = {} if self.average is None else {"average_steps": self.average.steps}
+        return sections, {"optimizer_steps": steps, "generators": generators, **averaged}
+
+    def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None:
+        """Restore what state() gave. Raises RunError if it belongs to another game."""
+        try:
+            generators = record["generators"]
+            for name, net in self.nets.items():
+                net.ready().load_state(sections[name], source)
+                for key, generator in net.ready().generators.items():
+                    generator.bit_generator.state = generators[f"{name}.{key}"]
+            for name, optimizer in self.optimizers.items():
+                moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
+                optimizer.load_state({**moments, "steps": record["optimizer_steps"][name]})
+            if self.average is not None:
+                self.average.steps = int(record["average_steps"])
+            self.z_generator.bit_generator.state = generators["z"]
+        except MiniganError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise RunError(
+                f"{source} is not a complete checkpoint of minigan ({error!r})"
+            ) from error

@@ -1,0 +1,71 @@
+"""Evaluation during training, as the options of a run ask for it: see evaluation/during_training.py."""
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from minigan.arrays import Backend
+from minigan.data import Dataset
+from minigan.errors import ConfigError
+from minigan.evaluation.classifier import classifier_file, load_classifier
+from minigan.evaluation.during_training import BUDGET, PeriodicEvaluation
+from minigan.evaluation.reference_images import split
+from minigan.evaluation.train_classifier import why_no_classifier
+from minigan.training.config import Config, flag, new_config
+
+WITHOUT = "--evaluate-every 0 trains without evaluations"
+
+
+def make_evaluation(
+    config: Config,
+    data: Dataset,
+    data_dir: str | None,
+    backend: Backend,
+    metadata: dict[str, Any],
+    best: dict[str, float] | None,
+    log: Callable[[str], object],
+) -> PeriodicEvaluation:
+    """-> the evaluation of a run that has not begun. Raises MiniganError if there cannot be one.
+
+    data      as the run loaded it, with the same data_dir
+    metadata  of the run; it gets the classifier's hash: a run has one classifier, or its metrics
+              would not compare
+    best      metrics of the best checkpoint so far, or None
+    """
+    real = split(data, data_dir, config.fit)
+    if reason := why_no_classifier(real):
+        raise ConfigError(f"{reason}; {WITHOUT}")
+    path = classifier_file(data, config.fit)
+    classifier = load_classifier(path, real, backend)
+    if classifier is None:
+        raise ConfigError(
+            f"--evaluate-every needs a classifier of {data.name}: train it first, with: "
+            f"{classifier_command(config, data, data_dir)}"
+        )
+    if metadata.get("judge", classifier.sha256) != classifier.sha256:
+        raise ConfigError(
+            f"classifier {classifier.name} in {path} is not the one that the run began with, "
+            f"{str(metadata['judge'])[:8]!r}, and metrics of different classifiers do not compare: "
+            f"restore that file; {WITHOUT}"
+        )
+    metadata["judge"] = classifier.sha256
+    evaluation = PeriodicEvaluation(classifier, real, config.evaluate_every, best)
+    log(
+        f"evaluating every {config.evaluate_every} steps, in at most {BUDGET:.0%} of the time, "
+        f"by classifier {classifier.name}: LeNet Fréchet distance of {evaluation.samples:,} "
+        f"samples; as many training images have {evaluation.floor:.2f}"
+    )
+    return evaluation
+
+
+def classifier_command(config: Config, data: Dataset, data_dir: str | None) -> str:
+    """-> what to type to train the classifier of a run's images."""
+    source = {"dataset": data.name} if config.images is None else {"images": config.images}
+    defaults = new_config({"preset": config.preset, **source})
+    names = ("image_size", "channels", "fit", "limit")
+    changed = [name for name in names if getattr(config, name) != getattr(defaults, name)]
+    options = {**source, **{name: getattr(config, name) for name in changed}}
+    if data_dir is not None:
+        options["data_dir"] = data_dir
+    words = [word for name, value in options.items() for word in (flag(name), str(value))]
+    return shlex.join(["minigan", "judge", "--preset", config.preset, *words])

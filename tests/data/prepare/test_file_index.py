@@ -1,0 +1,248 @@
+"""Which files of a folder or .zip are pictures, and .zip files that lie or are damaged."""
+
+import contextlib
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.data import load_dataset
+from minigan.data.files.decode import Unreadable
+from minigan.data.prepare.file_index import Archive, Tree
+from tests.support.pictures import archive, colors, png, put
+from tests.support.refusals import refusal
+
+ROOT = Path(__file__).parents[3]
+
+
+def load(path):
+    """load_dataset; its lines for the user are load.lines."""
+    load.lines = []
+    return load_dataset("folder", images=path, image_shape=(4, 4, 3), log=load.lines.append)
+
+
+# ---- folders
+
+
+def test_what_is_a_picture(tmp_path):
+    pictures = ["1.png", "2.jpg", "3.jpeg", "4.webp", "5.bmp", "6.gif", "7.JPEG", "x.jpg/8.png"]
+    hidden = [".9.png", ".git/9.png", "__MACOSX/9.png", "a/.hidden/9.png"]
+    others = ["a/9.txt", "a/9.tiff", "a/png", "a/9.png.part"]
+    folder = put(tmp_path, pictures + hidden + others)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.png")  # opening it would wait for ever
+    assert Tree(folder).names() == pictures
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    put(tmp_path / "elsewhere", ["x/3.png"])
+    folder = put(tmp_path / "p", ["a/1.png", "b/2.png"])
+    (folder / "a" / "up").symlink_to(folder)
+    (folder / "b" / "self").symlink_to(folder / "b")
+    (folder / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)
+    (folder / "c2.png").symlink_to("c2.png")  # leads to itself: a picture that cannot be read
+    (folder / "b" / "4.png").symlink_to(folder / "a" / "1.png")
+    (folder / "gone").symlink_to(tmp_path / "nothing")
+    assert Tree(folder).names() == ["a/1.png", "b/2.png", "b/4.png", "c/x/3.png", "c2.png"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems insist on Unicode")
+def test_names_that_are_not_text(tmp_path):
+    folder = os.fsencode(put(tmp_path, [f"z/{i}.png" for i in range(30)], 10))
+    names = (b"a/\xff\xfe.png", b"\xe9\x1b[31m/2.png", b"a/new\nline.png", b"a/bad\xff\n\x1b.png")
+    for i, name in enumerate(names):
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(png(i) if b"bad" not in name else b"no picture")
+    data = load(tmp_path)
+    assert [colors(data)[i] for i in (0, 1, -1)] == [2, 0, 1]  # sorted by their bytes
+    assert all(name.isprintable() for name in data.classes)
+    assert all(line.isprintable() for line in load.lines)
+    assert load.lines[-1].startswith("skipped 1 (a/bad")
+
+
+def test_deep_trees(tmp_path):
+    put(tmp_path.joinpath(*["d"] * 300), ["1.png"])
+    assert load(tmp_path).classes == ("d",)
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="the root user may read anything"
+)
+def test_a_folder_that_may_not_be_read(tmp_path):
+    put(tmp_path, ["a/1.png", "b/1.png"])
+    (tmp_path / "b").chmod(0)
+    try:
+        assert f"{tmp_path / 'b'}: cannot be read (Permission denied)" in refusal(load, tmp_path)
+    finally:
+        (tmp_path / "b").chmod(0o700)
+
+
+# ---- archives
+
+
+@pytest.mark.parametrize("method", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+def test_an_archive_is_like_its_folder(method, tmp_path):
+    hidden = ["a/.hidden.png", "__MACOSX/a/1.png", "b/notes.txt"]
+    names = ["b/2.png", "a/1.PNG", "a/sub/3.png", "c é/1.png", *hidden]
+    folder = load(put(tmp_path / "p", names))
+    zipped = load(archive(tmp_path / "p.zip", names, method))
+    np.testing.assert_array_equal(zipped.images, folder.images)
+    np.testing.assert_array_equal(zipped.labels, folder.labels)
+    assert zipped.classes == folder.classes == ("a", "b", "c é")
+    assert zipped.fingerprint == folder.fingerprint
+
+
+@pytest.mark.parametrize(
+    "names, classes",
+    (
+        (["p/a/1.png", "p/b/2.png"], ("a", "b")),
+        (["p/q/a/1.png", "p/q/b/2.png", "__MACOSX/p/q/b/._2.png"], ("a", "b")),
+        (["p/1.png", "p/2.png"], ()),
+        (["p/ab/1.png", "p/ac/2.png"], ("ab", "ac")),
+        (["p/1.png", "p/b/2.png"], ()),
+        (["p/ab/1.png", "p/ab.png"], ()),
+        (["p/a/1.png"], ()),
+        (["1.png"], ()),
+        (["p\\a\\1.png", "p\\b\\2.png", "p\\c.png\\"], ("a", "b")),  # as Windows programs write it
+    ),
+)
+def test_the_folder_that_was_zipped_is_not_a_label(names, classes, tmp_path):
+    assert load(archive(tmp_path / "z.zip", names)).classes == classes
+
+
+def test_names_that_lead_out_are_only_names(tmp_path):
+    out = ["../../evil.png", "a/../../2.png", "./4.png"]
+    names = [*out, "/abs/1.png", "C:\\x\\3.png", "a/5.png", "a//6.png", "nul\0.png"]
+    data = load(archive(tmp_path / "z.zip", names))
+    assert colors(data) == [4, 5, 6, 3, 7] and data.labels is None
+    assert Archive(tmp_path / "z.zip").names() == [
+        "C:/x/3.png", "a/5.png", "a/6.png", "abs/1.png", "nul.png"
+    ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["z.zip"]
+
+
+def test_the_later_of_two_members_with_one_name_counts(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        archive(tmp_path / "z.zip", ["a.png", "b.png", "a.png", "a.png"])
+    assert colors(load(tmp_path / "z.zip")) == [3, 1]
+
+
+def test_a_changed_archive_is_prepared_again(tmp_path):
+    names = ["a.png", "b.png"]
+    assert colors(load(archive(tmp_path / "z.zip", names))) == [0, 1]
+    archive(tmp_path / "z.zip", names, start=5)
+    os.utime(tmp_path / "z.zip", (1, 1))
+    assert colors(load(tmp_path / "z.zip")) == [5, 6]
+    assert "has changed" in load.lines[0]
+
+
+def edit_directory(content, number, **fields):
+    """Change numbers in an archive's directory, of its member `number`."""
+    layouts = {
+        "flags": (8, "<H"),
+        "method": (10, "<H"),
+        "crc": (16, "<L"),
+        "packed": (20, "<L"),
+        "size": (24, "<L"),
+        "offset": (42, "<L"),
+    }
+    content, start = bytearray(content), content.index(b"PK\x01\x02")
+    for _ in range(number):
+        start = content.index(b"PK\x01\x02", start + 4)
+    for name, value in fields.items():
+        offset, layout = layouts[name]
+        struct.pack_into(layout, content, start + offset, value)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "fields, reason",
+    (
+        ({"flags": 1}, "encrypted"),
+        ({"method": 12}, "compressed by method 12, expected deflate"),
+        ({"size": 10}, "damaged (Bad CRC-32"),
+        ({"size": 10**6}, "damaged: not 1000000 bytes, as declared"),
+        ({"size": 10**9}, "953 MiB large, expected at most 64"),
+        ({"packed": 5}, "damaged"),
+        ({"crc": 1}, "damaged (Bad CRC-32 for file '07.png')"),
+        ({"offset": 3}, "damaged"),
+    ),
+    ids=str,
+)
+def test_a_member_that_lies_is_skipped_by_name(fields, reason, tmp_path):
+    path = archive(tmp_path / "z.zip", [f"{i:02}.png" for i in range(40)])
+    path.write_bytes(edit_directory(path.read_bytes(), 7, **fields))
+    assert colors(load(path)) == [i for i in range(40) if i != 7]
+    assert f"skipped 1 (07.png: {reason}" in load.lines[-1]
+
+
+def test_a_zip_bomb_takes_no_memory(tmp_path):
+    """192 MiB of zeros in 192 KiB, with the true size and with a small one declared."""
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as file:
+        with file.open("00.png", "w", force_zip64=True) as member:
+            for _ in range(12):
+                member.write(bytes(1 << 24))
+        for i in range(1, 40):
+            file.writestr(f"{i:02}.png", png(i))
+    (tmp_path / "z.zip").write_bytes(bomb.getvalue())
+    (tmp_path / "y.zip").write_bytes(edit_directory(bomb.getvalue(), 0, size=1000))
+    code = (
+        "import sys; from benchmarks.machine import peak_mib\n"
+        "from minigan.data import load_dataset\n"
+        "for path in sys.argv[1:]: load_dataset('folder', images=path, image_shape=(4, 4, 3))\n"
+        "print(peak_mib())"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "z.zip", tmp_path / "y.zip"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.check_output(command, text=True, env=environment)
+    assert "192 MiB large" in out and "00.png: damaged (Bad CRC-32" in out
+    assert float(out.splitlines()[-1]) < 100
+
+
+def test_damaged_archives(tmp_path):
+    path = archive(tmp_path / "z.zip", ["a.png", "b.png"])
+    content = path.read_bytes()
+    for case in (
+        content[:-1],
+        content[:100],
+        content[:-30],
+        b"PK\x03\x04" + bytes(100),
+        b"PK",
+        content[:-22] + content[-22:-12] + b"\xff\xff\xff\x7f" + content[-8:],
+        content[:-12] + b"\xff" * 8 + content[-4:],
+        content.replace(b"PK\x01\x02", b"PK\x01\x03"),
+    ):
+        path.write_bytes(case)
+        message = "is damaged, or not a complete .zip file: download or create it again"
+        assert refusal(load, path) == f"{path}: {message}"
+
+
+def test_changed_bytes_of_an_archive_raise_nothing_else(tmp_path):
+    path = archive(tmp_path / "z.zip", [f"{i:02}.png" for i in range(25)])
+    content = path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(content)
+        for _ in range(rng.randint(1, 3)):
+            damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        source = Archive(path)
+        try:
+            for name in source.names():
+                with contextlib.suppress(Unreadable):
+                    source.open(name)
+        except mg.DataError:
+            pass
