@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-import minigan.data.files.npz
+import minigan.files
 import minigan.training.loop
 from minigan.cli.main import main
 from minigan.data.files.npz import load_arrays, save_arrays

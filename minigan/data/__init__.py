@@ -1,7 +1,8 @@
-"""Pictures -> uint8 arrays -> shuffled batches. Knows nothing of networks."""
+"""Pictures -> uint8 arrays -> shuffled batches. Independent of networks."""
 
+from minigan.data.base import Dataset
 from minigan.data.batches import SMALLEST_BATCH, Batches, to_floats, to_pixels
-from minigan.data.dataset import DATASETS, IMAGES, TESTED, Dataset, load_dataset, load_test
+from minigan.data.dataset import DATASETS, IMAGES, TESTED, load_dataset, load_test
 from minigan.data.prepare.resize import parse_fit
 from minigan.data.sets.mnist import load_mnist
 from minigan.data.sets.synthetic_digits import strokes

@@ -1,6 +1,5 @@
 """load_dataset: names, shapes, limits, and what "auto" falls back on."""
 
-
 import numpy as np
 import pytest
 from PIL import Image

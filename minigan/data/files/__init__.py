@@ -1,1 +1,1 @@
-"""TODO"""
+"""One file each: found, downloaded, verified, read and decoded."""

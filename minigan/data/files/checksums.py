@@ -1,79 +1,79 @@
-"""A file as its makers published it: told from every other by its length and SHA-256."""
+"""Files as they were published, identified by their length and SHA-256."""
 
 import hashlib
 import os
-import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from minigan.data.files.locations import unreadable
-from minigan.errors import DataError
+from minigan.data.files.download import fetch
+from minigan.data.files.locations import cache_folder, locate
+from minigan.data.files.messages import damaged, unreadable, wrong_hash
 
 CHUNK = 1 << 20  # bytes hashed at a time: 1 MiB
 
 
 class Published(NamedTuple):
-    """Name, length and hash of the file as it is downloaded, and the address that the name is appended to."""
+    """A file: its address, and the length and hash of what is there."""
 
-    name: str
+    url: str
     bytes: int
     sha256: str
-    mirror: str
 
     @property
-    def url(self) -> str:
-        return self.mirror + self.name
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
 
 
-def sha256_of(path: str | Path) -> str:
-    """-> hex digest of a file. Raises OSError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def find_published(
+    title: str,
+    published: Published,
+    data_dir: str | Path | None,
+    below: Sequence[str],
+    find: Callable[[Path], Path | None] | None = None,
+    unpacked: str = "",
+) -> Path:
+    """-> the path of a set that is one file, found or downloaded; see locate.
 
-
-def expect_published(
-    path: str | Path, published: Published, *, name: str | None = None, cure: str | None = None
-) -> None:
-    """Raises DataError unless the file at path is the published one, byte for byte.
-
-    name  what an error calls the file (default: its path)
-    cure  what an error tells the user to do (default: to fetch the right one)
+    find      finds the file in a folder, or what it unpacks to, `unpacked` in words
+    Raises DataError, DataUnavailable.
     """
-    cure = f"delete it and fetch {published.url}" if cure is None else cure
+
+    def find_file(place: Path) -> Path | None:
+        return place / published.name if (place / published.name).exists() else None
+
+    def check(path: Path) -> None:
+        expect_published(path, published)
+
+    def download() -> Path:
+        path = cache_folder() / below[0] / published.name
+        return fetch([published.url], path, check=check, limit=published.bytes)
+
+    return locate(
+        title,
+        data_dir,
+        below,
+        find or find_file,
+        wanted=published.name + unpacked,
+        cure=f"put {published.url} there, or leave the folder out to have it downloaded",
+        fetch=download,
+    )
+
+
+def expect_published(path: Path, published: Published, cure: str = "") -> None:
+    """Raises DataError, which ends with `cure`, unless the file is the published one."""
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            wrong = (
-                f"expected a file, got a {'folder' if Path(path).is_dir() else 'device or pipe'}"
-            )
-        elif status.st_size != published.bytes:
-            wrong = f"is {status.st_size} bytes long, expected {published.bytes}: cut off, or another file of this name"
-        elif (digest := sha256_of(path)) != published.sha256:
-            wrong = f"SHA-256 is {digest[:12]}..., expected {published.sha256[:12]}...: damaged, or another file of this name"
-        else:
-            return
+        size, digest = os.stat(path).st_size, hashlib.sha256()
+        if size == published.bytes:
+            with open(path, "rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
     except OSError as error:
         raise unreadable(path, error) from error
-    raise DataError(": ".join(filter(None, [str(name or path), wrong, cure])))
-
-
-def download(published: Published, folder: Path, progress: bool = True) -> Path:
-    """Fetch the file into `folder` -> its path. Raises DataError."""
-    from minigan.data.files.download import (
-        fetch,  # here: urllib and tqdm are 0.07 s that most runs need not spend
-    )
-
-    def check(path: Path, url: str) -> None:
-        expect_published(path, published, name=url, cure="")
-
-    return fetch(
-        published.name,
-        folder,
-        [published.mirror],
-        check=check,
-        limit=published.bytes,
-        progress=progress,
-    )
+    if size != published.bytes:
+        wrong = f"is {size} bytes long, expected {published.bytes}: cut off, or another file"
+    elif digest.hexdigest() != published.sha256:
+        wrong = wrong_hash(digest.hexdigest(), published.sha256)
+    else:
+        return
+    raise damaged(path, wrong, cure)

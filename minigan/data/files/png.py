@@ -1,4 +1,4 @@
-"""Grids of pictures, and PNG files of them."""
+"""Grids of pictures, and PNG files."""
 
 import io
 import warnings
@@ -12,25 +12,19 @@ from minigan.files import write_atomically
 
 
 def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.ndarray:
-    """images (n, h, w, 1 or 3) uint8 -> one picture (H, W, 1 or 3) uint8, row by row, black between.
+    """images (n, h, w, 1 or 3) uint8 -> one picture (H, W, 1 or 3) uint8, row by row on black.
 
-    columns  where not given, as near to a square as can be
+    columns  default: as close to a square as possible
+    Raises ShapeError, ConfigError.
     """
-    if (
-        images.ndim != 4
-        or images.shape[3] not in (1, 3)
-        or len(images) == 0
-        or images.dtype != np.uint8
-    ):
-        hint = (
-            ": floats in [-1, 1] become pixels by data.to_pixels"
-            if images.dtype.kind == "f"
-            else ""
-        )
+    shape = images.shape
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0 or shape[3] not in (1, 3):
+        is_float = images.dtype.kind == "f"
+        hint = ": floats in [-1, 1] become pixels by data.to_pixels" if is_float else ""
         raise ShapeError(
-            f"grid: expected uint8 images (n, h, w, 1 or 3), got {images.dtype} {images.shape}{hint}"
+            f"grid: expected uint8 images (n, h, w, 1 or 3), got {images.dtype} {shape}{hint}"
         )
-    n, h, w, c = images.shape
+    n, h, w, c = shape
     columns = int(np.ceil(n**0.5)) if columns is None else expect_size("grid: columns", columns)
     rows = -(-n // columns)
     picture = np.zeros((rows * (h + border) + border, columns * (w + border) + border, c), np.uint8)
@@ -50,26 +44,15 @@ def save_png(path: str | Path, picture: np.ndarray) -> None:
 
 
 def load_png(path: str | Path) -> np.ndarray:
-    """A PNG file, grey or colour -> picture (h, w, 1 or 3) uint8. Raises RunError for whatever cannot be read whole."""
+    """A PNG file, gray or color -> picture (h, w, 1 or 3) uint8. Raises RunError."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", Image.DecompressionBombWarning
-            )  # a small file that says it is enormous
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=["PNG"]) as image:
                 picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    except OSError as error:  # a damaged file too
-        raise RunError(
-            f"cannot read {path}: {error.strerror or 'it is damaged, or not a PNG file'}"
-        ) from error
-    except (
-        ValueError,
-        SyntaxError,
-        MemoryError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise RunError(f"cannot read {path}: it is damaged, or far too large") from error
+    except Exception as error:  # Pillow lets many kinds through
+        reason = getattr(error, "strerror", None) or "it is damaged, far too large or no PNG file"
+        raise RunError(f"cannot read {path}: {reason}") from error
     return picture.reshape(*picture.shape[:2], -1)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Pictures of any size -> pixels of one shape, in memory or in a memory-mapped file."""

@@ -1,257 +1,168 @@
-"""The names of all pictures of a folder or .zip, in order, without holding them in memory.
+"""The pictures in a folder or .zip, sorted by name.
 
-A million names as Python objects are 150 MiB. So the names come one by one, and:
-
-    to see whether anything changed   a hash of each (name, size, time) is added up: a sum does not depend
-                                      on the order in which a file system happens to give them
-    to bring them into order          runs of RUN names are sorted and put aside in a file, then merged
-                                      into one file, from which they are read as they are needed
-
-A record is (key, mark): the key is the path inside of the folder with b"\\0" between its parts, so that
-keys sort folder by folder; the mark is what else tells a file from another, of the source's making.
+A source has a `fingerprint`, which changes if its files do. names() lists its pictures, with "/"
+between the parts of a name, and open() gives the content of one.
 """
 
 import hashlib
-import heapq
 import io
-import itertools
 import os
+import posixpath
+import re
 import stat
-import struct
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from threading import Lock
+from typing import BinaryIO
 
-from minigan.data.files import zips
 from minigan.data.files.decode import SUFFIXES, Unreadable
-from minigan.data.files.locations import unreadable
+from minigan.data.files.messages import printable, unreadable
 from minigan.errors import DataError
 
-RUN = 100_000  # records sorted at a time, about 16 MiB
-LENGTHS = struct.Struct("<LH")
-STATUS = struct.Struct("<qq")
-Record = tuple[bytes, bytes]
-Identity = tuple[int, int]  # of a folder: device and number
-OpenFolder = tuple[
-    Any, bytes, tuple[Identity, ...]
-]  # what os.scandir gives, key, identities of it and of those that it is in
+LIMIT = 64 << 20  # bytes of one member of a .zip, unpacked: 64 MiB, far more than a picture has
+ENCRYPTED = 1  # a flag of a member
 
 
-def is_picture(parts: list[bytes]) -> bool:
-    """Whether the path of a file leads to a picture: by its ending, and nothing on the way is hidden."""
-    return parts[-1].lower().endswith(SUFFIXES) and not any(map(is_hidden, parts))
+def is_picture(name: str) -> bool:
+    """Whether the name has a picture's suffix, and no part of it is hidden."""
+    return name.lower().endswith(SUFFIXES) and not any(map(is_hidden, name.split("/")))
 
 
-def is_hidden(name: bytes) -> bool:
+def is_hidden(part: str) -> bool:
     """.git, .DS_Store, what a Mac adds to an archive; and "..", which leads out of one."""
-    return name.startswith(b".") or name == b"__MACOSX"
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def sort_key(name: str) -> bytes:
+    """Sorts names folder by folder, by their bytes."""
+    return name.encode("utf-8", sys.getfilesystemencodeerrors()).replace(b"/", b"\0")
 
 
 class Tree:
-    """A folder of pictures with folders in it. Links are followed, but not into a folder that they are in."""
-
-    common_part_is_passed_over = False
+    """A folder of pictures with subfolders. Links are followed, but not in circles."""
 
     def __init__(self, path: Path):
+        """Raises DataError if a folder cannot be read."""
         self.path = path
+        files = sorted((sort_key(name), name, changed) for name, changed in walk(path))
+        self.sorted = [name for _, name, _ in files]
+        digest = hashlib.sha256()
+        for key, _, changed in files:
+            digest.update(b"%b\0%b\0" % (key, changed))
+        self.fingerprint = digest.hexdigest()
 
-    def records(self) -> Iterator[Record]:
-        """All pictures, in any order; mark: size and time of the last change. Raises DataError."""
-        root = os.fsencode(self.path)
-        with ExitStack() as stack:
-            open_folders = [self._open(root, b"", (), stack)]
-            while open_folders:
-                entries, inside, above = open_folders[-1]
-                for entry in entries:
-                    if is_hidden(entry.name):
-                        continue
-                    status = self._status(entry)
-                    if status is not None and stat.S_ISDIR(status.st_mode):
-                        if (status.st_dev, status.st_ino) not in above:
-                            open_folders.append(
-                                self._open(entry.path, inside + entry.name + b"\0", above, stack)
-                            )
-                            break
-                    elif is_picture([entry.name]) and (
-                        status is None or stat.S_ISREG(status.st_mode)
-                    ):
-                        mark = STATUS.pack(status.st_size, status.st_mtime_ns) if status else b""
-                        yield inside + entry.name, mark
-                else:
-                    entries.close()
-                    open_folders.pop()
+    def names(self) -> list[str]:
+        return self.sorted
 
-    def _open(
-        self, folder: bytes, inside: bytes, above: tuple[Identity, ...], stack: ExitStack
-    ) -> OpenFolder:
-        """The folder, to be read until the stack is closed. Raises DataError."""
+    def label_depth(self, names: list[str]) -> int | None:
+        """-> which part of the names is the label; None: no labels, pictures lie at the top."""
+        return None if any("/" not in name for name in names) else 0
+
+    def open(self, name: str) -> BinaryIO:
+        """Raises OSError."""
+        return open(os.path.join(self.path, name), "rb")
+
+
+def walk(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The pictures in a folder, in any order: name, and what changes with the content.
+
+    Raises DataError if a folder cannot be read.
+    """
+    folders = [(str(path), "", frozenset[tuple[int, int]]())]
+    while folders:
+        folder, prefix, above = folders.pop()
         try:
             status = os.stat(folder)
-            entries = stack.enter_context(os.scandir(folder))
+            inside = above | {(status.st_dev, status.st_ino)}
+            if inside == above:  # a link back into a folder that contains it
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    mode, changed = look_at(entry)
+                    if stat.S_ISDIR(mode) and not is_hidden(entry.name):
+                        folders.append((entry.path, f"{prefix}{entry.name}/", inside))
+                    elif stat.S_ISREG(mode) and is_picture(entry.name):
+                        yield prefix + entry.name, changed
         except OSError as error:
-            raise unreadable(os.fsdecode(folder), error) from error
-        return entries, inside, (*above, (status.st_dev, status.st_ino))
+            raise unreadable(folder, error) from error
 
-    @staticmethod
-    def _status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
-        """Of what a link leads to; None where it leads nowhere, which is a picture that cannot be read."""
-        try:
-            # Windows: what a folder has listed lacks the numbers by which a folder is recognised.
-            return os.stat(entry.path) if os.name == "nt" and entry.is_dir() else entry.stat()
-        except OSError:
-            return None
 
-    @contextmanager
-    def opener(self) -> Iterator[Callable[[Record], BinaryIO]]:
-        """-> function that opens the picture of a record; it raises OSError."""
-        root = os.fsencode(self.path)
-        yield lambda record: open(
-            os.path.join(root, record[0].replace(b"\0", os.fsencode(os.sep))), "rb"
-        )
+def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
+    """-> kind of the file that an entry leads to, and its size and time of change."""
+    try:
+        status = os.stat(entry.path)
+    except OSError:  # a link that leads nowhere: a file that cannot be read
+        return stat.S_IFREG, b""
+    return status.st_mode, b"%d %d" % (status.st_size, status.st_mtime_ns)
 
 
 class Archive:
-    """A .zip of pictures. Of two members with one name the later counts, as if it were unpacked."""
-
-    common_part_is_passed_over = True  # the folder that was put into it
+    """A .zip of pictures. If two members have one name the later counts, as in unpacking."""
 
     def __init__(self, path: Path):
-        self.path = path
+        """Raises OSError."""
+        self.path, self.lock = path, Lock()
+        status = os.stat(path)
+        changed = f"{status.st_size} {status.st_mtime_ns}"
+        self.fingerprint = hashlib.sha256(changed.encode()).hexdigest()
 
-    def records(self) -> Iterator[Record]:
-        """All pictures; mark: where they are, see zips.py. Raises DataError."""
+    def names(self) -> list[str]:
+        """Raises DataError."""
         try:
-            with open(self.path, "rb") as file:
-                for name, member in zips.members(file, self.path):
-                    parts = [
-                        part
-                        for part in name.replace("\\", "/").replace("\0", "").encode().split(b"/")
-                        if part
-                    ]
-                    if parts and is_picture(parts):
-                        yield b"\0".join(parts), zips.LAYOUT.pack(*member)
-        except OSError as error:
-            if isinstance(error, DataError):
-                raise
-            raise unreadable(self.path, error) from error
-
-    @contextmanager
-    def opener(self) -> Iterator[Callable[[Record], BinaryIO]]:
-        """-> function that opens the picture of a record; it raises Unreadable, OSError. Raises DataError."""
-
-        def open_member(record: Record) -> BinaryIO:
-            try:
-                return io.BytesIO(
-                    zips.read_member(file, zips.Member(*zips.LAYOUT.unpack(record[1])))
-                )
-            except zips.BadMember as error:
-                raise Unreadable(str(error)) from error
-
-        try:
-            file = open(self.path, "rb")
+            self.zip = zipfile.ZipFile(self.path)
         except OSError as error:
             raise unreadable(self.path, error) from error
-        with file:
-            yield open_member
+        except Exception as error:  # zipfile lets many kinds through
+            raise DataError(
+                f"{self.path}: is damaged, or not a complete .zip file: download or create it again"
+            ) from error
+        self.members: dict[str, zipfile.ZipInfo] = {}
+        for member in self.zip.infolist():
+            path = member.orig_filename.replace("\0", "").replace("\\", "/")  # Windows' separator
+            name = re.sub("//+", "/", path).strip("/")
+            if not path.endswith("/") and is_picture(name):
+                self.members[name] = member
+        return sorted(self.members, key=sort_key)
+
+    def label_depth(self, names: list[str]) -> int | None:
+        """The same, after a folder that contains everything."""
+        common = posixpath.commonpath(map(posixpath.dirname, (names[0], names[-1])))
+        depth = common.count("/") + (common != "")
+        return None if any(name.count("/") == depth for name in names) else depth
+
+    def open(self, name: str) -> BinaryIO:
+        """Raises Unreadable."""
+        member = self.members[name]
+        if member.flag_bits & ENCRYPTED:
+            raise Unreadable("encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile inflates the others without a limit
+            raise Unreadable(f"compressed by method {member.compress_type}, expected deflate")
+        if member.file_size > LIMIT:
+            raise Unreadable(f"{member.file_size >> 20} MiB large, expected at most {LIMIT >> 20}")
+        try:
+            with self.lock, self.zip.open(member) as file:
+                content = file.read(member.file_size)  # inflates no more, whatever there is
+        except Exception as error:  # zipfile lets many kinds through
+            raise Unreadable(printable(f"damaged ({error or type(error).__name__})")) from error
+        if len(content) != member.file_size:
+            raise Unreadable(f"damaged: not {member.file_size} bytes, as declared")
+        return io.BytesIO(content)
 
 
 Source = Tree | Archive
 
 
-@dataclass(frozen=True)
-class Stock:
-    """What is known of all records together."""
-
-    fingerprint: str  # hex; of all keys and marks
-    count: int
-    depth: (
-        int | None
-    )  # which part of a key is the label's name; None: no labels, pictures lie beside the folders
-
-
-def take_stock(source: Source) -> Stock:
-    """One look at every record. Raises DataError."""
-    total = count = 0
-    common, least_depth = None, 1 << 30
-    for key, mark in source.records():
-        total += int.from_bytes(
-            hashlib.blake2b(key + b"\0" + mark, digest_size=16).digest(), "little"
-        )
-        count += 1
-        depth = key.count(b"\0")
-        least_depth = min(least_depth, depth)
-        if source.common_part_is_passed_over and not (
-            common is not None and key.startswith(common)
-        ):
-            folder = key[: key.rfind(b"\0") + 1]  # with a zero behind it, or empty
-            prefix = folder if common is None else os.path.commonprefix([common, folder]) or b""  # noqa: RUF071
-            common = prefix[: prefix.rfind(b"\0") + 1]  # of it the whole names
-    depth = (common or b"").count(b"\0")
-    fingerprint = f"{(total + count) % (1 << 128):032x}"
-    return Stock(fingerprint, count, None if count == 0 or depth == least_depth else depth)
-
-
-def write_listing(source: Source, path: Path, limit: int | None) -> int:
-    """Write the source's records into a file, in order, the first `limit` of them -> how many.
-
-    The file is there whole or not at all. Raises DataError for the source, OSError for the file.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        count = 0
-        for record in itertools.islice(
-            without_older_twins(in_order(source.records(), path.parent)), limit
-        ):
-            write_record(file, record)
-            count += 1
-        file.flush()
-        os.fsync(file.fileno())  # the journal, which is written next, relies on it
-    os.replace(temporary, path)
-    return count
-
-
-def read_listing(path: Path) -> Iterator[Record]:
-    """The records of a listing, one by one. Raises OSError."""
-    with open(path, "rb") as file:
-        yield from read_records(file)
-
-
-def in_order(records: Iterable[Record], folder: Path) -> Iterator[Record]:
-    """The same records, sorted; RUN of them in memory, the others in files in `folder` that have no name. Raises OSError."""
-    with ExitStack() as stack:
-        runs: list[Iterator[Record]] = []
-        records = iter(records)
-        while run := sorted(itertools.islice(records, RUN)):
-            if len(run) < RUN and not runs:
-                yield from run
-                return
-            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            for record in run:
-                write_record(file, record)
-            file.seek(0)
-            runs.append(read_records(file))
-        del run
-        yield from heapq.merge(*runs)
-
-
-def without_older_twins(records: Iterable[Record]) -> Iterator[Record]:
-    """Sorted records -> of those with one key, the last: in an archive, the one written later."""
-    for _, twins in itertools.groupby(records, key=lambda record: record[0]):
-        *_, newest = twins
-        yield newest
-
-
-def write_record(file: IO[bytes], record: Record) -> None:
-    """Lengths, key, mark."""
-    key, mark = record
-    file.write(LENGTHS.pack(len(key), len(mark)) + key + mark)
-
-
-def read_records(file: IO[bytes]) -> Iterator[Record]:
-    """What write_record wrote."""
-    while len(head := file.read(LENGTHS.size)) == LENGTHS.size:
-        key_length, mark_length = LENGTHS.unpack(head)
-        yield file.read(key_length), file.read(mark_length)
+def open_source(path: Path) -> Source:
+    """A folder or .zip of pictures. Raises DataError."""
+    if path.is_dir():
+        return Tree(path)
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) == b"PK":
+                return Archive(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    raise DataError(f"{path}: expected a folder of pictures or a .zip of one")

@@ -1,1 +1,1 @@
-"""TODO"""
+"""One module for each data set, or family of sets in one format."""

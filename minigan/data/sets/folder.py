@@ -1,27 +1,42 @@
-"""A folder of anybody's pictures, or a .zip of one, as a data set.
+"""A folder of pictures, or a .zip of one, as a data set.
 
-Any tree of .jpg, .jpeg, .png, .webp, .bmp and .gif files, in any mixture of sizes and kinds
-(decode.py says what becomes of each). The folders on the first level are the labels; where
-pictures lie beside them, there are no labels. In a .zip, a folder that holds everything is
-passed over first. Hidden files and folders do not count. Pictures come in the order of their
-names, folder by folder.
+It may be any tree of .jpg, .jpeg, .png, .webp, .bmp and .gif files, in any mixture of sizes and
+kinds (see files/decode.py). The folders on the first level are the labels; if pictures lie beside
+them, there are no labels. In a .zip, a folder that contains everything is skipped first. Hidden
+files and folders do not count. The pictures are sorted by name, folder by folder.
 
-The pictures are decoded once, into the cache (cache.py, build.py): the folder itself is only read.
+The folder itself is only read. Its pictures are decoded once, into a folder in the cache, and
+memory-mapped from then on. That folder holds one set of pictures in one shape:
+
+    pixels-*      count * h * w * c bytes: the readable pictures, sorted by name
+    index.json    which pictures these are: labels, what was skipped, SHA-256 of the pixels.
+                  Written last: without it, everything else is leftovers
+    lock          locked by the process that builds
+
+A complete file of pixels is never changed, only replaced: another process may be training on it.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 
-from minigan.data.dataset import Dataset, fingerprint
-from minigan.data.files.locations import cache_folder, full_path, unreadable
-from minigan.data.prepare.build import VERSION, summary
-from minigan.data.prepare.cache import prepare
-from minigan.data.prepare.file_index import Archive, Tree
+import numpy as np
+
+from minigan.data.base import Dataset, fingerprint
+from minigan.data.files.locations import cache_folder, full_path
+from minigan.data.files.messages import unwritable
+from minigan.data.prepare.build import build, summary
+from minigan.data.prepare.file_index import open_source
 from minigan.data.prepare.resize import Fit
 from minigan.errors import DataError
+from minigan.file_lock import locked
+from minigan.files import replacing
+
+VERSION = 2  # of everything in the cache, and of what decode.py makes of a picture
 
 
 def load_folder(
@@ -36,46 +51,69 @@ def load_folder(
 ) -> Dataset:
     """Load a folder or .zip of pictures.
 
-    shape   (h, w, c) that they come to, as `fit` says
-    limit   only the first so many files; None: all
-    name    of the set that it is
-    before  called with the number of files before they are prepared; it may raise
-    -> Dataset, its images memory-mapped
-    Raises DataError: no such folder, no pictures, more than 5% unreadable, no room in the cache.
+    shape   (h, w, c) after resizing, as `fit` says
+    limit   only the first `limit` files; None: all
+    name    of the data set
+    before  called with the number of all pictures before they are decoded; it may raise
+    -> Dataset with memory-mapped images
+    Raises DataError: no such folder, no pictures, more than 5% unreadable, no space in the cache.
     """
     path = full_path(path)
-    source = _source(path)
     key = json.dumps([VERSION, str(path), shape, str(fit), limit])
     short = re.sub(r"[^\w.-]+", "-", path.stem)[:40] or "pictures"
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    prepared = prepare(source, entry, shape, fit, limit, log, before)
-    if prepared.skipped:
-        log(
-            f"skipped {summary(prepared.skipped)} of {prepared.files:,} files that cannot be read; "
-            f"all of them in {entry / 'index.json'}"
-        )
-    return Dataset(
-        name,
-        prepared.images,
-        prepared.labels,
-        prepared.classes,
-        fingerprint(shape, prepared.sha256, prepared.labels),
-        None,
-    )
+    source = open_source(path)
+    pixels = entry / f"pixels-{source.fingerprint[:16]}"  # changed pictures have another file
 
+    def from_cache() -> Dataset | None:
+        """None unless the cache holds exactly these pictures."""
+        try:
+            index = json.loads((entry / "index.json").read_bytes())
+            if index["source"] != source.fingerprint:
+                return None
+            classes, counts, skipped = index["classes"], index["counts"], index["skipped"]
+            if pixels.stat().st_size != sum(counts) * prod(shape):
+                return None
+            images = np.memmap(pixels, np.uint8, "r", shape=(sum(counts), *shape))
+            labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts) if classes else None
+            identity = fingerprint(shape, index["sha256"], labels)
+            if skipped:
+                log(
+                    f"skipped {summary(skipped)} of {index['files']:,} files that cannot be read; "
+                    f"all of them are listed in {entry / 'index.json'}"
+                )
+            return Dataset(name, images, labels, tuple(classes), identity)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
-def _source(path: Path) -> Tree | Archive:
+    if data := from_cache():
+        return data
+    names = source.names()
+    if not names:
+        raise DataError(f"{path}: no pictures in it (JPEG, PNG, WebP, BMP or GIF, not hidden)")
+    before(len(names))
+    waiting = f"{path}: another process is preparing these pictures: waiting for it"
     try:
-        if path.is_dir():
-            return Tree(path)
-        if path.is_file():
-            with open(path, "rb") as file:
-                if file.read(2) == b"PK":
-                    return Archive(path)
-            raise DataError(f"{path}: expected a folder of pictures or a .zip of one")
-        path.stat()
+        entry.mkdir(parents=True, exist_ok=True)
+        with locked(entry / "lock", lambda: log(waiting)):
+            if data := from_cache():  # another process has just built it
+                return data
+            if (entry / "index.json").exists():
+                log(f"{path}: has changed, or its cache is damaged: preparing the pictures again")
+            for old in entry.iterdir():  # of other pictures, or left by a build that was killed
+                if old.name != "lock":
+                    with suppress(PermissionError):  # Windows: a process is training on it
+                        old.unlink()
+            depth, names = source.label_depth(names), names[:limit]
+            size = "x".join(map(str, shape))
+            log(f"preparing {len(names):,} pictures of {path} as {size}, once: in {entry}")
+            index = build(source, names, depth, pixels, shape, fit, log)
+            with replacing(entry / "index.json") as file:
+                file.write(json.dumps(index).encode())
+    except DataError:
+        raise
     except OSError as error:
-        if isinstance(error, DataError):
-            raise
-        raise unreadable(path, error) from error
-    raise DataError(f"{path}: expected a folder of pictures or a .zip of one")
+        raise unwritable(entry, error) from error
+    data = from_cache()
+    assert data is not None
+    return data

@@ -48,6 +48,6 @@ def test_png_files_that_cannot_be_read(tmp_path):
     for content in damaged:
         path.write_bytes(content)
         message = refusal(load_png, path, kind=mg.RunError)
-        assert message == f"cannot read {path}: it is damaged, too large or not a PNG file"
+        assert message == f"cannot read {path}: it is damaged, far too large or no PNG file"
     Image.new("1", (10_000, 10_000)).save(path)
     assert "too large" in refusal(load_png, path, kind=mg.RunError)
