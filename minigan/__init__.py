@@ -80,7 +80,7 @@ _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}
 
 
 def __getattr__(name: str) -> ModuleType:
-    # submodules that a network alone does not need are loaded at their first use: `import minigan` stays quick
+    # loaded at their first use, so that `import minigan` stays quick
     if name in _SUBMODULES:
         return import_module(f"minigan.{name}")
     raise AttributeError(f"module 'minigan' has no attribute {name!r}")

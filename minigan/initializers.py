@@ -29,7 +29,7 @@ def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
 
 
 def glorot_uniform() -> Initializer:
-    """U(-a, a) with a = √(6 / (fan_in + fan_out)): keeps the variance through a linear layer, both ways.
+    """U(-a, a), a = √(6 / (fan_in + fan_out)): keeps the variance both ways through a layer.
 
     Source: Glorot & Bengio 2010. The default of Keras.
     """

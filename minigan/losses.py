@@ -25,7 +25,8 @@ With s = l - max_j l_j no exponent is above 0, the sum is at least 1, and
 
     log p_k = s_k - log Σ_j e^s_j
 
-is exact for every l. The derivative of the logarithm of the sum is softmax itself, so with Σ_k t_k = 1
+is exact for every l. The derivative of the logarithm of the sum is softmax itself, so with Σ_k t_k
+= 1
 
     dloss/dl_i = -Σ_k t_k·(δ_ik - p_i) = p_i - t_i
 
@@ -88,7 +89,7 @@ def mean_bce(
 
 
 def mean_sigmoid(logits: Array, backend: Backend) -> Array:
-    """-> mean of σ(logits), a scalar: how sure D is that they are real. σ(l) = (1 + tanh(l/2)) / 2"""
+    """-> mean of σ(logits), a scalar: how sure D is. σ(l) = (1 + tanh(l/2)) / 2"""
     return 0.5 + 0.5 * backend.xp.mean(backend.xp.tanh(0.5 * logits))
 
 

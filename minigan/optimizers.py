@@ -263,7 +263,7 @@ class Adam(Optimizer):
         p, g = self.store.flat_params, self.store.flat_grads
         adam_update(p, g, self.m, self.v, *self.constants(), backend.xp)
 
-    def constants(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, float, float, float, float, float, float]:
         """-> the numbers of adam_update for step t = self.steps."""
         correction1, correction2 = 1.0 - self.beta1**self.steps, 1.0 - self.beta2**self.steps
         eps = self.eps / correction2**0.5 if self.eps_hat else self.eps

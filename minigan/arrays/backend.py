@@ -101,14 +101,14 @@ class Backend:
             )
         expected = f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
         if value.ndim == 0 or tuple(value.shape[1:]) != tuple(shape):
-            got, hint = tuple(value.shape), ""
-            if len(got) == 4 and len(shape) == 3 and (*got[2:], got[1]) == tuple(shape):
+            came, hint = tuple(value.shape), ""
+            if len(came) == 4 and len(shape) == 3 and (*came[2:], came[1]) == tuple(shape):
                 hint = f": minigan is channels-last, call {name}.transpose(0, 2, 3, 1)"
-            elif len(got) == 4 and len(shape) == 3 and got[1] in (1, 3) and got[3] not in (1, 3):
+            elif len(came) == 4 and len(shape) == 3 and came[1] in (1, 3) and came[3] not in (1, 3):
                 hint = f": this looks channels-first, call {name}.transpose(0, 2, 3, 1)"
-            elif got == tuple(shape):
+            elif came == tuple(shape):
                 hint = f": the batch axis is missing, pass {name}[None]"
-            raise ShapeError(f"{label}: expected {name} {expected}, got {got}{hint}")
+            raise ShapeError(f"{label}: expected {name} {expected}, got {came}{hint}")
         if value.shape[0] == 0:
             raise ShapeError(
                 f"{label}: expected {name} {expected} with n of at least 1, got an empty batch"

@@ -1,7 +1,8 @@
-"""Which layers a fast backend may run as one step: [convolution or Linear] [BatchNorm] [activation].
+"""Which layers a fast backend may fuse: [convolution or Linear] [BatchNorm] [activation].
 
-Each part may be missing. Reshape and Flatten before and between them only rename axes. A layer whose
-class overrides the forward or backward of one of these is left alone: it may mean something else.
+Each part may be missing. Reshape and Flatten before and between them only rename axes. A layer
+whose class overrides the forward or backward of one of these is left alone: it may mean something
+else.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,9 +44,9 @@ def fuse(
     for part, roles in find_runs(layers):
         if roles:
             steps.append(make_block(part, **roles))
-        elif is_exactly(part[0], AppendLabels):
+        elif isinstance(part[0], AppendLabels) and is_exactly(part[0], AppendLabels):
             steps.append(AppendLabelsStep(part[0], backend))
-        elif is_exactly(part[0], Dropout):
+        elif isinstance(part[0], Dropout) and is_exactly(part[0], Dropout):
             steps.append(DropoutStep(part[0], backend))
         else:
             steps += part
@@ -53,7 +54,7 @@ def fuse(
 
 
 def find_runs(layers: Sequence[Layer]) -> Iterator[tuple[Sequence[Layer], dict[str, Any]]]:
-    """-> yields consecutive layers, and "core", "norm", "activation" -> the layer; {} for one alone."""
+    """-> yields consecutive layers, and "core", "norm", "activation" -> layer; {} for others."""
     i = 0
     while i < len(layers):
         run: dict[str, Any] = {}

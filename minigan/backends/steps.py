@@ -42,11 +42,11 @@ class DropoutStep:
     saved: Array | None = None  # the mask
 
     def __init__(self, layer: Dropout, backend: FastBackend):
-        self.layers = [layer]
+        self.layers, self.backend = [layer], backend
         self.memory = Workspace(backend)
 
     def forward(self, x: Array, train: bool) -> Array:
-        (layer,), backend = self.layers, self.memory.backend
+        (layer,), backend = self.layers, self.backend
         self.saved = None
         if not train:
             return x
@@ -63,5 +63,5 @@ class DropoutStep:
         if not need_dx or self.saved is None:
             return dy if need_dx else None
         dx = self.memory.get("dx", dy.shape)
-        self.memory.backend.xp.multiply(dy, self.saved, out=dx)
+        self.backend.xp.multiply(dy, self.saved, out=dx)
         return dx

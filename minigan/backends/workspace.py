@@ -1,4 +1,4 @@
-"""Memory that the fast backends use again and again: after the first steps a step allocates nothing."""
+"""Memory that the fast backends reuse: after the first steps, a step allocates nothing."""
 
 from math import prod
 from sys import getrefcount
@@ -38,7 +38,7 @@ class OutputPool:
     """Arrays that are given away, and recycled as soon as nobody holds them or a view of them.
 
     Views keep their owner alive, so its reference count tells. In a training loop two arrays of
-    one name alternate; whoever keeps results keeps them, and further ones are allocated.
+    one name alternate; results that a caller keeps stay, and further ones are allocated.
     """
 
     def __init__(self, backend: Backend):

@@ -1,6 +1,6 @@
 """AppendLabels: a conditional network learns the class from further channels of its input.
 
-    y = [x | label]      label: a number for each class, 1 for the sample's class, else 0 ("one-hot")
+    y = [x | label]      label: 1 for the class of the sample, 0 for all others ("one-hot")
 
 A vector gets the label after its numbers. An image gets it after the channels of every pixel, as
 planes of one value each. So the next layer can weigh the class like any other feature.
@@ -8,7 +8,8 @@ planes of one value each. So the next layer can weigh the class like any other f
     dx = dy[..., :c]     the label is given, not learned: its part of dy goes nowhere
 
 x (n, c) or (n, h, w, c)    labels (n, classes)    y as x, with c + classes channels
-Source: Mirza & Osindero 2014, arXiv:1411.1784; at every layer: Radford et al. 2016, arXiv:1511.06434
+Source: Mirza & Osindero 2014, arXiv:1411.1784; at every layer: Radford et al. 2016,
+arXiv:1511.06434
 Fast version: backends/steps.py
 """
 

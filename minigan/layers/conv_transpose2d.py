@@ -84,7 +84,7 @@ def conv_transpose2d_backward(
 
 
 class ConvTranspose2d(Convolution):
-    """ConvTranspose2d(channels, kernel_size): images (n, h, w, c_in) -> (n, h_out, w_out, channels).
+    """ConvTranspose2d(channels, kernel_size): (n, h, w, c_in) -> (n, h_out, w_out, channels).
 
     kernel_size, stride  a number, or (vertical, horizontal)
     padding              as Conv2d's, but cropped from the output: "same" gives h·s,

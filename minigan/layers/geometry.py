@@ -33,7 +33,7 @@ def expect_pair(label: str, name: str, value: Any, least: int = 1) -> Pair:
 
 
 def expect_padding(label: str, padding: Any, kernel: Pair) -> str | Padding:
-    """-> "valid", "same" or ((top, bottom), (left, right)) with whole numbers; raises ConfigError."""
+    """-> "valid", "same" or ((top, bottom), (left, right)), whole numbers; raises ConfigError."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
             raise ConfigError(

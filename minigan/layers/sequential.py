@@ -22,8 +22,12 @@ class Step(Protocol):
 
     has_parameters: bool
     takes_labels: bool
-    forward: Callable[..., Array]  # (x, train), with takes_labels (x, train, labels)
-    backward: Callable[..., Array | None]  # (dy, need_dx, need_dw)
+
+    @property
+    def forward(self) -> Callable[..., Array]: ...  # (x, train), with takes_labels also labels
+
+    @property
+    def backward(self) -> Callable[..., Array | None]: ...  # (dy, need_dx, need_dw)
 
 
 class Sequential(Layer):

@@ -31,7 +31,7 @@ MESSAGE = 1000  # bytes of an error message
 
 
 def shared_memory(shape: Shape, dtype: Any) -> Array:
-    """-> array of zeros, common to all processes forked from now on. Unused pages take no memory."""
+    """-> array of zeros, shared by all processes forked later. Unused pages take no memory."""
     size = prod(shape) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, prod(shape)).reshape(shape)
 
@@ -156,7 +156,7 @@ class SharedMemoryGroup(Group):
         # a slow process may still be reading the previous table, but not the one before: it has
         # passed this barrier
         self.parity = 1 - self.parity
-        table = self.small[self.parity, :, : values.nbytes].view(values.dtype)
+        table: np.ndarray = self.small[self.parity, :, : values.nbytes].view(values.dtype)
         table[self.rank] = values
         self.barrier()
         return table

@@ -1,16 +1,16 @@
-"""What each framework does where a published program says nothing: the constants that such a program inherits.
+"""What frameworks do where a published program says nothing: constants that a program inherits.
 
-                         Keras, TensorFlow 1                  PyTorch (and the DCGAN paper's program)
+                         Keras, TensorFlow 1                  PyTorch, the DCGAN paper's program
 BatchNorm running rate   0.01 ("momentum" 0.99)               0.1
 BatchNorm eps            1e-3                                 1e-5
 running variance         biased, 1/m                          unbiased, 1/(m-1)
 weights                  Glorot, uniform                      set by each program: N(0, 0.02²)
-Adam                     eps outside of the bias correction   inside
+Adam                     eps outside the bias correction      inside
 reported loss            p clipped to [1e-7, 1 - 1e-7]        log p clipped at -100
 odd pixel of "same"      after                                -
 
 minigan trains on logits, where nothing has to be clipped. So that a run prints the number that the
-published one printed, the loss in the report is taken from logits clipped at the same place.
+published one printed, the reported loss is that of logits clipped at the same place.
 """
 
 from math import log
@@ -28,12 +28,12 @@ SAME: Arguments = dict(
 
 
 def keras_norm(momentum: float = 0.99) -> BatchNorm:
-    """BatchNorm with Keras' constants; momentum is Keras', the weight of the past."""
+    """BatchNorm with Keras' constants; momentum as in Keras, the weight of the past."""
     return BatchNorm(running_rate=round(1 - momentum, 10), eps=1e-3, unbiased=False)
 
 
 TORCH_LIMIT = 100.0
-# the paper's; BatchNorm's bias follows, one of their own would do nothing
+# the paper's: BatchNorm follows, so a bias would do nothing
 WEIGHTS: Arguments = dict(bias=False, initializer=normal(0.02))
 
 

@@ -1,12 +1,12 @@
-"""Fredriksson's two GANs for MNIST: a dense one as the baseline, and a DCGAN without any dense layer.
+"""Fredriksson's two GANs for MNIST: a dense one as the baseline, and a DCGAN without a dense layer.
 
 fnn    100 -> 128 -> 784 and 784 -> 128 -> 1, ReLU
-mnist  G  z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5, stride 2
-       D  its mirror image, to one logit by a convolution of kernel 7; BatchNorm from its first layer on
-G first, then D on the same z. The images are shuffled once, the order stays for all epochs.
+mnist  G: z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5, stride 2
+       D: its mirror image, to one logit by a convolution of kernel 7; BatchNorm in every layer
+G moves first, then D on the same z. The images are shuffled once; the order stays for all epochs.
 
-The published program never updated its running statistics (a missing control dependency), so sampling
-takes those of the batch. It floors log p at log 1e-12, and so reports losses up to 27.6.
+The published program never updated its running statistics (a missing control dependency), so it
+samples with those of the batch. It floors log p at log 1e-12, and so reports losses up to 27.6.
 Source: github.com/CarlFredriksson/dcgan_tensorflow, gan.py and dcgan.py
 """
 

@@ -1,12 +1,14 @@
-"""Jayathilaka's dense GAN with BatchNorm for faces of 28x28, trained by three optimizers in comparison.
+"""Jayathilaka's dense GAN with BatchNorm for faces of 28x28, trained by three optimizers.
 
-G  100 -> 256 -> 512 -> 1024 -> 28x28x3, BatchNorm after each activation;  D  2352 -> 512 -> 256 -> 1
-The first 5,000 pictures of CelebA, their middle 108x108 pixels. D takes a step on 16 real images and another on
-16 fakes (from running statistics), G one on 32 new z: an iteration here is a step, and there were 5,000.
+G: 100 -> 256 -> 512 -> 1024 -> 28x28x3, BatchNorm after each activation
+D: 2352 -> 512 -> 256 -> 1
+The first 5,000 pictures of CelebA, their middle 108x108 pixels. The round is Keras'
+(keras_round.py): D steps on 16 real images and on 16 fakes, G on 32 new z. An iteration is a step,
+and there were 5,000.
 
-The program's curve "Discriminator Loss - Fake" shows D's accuracy, and its pictures come out at 0.8 of their
-contrast: not so here. It shares one Adam, and so one count of steps for the bias correction, between both
-players; here each counts its own.
+The program's curve "Discriminator Loss - Fake" shows D's accuracy, and its pictures have 0.8 of
+their contrast: not so here. It shares one Adam, and so one count of steps for the bias correction,
+between both players; here each counts its own.
 Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
 """
 

@@ -1,8 +1,8 @@
 """Jindal's DCGAN-in-PyTorch: MNIST at 64x64, PyTorch's example at twice its width.
 
-Two differences: D's last convolution has stride 2 (on 4x4 pixels the same), and the labels are
-softened on both sides, 0.9 for real and 0.1 for fake. The article says that the paper trained with
-SGD; the paper, and this program, use Adam.
+Two differences: D's last convolution has stride 2 (on 4x4 pixels that is the same), and the labels
+are softened on both sides, 0.9 for real and 0.1 for fake. The article says that the paper trained
+with SGD; the paper, and this program, use Adam.
 Source: github.com/nakul-jindal/model-zoo-nakul, dcgan-pytorch
 """
 

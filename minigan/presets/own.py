@@ -1,20 +1,22 @@
 """minigan's own DCGANs: one pair of nets that fits images of any size, at three sizes.
 
-The paper's guidelines (strided convolutions, BatchNorm except at the image, ReLU in G,
-LeakyReLU in D, tanh out). Kernels of 4 with stride 2 tile without overlap artefacts and
-take 16 multiplications a pixel where kernels of 5 take 25.
+The paper's guidelines: strided convolutions, BatchNorm except at the image, ReLU in G, LeakyReLU in
+D, tanh at the output. Kernels of 4 with stride 2 tile without overlap artifacts, and take 16
+multiplications a pixel instead of the 25 of kernels of 5.
 
-D halves the image as long as 3 or more pixels are left on the shorter side, G doubles as often:
+D halves the image while at least 3 pixels are left on the shorter side; G doubles as often:
 
-    28 -> 14 -> 7 -> 3      32 -> 16 -> 8 -> 4      64 -> 32 -> 16 -> 8 -> 4      75 -> 37 -> 18 -> 9 -> 4
+    28 -> 14 -> 7 -> 3      32 -> 16 -> 8 -> 4      64 -> 32 -> 16 -> 8 -> 4
+    75 -> 37 -> 18 -> 9 -> 4
 
-An odd size loses its last pixel in D; G gets it back by output_padding. Every halving doubles
-the channels, up to 8 times the width. `refined` nets have another convolution, 3x3 with stride 1, at the map
-before the smallest, where there is one between that and the image.
+An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
+channels, up to 8 times the width. `refined` nets have another convolution, 3x3 with stride 1, at
+the map before the smallest, if there is one between that and the image.
 
-mnist    digits within two minutes on two CPU cores, by numbers that were searched for (benchmarks/search.py): narrow
-         refined nets, small batches, large steps, and the average of G's weights over some 500 of them
-color32  pictures of 32x32 in colour: CIFAR-10, SVHN
+mnist    digits within two minutes on two CPU cores, by numbers that were searched for
+         (benchmarks/search.py): narrow refined nets, small batches, large steps, and the average
+         of G's weights over some 500 of them
+color32  color pictures of 32x32: CIFAR-10, SVHN
 image64  a folder of any pictures, at 64x64
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
@@ -35,7 +37,7 @@ KEEP: Arguments = dict(kernel_size=3, padding=1)
 
 
 def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
-    """-> sizes (h, w) of the maps, the image's first; of those after it, the multiple of the width that their channels are.
+    """-> sizes (h, w) of the maps, the image first; multiples of the width, for those after it.
 
     Raises ShapeError for an image that is too small to be halved once.
     """
@@ -43,8 +45,8 @@ def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
     if min(h, w) < 2 * SMALLEST:
         nearest = "x".join(str(max(size, 2 * SMALLEST)) for size in (h, w))
         raise ShapeError(
-            f"D.0 (Conv2d k4 s2 p1): halves {h}x{w} to {h // 2}x{w // 2}, and less than {SMALLEST} pixels are too few to grow "
-            f"an image from: the nearest size is {nearest}"
+            f"D.0 (Conv2d k4 s2 p1): halves {h}x{w} to {h // 2}x{w // 2}, and fewer than "
+            f"{SMALLEST} pixels are too few to grow an image from: the nearest size is {nearest}"
         )
     sizes = [(h, w)]
     while min(sizes[-1]) >= 2 * SMALLEST:

@@ -1,16 +1,18 @@
 """The DCGAN paper's own programs: faces at 64x64, and the conditional net behind its MNIST table.
 
-64                 G  dense to 4x4x1024, then 512, 256, 128, image;  D  128, 256, 512, 1024, one logit
-mnist-conditional  one-hot labels behind z and behind every hidden vector, as planes behind every map;
+64                 G: dense to 4x4x1024, then 512, 256, 128, image;  D: 128 to 1024, one logit
+mnist-conditional  one-hot labels after z and every hidden vector, as planes after every map;
                    G ends in a sigmoid (pixels in [0, 1]); BatchNorm without gain and bias
-All convolutions k5 s2 without bias, padded as Theano does: 2 pixels before and, with one pixel to crop less, 1 after.
-BatchNorm with batch statistics when sampling too; an L2 penalty in the gradient of every parameter.
+All convolutions k5 s2 without bias, padded as Theano does: 2 pixels before and, with one pixel less
+to crop, 1 after. BatchNorm uses batch statistics for sampling, too; an L2 penalty is added to the
+gradient of every parameter.
 
-A player a batch, in turn: G on one, D on the next. So an epoch is half as many updates of each as elsewhere. Adam's
-first decay itself decays by 1e-8 a step in the program: left out. It trained on 50,000 of MNIST's images, shuffled,
-with the last 10,000 of them for validation: here the first 50,000 of the file.
-Source: Radford et al. 2016, arXiv:1511.06434; github.com/Newmu/dcgan_code, faces/train_uncond_dcgan.py and
-mnist/train_cond_dcgan.py
+One player per batch, alternating: G on one, D on the next. So an epoch has half as many updates of
+each as elsewhere. In the program Adam's first decay itself decays by 1e-8 a step: left out. It
+trained on 50,000 of MNIST's images, shuffled, and kept the last 10,000 of them for validation: here
+the first 50,000 of the file.
+Source: Radford et al. 2016, arXiv:1511.06434; github.com/Newmu/dcgan_code,
+faces/train_uncond_dcgan.py and mnist/train_cond_dcgan.py
 """
 
 from minigan.gan import Players, Result
@@ -66,7 +68,8 @@ def conditional_generator(width: int, z_dim: int, image_shape: ImageShape) -> La
     h, w = h // 4, w // 4
     return [
         AppendLabels(DIGITS), Linear(16 * width, **WEIGHTS), bare_norm(), ReLU(),
-        AppendLabels(DIGITS), Linear(h * w * 2 * width, **WEIGHTS), bare_norm(), ReLU(), Reshape((h, w, 2 * width)),
+        AppendLabels(DIGITS), Linear(h * w * 2 * width, **WEIGHTS), bare_norm(), ReLU(),
+        Reshape((h, w, 2 * width)),
         AppendLabels(DIGITS), ConvTranspose2d(width, **DOUBLE), bare_norm(), ReLU(),
         AppendLabels(DIGITS), ConvTranspose2d(c, **DOUBLE), Sigmoid(),
     ]  # fmt: skip

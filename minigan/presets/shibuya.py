@@ -1,19 +1,19 @@
 """Shibuya's four GANs in Keras: a dense one, and DCGANs for MNIST, SVHN and CelebA.
 
 fnn     100 -> 128 -> 784 and 784 -> 128 -> 1, LeakyReLU 0.01
-mnist   G  dense to 7x7x16, then two transposed convolutions;  D  two convolutions and a dense layer of 784
-svhn    G  dense to 4x4x512, 256, 128, image;                  D  64, 128, 256, one logit
+mnist   G: dense to 7x7x16, then two transposed convolutions;  D: two convolutions, dense 784
+svhn    G: dense to 4x4x512, 256, 128, image;                  D: 64, 128, 256, one logit
 celeba  the nets of svhn, weights from N(0, 0.02²); the face cut out of the aligned picture
-All convolutions k5 s2 "same", with biases though BatchNorm follows.
+All convolutions k5 s2 "same", with biases although BatchNorm follows.
 
-D's fakes come from `predict`, so from running statistics; D takes one step on the real batch and one on the
-fakes; G then learns on the same z. Real images are labelled 0.9. Data in the order of the file, never shuffled.
+The round is Keras' (keras_round.py), with G learning from the z that D saw. Real images are labeled
+0.9. The data come in the order of the file, never shuffled.
 
-The notebooks compile the stacked model before they freeze D, so that G's update also moves D, with G's
-learning rate, towards calling fakes real. That explains losses up to 15, and why D needs ten times G's
-rate. Here D is frozen, as its author meant; `--joint-update` brings the mistake back, to look at. The MNIST
-notebook shows every pixel above 0 as white; here pictures are shown as they are.
-Source: github.com/naokishibuya/deep-learning, gan_mnist, dcgan_mnist, dcgan_svhn and dcgan_celeba.ipynb
+The notebooks compile the stacked model before they freeze D, so that G's update also moves D, with
+G's learning rate, toward calling fakes real. That explains losses up to 15, and why D needs ten
+times G's rate. Here D is frozen, as its author meant; `--joint-update` brings the mistake back, to
+look at. The MNIST notebook shows every pixel above 0 as white; here pictures are shown as they are.
+Source: github.com/naokishibuya/deep-learning, gan_mnist.ipynb, dcgan_{mnist,svhn,celeba}.ipynb
 """
 
 from collections.abc import Callable
@@ -51,7 +51,8 @@ def fnn_discriminator(width: int, image_shape: ImageShape) -> Layers:
 def mnist_generator(width: int, z_dim: int, image_shape: ImageShape, slope: float) -> Layers:
     h, w, c = image_shape
     return [
-        Linear(h // 4 * (w // 4) * (width // 2)), Reshape((h // 4, w // 4, width // 2)), keras_norm(), LeakyReLU(slope),
+        Linear(h // 4 * (w // 4) * (width // 2)), Reshape((h // 4, w // 4, width // 2)),
+        keras_norm(), LeakyReLU(slope),
         ConvTranspose2d(width, **SAME), keras_norm(), LeakyReLU(slope),
         ConvTranspose2d(c, **SAME), Tanh(),
     ]  # fmt: skip
@@ -71,7 +72,8 @@ def generator(width: int, z_dim: int, image_shape: ImageShape, initializer: Init
     h, w, c = image_shape
     weights: Arguments = dict(initializer=initializer)
     return [
-        Linear(h // 8 * (w // 8) * 4 * width, **weights), Reshape((h // 8, w // 8, 4 * width)), keras_norm(), LeakyReLU(0.2),
+        Linear(h // 8 * (w // 8) * 4 * width, **weights), Reshape((h // 8, w // 8, 4 * width)),
+        keras_norm(), LeakyReLU(0.2),
         ConvTranspose2d(2 * width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
         ConvTranspose2d(width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
         ConvTranspose2d(c, **SAME, **weights), Tanh(),
@@ -133,7 +135,7 @@ COLOR_COUNTS = dict(G=(4_935_171, 1_792), D=(1_034_113, 768))
 def nets(
     generator: Callable[..., Layers], discriminator: Callable[..., Layers], **arguments: Any
 ) -> Arguments:
-    """-> both functions with these arguments given, as a preset's fields."""
+    """-> both functions with these arguments, as fields of a preset."""
     return dict(
         generator=partial(generator, **arguments), discriminator=partial(discriminator, **arguments)
     )
@@ -186,7 +188,8 @@ PRESETS = {
         data="celeba",
         epochs=3,
         limit=201_599,  # 1,000 of the 202,599 were held out; which, was drawn at random
-        fit="box:14,34,144,184",  # 130x150 of the aligned 178x218, squashed: the program took a row's number for the column's end
+        # 130x150 of the aligned 178x218, squashed: the program used a row number for a column
+        fit="box:14,34,144,184",
         counts=COLOR_COUNTS,
         variants={
             "T1": dict(lr_g=2e-4, lr_d=2e-4),  # no faces

@@ -1,12 +1,13 @@
 """The DCGAN of TensorFlow's tutorial, and an article's version of it for CIFAR-10.
 
-mnist    G  dense to 7x7x256, then three transposed convolutions k5 of stride 1, 2, 2;  D  two convolutions k5 s2,
-         Dropout 0.3, no BatchNorm. LeakyReLU with Keras' default slope, 0.3.
-cifar10  a RECONSTRUCTION: the article gives z of 128, dense to 8x8x256, "several Deconv layers" to 32x32x3, and
-         the losses; kernels, optimizer, batch and epochs are taken from the tutorial that it was copied from.
+mnist    G: dense to 7x7x256, then three transposed convolutions k5 of stride 1, 2, 2
+         D: two convolutions k5 s2, Dropout 0.3, no BatchNorm. LeakyReLU has Keras' slope, 0.3
+cifar10  a RECONSTRUCTION: the article gives z of 128, dense to 8x8x256, "several Deconv layers" to
+         32x32x3, and the losses; kernels, optimizer, batch and epochs are those of the tutorial
+         that it was copied from
 
-Both gradients of a step are taken before either player moves. (The tutorial draws 256 z also for the
-last batch of 96 images; here a batch of fakes is as large as the real one.)
+Both gradients of a step are taken before either player moves. (The tutorial draws 256 z even for
+the last batch of 96 images; here there are as many fakes as real images.)
 Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
 """
 
@@ -30,8 +31,10 @@ def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 4, w // 4
     return [
-        Linear(h * w * 4 * width, bias=False), keras_norm(), LeakyReLU(0.3), Reshape((h, w, 4 * width)),
-        ConvTranspose2d(2 * width, kernel_size=5, padding="same", bias=False), keras_norm(), LeakyReLU(0.3),
+        Linear(h * w * 4 * width, bias=False), keras_norm(), LeakyReLU(0.3),
+        Reshape((h, w, 4 * width)),
+        ConvTranspose2d(2 * width, kernel_size=5, padding="same", bias=False),
+        keras_norm(), LeakyReLU(0.3),
         ConvTranspose2d(width, **SAME, bias=False), keras_norm(), LeakyReLU(0.3),
         ConvTranspose2d(c, **SAME, bias=False), Tanh(),
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.arrays import Array, Backend
+from minigan.arrays.backend import Stateful
 from minigan.data import Batches
 from minigan.gan import MEASURED, Result
 from minigan.layers import Sequential
@@ -57,7 +58,7 @@ class CapturedRound:
                 self.upload_z(game, i, len(z.array))
             if self.replay is None:
                 optimizers = game.optimizers.values()
-                stateful = [game.G.ready(), game.D.ready(), *optimizers]
+                stateful: list[Stateful] = [game.G.ready(), game.D.ready(), *optimizers]
                 make_step = self.make_step_of(game)
                 self.replay = self.backend.capture(make_step, stateful, self.size)
             result = self.replay()
@@ -83,13 +84,16 @@ class CapturedRound:
         def make_step(backend: Backend) -> Callable[[], Result]:
             players = make_players(backend)
 
-            def shard(array: Array | None) -> Array | None:
+            def shard(array: Array | None) -> Array:
                 return None if array is None else backend.shard(array)
 
             def step() -> Result:
-                batches, draws = iter(zip(images, labels, strict=True)), iter(z)
-                players.draw_images = lambda: tuple(map(shard, next(batches)))
-                players.draw_z = lambda n: shard(next(draws))
+                batches = iter(
+                    [(shard(x), shard(of_x)) for x, of_x in zip(images, labels, strict=True)]
+                )
+                draws = iter([shard(each) for each in z])
+                players.draw_images = lambda: next(batches)
+                players.draw_z = lambda n: next(draws)
                 return play_round(players, **options)
 
             return step

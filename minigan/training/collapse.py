@@ -1,11 +1,11 @@
 """Mode collapse: a GAN that has collapsed goes on as if nothing had happened. Three signs of it.
 
     D has won           its two losses together stay close to 0: G learns almost nothing
-    samples look alike  the standard deviation of their pixels is a small part of the real images'
+    samples look alike  the standard deviation of their pixels is far below the real images'
     one class prevails  too many samples are closest to the mean image of the same class
 
-Each is reported once. The last two are columns of metrics.csv, at each sample grid: sample_spread, 1
-if the samples differ as much as real images do, and top_class, the share of the largest class, if
+Each is reported once. The last two are columns of metrics.csv, at each sample grid: sample_spread,
+1 if the samples differ as much as real images do, and top_class, the share of the largest class, if
 the data have labels.
 """
 
@@ -78,7 +78,7 @@ class CollapseMonitor:
         return new
 
     def largest_class(self, flat: np.ndarray, prototypes: np.ndarray) -> tuple[float, int]:
-        """-> the largest share of the samples that is closest to one class's mean, and the class."""
+        """-> the largest share of the samples that is closest to one class's mean; the class."""
         # |x - p|² = |x|² - 2 x·p + |p|², and |x|² is the same for all p
         distances = (prototypes**2).sum(axis=1) - 2 * flat @ prototypes.T
         counts = np.bincount(distances.argmin(axis=1), minlength=len(prototypes))

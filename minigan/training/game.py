@@ -138,7 +138,7 @@ class Game:
         return self.preset.round(players, **self.preset.round_options)
 
     def set_rates(self, epoch: int) -> None:
-        """The learning rates of an epoch, counted from 0: constant, then, with a decay, linear to 0."""
+        """The learning rates of an epoch, counted from 0: constant, or with a linear decay."""
         if self.preset.decay is None:
             return
         start, length = self.preset.decay

@@ -1,4 +1,4 @@
-"""Evaluation during training, as the options of a run ask for it: see evaluation/during_training.py."""
+"""The evaluation that the options of a run ask for: see evaluation/during_training.py."""
 
 import shlex
 from collections.abc import Callable

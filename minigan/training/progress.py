@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """-> list that gets the number of the first SIGINT or SIGTERM; a second one ends the program."""
+    """-> list that gets the number of the first SIGINT or SIGTERM; a second ends the program."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught  # signals go to the main thread only
@@ -67,14 +67,15 @@ class Progress:
         self.clock = monotonic()
 
     def update(self, row: dict[str, Any], images: int, steps: int) -> float:
-        """row: numbers of the last step; images, steps: since the last call -> images per second."""
+        """row: the last step; images, steps: since the last call -> images per second."""
         spent = max(monotonic() - self.clock, 1e-9)
         self.start_clock()
         self.seconds += spent
         self.step = row["step"]
         rate = images / spent
+        loss_d = row["loss_d_real"] + row["loss_d_fake"]
         text = (
-            f"{rate:.0f} images/s  loss D {row['loss_d_real'] + row['loss_d_fake']:.3f} G {row['loss_g']:.3f}"
+            f"{rate:.0f} images/s  loss D {loss_d:.3f} G {row['loss_g']:.3f}"
             f"  D(x) {row['d_x']:.2f} D(G(z)) {row['d_gz']:.2f}"
         )
         if self.bar is not None:
@@ -84,7 +85,6 @@ class Progress:
         elif self.clock >= self.line_due or self.step == self.last_step:
             self.line_due = self.clock + self.SECONDS
             left = round(self.seconds / (self.step - self.first) * (self.last_step - self.step))
-            self.log(
-                f"epoch {row['epoch']}  step {self.step}/{self.last_step}  {text}  {left // 60}:{left % 60:02} left"
-            )
+            place = f"epoch {row['epoch']}  step {self.step}/{self.last_step}"
+            self.log(f"{place}  {text}  {left // 60}:{left % 60:02} left")
         return rate

@@ -161,7 +161,7 @@ class Run:
 
     @contextmanager
     def metrics(self) -> Iterator[Callable[..., None]]:
-        """-> function append(rows, sync=False), each row a dict by COLUMNS; sync: flush to the disk.
+        """-> function append(rows, sync=False), rows as dicts by COLUMNS; sync: flush to the disk.
 
         It raises RunError if rows cannot be written; they are kept, and written with the next ones.
         """

@@ -1,1 +1,1 @@
-"""The fast CPU backend: what stands above the definitions. Start reading at table.py."""
+"""The fast CPU backend: faster versions of the definitions. Start reading at table.py."""

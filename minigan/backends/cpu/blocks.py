@@ -52,7 +52,7 @@ PIECE = 2**18  # numbers to take through a sequence of operations at a time, in 
 
 
 def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
-    """-> the layers, with a Block for each run of [convolution or Linear] [BatchNorm] [activation]."""
+    """-> the layers, with a Block for each run of them; see fusion.py."""
 
     def make_block(part: Sequence[Layer], **roles: Any) -> Block:
         return (NormBlock if "norm" in roles else Block)(part, backend, **roles)
@@ -323,7 +323,7 @@ class NormBlock(Block):
     # -- backward --------------------------------------------------------------------------
 
     def begin_backward(self, n: int, count: int) -> After:
-        """-> measure(part, dy, workspace, i) for each of `count` chunks: g = dy·activation', sums."""
+        """-> measure(part, dy, workspace, i), for each of `count` chunks: g and its sums."""
         saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
         saved.sums = memory.get("sums of g", (count, c))
         saved.sums_with_c = memory.get("sums of g c", (count, c))
@@ -351,13 +351,8 @@ class NormBlock(Block):
 
     def add_sums(self, need_dw: bool) -> tuple[Array, Array]:
         """Add to dgain and dbias -> B and C, tiled."""
-        saved, c, memory, norm, xp = (
-            self.saved,
-            self.channels,
-            self.memory,
-            self.norm,
-            self.backend.xp,
-        )
+        saved, norm, memory, xp = self.saved, self.norm, self.memory, self.backend.xp
+        c = self.channels
         both, dgain = memory.get("C and B", (2, c)), memory.get("sum of g x_hat", (c,))
         C, B = both
         xp.add.reduce(saved.sums, axis=0, out=C)

@@ -4,8 +4,8 @@ The shape alone decides which kernel multiplies a chunk: few_channels.py for ima
 winograd.py where its savings are worth it, im2col.py everywhere else. A Linear layer is the
 convolution of an image of one pixel.
 
-What surrounds a convolution can be done chunk by chunk too, while the chunk is in cache: `after` the
-forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
+What surrounds a convolution can be done chunk by chunk too, while the chunk is in cache: `after`
+the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
 BatchNorm); see blocks.py.
 Shown by: benchmarks/layers.py
 """
@@ -46,14 +46,15 @@ class Convolution:
     def __init__(self, layer: Core, backend: CpuBackend, memory: Workspace):
         self.layer, self.backend, self.memory = layer, backend, memory
         if isinstance(layer, Linear):
-            self.in_shape, self.out_shape = (1, 1, *layer.in_shape), (1, 1, layer.out)
+            in_shape: Shape = (1, 1, *layer.in_shape)
+            out_shape: Shape = (1, 1, layer.out)
             kernel_size, stride, padding = (1, 1), (1, 1), ((0, 0), (0, 0))
         else:
-            self.in_shape, self.out_shape = layer.in_shape, layer.out_shape
+            in_shape, out_shape = layer.in_shape, layer.out_shape
             kernel_size, stride, padding = layer.kernel_size, layer.stride, layer.pads
         # in a transposed convolution the kernel's x is y, and the reverse
         self.transposed = isinstance(layer, ConvTranspose2d)
-        x_shape, y_shape = self.in_shape, self.out_shape
+        self.in_shape, self.out_shape = x_shape, y_shape = in_shape, out_shape
         if self.transposed:
             x_shape, y_shape = y_shape, x_shape
         self.W_shape = (*kernel_size, x_shape[2], y_shape[2])
@@ -218,7 +219,7 @@ def choose_kernel(
     """-> the kernel for a geometry."""
     geometry = (x_shape, W_shape, y_shape, stride, padding)
     columns = Im2col(*geometry)
-    (k_h, k_w, c_in, c_out) = W_shape
+    k_h, k_w, c_in, _ = W_shape
     if columns.is_linear:
         return columns
     if c_in <= FEW_CHANNELS:

@@ -6,8 +6,8 @@ core's own cache, and each thread works through its chunks: fill a column matrix
 all in cache. BLAS's own threads would synchronize at the end of every product instead, so within
 `Team.run` BLAS is held to one thread.
 
-The numbers of thread and chunk alone decide who takes which chunk. So a sum over chunks has the same
-order, and a result the same bits, however busy the machine is.
+The numbers of thread and chunk alone decide who takes which chunk. So a sum over chunks has the
+same order, and a result the same bits, however busy the machine is.
 Shown by: benchmarks/step.py, with --threads 1 against the default
 """
 

@@ -118,7 +118,8 @@ class Trace:
                 function(*arguments)
             return self.result
         self.inputs = [np.array(array) for array in inputs]
-        xp.calls = calls = []
+        calls: Calls = []
+        xp.calls = calls
         try:
             self.result = work(*self.inputs)
         finally:
@@ -132,7 +133,7 @@ class ForwardTrace(Trace):
 
     def __init__(self) -> None:
         super().__init__()
-        self.saved: list[tuple[Step, Any]] = []
+        self.saved: list[tuple[Any, Any]] = []  # (step, what it saved)
         self.backward: dict[tuple[bool, bool], Trace] = {}  # by need_dx, need_dw
 
 

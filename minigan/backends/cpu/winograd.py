@@ -14,11 +14,11 @@ sum takes 144. Over many channels and tiles, each of the 36 is a matrix product:
     M = V·U       (36, tiles, c_out)      nearly all of the time
     y = Aᵀ M A                            back to pixels
 
-With stride 2, x is sorted by the parity of its rows and columns into 4 phases, and so is the filter:
-a 5x5 or 4x4 convolution of stride 2 is the sum of 4 convolutions of stride 1, with filters of 3x3 or
-2x2. A sum over phases is a sum over channels: the phases make c_in four times as large. In the other
-direction, from y to x, each phase of x is a convolution of y by the flipped filter. The gradient is
-the transpose of the forward pass: dU = Vᵀ·(A dy Aᵀ), dW = Gᵀ dU G.
+With stride 2, x is sorted by the parity of its rows and columns into 4 phases, and so is the
+filter: a 5x5 or 4x4 convolution of stride 2 is the sum of 4 convolutions of stride 1, with filters
+of 3x3 or 2x2. A sum over phases is a sum over channels: the phases make c_in four times as large.
+In the other direction, from y to x, each phase of x is a convolution of y by the flipped filter.
+The gradient is the transpose of the forward pass: dU = Vᵀ·(A dy Aᵀ), dW = Gᵀ dU G.
 
 Exact in real numbers; rounding in float32 makes errors of about 2e-6 of the largest value, where
 the plain sum makes 5e-7 (the tests hold both to that).

@@ -1,1 +1,1 @@
-"""The GPU backend: what stands above the definitions, on CuPy. Start reading at table.py."""
+"""The GPU backend: faster versions of the definitions, on CuPy. Start reading at table.py."""

@@ -47,10 +47,7 @@ class GpuBackend(FastBackend):
     recording: Recording | None = None  # of a captured step's backend, while the graph is recorded
 
     def __init__(
-        self,
-        dtype: Any = "float32",
-        precision: str = "fp32",
-        operations: Operations | None = None,
+        self, dtype: Any = "float32", precision: str = "fp32", operations: Operations | None = None
     ):
         try:
             import cupy

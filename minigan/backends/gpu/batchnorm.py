@@ -1,4 +1,4 @@
-"""BatchNorm with the activation behind it, on the GPU: layers/batchnorm.py by kernels of kernels.cu.
+"""BatchNorm with the activation behind it, on the GPU: layers/batchnorm.py in CUDA kernels.
 
     forward    mean and variance of the rows, by strips; mean, 1/σ and the running statistics;
                out = activation(gain·x̂ + bias)

@@ -1,4 +1,4 @@
-"""Blocks on the GPU: a convolution, its BatchNorm and its activation, with few trips through memory.
+"""Blocks on the GPU: a convolution, its BatchNorm and its activation, with little memory traffic.
 
 Layer by layer, each operation reads a whole activation from memory and writes another one. A block
 needs
@@ -45,7 +45,7 @@ def plan(layers: Sequence[Layer], backend: GpuBackend) -> list[Step]:
 
 
 class Block:
-    """[convolution or Linear] [BatchNorm] [activation]. Parameters and buffers are the layers' own."""
+    """[convolution or Linear] [BatchNorm] [activation], with the layers' own parameters."""
 
     takes_labels = False
     saved: tuple[Array, Array, Array | None]  # x, the output, the columns of x
@@ -135,8 +135,8 @@ class Block:
         """g = dy·activation', and db += its sums, in the same pass"""
         kernels, (kind, a) = self.backend.kernels, self.activation
         if db is not None:
-            rows = (each.reshape(-1, len(db)) for each in (dy, out, g))
-            sum_rows(self.activation, *rows, db, self.backend)
+            dy, out, g = (each.reshape(-1, len(db)) for each in (dy, out, g))
+            sum_rows(self.activation, dy, out, g, db, self.backend)
             return
         width = kernels.width(self.y_shape[-1])
         kernel = kernels.get("activate_backward", activation=kind, width=width)

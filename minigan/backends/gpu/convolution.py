@@ -8,22 +8,23 @@ image:
     gradient    dW from x and y
 
 The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a
-time. A Conv2d keeps it for dW if it is not too large; otherwise it is made again. Parts that fit into
-the L2 cache are too small: on an H200 a step with parts of 24 MiB takes 1.2 times as long as with
-128 MiB, and 512 MiB gain one or two percent more (TF32; benchmarks/gpu.py).
+time. A Conv2d keeps it for dW if it is not too large; otherwise it is made again. Parts that fit
+into the L2 cache are too small: on an H200 a step with parts of 24 MiB takes 1.2 times as long as
+with 128 MiB, and 512 MiB gain one or two percent more (TF32; benchmarks/gpu.py).
 
-Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap, those
-of its phase; nothing is scattered. (One product for each phase, over columns of y, would need no
-gathering afterwards. But these columns are c_out/c_in times as large, and DCGANs double the channels
-where they halve the image: twice the traffic.)
+Transpose: each pixel of x gathers its copies from the columns of y·Wᵀ, at every stride-th tap,
+those of its phase; nothing is scattered. (One product for each phase, over columns of y, would need
+no gathering afterwards. But these columns are c_out/c_in times as large, and DCGANs double the
+channels where they halve the image: twice the traffic.)
 
-With 1 to 4 channels in x, `convolve` reads the image directly; on an H200 that is as fast as columns.
-Gradient and transpose do not: there the columns have fewer numbers than y, and cuBLAS does best.
+With 1 to 4 channels in x, `convolve` reads the image directly; on an H200 that is as fast as
+columns. Gradient and transpose do not: there the columns have fewer numbers than y, and cuBLAS does
+best.
 """
 
 from math import prod
 
-from minigan.arrays import Array
+from minigan.arrays import Array, Shape
 from minigan.backends.cpu.chunks import chunks
 from minigan.backends.fusion import Core
 from minigan.backends.gpu.backend import GpuBackend
@@ -46,13 +47,14 @@ class Convolution:
     def __init__(self, layer: Core, backend: GpuBackend, memory: Workspace):
         self.layer, self.backend, self.memory = layer, backend, memory
         if isinstance(layer, Linear):  # images of one pixel
-            self.in_shape, self.out_shape = (1, 1, *layer.in_shape), (1, 1, layer.out)
+            in_shape: Shape = (1, 1, *layer.in_shape)
+            out_shape: Shape = (1, 1, layer.out)
             kernel_size, stride, pads = (1, 1), (1, 1), ((0, 0), (0, 0))
         else:
-            self.in_shape, self.out_shape = layer.in_shape, layer.out_shape
+            in_shape, out_shape = layer.in_shape, layer.out_shape
             kernel_size, stride, pads = layer.kernel_size, layer.stride, layer.pads
         self.transposed = isinstance(layer, ConvTranspose2d)
-        x_shape, y_shape = self.in_shape, self.out_shape
+        self.in_shape, self.out_shape = x_shape, y_shape = in_shape, out_shape
         if self.transposed:
             x_shape, y_shape = y_shape, x_shape
         self.x_shape, self.y_shape = x_shape, y_shape
@@ -64,7 +66,7 @@ class Convolution:
         self.is_linear = pads == ((0, 0), (0, 0)) and (whole_image or pointwise)
         self.is_few = x_shape[2] <= FEW_CHANNELS and not self.is_linear
         corner = (pads[0][0], pads[1][0])
-        self.geometry = Geometry(*x_shape, *y_shape, *kernel_size, *stride, *corner)
+        self.geometry = Geometry._make((*x_shape, *y_shape, *kernel_size, *stride, *corner))
         kernels = backend.kernels
         self.V, self.V_row = kernels.width(x_shape[2]), kernels.width_of_rows(self.geometry)
         self.V_few = kernels.width(y_shape[2], packs=2)

@@ -142,6 +142,5 @@ def layout(matrix: Array) -> tuple[int, int]:
     if matrix.flags.f_contiguous:
         return TRANSPOSE, max(1, matrix.shape[0])
     raise ArrayTypeError(
-        "gemm: expected contiguous matrices, or transposes of such, "
-        f"got strides {matrix.strides}"
+        f"gemm: expected contiguous matrices, or transposes of such, got strides {matrix.strides}"
     )

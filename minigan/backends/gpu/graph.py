@@ -1,9 +1,10 @@
 """A whole training step as one CUDA graph: recorded once, then launched by a single call.
 
-A step of a DCGAN is more than a hundred kernels, and Python launches them one by one more slowly than
-a GPU runs them (7.3 ms against 1.44 for Fredriksson's net on an H200, in TF32; benchmarks/gpu.py).
-So the step runs once while the GPU records what it is asked for, and from then on the record is
-launched as a whole. It holds addresses and plain numbers. Therefore a step that is recorded
+A step of a DCGAN is more than a hundred kernels, and Python launches them one by one more slowly
+than a GPU runs them (7.3 ms against 1.44 for Fredriksson's net on an H200, in TF32;
+benchmarks/gpu.py). So the step runs once while the GPU records what it is asked for, and from then
+on the record is launched as a whole. It holds addresses and plain numbers. Therefore a step that is
+recorded
 
     - reads its inputs (z, images, labels) from staging buffers, written before each launch
     - has what changes from step to step in the GPU's memory: see step_state.py

@@ -1,7 +1,7 @@
 """D's update on a GPU: real and fake images in one pass.
 
-Half as many operations, each twice as large, keep a GPU busy. BatchNorm still uses the statistics of
-each batch by itself, real before fake: batchnorm.py. So the numbers are those of
+Half as many operations, each twice as large, keep a GPU busy. BatchNorm still uses the statistics
+of each batch by itself, real before fake: batchnorm.py. So the numbers are those of
 update_discriminator in gan.py, which takes one batch after the other.
 """
 
@@ -31,7 +31,7 @@ def update_discriminator(
     loss_limit: float | None = None,
 ) -> Result:
     """As update_discriminator in gan.py."""
-    options = dict(real_target=real_target, fake_target=fake_target, loss_limit=loss_limit)
+    options: Any = dict(real_target=real_target, fake_target=fake_target, loss_limit=loss_limit)
     if not can_join(D, x_real, x_fake, labels):
         return definition(D, optimizer, x_real, x_fake, labels, **options)
     n, backend = len(x_real), D.backend
@@ -51,7 +51,7 @@ def update_discriminator(
 
 
 def can_join(D: Sequential, real: Array, fake: Array, labels: Array | None) -> bool:
-    """Can both batches go through D at once? Not if an argument is wrong: the definition says so."""
+    """Can both batches go through D at once? If an argument is wrong, the definition says so."""
     backend = D.backend
     arrays = [real, fake] if labels is None else [real, fake, labels]
     return (

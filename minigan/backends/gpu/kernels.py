@@ -135,7 +135,8 @@ class Kernel:
         ):
             raise ArrayTypeError(
                 f"{self.expression}: expected a contiguous array of {dtype}, aligned to "
-                f"{self.aligned} bytes, got {argument.dtype}, contiguous: {argument.flags.c_contiguous}"
+                f"{self.aligned} bytes, got {argument.dtype}, "
+                f"contiguous: {argument.flags.c_contiguous}"
             )
         if dtype != np.uint8:
             expect_int(argument.size)
@@ -214,8 +215,8 @@ class Kernels:
             first = " ".join(str(error).split())[:300] or type(error).__name__
             raise BackendError(
                 f"backend cupy: the kernels do not compile ({first}): NVRTC must be installed and "
-                "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; "
-                "or use --backend numpy"
+                "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the "
+                "driver's CUDA version; or use --backend numpy"
             ) from error
         for kernel, function in zip(wanted, functions, strict=True):
             kernel.function = function

@@ -3,13 +3,13 @@
     |q - c|² = |q|² - 2 q·c + |c|²
 
 of bytes from which 128 is subtracted, -128 .. 127. Then q·c and all sums on the way to it are whole
-numbers of at most d·128², which float32 represents exactly up to 2²⁴: for d up to 1,024 numbers in an
-image, so that one of 28x28 has 240 to spare. The rest, |c|² - 2 q·c, is computed in whole numbers.
-So there is no rounding and nothing to verify: distances, indices and ties are those of
+numbers of at most d·128², which float32 represents exactly up to 2²⁴: for d up to 1,024 numbers in
+an image, so that one of 28x28 has 240 to spare. The rest, |c|² - 2 q·c, is computed in whole
+numbers. So there is no rounding and nothing to verify: distances, indices and ties are those of
 evaluation/neighbors.py.
 
-Each query looks at every STRIPS-th image in a thread of its own, in which neighbors read neighboring
-products; then at the STRIPS best.
+Each query looks at every STRIPS-th image in a thread of its own, in which neighbors read
+neighboring products; then at the STRIPS best.
 """
 
 from typing import Any
@@ -64,7 +64,7 @@ class DeviceNearest:
         return found[0], found[1]
 
     def centered(self, images: NDArray[Any]) -> tuple[Any, Any]:
-        """(n, ...) uint8 on the host -> numbers less 128 (n, d), their squared norms (n,), scratch"""
+        """(n, ...) uint8 on the host -> numbers less 128 (n, d), squared norms (n,), scratch"""
         backend, rows = self.backend, images.reshape(len(images), -1)
         pixels = backend.scratch("pixels", rows.shape, np.uint8)
         centered = backend.scratch("centered", rows.shape)

@@ -25,7 +25,7 @@ def fold(
 
 
 def fold_down(sums: Array, backend: GpuBackend) -> Array:
-    """sums (parts, count, width) -> (parts, at most GROUP, width) with the same sums, in scratch."""
+    """sums (parts, count, width) -> (parts, at most GROUP, width), in scratch memory."""
     kernel, (parts, count, width), parity = backend.kernels.get("fold"), sums.shape, 0
     while count > GROUP:
         folds = -(-count // GROUP)
