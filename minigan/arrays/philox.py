@@ -15,14 +15,12 @@ normal    from two uniform numbers u, v: √(-2·log(1 - u)) times cos 2πv and 
 Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; Box & Muller 1958
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from minigan.arrays.types import Array
 from minigan.checks import expect_size
-
-if TYPE_CHECKING:
-    from minigan.arrays import Array, Backend
 
 MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL = 0x9E3779B9, 0xBB67AE85
@@ -36,21 +34,21 @@ class Philox:
     steps   may be set, to go on where another one stopped
     """
 
-    def __init__(self, backend: "Backend", seed: int, stream: int = 0):
+    def __init__(self, backend: Any, seed: int, stream: int = 0):
         self.backend = backend
         self.seed = expect_size("philox: seed", seed, 0, 2**64 - 1)
         self.stream = expect_size("philox: stream", stream, 0)
         self.steps = 0
 
-    def uniform(self, out: "Array") -> None:
+    def uniform(self, out: Array) -> None:
         """out = U[0, 1)"""
         self.draw(out, normal=False)
 
-    def normal(self, out: "Array") -> None:
+    def normal(self, out: Array) -> None:
         """out = N(0, 1)"""
         self.draw(out, normal=True)
 
-    def draw(self, out: "Array", normal: bool) -> None:
+    def draw(self, out: Array, normal: bool) -> None:
         values = numbers(out.size, self.seed, self.steps, self.stream, out.dtype, normal)
         self.backend.put(values.reshape(out.shape), out)
         self.steps += 1

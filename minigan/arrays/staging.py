@@ -7,13 +7,11 @@ same memory at every call. So the host writes there before each:
     x = buffer.upload()                  the array that the step reads
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from minigan.arrays import Backend
-    from minigan.arrays.types import Array, Shape
+from minigan.arrays.types import Array, Shape
 
 
 class StagingBuffer:
@@ -22,7 +20,7 @@ class StagingBuffer:
     On a CPU the host writes the array itself.
     """
 
-    def __init__(self, backend: "Backend", shape: "Shape", dtype: Any = None):
+    def __init__(self, backend: Any, shape: Shape, dtype: Any = None):
         self.array = backend.xp.empty(shape, dtype or backend.dtype)
         self.rows = 0
 
@@ -32,6 +30,6 @@ class StagingBuffer:
         host: np.ndarray = self.array[:n]
         return host
 
-    def upload(self) -> "Array":
+    def upload(self) -> Array:
         """-> the first n rows of the array, as written; valid until the next upload()."""
         return self.array[: self.rows]

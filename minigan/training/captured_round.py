@@ -10,7 +10,7 @@ also stays on the GPU, in a row of a table, until it is read.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,7 @@ from minigan.data import Batches
 from minigan.gan import MEASURED, Result
 from minigan.layers import Sequential
 
-if TYPE_CHECKING:
-    from minigan.training.game import Game
-
+Game = Any  # training/game.py, which imports this file
 ROWS = 64  # rounds whose measurements stay on the device
 PART = 2**24  # bytes of images to upload at a time
 
@@ -33,7 +31,7 @@ PART = 2**24  # bytes of images to upload at a time
 class CapturedRound:
     """Plays the rounds of a Game."""
 
-    def __init__(self, game: "Game"):
+    def __init__(self, game: Game):
         config, preset, self.backend = game.config, game.preset, game.backend
         size, batches = config.batch_size, range(preset.images_per_round)
         buffer = self.backend.staging_buffer
@@ -48,7 +46,7 @@ class CapturedRound:
         self.batches: Batches | None = None  # those that pixels belong to
         self.replay: Callable[[], Result] | None = None  # the round with whole batches
 
-    def round(self, game: "Game", batches: Batches) -> dict[str, Any]:
+    def round(self, game: Game, batches: Batches) -> dict[str, Any]:
         """-> {"row": what MEASURED names, on the device; "images": number of real ones}"""
         if batches is not self.batches:
             self.batches, self.pixels = batches, self.keep(batches)
@@ -73,9 +71,10 @@ class CapturedRound:
         self.backend.collect([result[name] for name in MEASURED], row)
         return {"row": row, "images": sum(len(x) for x, _ in drawn)}
 
-    def make_step_of(self, game: "Game") -> Callable[[Backend], Callable[[], Result]]:
+    def make_step_of(self, game: Game) -> Callable[[Backend], Callable[[], Result]]:
         """-> function (backend) -> the round with whole batches, from the staging buffers."""
-        make_players, play_round = game.players, game.preset.round
+        make_players = game.players
+        play_round: Callable[..., Result] = game.preset.round
         options = game.preset.round_options
         images = [buffer.array for buffer in self.images]
         labels = [buffer.array for buffer in self.labels] or [None] * len(images)
@@ -106,12 +105,12 @@ class CapturedRound:
 
     # -- what a round reads ------------------------------------------------------------
 
-    def upload_z(self, game: "Game", i: int, n: int) -> Array:
+    def upload_z(self, game: Game, i: int, n: int) -> Array:
         """Draw the i-th z of this round -> (n, z_dim)"""
         game.fill_z(self.z[i].host_rows(n), game.z_generator)
         return self.z[i].upload()
 
-    def upload_batch(self, game: "Game", i: int, batches: Batches) -> tuple[Array, Array | None]:
+    def upload_batch(self, game: Game, i: int, batches: Batches) -> tuple[Array, Array | None]:
         """The i-th batch of a round -> images, labels, on the device"""
         if self.pixels is None:
             images, numbers = batches.draw()
@@ -151,12 +150,12 @@ class CapturedSampler:
     net: Sequential | None = None  # the G that was captured
     replay: Callable[[], Array]
 
-    def __init__(self, game: "Game"):
+    def __init__(self, game: Game):
         size, buffer = game.config.batch_size, game.backend.staging_buffer
         self.size, self.z = size, buffer((size, game.config.z_dim))
         self.labels = buffer((size, game.preset.classes)) if game.preset.classes else None
 
-    def draw(self, game: "Game", generator: np.random.Generator, numbers: np.ndarray) -> Array:
+    def draw(self, game: Game, generator: np.random.Generator, numbers: np.ndarray) -> Array:
         """Random numbers for z, class numbers (batch_size,) -> G's output for a whole batch."""
         game.fill_z(self.z.host_rows(self.size), generator)
         self.z.upload()

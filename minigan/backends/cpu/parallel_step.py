@@ -19,31 +19,14 @@ import numpy as np
 
 from minigan.arrays import Backend
 from minigan.arrays.backend import Stateful
-from minigan.backends.cpu import trace
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.cpu.threads import BUFFER, SerialTeam, blas
-from minigan.backends.cpu.trace import TracingNumPy
+from minigan.backends.cpu.threads import BUFFER, blas
+from minigan.backends.cpu.trace import TracingBackend
 from minigan.errors import BackendError
-from minigan.layers import sequential
 from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
 
 MAX_STATE = 2**23  # numbers of networks and optimizers; with more, threads are as fast, and leaner
 MIN_ROWS = 4  # in a shard; with fewer, what a process does besides its rows weighs more
-
-
-class ProcessBackend(CpuBackend):
-    """The backend of a captured step: one thread, one shard, passes that are traced."""
-
-    xp: TracingNumPy
-
-    def __init__(self, parent: CpuBackend, group: SharedMemoryGroup):
-        operations = {**parent.operations, sequential.plan: trace.plan}
-        super().__init__(parent.dtype, 1, parent.winograd, operations)
-        self.xp, self.group = TracingNumPy(), group
-        self.set_team(SerialTeam())
-
-    def opaque_call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self.xp.opaque_call(function, *arguments)
 
 
 class ParallelStep:
@@ -59,7 +42,7 @@ class ParallelStep:
         arrays = [array for each in stateful for array in each.state_arrays()]
         self.stateful = stateful
         self.group = SharedMemoryGroup(size, max(array.nbytes for array in arrays))
-        self.step = make_step(ProcessBackend(parent, self.group))
+        self.step = make_step(TracingBackend(parent, self.group))
         self.known: list[tuple[Any, ...]] | None = None  # the state after the last step
 
     def __call__(self) -> Any:

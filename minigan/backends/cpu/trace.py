@@ -25,19 +25,19 @@ Shown by: benchmarks/step.py --against minigan-threads
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minigan.arrays import Array
 from minigan.backends.cpu import blocks
+from minigan.backends.cpu.backend import CpuBackend
+from minigan.backends.cpu.threads import SerialTeam
 from minigan.backends.fusion import sees_samples_alone
 from minigan.errors import StateError
-from minigan.layers import Layer, Sequential
+from minigan.layers import Layer, Sequential, sequential
 from minigan.layers.sequential import Step, backward_pass, forward_pass
-
-if TYPE_CHECKING:
-    from minigan.backends.cpu.parallel_step import ProcessBackend
+from minigan.parallel.group import Group
 
 Calls = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 ALLOCATIONS = (np.empty, np.zeros)  # of memory that stays: not part of a pass
@@ -65,6 +65,21 @@ class TracingNumPy:
         if calls is not None:
             calls.append((expect_same, (function, result, arguments)))
         return result
+
+
+class TracingBackend(CpuBackend):
+    """The backend of one process in a captured step: one thread, and passes that are traced."""
+
+    xp: TracingNumPy
+
+    def __init__(self, parent: CpuBackend, group: Group):
+        operations = {**parent.operations, sequential.plan: plan}
+        super().__init__(parent.dtype, 1, parent.winograd, operations)
+        self.xp, self.group = TracingNumPy(), group
+        self.set_team(SerialTeam())
+
+    def opaque_call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self.xp.opaque_call(function, *arguments)
 
 
 class TracedFunction:
@@ -140,7 +155,7 @@ class ForwardTrace(Trace):
 class TracedSteps:
     """All steps of a network as one, whose passes are traced."""
 
-    def __init__(self, steps: Sequence[Step], backend: "ProcessBackend"):
+    def __init__(self, steps: Sequence[Step], backend: "TracingBackend"):
         self.steps, self.backend = steps, backend
         self.has_parameters = any(step.has_parameters for step in steps)
         self.takes_labels = True
@@ -183,7 +198,7 @@ def innermost(steps: Sequence[Any]) -> list[Any]:
     return found
 
 
-def plan(layers: Sequence[Layer], backend: "ProcessBackend") -> list[Step]:
+def plan(layers: Sequence[Layer], backend: "TracingBackend") -> list[Step]:
     """As plan in blocks.py, traced. Raises StateError for a layer that may need the whole batch."""
     steps = blocks.plan(layers, backend)
     for step in innermost(steps):

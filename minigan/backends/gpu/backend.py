@@ -112,9 +112,7 @@ class GpuBackend(FastBackend):
         out.set(np.ascontiguousarray(values, out.dtype), stream=self.xp.cuda.get_current_stream())
 
     def philox(self, seed: int, stream: int = 0) -> Philox:
-        from minigan.backends.gpu.step_state import DevicePhilox
-
-        return DevicePhilox(self, seed, stream)
+        return self.operation_for(Backend.philox)(self, seed, stream)
 
     def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
         return PinnedStagingBuffer(self, shape, dtype)

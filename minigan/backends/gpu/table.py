@@ -18,6 +18,7 @@ from minigan.layers import sequential
 OPERATIONS: Operations = {
     sequential.plan: blocks.plan,
     Backend.capture: graph.capture,
+    Backend.philox: step_state.DevicePhilox,
     gan.update_discriminator: joined_update.update_discriminator,
     losses.mean_bce: fast_losses.mean_bce,
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
