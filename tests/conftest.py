@@ -1,4 +1,4 @@
-"""Backends as fixtures: one test body runs on every backend that this machine can offer. And how long the long tests are."""
+"""Backends as fixtures: one test body runs on every backend that this machine has."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ import pytest
 import minigan as mg
 from tests.support.strict_cupy import make_module
 
-BACKENDS = ("numpy", "strict", "cupy")
-LONG = {  # of the tests marked `long`, which run by: pytest -m long
+BACKENDS = ("plain", "numpy", "strict", "cupy")
+LONG = {  # option -> how many, in the tests marked `long`; they run with: pytest -m long
     "kills": (300, "processes killed by SIGKILL"),
     "mutants": (100_000, "damaged files"),
     "examples": (20_000, "stacks of layers drawn at random"),
@@ -21,41 +21,41 @@ LONG = {  # of the tests marked `long`, which run by: pytest -m long
 
 def pytest_addoption(parser):
     """--kills N and so on."""
-    for name, (count, what) in LONG.items():
-        parser.addoption(
-            f"--{name}",
-            type=int,
-            default=count,
-            help=f"{what} in the long tests (default {count:,})",
-        )
+    for name, (count, meaning) in LONG.items():
+        text = f"{meaning} in the long tests (default {count:,})"
+        parser.addoption(f"--{name}", type=int, default=count, help=text)
+
+
+def use_stand_in(monkeypatch):
+    """Let the GPU backend find the stand-in for CuPy."""
+    monkeypatch.setitem(sys.modules, "cupy", make_module())
+    # new memory is filled with NaN, and this is much memory
+    monkeypatch.setattr("minigan.backends.gpu.gemm.WORKSPACE", 1024)
 
 
 @pytest.fixture(params=BACKENDS)
 def make_backend(request, monkeypatch):
-    """-> function (dtype) -> backend. "strict" is the CuPy backend on the stand-in for CuPy."""
+    """-> function (dtype) -> backend. "strict" is the GPU backend on the stand-in for CuPy."""
     if request.param == "strict":
-        monkeypatch.setitem(sys.modules, "cupy", make_module())
+        use_stand_in(monkeypatch)
     elif request.param == "cupy":
         try:
             mg.get_backend("cupy")
         except mg.BackendError as error:
             pytest.skip(str(error))
-    name = "numpy" if request.param == "numpy" else "cupy"
+    name = "cupy" if request.param == "strict" else request.param
     return lambda dtype="float64": mg.get_backend(name, dtype=dtype)
 
 
 @pytest.fixture
 def make_cupy(monkeypatch):
-    """-> function (dtype, precision) -> CupyBackend, on a GPU where there is one, else on the stand-in."""
+    """-> function (dtype, precision) -> GPU backend; without a GPU, on the stand-in for CuPy."""
     try:
         mg.get_backend("cupy")
     except mg.BackendError:
-        if os.environ.get("MINIGAN_GPU"):  # it is the GPU that is to be tested
+        if os.environ.get("MINIGAN_GPU"):  # it is the GPU that must be tested
             raise
-        monkeypatch.setitem(sys.modules, "cupy", make_module())
-        monkeypatch.setattr(
-            "minigan.backends.gpu.gemm.WORKSPACE", 1024
-        )  # the stand-in would fill it anew for each backend
+        use_stand_in(monkeypatch)
     return lambda dtype="float32", precision="fp32": mg.get_backend(
         "cupy", dtype=dtype, precision=precision
     )
@@ -63,19 +63,16 @@ def make_cupy(monkeypatch):
 
 @pytest.fixture
 def many(request):
-    """-> function: a number as it is; the name of an option -> its number. For tests with a quick and a long form."""
+    """-> function: a number stays as it is; the name of an option becomes the option's number."""
     return lambda count: request.config.getoption(f"--{count}") if isinstance(count, str) else count
 
 
 @pytest.fixture
 def tally(request, capsys):
-    """-> Counter of what came out, which a long test prints at its end."""
+    """-> Counter of outcomes, which a long test prints at its end."""
     counts = Counter()
     yield counts
     if request.node.get_closest_marker("long"):
+        outcomes = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         with capsys.disabled():
-            print(
-                f"\n{request.node.name}: "
-                + ", ".join(f"{count:,} {what}" for what, count in counts.items()),
-                end=" ",
-            )
+            print(f"\n{request.node.name}: {outcomes}", end=" ")

@@ -21,8 +21,9 @@ from minigan.data.sets import cifar10 as cifar
 from minigan.data.sets import mnist
 from minigan.presets import MODULES
 from minigan.training.config import config_from_record, new_config
-from tests import reference
-from tests.mutants import little_memory, long_form, mutated
+from tests.support import reference
+from tests.support.damaged_files import little_memory, mutated
+from tests.support.long_form import long_form
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies

@@ -18,7 +18,8 @@ import minigan.training.loop
 from minigan.cli.main import main
 from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.training.collapse import ALIKE, GRACE, STEPS, CollapseMonitor
-from tests.mutants import little_memory, long_form, mutated
+from tests.support.damaged_files import little_memory, mutated
+from tests.support.long_form import long_form
 from tests.pictures import dataset, noise
 
 ROOT = Path(__file__).parents[1]

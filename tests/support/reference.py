@@ -1,12 +1,13 @@
 """A third opinion: every operation as the sum that defines it, one index at a time.
 
-Plain loops over every index in float64, no im2col, no GEMM, no trick shared with the library. Slow and meant to be:
-each function can be checked against its formula by reading it once. Layout as in the library: images (n, h, w, c),
-Conv2d W (kh, kw, c_in, c_out), ConvTranspose2d W (kh, kw, c_out, c_in), Linear W (in, out).
+Plain loops over every index in float64: no im2col, no GEMM, no trick shared with the library. They
+are slow on purpose: each function can be checked against its formula by reading it once. Layout as
+in the library: images (n, h, w, c), Conv2d W (kh, kw, c_in, c_out), ConvTranspose2d W
+(kh, kw, c_out, c_in), Linear W (in, out).
 
-A size along one axis is called `size_in` or `size_out`, `k` is the kernel, `s` the stride, `before` the padding at the
-start of that axis. Everything about convolution follows from one relation between an input place i, an output place o
-and a tap t of the kernel:    i = o * s + t - before.
+A size along one axis is called `size_in` or `size_out`, `k` is the kernel, `s` the stride, `before`
+the padding at the start of that axis. Convolution follows from one relation between an input
+position i, an output position o and a tap t of the kernel:    i = o * s + t - before.
 """
 
 import math
@@ -22,7 +23,8 @@ def pair(value):
 def same_padding(size_in, k, s):
     """TensorFlow's "same" for one axis -> (before, after, size_out).
 
-    Why: size_out = ceil(size_in / s), whatever k; the padding is what the last window lacks, the odd pixel comes after.
+    Why: size_out = ceil(size_in / s), whatever k is; the padding is what the last window lacks, and
+         the odd pixel comes after.
     """
     size_out = -(-size_in // s)
     total = max((size_out - 1) * s + k - size_in, 0)
@@ -80,7 +82,7 @@ def conv_transpose2d_geometry(image, kernel, stride, padding, output_padding=0):
 
 
 def touching(size_in, size_out, k, s, before):
-    """All (i, o, t) with i = o * s + t - before inside the image: the places where a kernel meets a pixel, one axis."""
+    """All (i, o, t) with i = o * s + t - before inside the image, along one axis."""
     return [
         (o * s + t - before, o, t)
         for o in range(size_out)
@@ -112,7 +114,7 @@ def meetings(x_shape, y_shape, W_shape, stride, pads):
 
 
 def bias_gradient(dy):
-    """dy (..., c) -> db (c,): the bias of a channel is added at every place, so db collects all dy of that channel."""
+    """dy (..., c) -> db (c,): the bias is added at every pixel, so db is the sum of all dy."""
     db = np.zeros(dy.shape[-1])
     for place in np.ndindex(*dy.shape):
         db[place[-1]] += dy[place]
@@ -158,8 +160,8 @@ def conv_transpose2d_forward(x, W, b, stride, padding, output_padding=0):
     x   (n, h, w, c_in)
     W   (kh, kw, c_out, c_in)    the weight of the convolution from y's shape to x's
     -> y (n, h_out, w_out, c_out)
-    Why: the convolution from big to small has i = o * s + t - before with i in the big map. Here the big map is y, so
-         the same meetings are walked with the roles exchanged.
+    Why: the convolution from large to small has i = o * s + t - before with i in the large map.
+         Here the large map is y, so the same products occur with the roles exchanged.
     """
     stride = pair(stride)
     pads, (h_out, w_out) = conv_transpose2d_geometry(
@@ -216,7 +218,7 @@ def batch_statistics(values):
 
 
 def batchnorm_forward(x, gain, bias, eps):
-    """Batch normalisation with the statistics of this batch, one channel after the other.
+    """Batch normalization with the statistics of this batch, one channel after the other.
 
     x           (..., c)      all axes but the last are the batch, m values for a channel
     gain, bias  (c,) or None  (1 and 0)
@@ -238,13 +240,13 @@ def batchnorm_forward(x, gain, bias, eps):
 
 
 def batchnorm_backward(dy, x, gain, eps):
-    """Gradients of batch normalisation from the whole Jacobian, built element by element.
+    """Gradients of batch normalization from the whole Jacobian, built element by element.
 
     -> dx (..., c), dgain (c,), dbias (c,)
     Why: with d = x - mean and std = sqrt(var + eps), and [i = j] one where i is j,
              d mean    / dx_j = 1 / m
              d d_i     / dx_j = [i = j] - 1 / m
-             d var     / dx_j = 2 d_j / m                   (the mean's own share: -2/m² * sum of d = 0)
+             d var     / dx_j = 2 d_j / m              (through the mean: -2/m² * sum of d = 0)
              d std     / dx_j = d_j / (m * std)
              d x_hat_i / dx_j = ([i = j] - 1 / m) / std - d_i * d_j / (m * std³)
          and dx_j = sum over i of dy_i * gain * d x_hat_i / dx_j.
@@ -272,7 +274,7 @@ def batchnorm_running(running, batch, rate):
 
 
 def batchnorm_inference(x, gain, bias, running_mean, running_var, eps):
-    """Batch normalisation with fixed statistics: one affine map for each channel."""
+    """Batch normalization with fixed statistics: one affine map for each channel."""
     y = np.zeros(x.shape)
     for place in np.ndindex(*x.shape):
         c = place[-1]
@@ -286,7 +288,8 @@ def bce_with_logits(logits, target):
 
     logits  any shape          target  a number or an array of that shape, in [0, 1]
     -> mean loss, dlogits (same shape)
-    Why: p = sigmoid(logit), loss = -target * log p - (1 - target) * log(1 - p), dloss/dlogit = (p - target) / count
+    Why: p = sigmoid(logit), loss = -target * log p - (1 - target) * log(1 - p),
+         dloss/dlogit = (p - target) / count
     """
     target = np.broadcast_to(target, logits.shape)
     loss, dlogits = 0.0, np.zeros(logits.shape)
@@ -309,7 +312,7 @@ ACTIVATIONS = {  # name: (value at x, slope at x)
 
 
 def activation(name, x, dy):
-    """-> y, dx of an elementwise function, from x."""
+    """-> y, dx of an element-wise function, from x."""
     value, slope = ACTIVATIONS[name]
     y, dx = np.zeros(x.shape), np.zeros(x.shape)
     for place in np.ndindex(*x.shape):

@@ -1,39 +1,31 @@
-"""Files with something wrong in them, and the long forms of tests that need many."""
+"""Files with something wrong in them."""
 
 import sys
 from contextlib import contextmanager
 
-import pytest
-
-MOST = 512 * 2**20  # bytes that a damaged file may take
+LIMIT = 512 * 2**20  # bytes that a damaged file may take
 
 
 @contextmanager
 def little_memory():
-    """Fails where the process grows by more than MOST, however briefly. (Windows does not tell.)"""
-    before = largest()
+    """Fail if the process grows by more than LIMIT, however briefly. (Windows does not report it.)"""
+    before = peak_memory()
     yield
-    assert largest() - before < MOST
+    assert peak_memory() - before < LIMIT
 
 
-def largest():
-    """-> bytes that were resident at most so far"""
+def peak_memory():
+    """-> the largest number of bytes that were resident so far."""
     try:
         import resource
     except ImportError:
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
-
-
-def long_form(option):
-    """-> the long form of a test, as long as the option says"""
-    return pytest.param(option, marks=[pytest.mark.long, pytest.mark.slow])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def mutated(data, rng):
-    """-> the bytes with a few changes: bits, bytes, runs of them, cuts, repeats, numbers of note."""
+    """-> the bytes with a few changes: bits, bytes, runs of them, cuts, repeats, special numbers."""
     data = bytearray(data)
     for _ in range(rng.randint(1, 6)):
         if not data:
