@@ -1,9 +1,10 @@
-"""kernels.cu on the CPU: compiled by the C++ compiler of this machine, run block by block and thread by thread.
+"""kernels.cu on the CPU: compiled by this machine's C++ compiler, and run thread by thread.
 
-The kernels wait for nobody (no shared memory, no barriers), so that a loop over all threads is what a GPU does,
-in one of the orders that it may take: here forwards and backwards in turn, so that a kernel whose threads
-write over one another's results is found out. Their text is the same, but for a few words before and behind it: on a
-GPU a geometry's numbers are constants, here variables that are set before each launch.
+The kernels use no shared memory and no barriers. So a loop over all threads does what a GPU does,
+in one of the orders that it may choose: here forward and backward alternately, which exposes a
+kernel whose threads overwrite one another's results. The text is the same, with a few lines before
+and after it. One difference: on a GPU the numbers of a geometry are constants, and here they are
+variables, which are set before each launch.
 """
 
 import ctypes
@@ -14,108 +15,95 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from minigan.backends.gpu.kernels import Geometry, geometry_names, signatures, source
+from minigan.backends.gpu.kernels import Geometry, signatures, source
 
-BEFORE = r"""
+BEFORE = """
 #include <cmath>
 #include <utility>
 #define __global__ static
 #define __device__
 struct Dim { int x; };
 static Dim threadIdx, blockIdx, blockDim, gridDim;
-using std::exp; using std::log; using std::sqrt; using std::pow; using std::cos; using std::sin; using std::tanh; using std::log1p;
-struct G { static int %s; };
-""" % ", ".join(Geometry._fields)  # noqa: UP031
-BEHIND = r"""
-%s
-extern "C" void set_geometry(const int *values) { %s }
-static bool backwards = false;
+using std::exp; using std::log; using std::sqrt; using std::pow; using std::cos; using std::sin;
+using std::tanh; using std::log1p;
+"""
+AFTER = """
+static bool backward = false;
 template <class... A, std::size_t... I>
-static void run(void (*kernel)(A...), int grid, int block, void **arguments, std::index_sequence<I...>) {
+static void run(void (*kernel)(A...), int grid, int block, void **arguments,
+                std::index_sequence<I...>) {
   gridDim.x = grid;
   blockDim.x = block;
-  backwards = !backwards;
+  backward = !backward;
   for (int i = 0; i < grid * block; i++) {
-    const int t = backwards ? grid * block - 1 - i : i;
+    const int t = backward ? grid * block - 1 - i : i;
     blockIdx.x = t / block;
-    threadIdx.x = t %% block;
+    threadIdx.x = t % block;
     kernel(*static_cast<A *>(arguments[I])...);
   }
 }
-template <class... A> static void launch(void (*kernel)(A...), int grid, int block, void **arguments) {
+template <class... A>
+static void launch(void (*kernel)(A...), int grid, int block, void **arguments) {
   run(kernel, grid, block, arguments, std::index_sequence_for<A...>());
 }
 """
+ENTRY = 'extern "C" void {}(int grid, int block, void **arguments) {{ {}; }}\n'
 GEOMETRY = re.compile(r"\bG[\d_]+")
-NUMBERS = {"int": ctypes.c_int, "double": ctypes.c_double}
+STRUCT = re.compile(r"struct (G[\d_]+) \{ static constexpr int ([^;]*); \};")  # Geometry.struct
+NUMBERS = {"int": (np.int32, ctypes.c_int), "double": (np.float64, ctypes.c_double)}
 ACTIVATIONS = ("Identity", "ReLU", "LeakyReLU", "Tanh", "Sigmoid")
+COMPILE = ["-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-"]
 
 
-def compiler():
+def compiler() -> str | None:
     """-> path of a C++ compiler, or None."""
-    return next(
-        filter(
-            None, map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))
-        ),
-        None,
-    )
+    names = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    return next(filter(None, (shutil.which(name) for name in names if name)), None)
 
 
-def symbol(expression):
+def symbol(expression: str) -> str:
     return "launch_" + re.sub(r"\W+", "_", expression).strip("_")
 
 
-def variants():
-    """-> every expression that the kernels can be asked for."""
+def variants() -> Iterator[str]:
+    """-> every expression that the kernels can be requested by."""
     for name, (parameters, _) in signatures().items():
-        for kind, wide in (("float", 4), ("double", 2)):
-            widths = ("1", str(wide), str(2 * wide)) if name == "few_forward" else ("1", str(wide))
+        for kind, pack in (("float", 4), ("double", 2)):
+            widths = ["1", str(pack), str(2 * pack)][: 3 if name == "few_forward" else 2]
             values = {"T": (kind,), "G": ("G",), "F": ACTIVATIONS, "V": widths}
             for chosen in itertools.product(*(values[parameter] for parameter in parameters)):
                 yield f"{name}<{', '.join(chosen)}>"
 
 
 @cache
-def compiled(text, expressions=None):
-    """-> the kernels of this text, compiled; kept in the folder for temporary files. expressions: those that are needed, or all."""
+def compiled(text: str, expressions: tuple[str, ...]) -> ctypes.CDLL:
+    """-> the kernels of this text, compiled; kept in the folder for temporary files."""
     fields = Geometry._fields
-    behind = BEHIND % (
-        "".join(f"int G::{f};\n" for f in fields),
-        "".join(f"G::{f} = values[{i}]; " for i, f in enumerate(fields)),
-    )
-    behind += "".join(
-        f'extern "C" void {symbol(e)}(int grid, int block, void **arguments) {{ launch({e}, grid, block, arguments); }}\n'
-        for e in expressions or variants()
-    )
-    whole = BEFORE + text + behind
-    command = [
-        compiler(),
-        "-x",
-        "c++",
-        "-std=c++17",
-        "-O1",
-        "-ffp-contract=off",
-        "-shared",
-        "-fPIC",
-        "-w",
-        "-",
-    ]
-    key = hashlib.sha256("\n".join([*command, whole]).encode()).hexdigest()[:20]
-    path = own_folder() / f"{key}.so"
+    assignments = "".join(f"G::{field} = values[{i}]; " for i, field in enumerate(fields))
+    whole = [BEFORE, f"struct G {{ static int {', '.join(fields)}; }};\n", text, AFTER]
+    whole += [f"int G::{field};\n" for field in fields]
+    whole += [f'extern "C" void set_geometry(const int *values) {{ {assignments}}}\n']
+    for e in expressions:
+        whole.append(ENTRY.format(symbol(e), f"launch({e}, grid, block, arguments)"))
+    content, command = "".join(whole), [str(compiler()), *COMPILE]
+    key = hashlib.sha256(f"{command}\n{content}".encode()).hexdigest()[:20]
+    path = private_folder() / f"{key}.so"
     if not path.exists():
         made = path.with_suffix(f".{os.getpid()}")
-        subprocess.run([*command, "-o", str(made)], input=whole, text=True, check=True)
+        subprocess.run([*command, "-o", str(made)], input=content, text=True, check=True)
         os.replace(made, path)
     return ctypes.CDLL(str(path))
 
 
-def own_folder():
-    """-> folder for compiled kernels, into which nobody else can write"""
+def private_folder() -> Path:
+    """-> folder for compiled kernels that nobody else can write to."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"minigan-kernels-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -123,68 +111,65 @@ def own_folder():
 
 
 class HostModule:
-    """What cupy.RawModule is, on the CPU. do(function, *arrays) is called with each launch, to be done now or later."""
+    """As cupy.RawModule, on the CPU.
 
-    def __init__(self, code, options, name_expressions, do, mutate=None):
+    do(run, *arrays)  receives each launch as a function, to run now or later
+    mutate            text -> text with a mistake; only what is requested is then compiled
+    """
+
+    def __init__(
+        self,
+        code: str,
+        options: Sequence[str],
+        name_expressions: Sequence[str],
+        do: Callable[..., None],
+        mutate: Callable[[str], str] | None = None,
+    ):
         assert options == ("--std=c++17",)
+        assert code.startswith(source())
         self.geometries = {
-            name: [int(v.split("=")[1]) for v in text.split(",")]
-            for name, text in geometry_names(code)
+            name: [int(value.split("=")[1]) for value in values.split(",")]
+            for name, values in STRUCT.findall(code)
         }
         self.expressions, self.do = name_expressions, do
-        assert code.startswith(source())
         if mutate is None:
-            self.compiled = compiled(source())
+            self.compiled = compiled(source(), tuple(variants()))
         else:
-            self.compiled = compiled(
-                mutate(source()),
-                tuple(dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)),
-            )
+            requested = dict.fromkeys(GEOMETRY.sub("G", e) for e in name_expressions)
+            self.compiled = compiled(mutate(source()), tuple(requested))
 
-    def get_function(self, expression):
-        assert expression in self.expressions, (
-            f"{expression} was not asked for when the module was compiled"
-        )
-        geometry = GEOMETRY.search(expression)
+    def get_function(self, expression: str) -> Callable[..., None]:
+        assert expression in self.expressions, f"{expression} was not named at compile time"
         function = getattr(self.compiled, symbol(GEOMETRY.sub("G", expression)))
-        values = (
-            (ctypes.c_int * len(Geometry._fields))(*self.geometries[geometry[0]])
-            if geometry
-            else None
-        )
-        _, types = signatures()[expression.split("<")[0]]
+        geometry, values = GEOMETRY.search(expression), None
+        if geometry:
+            values = (ctypes.c_int * len(Geometry._fields))(*self.geometries[geometry[0]])
+        _, types = signatures()[expression.partition("<")[0]]
 
-        def launch(grid, block, arguments):
-            (grid,), (block,) = grid, block
-            assert 1 <= grid < 2**31 and 1 <= block <= 1024 and len(arguments) == len(types)
-            places = [
-                place(argument, kind) for argument, kind in zip(arguments, types, strict=True)
-            ]
+        def launch(grid: tuple[int], block: tuple[int], arguments: Sequence[Any]) -> None:
+            assert 1 <= grid[0] < 2**31 and 1 <= block[0] <= 1024
+            places = [place(value, kind) for value, kind in zip(arguments, types, strict=True)]
 
-            def run():
+            def run() -> None:
                 if values is not None:
                     self.compiled.set_geometry(values)
-                function(
-                    grid,
-                    block,
-                    (ctypes.c_void_p * len(places))(*(ctypes.addressof(p) for p in places)),
-                )
+                addresses = (ctypes.c_void_p * len(places))(*map(ctypes.addressof, places))
+                function(grid[0], block[0], addresses)
 
-            # the memory, alive for as long as it may be launched; not the arrays: a recorded launch holds none either
-            run.kept = [getattr(argument, "held", None) for argument in arguments]
-            self.do(run, *(argument for argument in arguments if hasattr(argument, "held")))
+            # keep the memory for as long as this may run; not the arrays, which no launch keeps
+            run.kept = [getattr(value, "held", None) for value in arguments]
+            self.do(run, *(value for value in arguments if hasattr(value, "held")))
 
         return launch
 
 
-def place(argument, kind):
-    """-> the argument where a kernel finds it; raises where it is not what the kernel reads there."""
+def place(value: Any, kind: str) -> Any:
+    """-> the argument where a kernel finds it, which must be of the kind that it reads there."""
     if kind in NUMBERS:
-        assert type(argument) is {"int": np.int32, "double": np.float64}[kind], (
-            f"{kind} expected, got {argument!r}"
-        )
-        return NUMBERS[kind](argument.item())
-    if type(argument) is np.uint64:
-        assert argument == 0
+        expected, number = NUMBERS[kind]
+        assert type(value) is expected, f"expected {kind}, got {value!r}"
+        return number(value.item())
+    if type(value) is np.uint64:
+        assert value == 0
         return ctypes.c_void_p(None)
-    return ctypes.c_void_p(argument.data.ptr)
+    return ctypes.c_void_p(value.data.ptr)

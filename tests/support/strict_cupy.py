@@ -1,15 +1,15 @@
-"""A strict stand-in for CuPy, so that `--backend cupy` is tested where there is no GPU.
+"""A strict stand-in for CuPy: `--backend cupy` runs without a GPU, and mistakes are found.
 
-Arrays that hold a NumPy array and refuse what fails or hurts on a real device: implicit
-conversion to NumPy, mixing with NumPy arrays or scalars, float(), bool() and iteration
-(each waits for the GPU), and results that silently became float64. New memory is NaN.
+Its arrays hold a NumPy array and refuse what fails or hurts on a real device: implicit conversion
+to NumPy, mixing with NumPy arrays or scalars, float(), bool() and iteration (each waits for the
+GPU), and float32 results that silently became float64. New memory is NaN.
 
-All that would run on the device goes through Device.do. It runs at once, or, while a graph is recorded, it
-is only noted down, as CUDA does; a launch of the graph runs the notes. So the rules of recording hold here too: no
-new memory, no copies from or to the host, no cuBLAS by way of CuPy, not on the null stream; and a graph that is launched
-when memory that it uses was given back is found out. Synchronisations, allocations and launches are counted in
-`cupy.device`. The kernels of kernels.cu run on the CPU: see host_kernels.py; and so does cuBLAS, called through the same
-C interface.
+Everything that would run on the device goes through Device.do. It runs at once or, while a graph is
+recorded, is only noted, as CUDA does; launching the graph runs the notes. So the rules of recording
+hold here too: no new memory, no copies from or to the host, no cuBLAS through CuPy, not on the null
+stream; and memory that a graph uses must still exist when it is launched. `cupy.device` counts
+synchronizations, allocations, uploads and launches. kernels.cu runs on the CPU (host_kernels.py),
+and so does cuBLAS, which is called through the same C interface.
 """
 
 import contextlib
@@ -23,19 +23,21 @@ from functools import partial, partialmethod
 import numpy as np
 import pytest
 
-from minigan.backends.gpu import gemm as cupy_gemm
+from minigan.backends.gpu import gemm
 from tests.support.host_kernels import HostModule, compiler
 
 
+class CUDARuntimeError(RuntimeError):
+    """As cupy.cuda.runtime's."""
+
+
 class Device:
-    """What the stand-in keeps count of, and what it is recording."""
+    """What the stand-in counts, and what it is recording."""
 
     def __init__(self):
-        self.counts = Counter()  # allocations, synchronisations, uploads, launches
-        self.elementwise = (
-            set()
-        )  # CuPy's own kernels that were used: each takes a second to compile
-        self.recording = None  # operations of the graph that is being recorded
+        self.counts = Counter()  # allocations, synchronizations, uploads, launches
+        self.elementwise = set()  # CuPy's own kernels that were used: each compiles for a second
+        self.recording = None  # notes of the graph that is being recorded
         self.owners = {}  # id -> weak reference to an array that owns memory
         self.streams = []  # those entered by `with`
         self.pools = []
@@ -44,14 +46,13 @@ class Device:
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
 
     def do(self, operation, *arrays):
-        """arrays: StrictArrays that the operation reads or writes."""
+        """Run operation() now, or note it; arrays are what it reads or writes."""
         self.counts["launches"] += 1
         if self.recording is None:
             operation()
         else:  # a graph keeps addresses, not arrays
-            self.recording.append(
-                (operation, [weakref.ref(a if a.base is None else a.base) for a in arrays])
-            )
+            owners = [array if array.base is None else array.base for array in arrays]
+            self.recording.append((operation, [weakref.ref(owner) for owner in owners]))
 
     def owner_of(self, address):
         """-> the array in whose memory an address lies"""
@@ -62,15 +63,15 @@ class Device:
             if owner is not None and 0 <= address - owner.held.ctypes.data < max(1, owner.nbytes)
         )
 
-    def refuse_in_capture(self, what):
+    def refuse_while_recording(self, what):
         if self.recording is not None:
             raise CUDARuntimeError(
                 f"cudaErrorStreamCaptureUnsupported: {what} while a graph is recorded"
             )
 
     def allocate(self, memory):
-        """memory: a NumPy array -> StrictArray"""
-        self.refuse_in_capture("new memory")
+        """NumPy array -> StrictArray that owns it"""
+        self.refuse_while_recording("new memory")
         self.counts["allocations"] += 1
         for pool in self.pools:
             pool.bytes += memory.nbytes
@@ -79,28 +80,30 @@ class Device:
         self.owners[key] = weakref.ref(owner, lambda _: self.owners.pop(key, None))
         return owner
 
-    def synchronise(self):
-        self.refuse_in_capture("waiting for the device")
-        self.counts["synchronisations"] += 1
-        self.land(list(self.in_flight))
+    def synchronize(self):
+        self.refuse_while_recording("waiting for the device")
+        self.counts["synchronizations"] += 1
+        self.finish_copies(list(self.in_flight))
 
-    def land(self, addresses):
-        """Copies from pinned memory are over; it must hold what it held when they began."""
+    def finish_copies(self, addresses):
+        """Copies from pinned memory end; it must still hold what it held when they began."""
         for address in addresses:
             if address in self.in_flight:
                 memory, copied = self.in_flight.pop(address)
-                assert np.array_equal(memory, copied), (
-                    "pinned memory was written while it was copied to the device"
-                )
+                unchanged = np.array_equal(memory, copied)
+                assert unchanged, "pinned memory was written while it was copied to the device"
 
 
 device = Device()
 
 
+# ---- arrays
+
+
 class StrictArray:
     __slots__ = ("__weakref__", "base", "held")
     __module__ = "cupy"
-    __array_ufunc__ = None  # a NumPy operand does not swallow this array, but gets NotImplemented
+    __array_ufunc__ = None  # a NumPy operand gets NotImplemented and does not swallow this array
     __hash__ = None
 
     def __init__(self, held, base=None):
@@ -116,7 +119,7 @@ class StrictArray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def refuse(self, *arguments):
-        raise AssertionError("this would wait for the GPU: read values with backend.to_host alone")
+        raise AssertionError("this would wait for the GPU: read values with backend.to_host only")
 
     __float__ = __bool__ = __int__ = __index__ = __iter__ = item = tolist = refuse
 
@@ -140,38 +143,29 @@ class StrictArray:
         if isinstance(index, StrictArray):
             index.refuse()
         target, source = self.held[as_tuple(index)], unwrap(value)
-        if not (
+        is_plain_copy = (
             isinstance(source, np.ndarray)
-            and source.shape == target.shape
-            and source.dtype == target.dtype
+            and (source.shape, source.dtype) == (target.shape, target.dtype)
             and source.flags.c_contiguous
             and target.flags.c_contiguous
-        ):
-            device.elementwise.add(("copy", self.dtype.name))
-        device.do(
-            lambda: np.copyto(target, source),
-            self,
-            *([value] if isinstance(value, StrictArray) else []),
         )
+        if not is_plain_copy:
+            device.elementwise.add(("copy", self.dtype.name))
+        used = [value] if isinstance(value, StrictArray) else []
+        device.do(lambda: np.copyto(target, source), self, *used)
 
     def set(self, values, stream=None):
-        """Copy from the host: at once, or in a while where the memory is pinned."""
-        assert (
-            isinstance(values, np.ndarray)
-            and values.shape == self.shape
-            and values.dtype == self.dtype
-        )
+        """Copy from the host: at once, or some time later if the memory is pinned."""
+        assert isinstance(values, np.ndarray)
+        assert (values.shape, values.dtype) == (self.shape, self.dtype)
         assert self.flags.c_contiguous and values.flags.c_contiguous
-        device.refuse_in_capture("a copy from the host")
-        device.counts["uploads"] += 1
         assert stream in (None, current_stream())
+        device.refuse_while_recording("a copy from the host")
+        device.counts["uploads"] += 1
         address = values.ctypes.data
-        assert address not in device.in_flight, (
-            "pinned memory is used again before its last copy was waited for"
-        )
-        if stream is not None and any(
-            0 <= address - memory.ctypes.data < memory.size for memory in device.pinned
-        ):
+        assert address not in device.in_flight, "pinned memory is used before its copy has ended"
+        pinned = any(0 <= address - each.ctypes.data < each.size for each in device.pinned)
+        if pinned and stream is not None:
             device.in_flight[address] = (values, values.copy())
         else:
             device.counts["pageable uploads"] += 1
@@ -203,7 +197,7 @@ class StrictArray:
 
 
 def as_tuple(index):
-    """-> index by which NumPy gives an array, never a number."""
+    """-> index for which NumPy returns an array, never a number."""
     index = index if isinstance(index, tuple) else (index,)
     return index if any(i is Ellipsis for i in index) else (*index, ...)
 
@@ -217,61 +211,56 @@ def unwrap(value):
 
 
 def call(function, *arguments, **options):
+    """function of NumPy, of strict arrays -> its result as a strict array."""
     used = [a for a in (*arguments, *options.values()) if isinstance(a, StrictArray)]
     arguments = [unwrap(argument) for argument in arguments]
     options = {name: unwrap(option) for name, option in options.items()}
     arrays = [a for a in (*arguments, *options.values()) if isinstance(a, np.ndarray)]
     device.elementwise.add((function.__name__, *(a.dtype.name for a in arrays)))
     if function in (np.matmul, np.dot):
-        device.refuse_in_capture("CuPy's own cuBLAS")
+        device.refuse_while_recording("CuPy's own cuBLAS")
     if isinstance(options.get("out"), np.ndarray):
         device.do(lambda: function(*arguments, **options), *used)
         return next(a for a in used if a.held is options["out"])
     result = function(*arguments, **options)
-    if isinstance(result, (np.ndarray, np.generic)):
-        result = np.asarray(result)
-        if result.dtype == np.float64 and arrays:
-            assert any(a.dtype == np.float64 for a in arrays), (
-                f"{function.__name__} turned float32 into float64"
-            )
-        return device.allocate(result)
-    return result
+    if not isinstance(result, (np.ndarray, np.generic)):
+        return result
+    if result.dtype == np.float64 and arrays:
+        has_double = any(a.dtype == np.float64 for a in arrays)
+        assert has_double, f"{function.__name__} turned float32 into float64"
+    return device.allocate(np.asarray(result))
 
 
 def call_method(array, function, *arguments, **options):
     return call(function, array, *arguments, **options)
 
 
-def binary(function):
-    return (lambda self, other: call(function, self, other)), (
-        lambda self, other: call(function, other, self)
-    )
-
-
-for name in ("add", "sub", "mul", "truediv"):
-    forward, reverse = binary(getattr(operator, name))
-    setattr(StrictArray, f"__{name}__", forward)
-    setattr(StrictArray, f"__r{name}__", reverse)
-for name in ("gt", "ge", "lt", "le"):
-    setattr(StrictArray, f"__{name}__", binary(getattr(operator, name))[0])
-StrictArray.__matmul__ = binary(np.matmul)[0]
-for name in ("sum", "mean", "max"):
-    setattr(StrictArray, name, partialmethod(call_method, getattr(np, name)))
+def add_operators():
+    for name in ("add", "sub", "mul", "truediv"):
+        function = getattr(operator, name)
+        setattr(StrictArray, f"__{name}__", lambda a, b, f=function: call(f, a, b))
+        setattr(StrictArray, f"__r{name}__", lambda a, b, f=function: call(f, b, a))
+    for name in ("gt", "ge", "lt", "le"):
+        function = getattr(operator, name)
+        setattr(StrictArray, f"__{name}__", lambda a, b, f=function: call(f, a, b))
+    for name in ("iadd", "isub", "imul", "itruediv"):
+        setattr(StrictArray, f"__{name}__", in_place(getattr(operator, name)))
+    StrictArray.__matmul__ = lambda a, b: call(np.matmul, a, b)
+    for name in ("sum", "mean", "max"):
+        setattr(StrictArray, name, partialmethod(call_method, getattr(np, name)))
 
 
 def in_place(function):
     def method(self, other):
         held, more = self.held, unwrap(other)
-        device.do(
-            lambda: function(held, more), self, *([other] if isinstance(other, StrictArray) else [])
-        )
+        used = [other] if isinstance(other, StrictArray) else []
+        device.do(lambda: function(held, more), self, *used)
         return self
 
     return method
 
 
-for name in ("iadd", "isub", "imul", "itruediv"):
-    setattr(StrictArray, f"__{name}__", in_place(getattr(operator, name)))
+add_operators()
 
 
 def new_memory(shape, dtype):
@@ -286,23 +275,18 @@ def alloc_pinned_memory(size):
 
 
 def asarray(values, dtype=None):
-    if isinstance(values, StrictArray) and dtype in (None, values.dtype):
-        return values
-    if not isinstance(values, StrictArray):
-        device.refuse_in_capture("a copy from the host")
-        device.counts["uploads"] += 1
-    return device.allocate(
-        np.array(values.held if isinstance(values, StrictArray) else values, dtype=dtype)
-    )
+    if isinstance(values, StrictArray):
+        if dtype in (None, values.dtype):
+            return values
+        return device.allocate(np.array(values.held, dtype=dtype))
+    device.refuse_while_recording("a copy from the host")
+    device.counts["uploads"] += 1
+    return device.allocate(np.array(values, dtype=dtype))
 
 
 def asnumpy(array):
-    device.synchronise()
+    device.synchronize()
     return array.held.copy()
-
-
-class CUDARuntimeError(RuntimeError):
-    pass
 
 
 # ---- streams, events, graphs
@@ -320,13 +304,14 @@ class Stream:
         device.streams.pop()
 
     def synchronize(self):
-        device.synchronise()
+        device.synchronize()
 
     def begin_capture(self):
         assert current_stream() is self, "begin_capture of a stream that is not the current one"
         if not self.non_blocking:
             raise CUDARuntimeError(
-                "cudaErrorStreamCaptureImplicit: the null stream, or one that blocks it, cannot be recorded"
+                "cudaErrorStreamCaptureImplicit: the null stream, or one that blocks it, "
+                "cannot be recorded"
             )
         assert device.recording is None
         device.recording = []
@@ -342,15 +327,14 @@ class Graph:
         self.notes = notes
 
     def upload(self):
-        device.refuse_in_capture("the upload of a graph")
+        device.refuse_while_recording("the upload of a graph")
 
     def launch(self):
-        device.refuse_in_capture("a launch of a graph")
+        device.refuse_while_recording("a launch of a graph")
         device.counts["graphs"] += 1
         for operation, owners in self.notes:
-            assert all(owner() is not None for owner in owners), (
-                "a graph uses memory that was given back"
-            )
+            alive = all(owner() is not None for owner in owners)
+            assert alive, "a graph uses memory that was given back"
             operation()
 
 
@@ -359,11 +343,11 @@ class Event:
         self.waits_for = []
 
     def record(self):
-        device.refuse_in_capture("an event")
+        device.refuse_while_recording("an event")
         self.waits_for = list(device.in_flight)
 
     def synchronize(self):
-        device.land(self.waits_for)
+        device.finish_copies(self.waits_for)
         self.waits_for = []
 
 
@@ -395,18 +379,21 @@ def current_stream():
     return device.streams[-1] if device.streams else null_stream
 
 
-# ---- cuBLAS: the same C functions, with NumPy behind them
+# ---- cuBLAS: the same C functions, computed by NumPy
+
+HANDLE = 0x7FFF_0123_4567_89AB  # does not fit into 32 bits
+INVALID_VALUE = 7  # CUBLAS_STATUS_INVALID_VALUE
+COMPUTE = {0: (68, 77), 1: (70,)}  # allowed compute types, by cudaDataType_t
+TF32 = 77
 
 
 def memory_at(address, rows, columns, dimension, kind):
-    """-> view of a matrix that lies column by column, `dimension` numbers from one column to the next"""
+    """-> view of a column-major matrix, `dimension` numbers from one column to the next"""
     number = {0: ctypes.c_float, 1: ctypes.c_double}[kind]
-    flat = np.ctypeslib.as_array(
-        (number * (dimension * (columns - 1) + rows)).from_address(address)
-    )
-    return np.lib.stride_tricks.as_strided(
-        flat, (rows, columns), (flat.itemsize, dimension * flat.itemsize)
-    )
+    numbers = number * (dimension * (columns - 1) + rows)
+    flat = np.ctypeslib.as_array(numbers.from_address(address))
+    strides = (flat.itemsize, dimension * flat.itemsize)
+    return np.lib.stride_tricks.as_strided(flat, (rows, columns), strides)
 
 
 def round_to_tf32(matrix):
@@ -416,19 +403,16 @@ def round_to_tf32(matrix):
 
 
 class Cublas:
-    """Stands in for the library; every function is called through its C signature, as declared in cupy_gemm.py."""
+    """The library; every function is called through its C signature, as gemm.py declares it."""
 
     def __init__(self):
         self.stream = self.workspace = None
-        for name, types_ in cupy_gemm.SIGNATURES.items():
-            setattr(
-                self,
-                name,
-                ctypes.CFUNCTYPE(ctypes.c_int, *types_)(getattr(self, name.removesuffix("_v2"))),
-            )
+        for name, arguments in gemm.SIGNATURES.items():
+            function = getattr(self, name.removesuffix("_v2"))
+            setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(function))
 
     def cublasCreate(self, handle):
-        handle[0] = 0x7FFF_0123_4567_89AB  # no pointer of 32 bits
+        handle[0] = HANDLE
         return 0
 
     def cublasDestroy(self, handle):
@@ -443,29 +427,11 @@ class Cublas:
         return 0
 
     def cublasGemmEx(
-        self,
-        handle,
-        op_a,
-        op_b,
-        m,
-        n,
-        k,
-        alpha,
-        a,
-        kind_a,
-        lda,
-        b,
-        kind_b,
-        ldb,
-        beta,
-        c,
-        kind_c,
-        ldc,
-        compute,
-        algorithm,
-    ):
-        right = (
-            handle == 0x7FFF_0123_4567_89AB
+        self, handle, op_a, op_b, m, n, k, alpha, a, kind_a, lda, b, kind_b, ldb, beta, c, kind_c,
+        ldc, compute, algorithm,
+    ):  # fmt: skip
+        is_valid = (
+            handle == HANDLE
             and self.stream == current_stream().ptr
             and self.workspace
             and algorithm == -1
@@ -473,48 +439,46 @@ class Cublas:
             and lda >= (k if op_a else m)
             and ldb >= (n if op_b else k)
             and ldc >= m
-            and compute in {0: (68, 77), 1: (70,)}[kind_a]
+            and compute in COMPUTE[kind_a]
         )
-        if not right:
-            return 7  # CUBLAS_STATUS_INVALID_VALUE
+        if not is_valid:
+            return INVALID_VALUE
         number = {0: ctypes.c_float, 1: ctypes.c_double}[kind_a]
-        alpha, beta = number.from_address(alpha).value, number.from_address(beta).value
+        scale, keep = (number.from_address(address).value for address in (alpha, beta))
         left = memory_at(a, k, m, lda, kind_a).T if op_a else memory_at(a, m, k, lda, kind_a)
         right = memory_at(b, n, k, ldb, kind_b).T if op_b else memory_at(b, k, n, ldb, kind_b)
         out = memory_at(c, m, n, ldc, kind_c)
 
         def multiply():
-            factors = (
-                [round_to_tf32(matrix) for matrix in (left, right)]
-                if compute == 77
-                else (left, right)
-            )
-            product = np.matmul(*factors)
-            out[...] = product * number(alpha).value + out * beta if beta else product
+            factors = (left, right)
+            if compute == TF32:
+                factors = (round_to_tf32(left), round_to_tf32(right))
+            product = np.matmul(*factors) * scale
+            out[...] = product + out * keep if keep else product
 
         device.do(multiply, *(device.owner_of(address) for address in (a, b, c, self.workspace)))
         return 0
 
 
-real_cublas = cupy_gemm.load_cublas
-cupy_gemm.load_cublas = lambda xp: xp.cublas if xp.__version__ == "strict" else real_cublas(xp)
+real_cublas = gemm.load_cublas
+gemm.load_cublas = lambda xp: xp.cublas if xp.__version__ == "strict" else real_cublas(xp)
+
+
+# ---- the module
 
 
 def raw_module(code, options, name_expressions, mutate=None):
     if compiler() is None:
-        pytest.skip(
-            "the CUDA kernels run here by a C++ compiler, and this machine has none: install g++ or clang++"
-        )
-    return HostModule(
-        code, options, name_expressions, lambda *operation: device.do(*operation), mutate
-    )
+        pytest.skip("the CUDA kernels run here by a C++ compiler: install g++ or clang++")
+    return HostModule(code, options, name_expressions, lambda *launch: device.do(*launch), mutate)
 
 
 def make_module(devices=1, error=None, mutate=None):
-    """-> a module to stand in sys.modules["cupy"]. Counts begin anew.
+    """-> a module for sys.modules["cupy"]; its device is new, and counts from 0.
 
-    devices, error  what asking for a GPU gives
-    mutate          function: text of kernels.cu -> text with a mistake, which a test must find
+    devices  how many GPUs there are
+    error    what asking for them raises
+    mutate   function: text of kernels.cu -> text with a mistake, which a test must find
     """
     global device  # noqa: PLW0603
     device = Device()
@@ -540,9 +504,10 @@ def make_module(devices=1, error=None, mutate=None):
         MemoryPool=MemoryPool,
         using_allocator=using_allocator,
         get_current_stream=current_stream,
-        Device=lambda: types.SimpleNamespace(synchronize=device.synchronise),
+        Device=lambda: types.SimpleNamespace(synchronize=device.synchronize),
         alloc_pinned_memory=alloc_pinned_memory,
     )
+    module.asarray, module.asnumpy = asarray, asnumpy
     module.empty = new_memory
     module.empty_like = lambda array: new_memory(array.shape, array.dtype)
     module.zeros = lambda shape, dtype: device.allocate(np.zeros(shape, dtype))
@@ -551,13 +516,11 @@ def make_module(devices=1, error=None, mutate=None):
         np.concatenate([array.held for array in arrays], axis)
     )
     module.broadcast_to = lambda array, shape: array.view(np.broadcast_to(array.held, shape))
-    module.asarray, module.asnumpy = asarray, asnumpy
     module.copyto = lambda target, source: target.__setitem__(..., source)
-    module.abs = module.absolute = partial(call, np.absolute)
     for name in (
-        "add", "divide", "dot", "exp", "greater", "greater_equal", "log", "log1p", "matmul", "max",
-        "maximum", "mean", "minimum", "multiply", "negative", "pad", "sqrt", "subtract", "sum",
-        "tanh",
+        "abs", "absolute", "add", "divide", "dot", "exp", "greater", "greater_equal", "log",
+        "log1p", "matmul", "max", "maximum", "mean", "minimum", "multiply", "negative", "pad",
+        "sqrt", "subtract", "sum", "tanh",
     ):  # fmt: skip
         setattr(module, name, partial(call, getattr(np, name)))
     return module

@@ -1,27 +1,35 @@
-/* Every CUDA kernel of minigan. Compiled at run time by cupy_kernels.py, which reads the signatures from here.
+/* Every CUDA kernel of minigan. kernels.py compiles them at run time and reads their signatures.
 
-Each kernel is a loop over numbers that do not wait for one another: no shared memory, no barriers, no atomics.
-So a sum over many rows is taken in two or more rounds: threads lie along the channels (neighbours read neighbouring
-numbers), each adds up one strip of rows, and `fold` adds the strips, always in the same order. The same bits at every
-run, and a body that a C++ compiler can run on a CPU, block by block and thread by thread, as the tests do.
+Each kernel is a loop over independent numbers: no shared memory, no barriers, no atomics. So a sum
+over many rows takes two or more rounds. Threads lie along the channels (neighbors read neighboring
+numbers), each adds up one strip of rows, and `fold` adds the strips, always in the same order. The
+results have the same bits at every run, and a CPU can run the kernels thread by thread, as the
+tests do.
 
 Template parameters
     T   float or double: gradient checks run in double on the device
-    G   geometry of a convolution, numbers known when it is compiled, so that / and % become multiplications:
+    G   geometry of a convolution, known at compile time, so that / and % become multiplications:
         H W C        the larger image, which Conv2d reads and ConvTranspose2d writes
         P Q D        the smaller one: rows, columns, channels
-        KH KW SH SW  kernel and stride;  TOP LEFT  padding before the first row and column
+        KH KW SH SW  kernel and stride
+        TOP LEFT     padding before the first row and column
     F   activation, with its constant a (the slope of LeakyReLU)
-    V   channels that a thread takes at once: 16 bytes, a pack, where the channels divide by it; else 1
+    V   channels that a thread takes at once: a pack of 16 bytes if it divides them, otherwise 1
 Plain arguments are int (32 bits) or double. Arrays are contiguous, channels last. */
 
-#define EACH(i, count) for (int i = (int)(blockIdx.x * blockDim.x + threadIdx.x); i < (count); i += (int)(blockDim.x * gridDim.x))
+#define EACH(i, count)                                                         \
+  for (int i = (int)(blockIdx.x * blockDim.x + threadIdx.x); i < (count); \
+       i += (int)(blockDim.x * gridDim.x))
 
 template <class T, int V> struct alignas(V * sizeof(T)) Pack { T at[V]; };
 
-template <class T, int V> __device__ inline Pack<T, V> load(const T *from) { return *reinterpret_cast<const Pack<T, V> *>(from); }
+template <class T, int V> __device__ inline Pack<T, V> load(const T *from) {
+  return *reinterpret_cast<const Pack<T, V> *>(from);
+}
 
-template <class T, int V> __device__ inline void store(T *to, const Pack<T, V> &values) { *reinterpret_cast<Pack<T, V> *>(to) = values; }
+template <class T, int V> __device__ inline void store(T *to, const Pack<T, V> &values) {
+  *reinterpret_cast<Pack<T, V> *>(to) = values;
+}
 
 __device__ inline int least(int a, int b) { return a < b ? a : b; }
 
@@ -61,8 +69,9 @@ struct Sigmoid {
 
 /* ---- convolution: columns */
 
-/* cols (n*P*Q, KH*KW*C): under each output pixel, its window of x (n, H, W, C). What a window takes of one row lies together in x,
-   KW*C numbers, of which a thread takes V: of one pixel where C divides by V, and then either all of them are in the image or none */
+/* cols (n*P*Q, KH*KW*C) = for each output pixel, its window of x (n, H, W, C).
+   One row of a window is contiguous in x: KW*C numbers, of which a thread takes V. If V divides C
+   they belong to one pixel, so either all of them are in the image or none */
 template <class T, class G, int V> __global__ void im2col(const T *x, T *cols, int n) {
   EACH(t, n * G::P * G::Q * G::KH * (G::KW * G::C / V)) {
     const int e = t % (G::KW * G::C / V) * V, tap = t / (G::KW * G::C / V), i = tap % G::KH;
@@ -82,12 +91,14 @@ template <class T, class G, int V> __global__ void im2col(const T *x, T *cols, i
   }
 }
 
-/* x (n, H, W, C) = F(sum over the copies of each pixel in cols + b). A pixel looks for its copies, and only at every
-   stride-th tap, those of its own phase: nothing is scattered. b (C,) or null */
-template <class T, class G, class F, int V> __global__ void col2im(const T *cols, const T *b, T *x, int n, double a) {
+/* x (n, H, W, C) = F(sum over the copies of each pixel in cols, + b);  b (C,) or null.
+   A pixel gathers its copies, at every stride-th tap only (its own phase): nothing is scattered */
+template <class T, class G, class F, int V>
+__global__ void col2im(const T *cols, const T *b, T *x, int n, double a) {
   EACH(t, n * G::H * G::W * (G::C / V)) {
     const int c = t % (G::C / V) * V, pixel = t / (G::C / V);
-    const int w = pixel % G::W + G::LEFT, h = pixel / G::W % G::H + G::TOP, image = pixel / (G::W * G::H);
+    const int w = pixel % G::W + G::LEFT, h = pixel / G::W % G::H + G::TOP;
+    const int image = pixel / (G::W * G::H);
     Pack<T, V> sum = {};
     for (int i = h % G::SH, p = h / G::SH; i < G::KH && p >= 0; i += G::SH, p--) {
       if (p >= G::P) continue;
@@ -98,13 +109,16 @@ template <class T, class G, class F, int V> __global__ void col2im(const T *cols
         for (int k = 0; k < V; k++) sum.at[k] += copy.at[k];
       }
     }
-    for (int k = 0; k < V; k++) sum.at[k] = F::forward(b ? sum.at[k] + b[c + k] : sum.at[k], T(a));
+    for (int k = 0; k < V; k++)
+      sum.at[k] = F::forward(b ? sum.at[k] + b[c + k] : sum.at[k], T(a));
     store<T, V>(x + t * V, sum);
   }
 }
 
-/* y (n, P, Q, D) = F(conv(x, weights) + b), straight from an image of few channels; weights (KH, KW, C, D), b (D,) or null.
-   A thread has a tile of FEW pixels and V channels, which may be two packs: a number of x serves them all */
+/* y (n, P, Q, D) = F(conv(x, weights) + b), read directly from an image of few channels;
+   weights (KH, KW, C, D), b (D,) or null.
+   A thread computes a tile of FEW pixels and V channels (one or two packs): it reads each number of
+   x once for all V channels, and each weight once for all FEW pixels */
 enum { FEW = 4 };
 template <class T, class G, class F, int V>
 __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int n, double a) {
@@ -125,11 +139,13 @@ __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int 
 #pragma unroll
       for (int j = 0; j < G::KW; j++) {
         bool inside[FEW];
-        for (int r = 0; r < FEW; r++) inside[r] = h[r] + i >= 0 && h[r] + i < G::H && w[r] + j >= 0 && w[r] + j < G::W;
+        for (int r = 0; r < FEW; r++)
+          inside[r] = h[r] + i >= 0 && h[r] + i < G::H && w[r] + j >= 0 && w[r] + j < G::W;
 #pragma unroll
         for (int c = 0; c < G::C; c++) {
           Pack<T, PACK> weight[V / PACK];
-          for (int k = 0; k < V; k += PACK) weight[k / PACK] = load<T, PACK>(weights + ((i * G::KW + j) * G::C + c) * G::D + o + k);
+          const T *of_tap = weights + ((i * G::KW + j) * G::C + c) * G::D + o;
+          for (int k = 0; k < V; k += PACK) weight[k / PACK] = load<T, PACK>(of_tap + k);
           for (int r = 0; r < FEW; r++) {
             const T value = inside[r] ? corner[r][(i * G::W + j) * G::C + c] : T(0);
             for (int k = 0; k < V; k++) sum[r][k] += value * weight[k / PACK].at[k % PACK];
@@ -141,7 +157,8 @@ __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int 
       if (first + r < pixels)
         for (int k = 0; k < V; k += PACK) {
           Pack<T, PACK> out;
-          for (int l = 0; l < PACK; l++) out.at[l] = F::forward(b ? sum[r][k + l] + b[o + k + l] : sum[r][k + l], T(a));
+          for (int l = 0; l < PACK; l++)
+            out.at[l] = F::forward(b ? sum[r][k + l] + b[o + k + l] : sum[r][k + l], T(a));
           store<T, PACK>(y + (first + r) * G::D + o + k, out);
         }
   }
@@ -150,17 +167,20 @@ __global__ void few_forward(const T *x, const T *weights, const T *b, T *y, int 
 /* ---- activations, biases and their gradients, over rows of c channels */
 
 /* y = F(x + b);  b (c,) or null; y may be x */
-template <class T, class F, int V> __global__ void activate(const T *x, const T *b, T *y, int rows, int c, double a) {
+template <class T, class F, int V>
+__global__ void activate(const T *x, const T *b, T *y, int rows, int c, double a) {
   EACH(t, rows * (c / V)) {
     const int lane = t % (c / V) * V;
     Pack<T, V> values = load<T, V>(x + t * V);
-    for (int k = 0; k < V; k++) values.at[k] = F::forward(b ? values.at[k] + b[lane + k] : values.at[k], T(a));
+    for (int k = 0; k < V; k++)
+      values.at[k] = F::forward(b ? values.at[k] + b[lane + k] : values.at[k], T(a));
     store<T, V>(y + t * V, values);
   }
 }
 
 /* dx = dy * F'(y);  dx may be dy */
-template <class T, class F, int V> __global__ void activate_backward(const T *dy, const T *y, T *dx, int size, double a) {
+template <class T, class F, int V>
+__global__ void activate_backward(const T *dy, const T *y, T *dx, int size, double a) {
   EACH(t, size / V) {
     Pack<T, V> values = load<T, V>(dy + t * V);
     const Pack<T, V> out = load<T, V>(y + t * V);
@@ -169,10 +189,12 @@ template <class T, class F, int V> __global__ void activate_backward(const T *dy
   }
 }
 
-/* g = dy * F'(y), and sums (strips, c) of g: a bias's gradient. y and g may be null where F is Identity. A strip is every `strips`-th
-   row, so that neighbours read neighbouring numbers also where there is but one channel */
+/* g = dy * F'(y), and sums (strips, c) of g: the gradient of a bias. y and g may be null if F is
+   Identity. A strip is every `strips`-th row, so that neighbors read neighboring numbers even if
+   there is only one channel */
 template <class T, class F, int V>
-__global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c, int strips, double a) {
+__global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c, int strips,
+                         double a) {
   EACH(t, strips * (c / V)) {
     const int lane = t % (c / V) * V, s = t / (c / V);
     Pack<T, V> sum = {};
@@ -190,19 +212,23 @@ __global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c
   }
 }
 
-/* out (parts, ..., width) = scale * sums over each `group` of the rows of in (parts, count, width); with add, out += that */
-template <class T> __global__ void fold(const T *in, T *out, int parts, int count, int width, int group, double scale, int add) {
+/* out (parts, ..., width) = scale * sums over each `group` of rows of in (parts, count, width);
+   if add, out += that */
+template <class T>
+__global__ void fold(const T *in, T *out, int parts, int count, int width, int group, double scale,
+                     int add) {
   const int folds = (count + group - 1) / group;
   EACH(t, parts * folds * width) {
     const int column = t % width, first = t / width % folds * group, part = t / width / folds;
     T sum = T(0);
 #pragma unroll 16
-    for (int row = first; row < least(count, first + group); row++) sum += in[(part * count + row) * width + column];
+    for (int row = first; row < least(count, first + group); row++)
+      sum += in[(part * count + row) * width + column];
     out[t] = add ? out[t] + T(scale) * sum : T(scale) * sum;
   }
 }
 
-/* sums (threads,) of squares: thread t takes every `threads`-th number */
+/* sums (threads,) of squares: a thread takes every `threads`-th number */
 template <class T> __global__ void squares(const T *x, T *sums, int size, int threads) {
   EACH(t, threads) {
     T sum = T(0);
@@ -222,15 +248,17 @@ template <class T> __global__ void root_of_sum(const T *in, T *out, int count) {
   }
 }
 
-/* ---- BatchNorm with its activation: see layers/batchnorm.py for the formulas. A batch may have several parts of as many rows each,
-   one after the other, every one with statistics of its own */
+/* ---- BatchNorm with its activation: layers/batchnorm.py has the formulas. A batch may consist of
+   several equal parts, one after the other, each with its own statistics */
 
-/* moments (parts, strips, 2, c): each strip's mean, and its sum of squares about that mean. Numbers are counted from the strip's
-   first row, so that nothing large is subtracted from something large */
-template <class T, int V> __global__ void strip_moments(const T *x, T *moments, int parts, int rows, int c, int strip) {
+/* moments (parts, strips, 2, c) = each strip's mean, and its sum of squares about that mean. The
+   strip's first row is subtracted from all rows, so that no large number is squared */
+template <class T, int V>
+__global__ void strip_moments(const T *x, T *moments, int parts, int rows, int c, int strip) {
   const int strips = (rows + strip - 1) / strip;
   EACH(t, parts * strips * (c / V)) {
-    const int lane = t % (c / V) * V, s = t / (c / V), first = s / strips * rows + s % strips * strip;
+    const int lane = t % (c / V) * V, s = t / (c / V);
+    const int first = s / strips * rows + s % strips * strip;
     const int end = least(s / strips * rows + rows, first + strip);
     const T count = T(end - first);
     const Pack<T, V> origin = load<T, V>(x + first * c + lane);
@@ -253,12 +281,15 @@ template <class T, int V> __global__ void strip_moments(const T *x, T *moments, 
   }
 }
 
-/* out (parts, ..., 2, c) from in (parts, count, 2, c): moments of every `group` strips together; each strip but the last of a part has
-   `strip` of its rows.  Source: Chan, Golub & LeVeque 1983 */
-template <class T> __global__ void fold_moments(const T *in, T *out, int parts, int count, int c, int group, int strip, int rows) {
+/* out (parts, ..., 2, c) = moments of each `group` of strips of in (parts, count, 2, c). A strip
+   has `strip` rows; only a part's last one may have fewer. Source: Chan, Golub & LeVeque 1983 */
+template <class T>
+__global__ void fold_moments(const T *in, T *out, int parts, int count, int c, int group, int strip,
+                             int rows) {
   const int folds = (count + group - 1) / group;
   EACH(t, parts * folds * c) {
-    const int column = t % c, f = t / c % folds, part = t / c / folds, first = f * group, end = least(count, first + group);
+    const int column = t % c, f = t / c % folds, part = t / c / folds;
+    const int first = f * group, end = least(count, first + group);
     const T *at = in + (part * count + first) * 2 * c + column;
     const double origin = at[0], total = least(rows, end * strip) - first * strip;
     double sum = 0, square = 0;
@@ -273,14 +304,16 @@ template <class T> __global__ void fold_moments(const T *in, T *out, int parts, 
   }
 }
 
-/* mean, inv_std (parts, c) from moments (parts, 2, c) of so many rows each. running_mean, running_var (c,), unless null, move by `rate`
-   towards mean and variance of each part, which is multiplied by `unbias` before */
+/* mean, inv_std (parts, c) from moments (parts, 2, c) of `rows` rows each. running_mean and
+   running_var (c,), unless null, move by `rate` toward each part's mean, and toward its variance
+   times `unbias` */
 template <class T>
-__global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean, T *running_var, int parts, int rows, int c, double eps,
-                          double rate, double unbias) {
+__global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean, T *running_var,
+                          int parts, int rows, int c, double eps, double rate, double unbias) {
   EACH(k, c) {
     for (int part = 0; part < parts; part++) {
-      const T new_mean = moments[part * 2 * c + k], var = moments[(part * 2 + 1) * c + k] / T(rows);
+      const T new_mean = moments[part * 2 * c + k];
+      const T var = moments[(part * 2 + 1) * c + k] / T(rows);
       mean[part * c + k] = new_mean;
       inv_std[part * c + k] = T(1) / root(var + T(eps));
       if (running_mean) {
@@ -291,8 +324,10 @@ __global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean
   }
 }
 
-/* the same from statistics that are given */
-template <class T> __global__ void frozen_scale(const T *running_mean, const T *running_var, T *mean, T *inv_std, int c, double eps) {
+/* mean, inv_std (c,) from running statistics */
+template <class T>
+__global__ void frozen_scale(const T *running_mean, const T *running_var, T *mean, T *inv_std,
+                             int c, double eps) {
   EACH(k, c) {
     mean[k] = running_mean[k];
     inv_std[k] = T(1) / root(running_var[k] + T(eps));
@@ -304,10 +339,11 @@ template <class T> __device__ inline T affine(T x_hat, const T *gain, const T *b
   return bias ? scaled + bias[k] : scaled;
 }
 
-/* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;  mean, inv_std (parts, c), gain, bias (c,) or null */
+/* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;
+   mean, inv_std (parts, c), gain, bias (c,) or null */
 template <class T, class F, int V>
-__global__ void normalize(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *y, int parts, int rows, int c,
-                          double a) {
+__global__ void normalize(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias,
+                          T *y, int parts, int rows, int c, double a) {
   EACH(t, parts * rows * (c / V)) {
     const int lane = t % (c / V) * V, own = t / (c / V) / rows * c + lane;
     Pack<T, V> values = load<T, V>(x + t * V);
@@ -319,20 +355,24 @@ __global__ void normalize(const T *x, const T *mean, const T *inv_std, const T *
   }
 }
 
-/* sums (parts, strips, 2, c) of g = dy * F' and of g * x_hat. x_hat and F' are made anew from x: that costs less than to keep them */
+/* sums (parts, strips, 2, c) of g = dy * F' and of g * x_hat. x_hat and F' are recomputed from x,
+   which costs less than reading them from memory */
 template <class T, class F, int V>
-__global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, T *sums, int parts,
-                          int rows, int c, int strip, double a) {
+__global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain,
+                          const T *bias, T *sums, int parts, int rows, int c, int strip, double a) {
   const int strips = (rows + strip - 1) / strip;
   EACH(t, parts * strips * (c / V)) {
-    const int lane = t % (c / V) * V, s = t / (c / V), part = s / strips, first = part * rows + s % strips * strip, own = part * c + lane;
+    const int lane = t % (c / V) * V, s = t / (c / V), part = s / strips;
+    const int first = part * rows + s % strips * strip, own = part * c + lane;
     Pack<T, V> sum = {}, product = {};
 #pragma unroll 4
     for (int row = first; row < least(part * rows + rows, first + strip); row++) {
-      const Pack<T, V> gradient = load<T, V>(dy + row * c + lane), values = load<T, V>(x + row * c + lane);
+      const Pack<T, V> gradient = load<T, V>(dy + row * c + lane);
+      const Pack<T, V> values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {
         const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
-        const T g = gradient.at[k] * F::slope(F::forward(affine(x_hat, gain, bias, lane + k), T(a)), T(a));
+        const T y = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
+        const T g = gradient.at[k] * F::slope(y, T(a));
         sum.at[k] += g;
         product.at[k] += g * x_hat;
       }
@@ -342,8 +382,10 @@ __global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_s
   }
 }
 
-/* From sums (parts, 2, c): dbias and dgain (c,) are added to, unless null; sums become means over the rows, as norm_backward wants them */
-template <class T> __global__ void norm_gradients(T *sums, T *dgain, T *dbias, int parts, int rows, int c) {
+/* dbias and dgain (c,) += sums (parts, 2, c), unless null; then sums become means over the rows,
+   for norm_backward */
+template <class T>
+__global__ void norm_gradients(T *sums, T *dgain, T *dbias, int parts, int rows, int c) {
   EACH(k, c) {
     for (int part = 0; part < parts; part++) {
       T *own = sums + part * 2 * c + k;
@@ -355,19 +397,22 @@ template <class T> __global__ void norm_gradients(T *sums, T *dgain, T *dbias, i
   }
 }
 
-/* dx = gain * inv_std * (g - mean of g - x_hat * mean of g * x_hat);  means (parts, 2, c), null where the statistics were given.
-   dx may be dy */
+/* dx = gain * inv_std * (g - mean of g - x_hat * mean of g * x_hat);
+   means (parts, 2, c), or null if the statistics were the running ones. dx may be dy */
 template <class T, class F, int V>
-__global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias, const T *means, T *dx,
-                              int parts, int rows, int c, double a) {
+__global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *inv_std,
+                              const T *gain, const T *bias, const T *means, T *dx, int parts,
+                              int rows, int c, double a) {
   EACH(t, parts * rows * (c / V)) {
     const int lane = t % (c / V) * V, part = t / (c / V) / rows, own = part * c + lane;
     const Pack<T, V> values = load<T, V>(x + t * V);
     Pack<T, V> gradient = load<T, V>(dy + t * V);
     for (int k = 0; k < V; k++) {
       const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
-      T g = gradient.at[k] * F::slope(F::forward(affine(x_hat, gain, bias, lane + k), T(a)), T(a));
-      if (means) g -= means[part * 2 * c + lane + k] + x_hat * means[(part * 2 + 1) * c + lane + k];
+      const T y = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
+      T g = gradient.at[k] * F::slope(y, T(a));
+      if (means)
+        g -= means[part * 2 * c + lane + k] + x_hat * means[(part * 2 + 1) * c + lane + k];
       gradient.at[k] = g * inv_std[own + k] * (gain ? gain[lane + k] : T(1));
     }
     store<T, V>(dx + t * V, gradient);
@@ -376,12 +421,16 @@ __global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *i
 
 /* ---- losses: see losses.py */
 
-/* loss of each logit, clipped to +-limit, and dlogits of their mean;  targets (size,), or null: then all are `target` */
-template <class T> __global__ void bce(const T *logits, const T *targets, T *losses, T *dlogits, int size, double target, double limit) {
+/* loss of each logit clipped to +-limit, and dlogits of the mean loss of the logits as they are;
+   targets (size,), or null: all are `target` */
+template <class T>
+__global__ void bce(const T *logits, const T *targets, T *losses, T *dlogits, int size,
+                    double target, double limit) {
   EACH(t, size) {
     const T l = logits[t], wanted = targets ? targets[t] : T(target);
-    const T shown = l > T(limit) ? T(limit) : l < -T(limit) ? -T(limit) : l;
-    losses[t] = log_one_plus(exponential(shown > T(0) ? -shown : shown)) + (shown < T(0) ? T(0) : shown) - shown * wanted;
+    const T clipped = l > T(limit) ? T(limit) : l < -T(limit) ? -T(limit) : l;
+    losses[t] = log_one_plus(exponential(clipped > T(0) ? -clipped : clipped)) +
+                (clipped < T(0) ? T(0) : clipped) - clipped * wanted;
     const T e = exponential(l > T(0) ? -l : l);
     dlogits[t] = (exponential(l > T(0) ? T(0) : l) / (e + T(1)) - wanted) * T(1.0 / size);
   }
@@ -391,19 +440,22 @@ template <class T> __global__ void probabilities(const T *logits, T *out, int si
   EACH(t, size) out[t] = T(0.5) + T(0.5) * tangent(T(0.5) * logits[t]);
 }
 
-/* row (count,) = numbers that stand apart, up to eight */
+/* row (count,) = up to eight scalars from anywhere */
 template <class T>
-__global__ void collect(T *row, const T *a, const T *b, const T *c, const T *d, const T *e, const T *f, const T *g, const T *h, int count) {
+__global__ void collect(T *row, const T *a, const T *b, const T *c, const T *d, const T *e,
+                        const T *f, const T *g, const T *h, int count) {
   EACH(t, 1) {
     const T *from[8] = {a, b, c, d, e, f, g, h};
     for (int i = 0; i < count; i++) row[i] = from[i][0];
   }
 }
 
-/* ---- Adam: see optimizers.py. What changes from step to step lies on the device, so that a recorded step stays right:
-   numbers (5,): steps, rate; and from them rate / correction1, 1 / correction2, eps */
+/* ---- Adam: see optimizers.py. What changes from step to step is on the device, so that a recorded
+   step can be replayed. numbers (5,): steps, lr; and computed from these: lr / correction1,
+   1 / correction2, eps */
 
-template <class T> __global__ void adam_tick(double *numbers, double beta1, double beta2, double eps, int eps_hat) {
+template <class T>
+__global__ void adam_tick(double *numbers, double beta1, double beta2, double eps, int eps_hat) {
   EACH(t, 1) {
     const double step = numbers[0] + 1, correction2 = 1 - pow(beta2, step);
     numbers[0] = step;
@@ -414,36 +466,41 @@ template <class T> __global__ void adam_tick(double *numbers, double beta1, doub
 }
 
 template <class T>
-__global__ void adam(T *p, const T *g, T *m, T *v, const double *numbers, int size, double beta1, double beta2, double l2) {
+__global__ void adam(T *p, const T *g, T *m, T *v, const double *numbers, int size, double beta1,
+                     double beta2, double l2) {
   const T rate = T(numbers[2]), scale = T(numbers[3]), eps = T(numbers[4]);
   EACH(t, size) {
     const T gradient = l2 != 0 ? p[t] * T(l2) + g[t] : g[t];
-    const T m_new = m[t] * T(beta1) + gradient * T(1 - beta1), v_new = v[t] * T(beta2) + gradient * gradient * T(1 - beta2);
+    const T m_new = m[t] * T(beta1) + gradient * T(1 - beta1);
+    const T v_new = v[t] * T(beta2) + gradient * gradient * T(1 - beta2);
     m[t] = m_new;
     v[t] = v_new;
     p[t] -= m_new / (root(v_new * scale) + eps) * rate;
   }
 }
 
-/* ---- images: pixels (count, h, w, c) uint8, which stay on the device -> out (n, h, w, c), picture k being pixels[chosen[k]], or,
-   where that is below 0, pixels[-1 - chosen[k]] mirrored left to right; low is -1 or 0. There may be more pixels than an int can count */
+/* ---- images: pixels (count, h, w, c) uint8, which stay on the device -> out (n, h, w, c).
+   Image k is pixels[chosen[k]], or pixels[-1 - chosen[k]] mirrored left to right if chosen[k] < 0.
+   pixel_min is -1 or 0. There may be more pixels than an int can count */
 template <class T>
-__global__ void gather_images(const unsigned char *pixels, const int *chosen, T *out, int n, int h, int w, int c, double low) {
+__global__ void gather_images(const unsigned char *pixels, const int *chosen, T *out, int n, int h,
+                              int w, int c, double pixel_min) {
   EACH(t, n * h * w * c) {
-    const int channel = t % c, column = t / c % w, row = t / (c * w) % h, number = chosen[t / (c * w * h)];
+    const int channel = t % c, column = t / c % w, row = t / (c * w) % h;
+    const int number = chosen[t / (c * w * h)], from = number < 0 ? w - 1 - column : column;
     const long long image = number < 0 ? -1 - number : number;
-    const T value = T(pixels[((image * h + row) * w + (number < 0 ? w - 1 - column : column)) * c + channel]);
-    out[t] = low < 0 ? value / T(127.5) - T(1) : value / T(255);
+    const T value = T(pixels[((image * h + row) * w + from) * c + channel]);
+    out[t] = pixel_min < 0 ? value / T(127.5) - T(1) : value / T(255);
   }
 }
 
-/* ---- nearest neighbours of pictures, in whole numbers: see cupy_neighbours.py */
+/* ---- nearest neighbors among images, in whole numbers: see nearest.py */
 
 template <class T> __global__ void center_bytes(const unsigned char *pixels, T *out, int size) {
   EACH(t, size) out[t] = T(pixels[t]) - T(128);
 }
 
-/* squares (n,) of the lengths of rows (n, d) */
+/* squares (n,) = squared norms of rows (n, d) */
 template <class T> __global__ void square_rows(const T *rows, T *squares, int n, int d) {
   EACH(t, n) {
     T sum = T(0);
@@ -453,10 +510,12 @@ template <class T> __global__ void square_rows(const T *rows, T *squares, int n,
   }
 }
 
-/* best (2, queries, strips): over every `strips`-th candidate the least of squares - 2 products, and the first candidate that has it;
-   products (queries, candidates). A strip without a candidate has the largest of all numbers */
+/* best (2, queries, strips) = over every `strips`-th candidate the least of squares - 2 products,
+   and the first candidate that has it;  squares (candidates,), products (queries, candidates).
+   A strip without a candidate has the largest int */
 template <class T>
-__global__ void nearest_of_strips(const T *products, const T *squares, int *best, int queries, int candidates, int strips) {
+__global__ void nearest_of_strips(const T *products, const T *squares, int *best, int queries,
+                                  int candidates, int strips) {
   EACH(t, queries * strips) {
     const T *own = products + t / strips * candidates;
     int least_yet = 2147483647, at = 2147483647;
@@ -473,13 +532,16 @@ __global__ void nearest_of_strips(const T *products, const T *squares, int *best
   }
 }
 
-/* out (2, queries) of best (2, queries, strips); of two that are as near, the lower number */
-template <class T> __global__ void nearest_strip(const int *best, int *out, int queries, int strips) {
+/* out (2, queries) from best (2, queries, strips); of equally near candidates the first */
+template <class T>
+__global__ void nearest_strip(const int *best, int *out, int queries, int strips) {
   EACH(t, queries) {
     const int *values = best + t * strips, *numbers = best + (queries + t) * strips;
     int nearest = 0;
-    for (int s = 1; s < strips; s++)
-      if (values[s] < values[nearest] || (values[s] == values[nearest] && numbers[s] < numbers[nearest])) nearest = s;
+    for (int s = 1; s < strips; s++) {
+      const bool is_tie = values[s] == values[nearest];
+      if (values[s] < values[nearest] || (is_tie && numbers[s] < numbers[nearest])) nearest = s;
+    }
     out[t] = values[nearest];
     out[queries + t] = numbers[nearest];
   }
@@ -490,7 +552,7 @@ template <class T> __global__ void ema_update(T *mean, const T *x, int size, dou
   EACH(t, size) mean[t] += T(weight) * (x[t] - mean[t]);
 }
 
-/* ---- random numbers: Philox4x32-10, see philox.py.  state (2,): seed, and how often it was asked */
+/* ---- random numbers: Philox4x32-10, see arrays/philox.py.  state (2,): seed, number of calls */
 
 __device__ inline void philox(unsigned *c, unsigned long long seed) {
   unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
@@ -506,13 +568,17 @@ __device__ inline void philox(unsigned *c, unsigned long long seed) {
   }
 }
 
-__device__ inline double unit(const unsigned *c, int k, float) { return (c[k] >> 8) * (1.0 / 16777216); }
+__device__ inline double unit(const unsigned *c, int k, float) {
+  return (c[k] >> 8) * (1.0 / 16777216);
+}
 __device__ inline double unit(const unsigned *c, int k, double) {
   return ((c[2 * k] >> 5) * 67108864.0 + (c[2 * k + 1] >> 6)) * (1.0 / 9007199254740992.0);
 }
 
-/* out = U[0, 1), or N(0, 1) where normal: by Box and Muller, in double whatever T is */
-template <class T> __global__ void random_numbers(T *out, const unsigned long long *state, int size, int stream, int normal) {
+/* out = U[0, 1), or N(0, 1) if normal: by Box and Muller, in double for any T */
+template <class T>
+__global__ void random_numbers(T *out, const unsigned long long *state, int size, int stream,
+                               int normal) {
   const int each = 16 / sizeof(T);
   EACH(t, (size + each - 1) / each) {
     unsigned c[4] = {(unsigned)t, (unsigned)state[1], (unsigned)(state[1] >> 32), (unsigned)stream};
@@ -521,7 +587,8 @@ template <class T> __global__ void random_numbers(T *out, const unsigned long lo
     for (int k = 0; k < each; k++) values[k] = unit(c, k, T(0));
     if (normal)
       for (int k = 0; k < each; k += 2) {
-        const double length = sqrt(-2 * log(1 - values[k])), angle = 6.283185307179586 * values[k + 1];
+        const double length = sqrt(-2 * log(1 - values[k]));
+        const double angle = 6.283185307179586 * values[k + 1];
         values[k] = length * cos(angle);
         values[k + 1] = length * sin(angle);
       }

@@ -11,7 +11,6 @@ by the signature in kernels.cu: dtype, contiguous or not, a whole number or not.
 """
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from math import gcd
@@ -19,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.arrays import Padding, Pair, Shape
 from minigan.errors import ArrayTypeError, BackendError, ShapeError
 
 BLOCK = 256  # threads in one
@@ -63,16 +61,6 @@ class Geometry(NamedTuple):
         """-> its definition in C++."""
         values = ", ".join(f"{k} = {v}" for k, v in self._asdict().items())
         return f"struct {self.name} {{ static constexpr int {values}; }};\n"
-
-
-def find_geometry(
-    x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Pair, padding: Padding
-) -> Geometry:
-    """Of x (h, w, c_in), W (k_h, k_w, c_in, c_out), y (h_out, w_out, c_out)."""
-    (h, w, c_in), (h_out, w_out, c_out), (k_h, k_w) = x_shape, y_shape, W_shape[:2]
-    return Geometry(
-        h, w, c_in, h_out, w_out, c_out, k_h, k_w, *stride, padding[0][0], padding[1][0]
-    )
 
 
 @cache
@@ -241,8 +229,3 @@ def strips(rows: int, lanes: int, least: int = 8, threads: int = 2**16) -> tuple
     count = max(1, min(rows // least, threads // lanes))
     strip = -(-rows // count)
     return strip, -(-rows // strip)
-
-
-def geometry_names(text: str) -> Sequence[tuple[str, str]]:
-    """-> (name, definition) of each geometry in a module's text, to run kernels elsewhere."""
-    return re.findall(r"struct (G[\d_]+) \{ static constexpr int ([^;]*); \};", text)
