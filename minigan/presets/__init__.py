@@ -20,23 +20,15 @@ Arguments = dict[str, Any]  # by name, shared by several layers or presets
 Counts = dict[str, tuple[int, int]]
 
 MODULES = {  # preset -> its module here
-    "mnist": "own",
-    "color32": "own",
-    "image64": "own",
-    "radford-64": "radford",
-    "radford-mnist-conditional": "radford",
-    "shibuya-fnn": "shibuya",
-    "shibuya-mnist": "shibuya",
-    "shibuya-svhn": "shibuya",
+    "mnist": "own", "color32": "own", "image64": "own",
+    "radford-64": "radford", "radford-mnist-conditional": "radford",
+    "shibuya-fnn": "shibuya", "shibuya-mnist": "shibuya", "shibuya-svhn": "shibuya",
     "shibuya-celeba": "shibuya",
-    "tensorflow-mnist": "tensorflow",
-    "tensorflow-cifar10": "tensorflow",
-    "pytorch-64": "pytorch",
-    "jindal-mnist64": "jindal",
-    "fredriksson-fnn": "fredriksson",
-    "fredriksson-mnist": "fredriksson",
+    "tensorflow-mnist": "tensorflow", "tensorflow-cifar10": "tensorflow",
+    "pytorch-64": "pytorch", "jindal-mnist64": "jindal",
+    "fredriksson-fnn": "fredriksson", "fredriksson-mnist": "fredriksson",
     "jayathilaka-faces": "jayathilaka",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -43,31 +43,22 @@ def fnn_discriminator(width: int, image_shape: ImageShape) -> Layers:
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
+    first: Arguments = dict(kernel_size=(h // 4, w // 4), bias=False)
     return [
         Reshape((1, 1, z_dim)),
-        ConvTranspose2d(2 * width, kernel_size=(h // 4, w // 4), bias=False),
-        norm(),
-        LeakyReLU(0.2),
-        ConvTranspose2d(width, **SAME, bias=False),
-        norm(),
-        LeakyReLU(0.2),
-        ConvTranspose2d(c, **SAME),
-        Tanh(),
-    ]
+        ConvTranspose2d(2 * width, **first), norm(), LeakyReLU(0.2),
+        ConvTranspose2d(width, **SAME, bias=False), norm(), LeakyReLU(0.2),
+        ConvTranspose2d(c, **SAME), Tanh(),
+    ]  # fmt: skip
 
 
 def discriminator(width: int, image_shape: ImageShape) -> Layers:
     h, w, _ = image_shape
     return [
-        Conv2d(width, **SAME, bias=False),
-        norm(),
-        LeakyReLU(0.2),
-        Conv2d(2 * width, **SAME, bias=False),
-        norm(),
-        LeakyReLU(0.2),
-        Conv2d(1, kernel_size=(h // 4, w // 4)),
-        Flatten(),
-    ]
+        Conv2d(width, **SAME, bias=False), norm(), LeakyReLU(0.2),
+        Conv2d(2 * width, **SAME, bias=False), norm(), LeakyReLU(0.2),
+        Conv2d(1, kernel_size=(h // 4, w // 4)), Flatten(),
+    ]  # fmt: skip
 
 
 def generator_first_round(players: Players) -> Result:
@@ -81,32 +72,17 @@ def generator_first_round(players: Players) -> Result:
 
 
 COMMON: Arguments = dict(
-    source="Fredriksson, dcgan_tensorflow",
-    data="mnist",
-    image_shape=(28, 28, 1),
-    width=128,
-    z="uniform",
-    settings=KERAS_ADAM,
-    round=generator_first_round,
-    shuffle="once",
-    grid=(10, 10),
-)
+    source="Fredriksson, dcgan_tensorflow", data="mnist", image_shape=(28, 28, 1), width=128,
+    z="uniform", settings=KERAS_ADAM, round=generator_first_round, shuffle="once", grid=(10, 10),
+)  # fmt: skip
 
 PRESETS = {
     "fredriksson-fnn": Preset(
-        name="fredriksson-fnn",
-        generator=fnn_generator,
-        discriminator=fnn_discriminator,
-        epochs=100,
-        counts=dict(G=(114_064, 0), D=(100_609, 0)),
-        **COMMON,
+        name="fredriksson-fnn", generator=fnn_generator, discriminator=fnn_discriminator,
+        epochs=100, counts=dict(G=(114_064, 0), D=(100_609, 0)), **COMMON,
     ),
     "fredriksson-mnist": Preset(
-        name="fredriksson-mnist",
-        generator=generator,
-        discriminator=discriminator,
-        epochs=20,
-        counts=dict(G=(2_077_569, 768), D=(835_713, 768)),
-        **COMMON,
+        name="fredriksson-mnist", generator=generator, discriminator=discriminator, epochs=20,
+        counts=dict(G=(2_077_569, 768), D=(835_713, 768)), **COMMON,
     ),
-}
+}  # fmt: skip

@@ -34,35 +34,23 @@ ADAM: Arguments = dict(optimizer="Adam", lr_g=2e-4, lr_d=2e-4, beta1=0.5, settin
 
 PRESETS = {
     "jayathilaka-faces": Preset(
-        name="jayathilaka-faces",
-        source="Jayathilaka, GANwKeras",
-        data="celeba",
-        image_shape=(28, 28, 3),
-        generator=generator,
-        discriminator=discriminator,
-        width=256,
-        batch_size=16,
-        epochs=16,  # 5,008 iterations of 16 images
-        round=keras_round,
+        name="jayathilaka-faces", source="Jayathilaka, GANwKeras", data="celeba",
+        image_shape=(28, 28, 3), generator=generator, discriminator=discriminator, width=256,
+        batch_size=16, epochs=16,  # 5,008 iterations of 16 images
+        round=keras_round, z_per_round=(1, 2),
         round_options=dict(generator_batch=2, loss_limit=KERAS_LIMIT),
-        z_per_round=(1, 2),
-        limit=5000,
-        fit="centre:108",
-        grid=(5, 5),
+        limit=5000, fit="centre:108", grid=(5, 5),
         counts=dict(G=(3_097_136, 3_584), D=(1_336_321, 0)),
         variants={
             "adam": {},  # "yields the best looking results"
             "rmsprop": dict(
-                optimizer="RMSprop",
-                lr_g=2e-4,
-                lr_d=2e-4,
-                beta1=None,
+                optimizer="RMSprop", lr_g=2e-4, lr_d=2e-4, beta1=None,
                 settings=dict(rho=0.9, eps=1e-7),
             ),
             "sgd": dict(
-                optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5)
+                optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5),
             ),
         },
         **ADAM,
-    )
-}
+    ),
+}  # fmt: skip

@@ -143,61 +143,41 @@ def nets(
 
 PRESETS = {
     "shibuya-fnn": Preset(
-        name="shibuya-fnn",
-        source="Shibuya, gan_mnist",
-        generator=fnn_generator,
-        discriminator=fnn_discriminator,
-        width=128,
-        batch_size=64,
-        grid=(4, 5),
-        counts=dict(G=(114_064, 0), D=(100_609, 0)),
-        **MNIST,
+        name="shibuya-fnn", source="Shibuya, gan_mnist", generator=fnn_generator,
+        discriminator=fnn_discriminator, width=128, batch_size=64, grid=(4, 5),
+        counts=dict(G=(114_064, 0), D=(100_609, 0)), **MNIST,
     ),
     "shibuya-mnist": Preset(
-        name="shibuya-mnist",
-        source="Shibuya, dcgan_mnist",
-        width=32,
-        grid=(4, 4),
+        name="shibuya-mnist", source="Shibuya, dcgan_mnist", width=32, grid=(4, 4),
         counts=dict(G=(92_913, 96), D=(631_473, 1_600)),
         variants={
             "slope-0.01": {},
-            "slope-0.2": nets(
-                mnist_generator, mnist_discriminator, slope=0.2
-            ),  # "losses oscillate more, images as good"
+            # "losses oscillate more, images as good"
+            "slope-0.2": nets(mnist_generator, mnist_discriminator, slope=0.2),
         },
-        **nets(mnist_generator, mnist_discriminator, slope=0.01),
-        **MNIST,
+        **nets(mnist_generator, mnist_discriminator, slope=0.01), **MNIST,
     ),
     "shibuya-svhn": Preset(
-        name="shibuya-svhn",
-        source="Shibuya, dcgan_svhn",
-        data="svhn",
-        epochs=25,
+        name="shibuya-svhn", source="Shibuya, dcgan_svhn", data="svhn", epochs=25,
         counts=COLOR_COUNTS,
         variants={
             "T1": dict(lr_g=2e-4, lr_d=2e-4),  # "garbage images only", with the joint update
             "T2": {},  # the best of the three
             "T3": dict(beta1=0.9),  # worse than T2
         },
-        **nets(generator, discriminator, initializer=glorot_uniform()),
-        **COLOR,
+        **nets(generator, discriminator, initializer=glorot_uniform()), **COLOR,
     ),
     "shibuya-celeba": Preset(
-        name="shibuya-celeba",
-        source="Shibuya, dcgan_celeba",
-        data="celeba",
-        epochs=3,
-        limit=201_599,  # 1,000 of the 202,599 were held out; which, was drawn at random
+        name="shibuya-celeba", source="Shibuya, dcgan_celeba", data="celeba", epochs=3,
+        limit=201_599,  # 1,000 of the 202,599 were held out, drawn at random
         # 130x150 of the aligned 178x218, squashed: the program used a row number for a column
-        fit="box:14,34,144,184",
-        counts=COLOR_COUNTS,
+        fit="box:14,34,144,184", counts=COLOR_COUNTS,
         variants={
             "T1": dict(lr_g=2e-4, lr_d=2e-4),  # no faces
             "T2": {},  # the best of the four
             "T3": dict(beta1=0.9),  # not clear
             "T4": nets(generator, discriminator, initializer=normal(0.1)),  # garbage
         },
-        **nets(generator, discriminator, initializer=normal(0.02)),
-        **COLOR,
+        **nets(generator, discriminator, initializer=normal(0.02)), **COLOR,
     ),
-}
+}  # fmt: skip

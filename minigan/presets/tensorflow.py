@@ -79,36 +79,19 @@ def simultaneous_round(players: Players) -> Result:
 
 
 COMMON: Arguments = dict(
-    generator=generator,
-    discriminator=discriminator,
-    width=64,
-    batch_size=256,
-    epochs=50,
-    lr_g=1e-4,
-    lr_d=1e-4,
-    beta1=0.9,
-    settings=TF_KERAS_ADAM,
-    round=simultaneous_round,
-    simultaneous=True,
-    grid=(4, 4),
-)
+    generator=generator, discriminator=discriminator, width=64, batch_size=256, epochs=50,
+    lr_g=1e-4, lr_d=1e-4, beta1=0.9, settings=TF_KERAS_ADAM, round=simultaneous_round,
+    simultaneous=True, grid=(4, 4),
+)  # fmt: skip
 
 PRESETS = {
     "tensorflow-mnist": Preset(
-        name="tensorflow-mnist",
-        source="TensorFlow tutorial, dcgan",
-        data="mnist",
-        image_shape=(28, 28, 1),
-        counts=dict(G=(2_305_472, 25_472), D=(212_865, 0)),
-        **COMMON,
+        name="tensorflow-mnist", source="TensorFlow tutorial, dcgan", data="mnist",
+        image_shape=(28, 28, 1), counts=dict(G=(2_305_472, 25_472), D=(212_865, 0)), **COMMON,
     ),
     "tensorflow-cifar10": Preset(
-        name="tensorflow-cifar10",
-        source="article after TensorFlow's tutorial (reconstruction)",
-        data="cifar10",
-        image_shape=(32, 32, 3),
-        z_dim=128,
-        counts=dict(G=(3_159_104, 33_152), D=(217_985, 0)),
-        **COMMON,
+        name="tensorflow-cifar10", source="article after TensorFlow's tutorial (reconstruction)",
+        data="cifar10", image_shape=(32, 32, 3), z_dim=128,
+        counts=dict(G=(3_159_104, 33_152), D=(217_985, 0)), **COMMON,
     ),
-}
+}  # fmt: skip
