@@ -14,7 +14,7 @@ CHUNK = 1 << 20  # bytes hashed at a time: 1 MiB
 
 
 class Published(NamedTuple):
-    """A file: its address, and the length and hash of what is there."""
+    """A file: its address, its length and its hash."""
 
     url: str
     bytes: int

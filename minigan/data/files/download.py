@@ -1,7 +1,7 @@
 """Download one file from the first address that delivers it, or leave nothing behind.
 
-The file is written under a temporary name, checked, and only then renamed: whoever sees the final
-name sees a complete and correct file, even if the power fails or two processes download at once.
+The file is written under a temporary name, checked, and only then renamed: under its final name it
+is complete and correct, even if the power fails or two processes download at once.
 urllib and tqdm are imported late: they take 0.07 s, and most runs download nothing.
 """
 

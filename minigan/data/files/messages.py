@@ -27,7 +27,7 @@ def damaged(path: Path, reason: str, cure: str = "") -> DataError:
 
 
 def wrong_hash(found: str, expected: str) -> str:
-    """-> what is wrong with a file whose SHA-256 is not the expected one."""
+    """-> the reason to reject a file with another SHA-256 than the expected one."""
     return f"SHA-256 is {found[:12]}..., expected {expected[:12]}...: damaged, or another file"
 
 

@@ -32,20 +32,22 @@ Block = tuple[list[str], np.ndarray, dict[str, str]]  # names, pixels, name -> w
 def build(
     source: Source,
     names: list[str],
-    depth: int | None,
+    limit: int | None,
     path: Path,
     shape: tuple[int, int, int],
     fit: Fit,
     log: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Decode the pictures of these names, which are sorted, into the file `path`.
+    """Decode the first `limit` pictures into the file `path`.
 
-    depth  which part of a name is its label; None: no labels
+    names  of all pictures, sorted; the folders on the first level after source.top are the labels
     -> what index.json stores, see sets/folder.py
     Raises DataError: too many unreadable pictures; OSError: the file cannot be written.
     """
     from tqdm import tqdm  # late: `import minigan` stays quick
 
+    start = len(source.top)
+    labeled, names = all("/" in name[start:] for name in names), names[:limit]
     labels: list[str] = []
     counts: list[int] = []  # readable pictures of each label
     skipped: list[list[str]] = []  # [name, reason] of each unreadable picture
@@ -60,7 +62,7 @@ def build(
             file.write(pixels.data)
             digest.update(pixels.data)
             for name in block:
-                label = "" if depth is None else name.split("/")[depth]
+                label = name[start:].partition("/")[0] if labeled else ""
                 if not labels or label != labels[-1]:
                     labels.append(label)
                     counts.append(0)
@@ -79,7 +81,7 @@ def build(
         "source": source.fingerprint,
         "files": len(names),
         "counts": counts,
-        "classes": [] if depth is None else [printable(label) for label in labels],
+        "classes": [printable(label) for label in labels] if labeled else [],
         "skipped": skipped,
         "sha256": digest.hexdigest(),
     }

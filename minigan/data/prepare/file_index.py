@@ -1,7 +1,8 @@
 """The pictures in a folder or .zip, sorted by name.
 
 A source has a `fingerprint`, which changes if its files do. names() lists its pictures, with "/"
-between the parts of a name, and open() gives the content of one.
+between the parts of a name, and open() gives the content of one. All names start with `top`, the
+part before the labels.
 """
 
 import hashlib
@@ -43,6 +44,8 @@ def sort_key(name: str) -> bytes:
 class Tree:
     """A folder of pictures with subfolders. Links are followed, but not in circles."""
 
+    top = ""
+
     def __init__(self, path: Path):
         """Raises DataError if a folder cannot be read."""
         self.path = path
@@ -55,10 +58,6 @@ class Tree:
 
     def names(self) -> list[str]:
         return self.sorted
-
-    def label_depth(self, names: list[str]) -> int | None:
-        """-> which part of the names is the label; None: no labels, pictures lie at the top."""
-        return None if any("/" not in name for name in names) else 0
 
     def open(self, name: str) -> BinaryIO:
         """Raises OSError."""
@@ -101,6 +100,8 @@ def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
 class Archive:
     """A .zip of pictures. If two members have one name the later counts, as in unpacking."""
 
+    top = ""
+
     def __init__(self, path: Path):
         """Raises OSError."""
         self.path, self.lock = path, Lock()
@@ -124,13 +125,10 @@ class Archive:
             name = re.sub("//+", "/", path).strip("/")
             if not path.endswith("/") and is_picture(name):
                 self.members[name] = member
-        return sorted(self.members, key=sort_key)
-
-    def label_depth(self, names: list[str]) -> int | None:
-        """The same, after a folder that contains everything."""
-        common = posixpath.commonpath(map(posixpath.dirname, (names[0], names[-1])))
-        depth = common.count("/") + (common != "")
-        return None if any(name.count("/") == depth for name in names) else depth
+        names = sorted(self.members, key=sort_key)
+        if common := names and posixpath.commonpath(map(posixpath.dirname, (names[0], names[-1]))):
+            self.top = f"{common}/"
+        return names
 
     def open(self, name: str) -> BinaryIO:
         """Raises Unreadable."""

@@ -104,10 +104,9 @@ def load_folder(
                 if old.name != "lock":
                     with suppress(PermissionError):  # Windows: a process is training on it
                         old.unlink()
-            depth, names = source.label_depth(names), names[:limit]
-            size = "x".join(map(str, shape))
-            log(f"preparing {len(names):,} pictures of {path} as {size}, once: in {entry}")
-            index = build(source, names, depth, pixels, shape, fit, log)
+            count, size = len(names[:limit]), "x".join(map(str, shape))
+            log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
+            index = build(source, names, limit, pixels, shape, fit, log)
             with replacing(entry / "index.json") as file:
                 file.write(json.dumps(index).encode())
     except DataError:
