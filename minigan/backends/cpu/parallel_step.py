@@ -92,7 +92,7 @@ def capture(
     backend: CpuBackend,
     make_step: Callable[[Backend], Callable[[], Any]],
     stateful: Sequence[Stateful],
-    rows: int,
+    rows: int = 0,
 ) -> Callable[[], Any]:
     """As Backend.capture."""
     size = min(backend.team.size, rows // MIN_ROWS)

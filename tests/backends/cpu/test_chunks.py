@@ -1,0 +1,60 @@
+"""Chunks of a batch, and sums over them."""
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.backends.cpu import chunks
+from minigan.backends.workspace import Workspace
+
+
+@pytest.fixture
+def backend():
+    return mg.get_backend("numpy", "float64")
+
+
+@pytest.mark.parametrize("n", (1, 2, 7, 64, 100))
+@pytest.mark.parametrize("images", (1, 3, 1000))
+@pytest.mark.parametrize("workers", (1, 2, 3))
+def test_chunks_cover_the_batch_in_order(n, images, workers):
+    parts = chunks.chunks(n, images, workers)
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(n))
+    sizes = [part.stop - part.start for part in parts]
+    assert max(sizes) <= images and min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
+    assert len(parts) % workers == 0 or len(parts) == n, "equally many for each worker"
+
+
+def test_a_frame_is_zero_where_nobody_writes(backend):
+    workspace = chunks.ThreadWorkspace(backend)
+    frame = workspace.frame("a", (2, 4, 4), np.float64)
+    frame[:, 1:3, 1:3] = 7
+    smaller = workspace.frame("a", (1, 4, 4), np.float64)
+    assert np.shares_memory(frame, smaller) and smaller.sum() == 4 * 7
+    larger = workspace.frame("a", (3, 4, 4), np.float64)
+    assert not larger.any()
+    assert not np.shares_memory(workspace.frame("a", (3, 4, 5), np.float64), larger)
+
+
+def test_sums_over_rows_and_over_chunks(backend):
+    rng, memory = np.random.default_rng(0), Workspace(backend)
+    rows, out = rng.standard_normal((50, 3)), np.empty(3)
+    workspace = chunks.ThreadWorkspace(backend)
+    for count in (7, 50, 20):
+        chunks.column_sums(rows[:count], out, workspace)
+        np.testing.assert_allclose(out, rows[:count].sum(axis=0), rtol=1e-12)
+    single = rows.astype(np.float32)
+    chunks.column_sums(single, out32 := np.empty(3, np.float32), workspace)
+    np.testing.assert_allclose(out32, rows.sum(axis=0), rtol=1e-4)
+    total = np.ones(3)
+    chunks.add_sums(rows, total, memory)
+    np.testing.assert_allclose(total, 1 + rows.sum(axis=0), rtol=1e-12)
+
+
+def test_rows_and_copies_in_the_memory_of_a_block(backend):
+    memory, vector = Workspace(backend), np.array([1.0, 2.0])
+    assert chunks.tile_row(vector, "row", 3, memory).tolist() == [1, 2, 1, 2, 1, 2]
+    array = np.arange(12.0).reshape(3, 4)
+    assert chunks.contiguous(array, "x", memory) is array
+    copy = chunks.contiguous(array.T, "x", memory)
+    assert copy.flags.c_contiguous and copy.tolist() == array.T.tolist()
+    assert np.shares_memory(copy, chunks.contiguous(array.T, "x", memory))

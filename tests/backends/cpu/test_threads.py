@@ -1,0 +1,147 @@
+"""The team of threads: fixed shares, errors, forks, and BLAS held to one thread."""
+
+import io
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.backends.cpu import threads
+
+
+@pytest.mark.parametrize("size", (1, 2, 3, 5))
+@pytest.mark.parametrize("count", (1, 2, 3, 7))
+def test_shares_depend_on_numbers_alone(size, count):
+    shares = []
+    for _ in range(3):
+        done = []
+        threads.Team(size).run(lambda i, worker, done=done: done.append((i, worker)), count)
+        assert sorted(i for i, _ in done) == list(range(count))
+        shares.append(dict(done))
+    assert shares[0] == shares[1] == shares[2]
+
+
+def test_a_team_for_a_whole_captured_step_does_all_in_order():
+    done = []
+    threads.SerialTeam().run(lambda i, worker: done.append((i, worker)), 3)
+    assert done == [(0, 0), (1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("where", (0, 3))
+def test_an_error_of_any_worker_is_raised_once_all_have_stopped(where):
+    team, done = threads.Team(2), []
+
+    def work(i, worker):
+        if i == where:
+            raise ValueError(f"in chunk {i}")
+        done.append(i)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"in chunk {where}"):
+            team.run(work, 4)
+    done.clear()
+    team.run(lambda i, worker: done.append(i), 4)  # the team still works
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_of_two_errors_the_lowest_workers_is_raised():
+    def work(i, worker):
+        raise ValueError(f"of worker {worker}")
+
+    with pytest.raises(ValueError, match="of worker 0"):
+        threads.Team(3).run(work, 3)
+
+
+def test_runs_within_runs_and_side_by_side():
+    team, sums = threads.get_team(2), np.zeros((4, 3))
+
+    def outer(i, worker):
+        team.run(lambda j, _: np.add(sums[i, j : j + 1], i + j, out=sums[i, j : j + 1]), 3)
+
+    callers = [threading.Thread(target=team.run, args=(outer, 4)) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    np.testing.assert_array_equal(sums, 4 * np.add.outer(np.arange(4.0), np.arange(3.0)))
+
+
+def test_threads_handle_floating_point_errors_as_their_caller_does():
+    def divide(i, worker):
+        np.divide(np.ones(3), np.zeros(3))
+
+    team = threads.Team(2)
+    with np.errstate(divide="ignore"):
+        team.run(divide, 4)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        team.run(divide, 4)
+
+
+@pytest.mark.skipif(threads.blas.get is None, reason="NumPy here is not built on OpenBLAS")
+def test_blas_is_restored():
+    before, seen = threads.blas.get(), []
+    threads.Team(2).run(lambda i, worker: seen.append(threads.blas.get()), 2)
+    assert seen == [1, 1] and threads.blas.get() == before
+    with pytest.raises(ZeroDivisionError):
+        threads.Team(2).run(lambda i, worker: 1 / 0, 2)
+    assert threads.blas.get() == before
+
+
+def test_a_blas_that_cannot_be_held_leaves_one_worker(monkeypatch):
+    monkeypatch.setattr(threads.blas, "set", None)
+    backend = mg.get_backend("numpy", threads=4)
+    assert backend.team.size == 1
+    net = mg.Sequential([mg.Conv2d(3, 3)])
+    net.setup((5, 5, 2), backend=backend, rng=np.random.default_rng(0))
+    assert net.forward(np.ones((2, 5, 5, 2), np.float32)).shape == (2, 3, 3, 3)
+
+
+V1 = ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+@pytest.mark.parametrize(
+    "files, expected",
+    (
+        ({"/sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000"}, 6),
+        ({"/sys/fs/cgroup/cpu.max": "nonsense"}, 6),
+        (dict(zip(V1, ("250000", "100000"), strict=True)), 2),
+        (dict(zip(V1, ("-1", "100000"), strict=True)), 6),
+        ({}, 6),
+    ),
+)
+def test_cpus_of_a_container(files, expected, monkeypatch):
+    def open_fake(path):
+        if path not in files:
+            raise FileNotFoundError(path)
+        return io.StringIO(files[path])
+
+    monkeypatch.setattr(threads, "open", open_fake, raising=False)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    assert threads.available_cpus() == expected
+
+
+PROGRAM = """
+import os, warnings
+import numpy as np, minigan as mg
+def step():
+    net.zero_grads(); y = net.forward(x); net.backward(y); return y.tobytes()
+net = mg.Sequential([mg.Conv2d(8, 3), mg.BatchNorm(), mg.ReLU()])
+net.setup((9, 9, 4), backend=mg.get_backend("numpy", threads=2), rng=np.random.default_rng(0))
+x = np.random.default_rng(1).standard_normal((16, 9, 9, 4)).astype("float32")
+before = step()
+warnings.simplefilter("ignore")
+child = os.fork()
+assert step() == before
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(threads.os, "fork"), reason="no fork on this system")
+def test_a_process_that_forks_or_exits_does_not_hang():
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=60)
