@@ -36,7 +36,7 @@ def parameters(function):
 def test_a_fast_version_takes_the_arguments_of_its_definition(definition, fast):
     expected, found = parameters(definition), parameters(fast)
     if "." in definition.__qualname__:  # the object of a method comes first, by any name
-        owner = list(inspect.signature(fast).parameters.values())[0].annotation
+        owner = next(iter(inspect.signature(fast).parameters.values())).annotation
         assert issubclass(owner, (Backend, Optimizer))
         assert hasattr(owner, definition.__name__)
         expected, found = expected[1:], found[1:]

@@ -33,13 +33,11 @@ def random_geometry(rng, kind):
 def both_layers(geometry):
     """-> in_shape, layer: the convolution, and the transposed one at the same geometry."""
     (h, w, c_in), c_out, k, stride, padding = geometry
-    sizes, rest = zip(
-        *(divmod(size + sum(pad) - k_, s) for size, k_, s, pad in zip((h, w), k, stride, padding)),
-        strict=True,
-    )
     yield (h, w, c_in), mg.Conv2d(c_out, k, stride, padding)
-    out_shape = (sizes[0] + 1, sizes[1] + 1, c_out)
-    yield out_shape, mg.ConvTranspose2d(c_in, k, stride, padding, output_padding=rest)
+    padded = [size + sum(pads) for size, pads in zip((h, w), padding, strict=True)]
+    h_out, w_out = ((size - each) // stride[0] + 1 for size, each in zip(padded, k, strict=True))
+    rest = [(size - each) % stride[0] for size, each in zip(padded, k, strict=True)]
+    yield (h_out, w_out, c_out), mg.ConvTranspose2d(c_in, k, stride, padding, rest)
 
 
 def passes(in_shape, layer, backend, n, seed):

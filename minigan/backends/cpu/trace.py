@@ -5,7 +5,7 @@ next, where its memory is, how a batch is cut. All of that is the same at every 
 allocates nothing and its batches have one size. So in a captured step (parallel_step.py) the first
 forward and backward pass of each kind is recorded, call by call:
 
-    (np.multiply, (x, 0.2, out)), (np.maximum, (x, out, out)), (np.matmul, (columns, W, y)), ...
+    (np.multiply, (x, 0.2, out)), (np.add, (y, b, y)), (np.matmul, (columns, W, y)), ...
 
 with the very arrays, views of the same memory at every step. From then on the list is replayed, and
 no layer runs. On a GPU a CUDA graph does the same: backends/gpu/graph.py.
@@ -41,6 +41,7 @@ from minigan.parallel.group import Group
 
 Calls = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 ALLOCATIONS = (np.empty, np.zeros)  # of memory that stays: not part of a pass
+OUT_BY_NAME = (np.maximum, np.minimum)  # NumPy 2.4 warns if they get it by position
 
 
 class TracingNumPy:
@@ -96,7 +97,8 @@ class TracedFunction:
                     f"numpy.{self.function.__name__} returns a new array, so this pass cannot be "
                     "replayed: give it out=, in memory of a Workspace"
                 )
-            if isinstance(self.function, np.ufunc) and len(options) == 1:  # by position is faster
+            is_fast = isinstance(self.function, np.ufunc) and self.function not in OUT_BY_NAME
+            if is_fast and len(options) == 1:  # by position is faster
                 calls.append((self.function, (*arguments, options["out"])))
             else:
                 calls.append((partial(self.function, **options), arguments))
