@@ -1,17 +1,17 @@
 """Is minigan's GAN as good as PyTorch's? python benchmarks/quality.py --help
 
-For each of some seeds both train the same nets from the same first weights, by the same rules and numbers, on the same real
-images in the same order; z is each one's own, of the same distribution. They take turns. After each turn both draw
-pictures, as the nets are meant to be sampled, and minigan's judge gives their LeNet Fréchet distance: less is better.
-The clock counts training alone, from the first step on.
+For each of some seeds both train the same nets from the same first weights, with the same round and
+numbers, on the same real images in the same order; each draws its own z, from the same
+distribution. They take turns. After each turn both draw samples, in sampling mode, and minigan's
+classifier gives their LeNet Fréchet distance: less is better. The clock counts training alone.
 
-A GAN is chaos: after some hundred steps a rounding error has grown to another picture. So the curves are compared over
-seeds, by their bands (bands.py): at equal steps they should overlap, or one of the two makes a mistake.
+A GAN is chaotic: after some hundred steps a rounding error has grown into another image. So curves
+are compared over seeds, by their confidence intervals (confidence.py): at equal steps these should
+overlap, or one of the two makes a mistake.
 """
 
 import sys
 from dataclasses import asdict, replace
-from datetime import date
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -22,13 +22,18 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 
 import numpy as np
 
-from benchmarks import bands, contenders, machine, race, results, step
-from benchmarks.command import command
-from benchmarks.contenders import lesson
-from benchmarks.race import BenchmarkError, Team
-from benchmarks.scaling import expect_plot
+from benchmarks import (
+    agreement,
+    command,
+    confidence,
+    contenders,
+    interleaved,
+    machine,
+    results,
+    training_task,
+)
+from benchmarks.interleaved import BenchmarkError, Workers
 from minigan import get_backend
-from minigan.cli.main import Parser
 from minigan.errors import ConfigError
 from minigan.evaluation import frechet_distance, get_classifier, moments, split
 from minigan.evaluation.reference_images import LEAST
@@ -36,152 +41,146 @@ from minigan.presets import get_preset
 from minigan.training.config import new_config
 from minigan.training.open_game import load_images
 
-VARIANTS = tuple(name for name in contenders.LEARNERS if name != "minigan")
+PEERS = tuple(name for name in contenders.LEARNERS if name != "minigan")
 POINTS = 20  # of a curve, unless --every says otherwise
-ROUNDS, TURN = 5, 1.0  # of the race between PyTorch's variants; seconds
+ROUNDS, TURN = 5, 1.0  # turns that choose the faster of PyTorch's ways; seconds
+
+
+def add_data_options(parser):
+    """What quality.py and search.py evaluate, and on which images."""
+    count = command.whole(LEAST)
+    parser.add_argument(
+        "--samples", type=count, default=10_000, help="in an evaluation (default 10000)"
+    )
+    parser.add_argument("--dataset", default="auto", help="labeled images (default the preset's)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
 
 
 def parse(argv):
-    parser = Parser(
-        prog="quality.py",
-        description="Is minigan's GAN as good as PyTorch's, at equal steps and at equal time?",
+    parser = command.make_parser(
+        "quality.py",
+        "Is minigan's GAN as good as PyTorch's, at equal steps and at equal time?",
+        *("width", "json", "plot"),
     )
+    add_data_options(parser)
+    names = training_task.NAMES
     parser.add_argument(
-        "--preset", default="mnist", help=f"{', '.join(lesson.NAMES)} (default mnist)"
+        "--preset",
+        choices=names,
+        metavar="NAME",
+        default="mnist",
+        help=f"{', '.join(names)} (default mnist)",
     )
     parser.add_argument(
         "--against",
-        default=",".join(VARIANTS),
-        help="of these the one that is the fastest here (default all)",
+        type=command.names(PEERS),
+        default=list(PEERS),
+        help=f"the fastest of these (default {','.join(PEERS)})",
     )
+    most = max(confidence.T)
     parser.add_argument(
-        "--seeds",
-        type=int,
-        default=5,
-        help=f"runs of each, {min(bands.T)} to {max(bands.T)} (default 5)",
+        "--seeds", type=command.whole(2, most), default=5, help="runs of each (default 5)"
     )
     parser.add_argument("--steps", type=int, help="length of a run (default the preset's epochs)")
     parser.add_argument(
-        "--every", type=int, help=f"steps between evaluations (default a {POINTS}th of the run)"
-    )
-    parser.add_argument(
-        "--samples", type=int, default=10_000, help="pictures in an evaluation (default 10000)"
-    )
-    parser.add_argument(
-        "--width",
-        type=int,
-        help="channels of the feature maps next to the image (default the preset's)",
-    )
-    parser.add_argument(
-        "--dataset", help="labelled images to learn from (default the preset's own)"
-    )
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="add the figures to a result file, after each seed from the second on",
-    )
-    parser.add_argument(
-        "--plot", metavar="FILE", help="draw them, as .png or .svg; wants matplotlib"
+        "--every",
+        type=command.whole(1),
+        help=f"steps between evaluations (default a {POINTS}th of the run)",
     )
     options = parser.parse_args(argv)
-    lesson.expect_playable(options.preset)
-    options.against = list(dict.fromkeys(name for name in options.against.split(",") if name))
-    for name in options.against or [""]:
-        if name not in VARIANTS:
-            raise ConfigError(
-                f"--against: unknown contender {name!r}: choose of {','.join(VARIANTS)}"
-            )
-    if options.seeds not in bands.T:
-        raise ConfigError(
-            f"--seeds must be {min(bands.T)} to {max(bands.T)}, got {options.seeds}: a band takes more than one"
-        )
-    if options.every is not None and options.every < 1:
-        raise ConfigError(f"--every must be at least 1, got {options.every}")
     given = {name: getattr(options, name) for name in ("preset", "steps", "width", "dataset")}
     options.config = new_config({name: value for name, value in given.items() if value is not None})
-    results.expect_writable(options.json)
     return options
 
 
-class Eyes:
-    """The judge, and the real images for the test as it sees them."""
+class Evaluator:
+    """The classifier, and the real images that samples are compared with, as it sees them."""
 
     def __init__(self, options, data, log):
-        fit, dir_ = options.config.fit, options.data_dir
-        real = split(data, dir_, fit)
+        fit, folder, self.samples = options.config.fit, options.data_dir, options.samples
+        real = split(data, folder, fit)
         most = min(len(real.train), len(real.test))
-        if not LEAST <= options.samples <= most:
+        if self.samples > most:
             raise ConfigError(
-                f"--samples must be {LEAST} to {most}, as {data.name} has images to compare with, got {options.samples}"
+                f"--samples must be {LEAST} to {most}, the images of {data.name} to compare with, "
+                f"got {self.samples}"
             )
-        self.samples = options.samples
-        self.classifier = get_classifier(data, real, dir_, fit, get_backend("numpy"), log=log)
+        self.classifier = get_classifier(data, real, folder, fit, get_backend("numpy"), log=log)
         self.real = moments(self.classifier.look(real.test)[0])
-        self.floor = self.distance(real.some_train(options.samples))
+        self.floor = self.distance(real.some_train(self.samples))
 
-    def distance(self, pictures):
-        return frechet_distance(moments(self.classifier.look(pictures)[0]), self.real)
+    def distance(self, images):
+        return frechet_distance(moments(self.classifier.look(images)[0]), self.real)
+
+    def record(self):
+        """-> what a result file says about it."""
+        classifier = {"name": self.classifier.name, **self.classifier.record}
+        return {"samples": self.samples, "judge": classifier, "floor": self.floor}
 
 
-def marks(steps, every):
-    """-> the steps after which there is an evaluation; after the last in any case."""
-    return sorted({*range(every, steps + 1, every), steps})
-
-
-def team_up(team, arguments, options, log):
-    """Fill the team: minigan, and of PyTorch's variants the fastest here."""
+def start_learners(workers, arguments, options, log):
+    """minigan, and the fastest of PyTorch's ways on this machine."""
     for name in ("minigan", *options.against):
-        target, variant = contenders.learner(name)
-        if (
-            team.add(
-                name, target, {**arguments, **variant}, environment={"CUDA_VISIBLE_DEVICES": ""}
-            )
-            is None
-        ):
-            log(f"{name}: {team.absent[name]}")
-    if "minigan" in team.absent or len(team.workers) < 2:
-        raise BenchmarkError(
-            "there is nobody to compare with: "
-            + "; ".join(f"{name}: {why}" for name, why in team.absent.items())
-        )
-    peers = [name for name in team.workers if name != "minigan"]
+        target, own = contenders.target(name, contenders.LEARNERS)
+        environment = {"CUDA_VISIBLE_DEVICES": ""}
+        if not workers.add(name, target, arguments | own, environment=environment):
+            log(f"{name}: {workers.absent[name]}")
+    if "minigan" in workers.absent or len(workers) < 2:
+        reasons = "; ".join(f"{name}: {why}" for name, why in workers.absent.items())
+        raise BenchmarkError(f"there is nothing to compare: {reasons}")
+    peers = [name for name in workers if name != "minigan"]
     if len(peers) > 1:
-        seconds, _ = team.race(dict.fromkeys(peers, "run"), ROUNDS, 1, TURN, log=lambda line: None)
+        methods = dict.fromkeys(peers, "run")
+        seconds = workers.interleave(methods, ROUNDS, TURN, command.quiet)
         spent = {name: median(seconds[name]) for name in peers}
-        log(
-            "one step, in the median: "
-            + ", ".join(f"{name} {1000 * each:.1f} ms" for name, each in spent.items())
-        )
+        times = ", ".join(f"{name} {1000 * each:.1f} ms" for name, each in spent.items())
+        log(f"one step, in the median: {times}")
         for name in sorted(peers, key=spent.get)[1:]:
-            team.drop(name, "another variant is faster here")
+            workers.drop(name, "another variant is faster here")
 
 
-def learn(team, arguments, stops, options, eyes, folder, log):
-    """One seed. -> name -> {"seconds", "distance"}, lists with a number for each of the stops."""
+def restart(workers, arguments):
+    """Every learner from its first weights."""
+    for name, worker in workers.items():
+        target, own = contenders.target(name, contenders.LEARNERS)
+        worker.make(target, arguments | own)
 
-    def start_anew():
-        for name, worker in team.workers.items():
-            target, variant = contenders.learner(name)
-            worker.make(target, {**arguments, **variant})
 
-    start_anew()
-    step.check(team, "sample", log)
-    step.check(team, "step", log)
-    start_anew()
-    curves = {name: {"seconds": [], "distance": []} for name in team.workers}
-    before = 0
+def expect_agreement(workers, log):
+    """Raises BenchmarkError unless all sample the same images, and have the same first losses."""
+    for method, arguments, expect in (
+        ("probes", {}, agreement.expect_same_images),
+        ("losses", {"steps": agreement.STEPS}, agreement.expect_same_losses),
+    ):
+        shown = {name: worker.call(method, **arguments) for name, worker in workers.items()}
+        for name, theirs in shown.items():
+            try:
+                expect(theirs, shown["minigan"])
+            except BenchmarkError as error:
+                raise BenchmarkError(f"{name} {error}: nothing was measured") from error
+    off = {name: agreement.differences(theirs, shown["minigan"]) for name, theirs in shown.items()}
+    for name in off.keys() - {"minigan"}:
+        text = " ".join(f"{each:.1e}" for each in off[name])
+        log(f"  {name}: relative difference at steps 1 to {agreement.STEPS}: {text}")
+
+
+def learn(workers, arguments, stops, evaluator, folder, log):
+    """One seed -> name -> {"seconds", "distance"}, each with a number for each of the stops."""
+    restart(workers, arguments)
+    expect_agreement(workers, log)
+    restart(workers, arguments)
+    curves = {name: {"seconds": [], "distance": []} for name in workers}
+    spent, before, file = dict.fromkeys(workers, 0.0), 0, str(Path(folder) / "samples.npy")
     for stop in stops:
-        for name, worker in team.workers.items():
-            sleep(race.REST)
-            curve, file = curves[name], str(Path(folder) / "samples.npy")
-            spent = worker.time("run", stop - before) * (stop - before)
-            curve["seconds"].append(spent + (curve["seconds"][-1] if before else 0.0))
-            worker.call("sample", n=options.samples, path=file)
-            curve["distance"].append(eyes.distance(np.load(file)))
+        for name, worker in workers.items():
+            sleep(interleaved.REST)
+            spent[name] += worker.time("run", stop - before) * (stop - before)
+            worker.call("sample", n=evaluator.samples, path=file)
+            curves[name]["seconds"].append(spent[name])
+            curves[name]["distance"].append(evaluator.distance(np.load(file)))
         before = stop
         figures = ", ".join(
-            f"{name} {curve['distance'][-1]:.2f} after {curve['seconds'][-1]:.1f} s"
+            f"{name} {curve['distance'][-1]:.2f} after {spent[name]:.1f} s"
             for name, curve in curves.items()
         )
         log(f"  step {stop} of {stops[-1]}: {figures}")
@@ -189,24 +188,29 @@ def learn(team, arguments, stops, options, eyes, folder, log):
 
 
 def measure(options, log):
-    """-> the run as a record; see results.py. It is added to the file as it grows."""
+    """-> the measurement as a record; see results.py. It is added to the file as it grows."""
     config, preset = options.config, get_preset(options.preset)
-    data = load_data(config, preset, options.data_dir, log)
+    data = load_images(config, preset, options.data_dir, log)
     if data.note:
         log(f"*** NOTE: {data.note} ***")
     config = replace(config, dataset=data.name)
-    eyes, curves = Eyes(options, data, log), {}
-    with TemporaryDirectory() as folder, Team() as team:
+    evaluator, curves = Evaluator(options, data, log), {}
+    with TemporaryDirectory() as folder, Workers() as workers:
         images = str(Path(folder) / "images.npy")
         np.save(images, data.images)
-        team_up(team, {"config": asdict(config), "images": images}, options, log)
-        steps = team.workers["minigan"].call("steps")
-        stops = marks(steps, options.every or max(1, steps // POINTS))
-        facts = machine.facts(None) | {"blas": team.workers["minigan"].call("blas")}
+        start_learners(workers, {"config": asdict(config), "images": images}, options, log)
+        steps = workers["minigan"].call("steps")
+        every = options.every or max(1, steps // POINTS)
+        stops = sorted({*range(every, steps + 1, every), steps})
+        facts = machine.facts(None) | {"blas": workers["minigan"].call("blas")}
+        head = dict(preset=options.preset, width=config.width, batch=config.batch_size)
+        head |= dict(backend="numpy", data=data.name, steps=stops, adam=preset.settings)
+        head["config"] = {name: value for name, value in asdict(config).items() if name != "seed"}
+        head |= {"round": preset.round.__name__, "round_options": preset.round_options}
         for seed in range(options.seeds):
             log(f"seed {seed}:")
             arguments = {"config": asdict(replace(config, seed=seed)), "images": images}
-            for name, found in learn(team, arguments, stops, options, eyes, folder, log).items():
+            for name, found in learn(workers, arguments, stops, evaluator, folder, log).items():
                 curves.setdefault(name, []).append(found)
             rows = [
                 {
@@ -216,98 +220,88 @@ def measure(options, log):
                     "idle": worker.idle,
                     "versions": worker.call("versions"),
                 }
-                for name, worker in team.workers.items()
+                for name, worker in workers.items()
             ]
-            record = {
-                "what": "quality",
-                "preset": options.preset,
-                "width": config.width,
-                "batch": config.batch_size,
-                "backend": "numpy",
-                "date": date.today().isoformat(),
-                "machine": facts,
-                "data": data.name,
-                "samples": options.samples,
-                "steps": stops,
-                "judge": {"name": eyes.classifier.name, **eyes.classifier.record},
-                "floor": eyes.floor,
-                "config": {name: value for name, value in asdict(config).items() if name != "seed"},
-                "rules": asdict(preset.rules),
-                "adam": preset.settings,
-                "contenders": rows
-                + [{"name": name, "absent": why} for name, why in team.absent.items()],
-            }
-            if seed:
+            rows += [{"name": name, "absent": why} for name, why in workers.absent.items()]
+            record = results.new_record(
+                "quality", facts, **head, **evaluator.record(), contenders=rows
+            )
+            if seed:  # one seed has no interval
                 results.add(options.json, record)
     return record
 
 
-def pair(record):
-    """-> the records of minigan and of the other one."""
-    ours, theirs = (row for row in record["contenders"] if "curves" in row)
-    return ours, theirs
-
-
-def timed(ours, theirs):
-    """-> instants, Bands of both at each."""
-    when = bands.instants(ours["curves"] + theirs["curves"])
-    return when, bands.by_time(ours["curves"], when), bands.by_time(theirs["curves"], when)
+def compared(record):
+    """-> rows of minigan and the other; their Intervals at each step; instants, Intervals at each."""
+    rows = [row for row in record["contenders"] if "curves" in row]
+    times = confidence.common_times([curve for row in rows for curve in row["curves"]])
+    by_steps = [confidence.by_steps(row["curves"]) for row in rows]
+    return rows, by_steps, times, [confidence.by_time(row["curves"], times) for row in rows]
 
 
 def table(record):
     """A record -> lines to print: both tables, and the verdict."""
-    ours, theirs = pair(record)
-    names, seeds = [row["name"] for row in (ours, theirs)], len(ours["curves"])
+    rows, by_steps, times, by_time = compared(record)
+    names, seeds = [row["name"] for row in rows], len(rows[0]["curves"])
     facts = record["machine"]
-    yield f"{record['preset']}, width {record['width']}, batch {record['batch']}, on {record['data']}: {seeds} seeds"
-    yield f"{facts['cpu']}, {facts['threads']} threads, Python {facts['python']}, BLAS {facts['blas']}"
+    net = f"{record['preset']}, width {record['width']}, batch {record['batch']}"
+    yield f"{net}, on {record['data']}: {seeds} seeds"
+    cpu = f"{facts['cpu']}, {facts['threads']} threads"
+    yield f"{cpu}, Python {facts['python']}, BLAS {facts['blas']}"
     yield (
-        f"LeNet Fréchet distance of {record['samples']:,} samples by judge {record['judge']['name']}: mean over seeds, and its 95% band;"
-        f" {record['floor']:.2f} of as many real images"
+        f"LeNet Fréchet distance of {record['samples']:,} samples by classifier "
+        f"{record['judge']['name']}: mean over seeds and its 95% confidence interval; "
+        f"{record['floor']:.2f} for as many real images"
     )
     heading = " ".join(f"{name:>28}" for name in names)
-    yield f"{'step':>8} {heading}   bands"
-    by_steps = [bands.by_steps(row["curves"]) for row in (ours, theirs)]
-    for stop, a, b in zip(record["steps"], *by_steps, strict=True):
-        yield f"{stop:8} {written(a)} {written(b)}   {'overlap' if bands.overlap(a, b) else 'apart'}"
+    yield f"{'step':>8} {heading}   intervals"
+    for stop, *pair in zip(record["steps"], *by_steps, strict=True):
+        yield f"{stop:8} {figures(pair)}   {'overlap' if confidence.overlap(*pair) else 'disjoint'}"
     yield f"{'seconds':>8} {heading}   ahead"
-    when, *by_time = timed(ours, theirs)
-    for instant, a, b in zip(when, *by_time, strict=True):
-        ahead = names[0] if a.mean < b.mean else names[1]
-        yield f"{instant:8.1f} {written(a)} {written(b)}   {ahead}{'' if bands.overlap(a, b) else ', bands apart'}"
-    yield from verdict(record["steps"], by_steps, when, by_time, ours, theirs)
-    for row in (ours, theirs):
-        if row["idle"] > race.IDLE:
-            yield f"note: {row['name']} used {row['idle']:.2f} s of processor while it waited for its turn"
-        yield f"{row['name']}: {row['peak_mib']:.0f} MiB, " + ", ".join(
-            f"{name} {value}" for name, value in row["versions"].items()
-        )
+    for instant, *pair in zip(times, *by_time, strict=True):
+        ahead = names[pair[0].mean >= pair[1].mean]
+        disjoint = "" if confidence.overlap(*pair) else ", intervals disjoint"
+        yield f"{instant:8.1f} {figures(pair)}   {ahead}{disjoint}"
+    yield from verdict(record, rows, by_steps, times, by_time)
+    for row in rows:
+        if row["idle"] > interleaved.IDLE:
+            yield f"note: {row['name']} used {row['idle']:.2f} s of processor time between turns"
+        versions = ", ".join(f"{name} {value}" for name, value in row["versions"].items())
+        yield f"{row['name']}: {row['peak_mib']:.0f} MiB, {versions}"
 
 
-def written(found):
-    return f"{found.mean:11.2f} {f'{found.low:.2f}..{found.high:.2f}':>16}"
+def figures(pair):
+    return " ".join(f"{a.mean:11.2f} {f'{a.low:.2f}..{a.high:.2f}':>16}" for a in pair)
 
 
-def verdict(stops, by_steps, when, by_time, ours, theirs):
-    """-> lines: do the bands overlap at equal steps, and who is ahead at equal time?"""
-    pairs, other = list(zip(*by_steps, strict=True)), theirs["name"]
-    shared, (a, b) = sum(bands.overlap(*each) for each in pairs), pairs[-1]
-    at_last = f"at step {stops[-1]} {a.mean / b.mean:.2f} x {other}'s distance"
-    yield f"equal steps: the bands overlap at {shared} of {len(pairs)} points; {at_last}"
-    spent = [median(curve["seconds"][-1] for curve in row["curves"]) for row in (ours, theirs)]
-    yield f"time of a run, in the median: minigan {spent[0]:.1f} s, {other} {spent[1]:.1f} s ({spent[1] / spent[0]:.2f} x minigan's)"
-    if not when:
-        yield "equal time: the runs have no two evaluations in common: take more steps, or a smaller --every"
+def verdict(record, rows, by_steps, times, by_time):
+    """-> lines: do the intervals overlap at equal steps, and which is ahead at equal time?"""
+    pairs, other = list(zip(*by_steps, strict=True)), rows[1]["name"]
+    shared, (a, b) = sum(confidence.overlap(*pair) for pair in pairs), pairs[-1]
+    yield (
+        f"equal steps: the intervals overlap at {shared} of {len(pairs)} points; "
+        f"at step {record['steps'][-1]} {a.mean / b.mean:.2f} x {other}'s distance"
+    )
+    ours, theirs = (median(curve["seconds"][-1] for curve in row["curves"]) for row in rows)
+    yield (
+        f"time of a run, in the median: minigan {ours:.1f} s, {other} {theirs:.1f} s "
+        f"({theirs / ours:.2f} x minigan's)"
+    )
+    if not times:
+        yield "equal time: no evaluations at common times: use more steps, or a smaller --every"
         return
     pairs = list(zip(*by_time, strict=True))
     ahead = [a.mean < b.mean for a, b in pairs]
-    clear = [not bands.overlap(a, b) for a, b in pairs]
-    wins = sum(own and far for own, far in zip(ahead, clear, strict=True))
-    losses = sum(clear) - wins
-    last = pairs[-1]
+    clear = [
+        is_ahead
+        for is_ahead, pair in zip(ahead, pairs, strict=True)
+        if not confidence.overlap(*pair)
+    ]
+    a, b = pairs[-1]
     yield (
-        f"equal time: minigan is ahead at {sum(ahead)} of {len(ahead)} points, beyond the bands at {wins}, and behind beyond them "
-        f"at {losses}; after {when[-1]:.1f} s {last[0].mean / last[1].mean:.2f} x {other}'s distance"
+        f"equal time: minigan is ahead at {sum(ahead)} of {len(pairs)} points, beyond the "
+        f"intervals at {sum(clear)}, and behind beyond them at {len(clear) - sum(clear)}; "
+        f"after {times[-1]:.1f} s {a.mean / b.mean:.2f} x {other}'s distance"
     )
 
 
@@ -315,38 +309,20 @@ def plot(record, path):
     """Two panels: distance against steps, and against seconds of training."""
     from minigan.report.plots import BLUE, RED, drawing
 
-    ours, theirs = pair(record)
-    with drawing() as figure:
+    rows, by_steps, times, by_time = compared(record)
+    with drawing() as make_figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
-        made = figure(9, 3.8)
-        panels = made.subplots(1, 2, sharey=True)
-        what = f"Preset {record['preset']} on {record['data']}, {len(ours['curves'])} seeds"
-        made.suptitle(f"{what}, {record['machine']['cpu']}", fontsize=10)
-        when, *by_time = timed(ours, theirs)
-        by_steps = [bands.by_steps(row["curves"]) for row in (ours, theirs)]
-        for row, color, stepwise, timewise in zip(
-            (ours, theirs), (BLUE, RED), by_steps, by_time, strict=True
-        ):
-            for panel, x, found in zip(
-                panels, (record["steps"], when), (stepwise, timewise), strict=True
-            ):
-                panel.fill_between(
-                    x,
-                    [each.low for each in found],
-                    [each.high for each in found],
-                    color=color,
-                    alpha=0.2,
-                    linewidth=0,
-                )
-                panel.plot(
-                    x,
-                    [each.mean for each in found],
-                    color=color,
-                    label=row["name"],
-                    marker=".",
-                    markersize=4,
-                )
+        figure = make_figure(9, 3.8)
+        panels = figure.subplots(1, 2, sharey=True)
+        run = f"Preset {record['preset']} on {record['data']}, {len(rows[0]['curves'])} seeds"
+        figure.suptitle(f"{run}, {record['machine']['cpu']}", fontsize=10)
+        for row, color, *intervals in zip(rows, (BLUE, RED), by_steps, by_time, strict=True):
+            xs = (record["steps"], times)
+            for panel, x, found in zip(panels, xs, intervals, strict=True):
+                low, mean, high = zip(*found, strict=True) if found else ((), (), ())
+                panel.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+                panel.plot(x, mean, color=color, label=row["name"], marker=".", markersize=4)
             for curve in row["curves"]:
                 for panel, x in zip(panels, (record["steps"], curve["seconds"]), strict=True):
                     panel.plot(x, curve["distance"], color=color, linewidth=0.5, alpha=0.6)
@@ -359,17 +335,16 @@ def plot(record, path):
             panel.set_xlabel(label)
             panel.grid(axis="y", alpha=0.3)
         panels[0].set_ylabel("LeNet Fréchet distance (dashed: of real images)")
-        panels[0].legend(title="mean and its 95% band; thin: each seed")
-        made.savefig(path)
+        panels[0].legend(title="mean, 95% confidence; thin: each seed")
+        figure.savefig(path)
 
 
-@command
+@command.command
 def main(argv):
     options = parse(argv)
-    drawn = expect_plot(options.plot)
-    record = measure(options, log=lambda line: print(line, flush=True))
+    record = measure(options, command.log)
     print("\n".join(table(record)))
-    if drawn:
+    if options.plot:
         plot(record, options.plot)
 
 

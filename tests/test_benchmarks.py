@@ -28,7 +28,8 @@ from benchmarks.race import BenchmarkError, Team
 from minigan.cli.costs import net_flops, step_flops
 from minigan.data import load_dataset
 from minigan.data.files.npz import load_arrays
-from minigan.evaluation import Classifier, classifier_file
+from minigan.evaluation import Classifier, split
+from minigan.evaluation.classifier import classifier_file
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
 from minigan.training.config import new_config
@@ -459,7 +460,7 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(quality, "load_data", lambda *arguments: data)
     Classifier((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
-        classifier_file(data, "crop")
+        classifier_file(split(data, None, "crop"))
     )
     file, picture = tmp_path / "result.json", tmp_path / "quality.png"
     arguments = [
@@ -554,7 +555,7 @@ def test_search_from_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(search, "load_data", lambda *arguments: data)
     monkeypatch.setattr(search, "race", lambda text, data: (0.02, 2.0 if "8" in text else 1.0))
     Classifier((28, 28, 1), 10, mg.get_backend("numpy"), np.random.default_rng(0)).save(
-        classifier_file(data, "crop")
+        classifier_file(split(data, None, "crop"))
     )
     file = tmp_path / "result.json"
     arguments = [

@@ -21,7 +21,7 @@ from minigan.backends.gpu.batchnorm import in_parts
 from minigan.backends.gpu.blocks import Block
 from minigan.data import Batches
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
-from minigan.evaluation.neighbours import Nearest, nearest
+from minigan.evaluation.neighbors import nearest
 from minigan.gan import Rules, play_round
 from minigan.layers import sequential
 from minigan.losses import bce_with_logits, mean_sigmoid

@@ -44,7 +44,7 @@ def build_parser() -> Parser:
             "train",
             "sample",
             "presets",
-            "judge",
+            "train-classifier",
             "evaluate",
             "animate",
             "plot",
@@ -59,7 +59,9 @@ def build_parser() -> Parser:
     # no defaults here: what the user gave is told from what the preset, or a resumed run, brings
     given: dict[str, Any] = dict(default=argparse.SUPPRESS)
     classifier = commands.add_parser(
-        "judge", help="train the classifier of a data set that `evaluate` sees with"
+        "train-classifier",
+        aliases=["judge"],
+        help="train the classifier of a data set, which `evaluate` computes its metrics with",
     )
     for command in (train, classifier):
         command.add_argument(
@@ -303,7 +305,7 @@ def sample(arguments: Namespace) -> None:
 
 
 def classifier(arguments: Namespace) -> None:
-    """The command `judge`: data are chosen as `train` chooses them."""
+    """The command `train-classifier`: data are chosen as `train` chooses them."""
     from minigan.backends import get_backend
     from minigan.evaluation import get_classifier, split
     from minigan.presets import get_preset
@@ -317,11 +319,11 @@ def classifier(arguments: Namespace) -> None:
     data = load_images(config, get_preset(config.preset), data_dir, log)
     real = split(data, data_dir, config.fit)
     backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
-    get_classifier(data, real, data_dir, config.fit, backend, config.seed, log)
+    get_classifier(real, backend, config.seed, log)
 
 
 def evaluate(arguments: Namespace) -> None:
-    """The command `evaluate`: the table of figures, evaluation.json, nearest.png."""
+    """The command `evaluate`: the table of metrics, evaluation.json, nearest.png."""
     import json
 
     import numpy as np
@@ -341,16 +343,15 @@ def evaluate(arguments: Namespace) -> None:
     real = split(data, arguments.data_dir, config.fit)
     n = expect_n(arguments.n, real)
     if reason := why_no_classifier(real):
-        log(f"{reason}; what remains are the nearest neighbours among the pixels")
+        log(f"{reason}; only the metrics of pixel space remain")
         classifier = None
     else:
-        classifier = get_classifier(
-            data, real, arguments.data_dir, config.fit, game.backend, log=log
-        )
+        classifier = get_classifier(real, game.backend, log=log)
     pictures = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
     labels = np.arange(n) % game.preset.classes if game.preset.classes else None
     log(
-        f"comparing {n:,} samples of {run.folder}; the nearest of {len(real.train):,} training images takes longest"
+        f"comparing {n:,} samples of {run.folder}; "
+        f"the nearest of {len(real.train):,} training images take longest"
     )
     evaluation = evaluate(pictures, real, classifier, labels, config.flip)
     for line in evaluation.table():
@@ -358,7 +359,8 @@ def evaluate(arguments: Namespace) -> None:
     write_atomically(out, (json.dumps(evaluation.record(), indent=2) + "\n").encode())
     save_png(out.with_name(f"nearest{which}.png"), evaluation.picture)
     log(
-        f"written: {out}; {out.with_name(f'nearest{which}.png')}, samples over the training images nearest to them, the closest last"
+        f"written: {out}; {out.with_name(f'nearest{which}.png')}, "
+        "samples above their nearest training images"
     )
 
 
@@ -448,6 +450,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": train,
         "sample": sample,
         "presets": presets,
+        "train-classifier": classifier,
         "judge": classifier,
         "evaluate": evaluate,
         "animate": animate,

@@ -1,23 +1,19 @@
-"""How good are the images? Figures that need no download, each beside the same figure of real images."""
+"""How good are the images? Metrics without a download, each next to that of real images."""
 
-from minigan.evaluation.classifier import Classifier, classifier_file, load_classifier
+from minigan.evaluation.classifier import Classifier
 from minigan.evaluation.frechet import frechet_distance, moments
-from minigan.evaluation.metrics import Evaluation, evaluate, expect_n
-from minigan.evaluation.reference_images import Real, split
-from minigan.evaluation.train_classifier import get_classifier, train_classifier, why_no_classifier
+from minigan.evaluation.metrics import evaluate, expect_n
+from minigan.evaluation.reference_images import ReferenceImages, split
+from minigan.evaluation.train_classifier import get_classifier, why_no_classifier
 
 __all__ = [
-    "Evaluation",
-    "Judge",
-    "Real",
-    "cannot_be_judged",
+    "Classifier",
+    "ReferenceImages",
     "evaluate",
     "expect_n",
     "frechet_distance",
-    "get_judge",
-    "judge_file",
-    "load_judge",
+    "get_classifier",
     "moments",
     "split",
-    "train_judge",
+    "why_no_classifier",
 ]

@@ -1,19 +1,21 @@
-"""The kernel distance KID: are two clouds of features draws of one distribution?
+"""Kernel Inception Distance (KID), here in the features of minigan's classifier.
 
-With a kernel k(x, y) = φ(x)·φ(y), the squared distance of the means of φ under two distributions P and Q is
+With a kernel k(x, y) = φ(x)·φ(y), the squared distance between the means of φ under two
+distributions P and Q is the squared maximum mean discrepancy
 
-    MMD² = |E φ(x) - E φ(y)|² = E k(x, x') + E k(y, y') - 2·E k(x, y)        x, x' of P;  y, y' of Q
+    MMD² = |E φ(x) - E φ(y)|² = E k(x, x') + E k(y, y') - 2·E k(x, y)      x, x' ~ P;  y, y' ~ Q
 
-Here k is a polynomial of degree 3 in the dot product, (x·y/d + 1)³ with d features, so that φ holds all products of
-up to three of them: means, variances and skewness are compared. The mean over the pairs i ≠ j,
+Here k is a polynomial of degree 3 in the dot product, (x·y/d + 1)³ for d features. φ contains all
+products of up to three of them: means, variances and skewness are compared. The estimate
 
     1/(m(m-1)) Σ_{i≠j} k(x_i, x_j) + 1/(m(m-1)) Σ_{i≠j} k(y_i, y_j) - 2/m² Σ_{i,j} k(x_i, y_j)
 
-is unbiased: of equal distributions it is 0 in the mean, at any m, and so it is below 0 about as often as above.
-(With the pairs i = j it would not be.) This is what the Fréchet distance is not, and why few samples are enough.
+is unbiased, because the pairs i = j are left out: for equal distributions its mean is 0 for any m,
+and it is negative about as often as positive. The Fréchet distance has no such estimate; this one
+needs fewer samples.
 
-It is taken on random subsets, whose spread says how much of a figure is chance.
-Source: Gretton et al. 2012; as a measure of GANs: Bińkowski et al. 2018, arXiv:1801.01401
+It is computed on random subsets, and their standard deviation shows how much of it is chance.
+Source: Gretton et al. 2012; as a metric of GANs: Bińkowski et al. 2018, arXiv:1801.01401
 """
 
 import numpy as np
@@ -29,19 +31,22 @@ def sum_of_kernel(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """x, y (m, d) float64, as many of each -> MMD² of the polynomial kernel."""
+    """x, y (m, d) float64 -> the estimate of MMD²."""
     m, d = x.shape
     x, y = x / np.sqrt(d), y / np.sqrt(d)
 
-    def others(a: np.ndarray) -> float:  # the mean over the pairs i ≠ j
+    def mean_of_others(a: np.ndarray) -> float:  # over the pairs i ≠ j
         itself = float(np.sum((np.sum(a * a, axis=1) + 1) ** 3))
         return (sum_of_kernel(a, a) - itself) / float(m * (m - 1))
 
-    return others(x) + others(y) - 2 * sum_of_kernel(x, y) / float(m * m)
+    return mean_of_others(x) + mean_of_others(y) - 2 * sum_of_kernel(x, y) / float(m * m)
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Features (n, d) of two sets -> mean and standard deviation of MMD² over 100 pairs of subsets of 1,000 (or of all, if fewer)."""
+    """Features (n, d) of two sets -> KID, and its standard deviation over the subsets.
+
+    100 pairs of subsets of 1,000 rows, or of all if there are fewer.
+    """
     size = min(SIZE, len(x), len(y))
     found = [
         unbiased_mmd(*(a[rng.choice(len(a), size, replace=False)] for a in (x, y)))

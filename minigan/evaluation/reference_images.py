@@ -1,110 +1,102 @@
-"""Real images to compare samples with: those that G learns from, and others for the test.
+"""Reference images: the real images that samples are compared with.
 
-MNIST, Fashion-MNIST, KMNIST and CIFAR-10 are published with 10,000 test images, which G has never seen. Of any other set a
-fifth, at most 10,000, is held out: from the judge, which must be tested on images that are new to it, and as
-the real images that samples are compared with. G has learnt from these too, where it was trained before they were
-held out; the floor is of images held out in the same way, so the comparison is fair, but a copy of a held-out image
-is not noticed.
+MNIST, Fashion-MNIST, KMNIST and CIFAR-10 are published with 10,000 test images, which G never sees.
+Of any other set a fifth is held out, at most 10,000 images. The classifier does not train on these,
+so that they can test it. G does: the floor (see metrics.py) still makes the comparison a fair one,
+but a copy of a held-out image is not noticed.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minigan.data import TESTED, Dataset, load_test
 from minigan.errors import ConfigError
 
-HELD_OUT, MOST_HELD_OUT = 5, 10_000  # one in so many; at most
-LEAST = 500  # images for the test: with fewer, figures are mostly chance
-SEED = 20151119  # of choices that must be the same at every evaluation of a set; the day of arXiv:1511.06434
-
-
-class Part:
-    """Part(images, chosen): some rows of images that may lie on the disk, read when they are asked for."""
-
-    def __init__(self, images: np.ndarray, chosen: np.ndarray | None = None):
-        self.images, self.chosen = images, chosen
-        self.dtype: np.dtype[np.generic] = images.dtype
-        self.shape = (len(images) if chosen is None else len(chosen), *images.shape[1:])
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.asarray(
-            self.images[rows] if self.chosen is None else self.images[self.chosen[rows]]
-        )
-
-    def take(self, numbers: np.ndarray) -> np.ndarray:
-        """-> these of them (n, h, w, c), in memory."""
-        return np.asarray(self.images[numbers if self.chosen is None else self.chosen[numbers]])
+FRACTION, MAX_HELD_OUT = 5, 10_000  # one image in 5 is held out, and at most this many
+MIN_TEST = 500  # images: with fewer, metrics are mostly chance
+SEED = 20151119  # of choices that are the same in every evaluation; the day of arXiv:1511.06434
 
 
 @dataclass(frozen=True)
-class Real:
-    """A set's images in two parts, with labels where it has any."""
+class Subset:
+    """Some images of a set, which may be on the disk: they are read when they are indexed."""
 
-    name: str
-    train: Part
-    test: Part
-    train_labels: np.ndarray | None
-    test_labels: np.ndarray | None
-    classes: tuple[str, ...]
-    published: bool  # are the test images the set's own?
+    images: np.ndarray  # (count, h, w, c) uint8, the whole set
+    all_labels: np.ndarray | None  # (count,), of the whole set
+    indices: NDArray[np.int64]  # (n,), which of them
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.images.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.images.dtype
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """-> (n,)"""
+        return None if self.all_labels is None else self.all_labels[self.indices]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> np.ndarray:
+        """-> images (k, h, w, c), in memory."""
+        return np.asarray(self.images[self.indices[rows]])
+
+    def draw(self, n: int) -> "Subset":
+        """-> n of them, the same at every call."""
+        return Subset(self.images, self.all_labels, self.indices[draw_indices(len(self), n)])
+
+
+Rows = np.ndarray | Subset  # (n, ...)
+
+
+@dataclass(frozen=True)
+class ReferenceImages:
+    """A set in two parts: images to train a classifier on, and images to test with."""
+
+    data: Dataset  # as load_dataset gave it, with these arguments:
+    data_dir: str | None
+    fit: str
+    train: Subset
+    test: Subset
+    published: bool  # is the test part the set's own?
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """-> (h, w, c)"""
-        return self.train.shape[1], self.train.shape[2], self.train.shape[3]
-
-    def some_train(self, n: int) -> np.ndarray:
-        """-> n images of train, the same at every call."""
-        return self.train.take(some_of(len(self.train), n))
-
-    def some_test(self, n: int) -> np.ndarray:
-        """-> n images of test, the same at every call."""
-        return self.test.take(some_of(len(self.test), n))
-
-    def some_train_labels(self, n: int) -> np.ndarray:
-        """-> the labels of some_train; only where there are any."""
-        return np.take(np.asarray(self.train_labels), some_of(len(self.train), n))
-
-    def some_test_labels(self, n: int) -> np.ndarray:
-        """-> the labels of some_test; only where there are any."""
-        return np.take(np.asarray(self.test_labels), some_of(len(self.test), n))
+        h, w, c = self.data.images.shape[1:]
+        return h, w, c
 
 
-def some_of(count: int, n: int) -> np.ndarray:
-    """-> n of the numbers below count, in order."""
+def draw_indices(count: int, n: int) -> NDArray[np.int64]:
+    """-> n of the indices below count, ascending."""
     return np.sort(np.random.default_rng([SEED, count]).choice(count, n, replace=False))
 
 
-def split(data: Dataset, data_dir: str | None, fit: str) -> Real:
-    """Training images as load_dataset gave them -> Real. Raises ConfigError where there are too few, DataError.
+def split(data: Dataset, data_dir: str | None, fit: str) -> ReferenceImages:
+    """Training images -> the same with a test part. Raises DataError; ConfigError for too few.
 
-    data_dir, fit  as they were given to load_dataset: a published test set is looked for where the training set was
+    data_dir, fit  as passed to load_dataset: a published test set is looked for in the same place
     """
-    labels = None if data.labels is None else np.asarray(data.labels)
-    if data.name in TESTED:
-        images, test_labels = load_test(data.name, data_dir, data.images.shape[1:], fit)
-        return Real(
-            data.name, Part(data.images), Part(images), labels, test_labels, data.classes, True
-        )
     count = len(data.images)
-    held_out = min(count // HELD_OUT, MOST_HELD_OUT)
-    if held_out < LEAST:
-        raise ConfigError(
-            f"{data.name} has {count:,} images, and {held_out} of them, held out to compare with, would say little: "
-            f"it takes {LEAST * HELD_OUT:,} images to evaluate"
-        )
-    test = some_of(count, held_out)
-    train = np.setdiff1d(np.arange(count), test, assume_unique=True)
-    return Real(
-        data.name,
-        Part(data.images, train),
-        Part(data.images, test),
-        None if labels is None else labels[train],
-        None if labels is None else labels[test],
-        data.classes,
-        False,
-    )
+    labels = None if data.labels is None else np.asarray(data.labels)
+    published = data.name in TESTED
+    if published:
+        images, test_labels = load_test(data.name, data_dir, data.images.shape[1:], fit)
+        train, test = np.arange(count), Subset(images, test_labels, np.arange(len(images)))
+    else:
+        held_out = min(count // FRACTION, MAX_HELD_OUT)
+        if held_out < MIN_TEST:
+            raise ConfigError(
+                f"{data.name} has {count:,} images, too few to hold out a fifth and compare with "
+                f"it: an evaluation takes {MIN_TEST * FRACTION:,} images"
+            )
+        test = Subset(data.images, labels, draw_indices(count, held_out))
+        train = np.setdiff1d(np.arange(count), test.indices, assume_unique=True)
+    return ReferenceImages(data, data_dir, fit, Subset(data.images, labels, train), test, published)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from minigan.arrays import Backend
@@ -35,8 +36,7 @@ def make_evaluation(
     real = split(data, data_dir, config.fit)
     if reason := why_no_classifier(real):
         raise ConfigError(f"{reason}; {WITHOUT}")
-    path = classifier_file(data, config.fit)
-    classifier = load_classifier(path, real, backend)
+    classifier = load_classifier(real, backend)
     if classifier is None:
         raise ConfigError(
             f"--evaluate-every needs a classifier of {data.name}: train it first, with: "
@@ -44,12 +44,14 @@ def make_evaluation(
         )
     if metadata.get("judge", classifier.sha256) != classifier.sha256:
         raise ConfigError(
-            f"classifier {classifier.name} in {path} is not the one that the run began with, "
-            f"{str(metadata['judge'])[:8]!r}, and metrics of different classifiers do not compare: "
-            f"restore that file; {WITHOUT}"
+            f"classifier {classifier.name} in {classifier_file(real)} is not the one that the run "
+            f"began with, {str(metadata['judge'])[:8]!r}, and metrics of different classifiers do "
+            f"not compare: restore that file; {WITHOUT}"
         )
     metadata["judge"] = classifier.sha256
-    evaluation = PeriodicEvaluation(classifier, real, config.evaluate_every, best)
+    evaluation = PeriodicEvaluation(
+        classifier, real, config.evaluate_every, inf if best is None else best["frechet"]
+    )
     log(
         f"evaluating every {config.evaluate_every} steps, in at most {BUDGET:.0%} of the time, "
         f"by classifier {classifier.name}: LeNet Fréchet distance of {evaluation.samples:,} "
@@ -68,4 +70,4 @@ def classifier_command(config: Config, data: Dataset, data_dir: str | None) -> s
     if data_dir is not None:
         options["data_dir"] = data_dir
     words = [word for name, value in options.items() for word in (flag(name), str(value))]
-    return shlex.join(["minigan", "judge", "--preset", config.preset, *words])
+    return shlex.join(["minigan", "train-classifier", "--preset", config.preset, *words])

@@ -1,0 +1,58 @@
+"""Does the generator memorize its training images?
+
+Each sample has a distance to its nearest training image: Euclidean over all pixels, black 0 and
+white 1. Real test images, which are no copies, show what counts as near. If samples are nearer on
+average, or the closest of them much closer, they are suspicious. (Simple images are nearer, too: a
+blurred stroke has more neighbors. So look at the picture.)
+
+Distances are taken between pixels because only there a distance of 0 proves a copy.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minigan.data.files.png import grid
+from minigan.evaluation.neighbors import nearest
+from minigan.evaluation.reference_images import Subset
+
+COLUMNS = 16  # images in a row of the picture
+
+Neighbors = tuple[NDArray[np.float64], NDArray[np.uint8]]  # distances (n,), images (n, h, w, c)
+
+
+def nearest_training_images(
+    images: NDArray[np.uint8], train: Subset, flip: bool = False
+) -> Neighbors:
+    """images (n, h, w, c) -> distance to the nearest training image of each, and that image.
+
+    flip  was G trained on mirrored images, too? Then these count
+    """
+    distances, indices = nearest(images, train)
+    distances, theirs = distances[:, 0], train[indices[:, 0]]
+    if flip:
+        mirrored, indices = nearest(images[:, :, ::-1], train)
+        nearer = mirrored[:, 0] < distances
+        distances[nearer] = mirrored[nearer, 0]
+        theirs[nearer] = train[indices[nearer, 0]][:, :, ::-1]
+    return distances / 255, theirs
+
+
+def nearest_picture(
+    samples: NDArray[np.uint8],
+    near_samples: Neighbors,
+    test: NDArray[np.uint8],
+    near_test: Neighbors,
+) -> NDArray[np.uint8]:
+    """-> picture (H, W, c) uint8: three pairs of rows, images above their nearest training images.
+
+    The first samples; the samples that come closest; the real test images that come closest.
+    """
+    columns, rows = min(COLUMNS, len(samples), len(test)), []
+    for images, (distances, theirs), sort in (
+        (samples, near_samples, False),
+        (samples, near_samples, True),
+        (test, near_test, True),
+    ):
+        order = np.argsort(distances, kind="stable") if sort else np.arange(columns)
+        rows += [images[order[:columns]], theirs[order[:columns]]]
+    return grid(np.concatenate(rows), columns)

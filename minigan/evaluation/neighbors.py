@@ -1,0 +1,184 @@
+"""Nearest neighbors among images or feature vectors: fast, and exact.
+
+    |q - c|² = |q|² - 2 q·c + |c|²
+
+so that all distances from many queries to many rows are one matrix product. It is computed tile by
+tile: memory does not grow with the corpus, which may be memory-mapped.
+
+In float32 this is inexact: it subtracts large numbers to get a small one. So the product only
+selects candidates. For rows of d numbers it is off by at most
+
+    E = (d + 8)·u·(|q|² + |c|²)       u = 2⁻²⁴; 8 for the roundings outside the sum
+
+in whatever order it is summed. Every row within 2E of the k-th best is measured again, as
+Σ (q_i - c_i)² in float64. Whether a row lies within a radius is in doubt only if the product comes
+within E of it; then it is measured too. The result is that of a plain loop, for any tile size, any
+number of threads and any BLAS: equal distances are equal, and a copy is at distance 0.
+Source of the bound: Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minigan.checks import expect_size
+from minigan.errors import ArrayTypeError, ShapeError
+from minigan.evaluation.reference_images import Rows
+
+QUERIES, CORPUS = 1024, 4096  # rows of a tile: 16 MiB of products
+NUMBERS = 2**24  # in a tile at most: 64 MiB, if rows are long
+PAIRS = 2**21  # numbers that are measured again at a time
+LARGEST = 1e37  # squared norm of a row: beyond it the product overflows float32
+
+
+def nearest(
+    queries: Rows, corpus: Rows, k: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The k nearest rows of the corpus to each query, nearest first.
+
+    queries  (n, ...)     uint8, or floats
+    corpus   (m, ...)     the same kind, and the same shape after the first axis; m >= k
+    -> distances (n, k), Euclidean, in the units of the arrays; indices (n, k) into the corpus
+    Of equal distances, the lower index is nearer. For uint8, distances and ties are exact.
+    Raises ConfigError, ShapeError, ArrayTypeError.
+    """
+    expect_size("nearest: k", k)
+    expect_alike("nearest", queries, corpus, k)
+    center = center_of(corpus)
+    squares = np.full((len(queries), k), np.inf)
+    indices = np.full((len(queries), k), len(corpus))
+    for at, q in tiles(queries, QUERIES, center):
+        best, found = squares[at : at + len(q.rows)], indices[at : at + len(q.rows)]
+        for start, c in tiles(corpus, CORPUS, center):
+            # |q|² is left out: it is the same for all that a query is compared with
+            relative = products(q, c, c.squares)
+            limit = best[:, -1] - q.squares
+            if start == 0 and k <= len(c.rows):
+                limit = np.partition(relative, k - 1)[:, k - 1].astype(np.float64)
+            limit += 2 * error(q, c.squares.max())
+            pairs = np.nonzero(relative <= limit[:, None])
+            merge(best, found, pairs[0], measure(q, c, *pairs), start + pairs[1])
+    return np.sqrt(squares), indices
+
+
+def balls_around(queries: Rows, corpus: Rows, radii: NDArray[np.float64]) -> NDArray[np.int64]:
+    """In how many balls around the rows of the corpus does each query lie? A ball has its surface.
+
+    queries, corpus  as in nearest, which measures the radii (m,) in the same way
+    -> counts (n,)
+    Raises ShapeError, ArrayTypeError.
+    """
+    expect_alike("balls_around", queries, corpus, 1)
+    center = center_of(corpus)
+    counts = np.zeros(len(queries), np.int64)
+    for at, q in tiles(queries, QUERIES, center):
+        for start, c in tiles(corpus, CORPUS, center):
+            reach = radii[start : start + len(c.rows)]
+            relative = products(q, c, c.squares - reach**2)
+            doubt = error(q, c.squares.max() + (reach**2).max())
+            inside = relative <= (-q.squares - doubt)[:, None]
+            rows, columns = np.nonzero((relative <= (-q.squares + doubt)[:, None]) & ~inside)
+            within = rows[np.sqrt(measure(q, c, rows, columns)) <= reach[columns]]
+            found = inside.sum(axis=1) + np.bincount(within, minlength=len(q.rows))
+            counts[at : at + len(q.rows)] += found
+    return counts
+
+
+def expect_alike(label: str, queries: Rows, corpus: Rows, k: int) -> None:
+    """Raises ShapeError, ArrayTypeError unless they can be compared, and the corpus has k rows."""
+    alike = len(queries.shape) > 1 and queries.shape[1:] == corpus.shape[1:]
+    if not alike or len(corpus) < k or prod(queries.shape[1:]) == 0:
+        raise ShapeError(
+            f"{label}: expected queries (n, ...) and a corpus of {k} or more rows of the same "
+            f"shape, got {queries.shape} and {corpus.shape}"
+        )
+    dtypes = (queries.dtype, corpus.dtype)
+    if any(dtype != np.uint8 for dtype in dtypes) and any(dtype.kind != "f" for dtype in dtypes):
+        raise ArrayTypeError(
+            f"{label}: expected both as uint8, or both as floats, got {dtypes[0]} and {dtypes[1]}"
+        )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some rows."""
+
+    rows: NDArray[Any]  # (n, d), as they are
+    centered: NDArray[np.float32]  # (n, d), less the center
+    squares: NDArray[np.float64]  # (n,), the squared norms of those
+
+
+def flat(rows: NDArray[Any]) -> NDArray[Any]:
+    """(n, ...) -> (n, d)"""
+    return rows.reshape(len(rows), prod(rows.shape[1:]))
+
+
+def center_of(corpus: Rows) -> NDArray[np.float32]:
+    """-> a point (d,) in the midst: relative to it rows are shorter, and errors smaller."""
+    center: NDArray[np.float32] = flat(corpus[:CORPUS]).mean(axis=0, dtype=np.float32)
+    return center
+
+
+def tiles(rows: Rows, size: int, center: NDArray[np.float32]) -> Iterator[tuple[int, Tile]]:
+    """Yields the index of a tile's first row, and the tile. Raises ArrayTypeError."""
+    size = max(1, min(size, NUMBERS // len(center)))
+    for start in range(0, len(rows), size):
+        part = flat(rows[start : start + size])
+        with np.errstate(all="ignore"):  # reported below, in words
+            centered = np.subtract(part, center).astype(np.float32, copy=False)
+            squares = np.einsum("ij,ij->i", centered, centered, dtype=np.float64)
+        if not (squares < LARGEST).all():
+            raise ArrayTypeError(
+                "nearest: expected finite numbers of sensible size, "
+                "got NaN, infinity or more than 1e18"
+            )
+        yield start, Tile(part, centered, squares)
+
+
+def products(q: Tile, c: Tile, offsets: NDArray[np.float64]) -> NDArray[np.float32]:
+    """-> -2 q·c of all pairs, plus an offset for each row of c."""
+    result: NDArray[np.float32] = q.centered @ c.centered.T
+    result *= -2.0
+    result += offsets.astype(np.float32)
+    return result
+
+
+def error(q: Tile, largest: float) -> NDArray[np.float64]:
+    """-> E (see above) of each query (n,), compared with squared norms up to `largest`."""
+    bound: NDArray[np.float64] = (q.rows.shape[1] + 8) * 2.0**-24 * (q.squares + largest)
+    return bound
+
+
+def measure(
+    q: Tile, c: Tile, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Pairs (q.rows[rows[i]], c.rows[columns[i]]) -> their squared distances."""
+    squares = np.empty(len(rows))
+    step = max(1, PAIRS // q.rows.shape[1])
+    for start in range(0, len(rows), step):
+        few = slice(start, start + step)
+        difference = np.subtract(q.rows[rows[few]], c.rows[columns[few]], dtype=np.float64)
+        squares[few] = np.einsum("ij,ij->i", difference, difference)
+    return squares
+
+
+def merge(
+    best: NDArray[np.float64],
+    indices: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    found: NDArray[np.int64],
+) -> None:
+    """best, indices (n, k) = the k best of themselves and of more, found for the queries `rows`."""
+    n, k = best.shape
+    rows = np.concatenate([np.repeat(np.arange(n), k), rows])
+    squares, found = np.append(best, squares), np.append(indices, found)
+    order = np.lexsort((found, squares, rows))  # by query, then by distance, then by index
+    rows = rows[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # within its query
+    kept = order[place < k]
+    best[...], indices[...] = squares[kept].reshape(n, k), found[kept].reshape(n, k)
