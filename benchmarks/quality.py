@@ -36,7 +36,7 @@ from benchmarks.interleaved import BenchmarkError, Workers
 from minigan import get_backend
 from minigan.errors import ConfigError
 from minigan.evaluation import frechet_distance, get_classifier, moments, split
-from minigan.evaluation.reference_images import LEAST
+from minigan.evaluation.reference_images import MIN_TEST
 from minigan.presets import get_preset
 from minigan.training.config import new_config
 from minigan.training.open_game import load_images
@@ -48,7 +48,7 @@ ROUNDS, TURN = 5, 1.0  # turns that choose the faster of PyTorch's ways; seconds
 
 def add_data_options(parser):
     """What quality.py and search.py evaluate, and on which images."""
-    count = command.whole(LEAST)
+    count = command.whole(MIN_TEST)
     parser.add_argument(
         "--samples", type=count, default=10_000, help="in an evaluation (default 10000)"
     )
@@ -102,15 +102,15 @@ class Evaluator:
         most = min(len(real.train), len(real.test))
         if self.samples > most:
             raise ConfigError(
-                f"--samples must be {LEAST} to {most}, the images of {data.name} to compare with, "
+                f"--samples must be {MIN_TEST} to {most}, the images of {data.name} to compare with, "
                 f"got {self.samples}"
             )
-        self.classifier = get_classifier(data, real, folder, fit, get_backend("numpy"), log=log)
-        self.real = moments(self.classifier.look(real.test)[0])
-        self.floor = self.distance(real.some_train(self.samples))
+        self.classifier = get_classifier(real, get_backend("numpy"), log=log)
+        self.real = moments(self.classifier.classify(real.test)[0])
+        self.floor = self.distance(real.train.draw(self.samples))
 
     def distance(self, images):
-        return frechet_distance(moments(self.classifier.look(images)[0]), self.real)
+        return frechet_distance(moments(self.classifier.classify(images)[0]), self.real)
 
     def record(self):
         """-> what a result file says about it."""
