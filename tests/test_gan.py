@@ -1,415 +1,320 @@
-"""The two updates and the rules of the game."""
-
-from types import SimpleNamespace
+"""The two updates and the plain round: who moves, down which gradient, and what is reported."""
 
 import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.arrays import Backend
-from minigan.gan import Rules, play_round, update_both, update_discriminator, update_generator
-
-ANYONE = SimpleNamespace(backend=Backend(np))  # D, where its updates are not what is looked at
-
-
-class Still:
-    """An optimizer that does not move, so that the gradient can be looked at."""
-
-    def __init__(self, net=None):
-        self.net, self.seen = net, []
-
-    def step(self):
-        self.seen.append(None if self.net is None else self.net.store.flat_grads.copy())
-
-
-@pytest.fixture
-def game(make_backend):
-    return make_game(make_backend("float32"))
+from minigan.gan import MEASURED, Players, plain_round, update_discriminator, update_generator
+from minigan.initializers import normal
+from tests.support.networks import assert_close
+from tests.support.tiny_gan import (
+    IMAGE,
+    Z_DIM,
+    Recorder,
+    draw,
+    make_nets,
+    make_players,
+    state,
+    unchanged,
+)
+from tests.support.torch_or_skip import import_torch
 
 
-def make_game(backend):
-    rng = np.random.default_rng(0)
-    G = mg.Sequential(
-        [
-            mg.Linear(4 * 4 * 4),
-            mg.Reshape((4, 4, 4)),
-            mg.BatchNorm(),
-            mg.ReLU(),
-            mg.ConvTranspose2d(1, 4, 2, 1),
-            mg.Tanh(),
-        ],
-        name="G",
-    )
-    D = mg.Sequential(
-        [
-            mg.Conv2d(4, 4, 2, 1),
-            mg.LeakyReLU(0.2),
-            mg.Conv2d(8, 4, 2, 1),
-            mg.BatchNorm(),
-            mg.Flatten(),
-            mg.Linear(1),
-        ],
-        name="D",
-    )
-    G.setup((5,), backend=backend, rng=rng)
-    D.setup((8, 8, 1), backend=backend, rng=rng)
-    return G, D, mg.Adam(G), mg.Adam(D)
-
-
-def draw(backend, *shape, seed=1):
-    return backend.asarray(np.random.default_rng(seed).uniform(-1, 1, shape))
-
-
-def snapshot(net):
-    host = net.backend.to_host
-    return {
-        kind: {name: host(array).copy() for name, array in getattr(net, kind).items()}
-        for kind in ("params", "grads", "buffers")
-    }
-
-
-def same(before, after, kind):
-    return all(np.array_equal(before[kind][name], after[kind][name]) for name in before[kind])
-
-
-def test_discriminator_update_leaves_the_generator_alone(game):
-    G, D, _, opt_d = game
-    before_g, before_d = snapshot(G), snapshot(D)
-    x_fake = G.forward(draw(D.backend, 6, 5), train=False)
-    result = update_discriminator(D, opt_d, draw(D.backend, 6, 8, 8, 1), x_fake)
-    assert same(before_g, snapshot(G), "params") and same(before_g, snapshot(G), "grads")
-    assert not any(
-        np.array_equal(before_d["params"][n], snapshot(D)["params"][n]) for n in before_d["params"]
-    )
+def test_discriminator_update_leaves_the_generator_alone(make_backend):
+    players = make_players(make_backend("float32"))
+    G, D, backend = players.G, players.D, players.D.backend
+    before_g, before_d = state(G), state(D)
+    x_fake = G.forward(draw(backend, 6, Z_DIM), train=False)
+    result = players.update_discriminator(draw(backend, 6, *IMAGE), x_fake)
+    for kind in before_g:
+        assert unchanged(before_g, state(G), kind) == set(before_g[kind])
+    assert not unchanged(before_d, state(D), "params")
     assert set(result) == {"loss_d_real", "loss_d_fake", "d_x", "d_gz", "grad_norm_d"}
 
 
-def test_generator_update_leaves_the_discriminator_alone(game):
-    G, D, opt_g, opt_d = game
-    x, z = draw(D.backend, 6, 8, 8, 1), draw(D.backend, 6, 5)
-    x_fake = G.forward(z)
-    update_discriminator(D, opt_d, x, x_fake)
-    before_g, before_d = snapshot(G), snapshot(D)
-    update_generator(G, D, opt_g, x_fake)
-    assert same(before_d, snapshot(D), "params") and same(before_d, snapshot(D), "grads")
-    assert any(np.any(g) for g in before_d["grads"].values())  # which would show a change
-    assert not any(
-        np.array_equal(before_g["params"][n], snapshot(G)["params"][n]) for n in before_g["params"]
-    )
+def test_generator_update_leaves_the_discriminator_alone(make_backend):
+    players = make_players(make_backend("float32"))
+    G, D, backend = players.G, players.D, players.D.backend
+    x_fake = G.forward(draw(backend, 6, Z_DIM))
+    players.update_discriminator(draw(backend, 6, *IMAGE), x_fake)
+    before_g, before_d = state(G), state(D)
+    result = players.update_generator(x_fake)
+    assert all(np.any(g) for g in before_d["grads"].values())  # which would show a change
+    for kind in ("params", "grads"):
+        assert unchanged(before_d, state(D), kind) == set(before_d[kind])
+    assert not unchanged(before_g, state(G), "params")
+    assert set(result) == {"loss_g", "grad_norm_g"}
 
 
-def test_discriminator_gradient_is_that_of_the_sum_of_both_losses():
-    """Against differences of the loss, in float64, both batches with statistics of their own."""
-    G, D, _, _ = make_game(mg.get_backend("numpy", dtype="float64"))
-    x, z = draw(D.backend, 6, 8, 8, 1), draw(D.backend, 6, 5)
-    x_fake = G.forward(z)
+def test_discriminator_gradient_is_that_of_the_sum_of_both_losses(make_backend):
+    """Against differences of the loss, each batch with its own statistics."""
+    backend = make_backend()
+    G, D = make_nets(backend)
+    host, x = backend.to_host, draw(backend, 6, *IMAGE)
+    x_fake, recorder = G.forward(draw(backend, 6, Z_DIM)), Recorder(D)
 
     def loss():
         return sum(
-            float(mg.bce_with_logits(D.forward(images), target)[0])
+            float(host(mg.bce_with_logits(D.forward(images), target, backend=backend)[0]))
             for images, target in ((x, 0.9), (x_fake, 0.1))
         )
 
-    result = update_discriminator(D, Still(), x, x_fake, Rules(real_target=0.9, fake_target=0.1))
-    assert float(result["loss_d_real"] + result["loss_d_fake"]) == pytest.approx(loss(), rel=1e-12)
-    gradient, start, rng = (
-        D.store.flat_grads.copy(),
-        D.store.flat_params.copy(),
-        np.random.default_rng(3),
-    )
-    for _ in range(3):
+    update = backend.operation_for(update_discriminator)
+    result = update(D, recorder, x, x_fake, real_target=0.9, fake_target=0.1)
+    found = float(host(result["loss_d_real"])) + float(host(result["loss_d_fake"]))
+    assert found == pytest.approx(loss(), rel=1e-12)
+    (gradient,) = recorder.seen
+    assert float(host(result["grad_norm_d"])) == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+    start, rng = host(D.store.flat_params).copy(), np.random.default_rng(3)
+    for _ in range(2):
         u = rng.standard_normal(start.shape) / 10
         values = []
         for h in (1e-6, -1e-6):
-            D.store.flat_params[...] = start + h * u
+            D.store.flat_params[...] = backend.asarray(start + h * u)
             values.append(loss())
-        D.store.flat_params[...] = start
         assert (values[0] - values[1]) / 2e-6 == pytest.approx(gradient @ u, rel=1e-6)
+        D.store.flat_params[...] = backend.asarray(start)
 
 
-def test_probabilities_are_means_of_the_sigmoid():
-    G, D, _, opt_d = make_game(mg.get_backend("numpy", dtype="float64"))
-    x, z = draw(D.backend, 6, 8, 8, 1), draw(D.backend, 6, 5)
-    logits = D.forward(x)
-    result = update_discriminator(D, opt_d, x, G.forward(z))
-    assert float(result["d_x"]) == pytest.approx(np.mean(1 / (1 + np.exp(-logits))), rel=1e-12)
+@pytest.mark.parametrize("target", (1.0, 0.8))
+def test_generator_gradient_goes_through_the_discriminator(target, make_backend):
+    """L_G = mean BCE(D(G(z))), backward through loss, D and G, against its definition."""
+    backend, rng = make_backend(), np.random.default_rng(4)
+    host, z = backend.to_host, draw(backend, 6, Z_DIM)
+    G, D = make_nets(backend)
+    recorder = Recorder(G)
+    result = update_generator(G, D, recorder, G.forward(z), target=target)
+
+    def loss():
+        logits = D.forward(G.forward(z))
+        return float(host(mg.bce_with_logits(logits, target, backend=backend)[0]))
+
+    assert float(host(result["loss_g"])) == pytest.approx(loss(), rel=1e-12)
+    (gradient,) = recorder.seen
+    assert float(host(result["grad_norm_g"])) == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+    start = host(G.store.flat_params).copy()
+    for _ in range(2):
+        u = rng.standard_normal(start.shape) / 10
+        values = []
+        for h in (1e-6, -1e-6):
+            G.store.flat_params[...] = backend.asarray(start + h * u)
+            values.append(loss())
+        assert (values[0] - values[1]) / 2e-6 == pytest.approx(gradient @ u, rel=2e-6)
 
 
-def test_fakes_from_running_statistics(monkeypatch):
-    backend = mg.get_backend("numpy", dtype="float64")
-    for running in (False, True):
-        G, D, opt_g, opt_d = make_game(backend)
-        z, seen = draw(backend, 6, 5), []
-        in_training, in_sampling = G.forward(z), None
-        G, D, opt_g, opt_d = make_game(backend)
-        in_sampling = G.forward(z, train=False)
-        assert not np.array_equal(in_training, in_sampling)
-        monkeypatch.setattr(
-            "minigan.gan.update_discriminator",
-            lambda D, o, x, fake, *more: seen.append(fake.copy()) or {},
-        )
-        monkeypatch.setattr(
-            "minigan.gan.update_generator",
-            lambda G, D, o, fake, *more: seen.append(fake.copy()) or {},
-        )
-        rules = Rules(running_statistics=running, same_z=True)
-        play_round(
-            G,
-            D,
-            dict(G=opt_g, D=opt_d),
-            lambda: (draw(backend, 6, 8, 8, 1), None),
-            lambda n: z,
-            rules,
-        )
-        np.testing.assert_array_equal(seen[0], in_sampling if running else in_training)
-        np.testing.assert_array_equal(seen[1], in_training)
+def test_probabilities_are_means_of_the_sigmoid(make_backend):
+    backend = make_backend()
+    players = make_players(backend, optimizer=Recorder)
+    x, x_fake = draw(backend, 6, *IMAGE), players.G.forward(draw(backend, 6, Z_DIM))
+    result = players.update_discriminator(x, x_fake)
+    for name, images in (("d_x", x), ("d_gz", x_fake)):
+        logits = backend.to_host(players.D.forward(images))
+        wanted = np.mean(1 / (1 + np.exp(-logits)))
+        assert float(backend.to_host(result[name])) == pytest.approx(wanted, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "rules, wanted",
-    (
-        (Rules(), ["G(z0)", "D r0 z0", "G(z1)", "G z1"]),
-        (Rules(first="G"), ["G(z0)", "G z0", "G(z1)", "D r0 z1"]),
-        (Rules(first="G", same_z=True), ["G(z0)", "G z0", "G(z0)", "D r0 z0"]),
-        (Rules(same_z=True), ["G(z0)", "D r0 z0", "G z0"]),
-        (Rules(same_z=True, running_statistics=True), ["g(z0)", "D r0 z0", "G(z0)", "G z0"]),
-        (Rules(d_steps=2), ["G(z0)", "D r0 z0", "G(z1)", "D r1 z1", "G(z2)", "G z2"]),
-        (Rules(d_steps=2, same_z=True), ["G(z0)", "D r0 z0", "D r1 z0", "G z0"]),
-        (Rules(d_steps=2, first="G"), ["G(z0)", "G z0", "G(z1)", "D r0 z1", "G(z2)", "D r1 z2"]),
-        (Rules(first="both"), ["G(z0)", "both r0 z0"]),
-        (Rules(first="G", own_batches=True), ["G(z0)", "G z0", "G(z1)", "D r1 z1"]),
-        (
-            Rules(own_batches=True, d_steps=2),
-            ["G(z0)", "D r0 z0", "G(z1)", "D r1 z1", "G(z2)", "G z2"],
-        ),
-        (Rules(generator_batch=2, same_z=True), ["G(z0)", "D r0 z0", "G(z1z1)", "G z1z1"]),
-    ),
-)
-def test_order_of_moves(rules, wanted, monkeypatch):
-    """Who moves when, on which real batch and which z; G(z) is G's forward in training, g(z) in sampling mode."""
-    moves, counts = [], {"r": 0, "z": 0}
-
-    class Generator:
-        @staticmethod
-        def forward(z, train=True, labels=None):
-            assert labels == f"labels of r{counts['r'] - 1}"  # always those of the last real batch
-            moves.append(f"{'G' if train else 'g'}({''.join(z[::4])})")
-            return z
-
-    def draw_one(kind, n=4):
-        counts[kind] += 1
-        return [f"{kind}{counts[kind] - 1}"] * n
-
-    def draw_images():
-        images = draw_one("r")
-        return images, f"labels of {images[0]}"
-
-    def update(name, x, fake, rules, labels):
-        assert labels == f"labels of r{counts['r'] - 1}"
-        moves.append(" ".join([name, *x[:1], "".join(fake[::4])]))
-        return {}
-
-    monkeypatch.setattr(
-        "minigan.gan.update_discriminator", lambda D, o, x, fake, *more: update("D", x, fake, *more)
-    )
-    monkeypatch.setattr(
-        "minigan.gan.update_generator",
-        lambda G, D, o, fake, rules, labels, j: update("G", [], fake, rules, labels),
-    )
-    monkeypatch.setattr(
-        "minigan.gan.update_both", lambda G, D, g, d, x, fake, *more: update("both", x, fake, *more)
-    )
-    result = play_round(
-        Generator, ANYONE, dict(G=None, D=None), draw_images, lambda n: draw_one("z", n), rules
-    )
-    assert moves == wanted
-    assert result == {"images": 4 * rules.batches}
-
-
-def test_a_new_z_where_the_batches_differ_in_size(monkeypatch):
-    sizes, seen = iter([4, 3]), []
-    monkeypatch.setattr(
-        "minigan.gan.update_discriminator",
-        lambda D, o, x, fake, *more: seen.append((len(x), len(fake))) or {},
-    )
-    monkeypatch.setattr("minigan.gan.update_generator", lambda G, D, o, fake, *more: {})
-
-    class Generator:
-        @staticmethod
-        def forward(z, train=True, labels=None):
-            return z
-
-    rules = Rules(d_steps=2, same_z=True)
-    play_round(
-        Generator,
-        ANYONE,
-        dict(G=None, D=None),
-        lambda: ([0] * next(sizes), None),
-        lambda n: [0] * n,
-        rules,
-    )
-    assert seen == [(4, 4), (3, 3)]
-
-
-@pytest.mark.parametrize("first", ("D", "G", "both"))
-def test_targets_reach_the_losses(first, monkeypatch):
-    """Which logits meet which target, in the whole round."""
-    seen = []
-    real = mg.bce_with_logits
-    monkeypatch.setattr(
-        "minigan.gan.bce_with_logits",
-        lambda logits, target, **k: seen.append(target) or real(logits, target, **k),
-    )
-    G, D, opt_g, opt_d = make_game(mg.get_backend("numpy", dtype="float64"))
-    rules = Rules(first=first, real_target=0.9, fake_target=0.1, generator_target=0.8)
-    x = draw(G.backend, 6, 8, 8, 1)
-    result = play_round(
-        G, D, dict(G=opt_g, D=opt_d), lambda: (x, None), lambda n: draw(G.backend, n, 5), rules
-    )
-    assert seen == {"D": [0.9, 0.1, 0.8], "G": [0.8, 0.9, 0.1], "both": [0.9, 0.1, 0.8]}[first]
-    assert set(result) == {
-        "loss_d_real",
-        "loss_d_fake",
-        "loss_g",
-        "d_x",
-        "d_gz",
-        "grad_norm_d",
-        "grad_norm_g",
-        "images",
-    }
-
-
-def test_both_at_once_takes_each_gradient_before_either_moves():
-    """The gradients of the two separate updates, each from the same start; statistics of the fakes are taken once."""
-    backend = mg.get_backend("numpy", dtype="float64")
-    x, z = draw(backend, 6, 8, 8, 1), draw(backend, 6, 5)
-    G, D, _, _ = make_game(backend)
-    still_g, still_d = Still(G), Still(D)
-    apart = update_discriminator(D, still_d, x, G.forward(z)) | update_generator(
-        G, D, still_g, G.forward(z)
-    )
-    H, E, opt_h, opt_e = make_game(backend)
-    opts = {"G": Still(H), "D": Still(E)}
-    together = update_both(H, E, opts["G"], opts["D"], x, H.forward(z))
-    np.testing.assert_allclose(opts["D"].seen[0], still_d.seen[0], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(opts["G"].seen[0], still_g.seen[0], rtol=1e-12, atol=1e-15)
-    assert {name: float(value) for name, value in together.items()} == pytest.approx(
-        {n: float(v) for n, v in apart.items()}
-    )
-    update_both(H, E, opt_h, opt_e, x, H.forward(z))  # and with optimizers both move
-    assert opt_h.steps == opt_e.steps == 1
-
-
-def test_apart_is_one_step_for_each_half_of_the_loss():
-    backend = mg.get_backend("numpy", dtype="float64")
-    G, D, _, _ = make_game(backend)
-    x, x_fake = draw(backend, 6, 8, 8, 1), G.forward(draw(backend, 6, 5))
-    together, halves = Still(D), Still(D)
-    update_discriminator(D, together, x, x_fake)
-    update_discriminator(D, halves, x, x_fake, Rules(apart=True))
-    assert len(together.seen) == 1 and len(halves.seen) == 2
-    np.testing.assert_allclose(
-        halves.seen[0] + halves.seen[1], together.seen[0], rtol=1e-12, atol=1e-15
-    )
-    assert np.any(halves.seen[0]) and np.any(halves.seen[1])
-
-
-def test_the_joint_update_moves_the_discriminator_towards_calling_fakes_real():
-    backend = mg.get_backend("numpy", dtype="float64")
-    G, D, opt_g, _ = make_game(backend)
-    joint, z = mg.SGD(D, 0.05), draw(backend, 6, 5)
-    before = snapshot(D)
-    result = update_generator(
-        G, D, mg.SGD(G, 1e-9), G.forward(z), Rules(joint=True), joint_optimizer=joint
-    )
-    assert not same(before, snapshot(D), "params")
-    after, _ = mg.bce_with_logits(D.forward(G.forward(z)), 1.0)
-    assert float(after) < float(result["loss_g"])
-    frozen = snapshot(D)
-    update_generator(
-        G, D, opt_g, G.forward(z), Rules(), joint_optimizer=joint
-    )  # the rules decide, not the optimizer
-    assert same(frozen, snapshot(D), "params")
-    with pytest.raises(
-        mg.ConfigError, match=r"Rules\(joint=True\) also moves D: give joint_optimizer"
-    ):
-        update_generator(G, D, opt_g, G.forward(z), Rules(joint=True))
-
-
-def test_gradient_norms():
-    backend = mg.get_backend("numpy", dtype="float64")
-    G, D, _, _ = make_game(backend)
-    still_g, still_d = Still(G), Still(D)
-    x_fake = G.forward(draw(backend, 6, 5))
-    result = update_discriminator(D, still_d, draw(backend, 6, 8, 8, 1), x_fake) | update_generator(
-        G, D, still_g, x_fake
-    )
-    for name, seen in (("grad_norm_d", still_d.seen), ("grad_norm_g", still_g.seen)):
-        assert float(result[name]) == pytest.approx(np.linalg.norm(seen[0]), rel=1e-12)
-
-
-def test_reported_losses_are_clipped_as_published_and_gradients_are_not():
+def test_losses_are_reported_with_a_limit_and_gradients_are_exact(make_backend):
     """Keras clips p to [1e-7, 1 - 1e-7]: its loss is at most 16.118."""
-    backend = mg.get_backend("numpy", dtype="float64")
-    G, D, _, _ = make_game(backend)
-    x, x_fake = draw(backend, 6, 8, 8, 1), G.forward(draw(backend, 6, 5))
-    D.params["5.b"][...] = -40.0  # sure that all is fake
-    exact, clipped = Still(D), Still(D)
-    result = update_discriminator(D, exact, x, x_fake, Rules(real_target=0.9))
-    reported = update_discriminator(
-        D, clipped, x, x_fake, Rules(real_target=0.9, loss_limit=np.log((1 - 1e-7) / 1e-7))
-    )
-    p = 1e-7
-    assert float(result["loss_d_real"]) > 30
-    assert float(reported["loss_d_real"]) == pytest.approx(
-        -0.9 * np.log(p) - 0.1 * np.log(1 - p), rel=1e-9
-    )
-    np.testing.assert_array_equal(exact.seen[0], clipped.seen[0])
-    assert float(reported["d_x"]) == float(result["d_x"]) < 1e-10
+    backend, limit = make_backend(), np.log((1 - 1e-7) / 1e-7)
+    results, gradients = [], []
+    for options in ({}, {"loss_limit": limit}):
+        players = make_players(backend, optimizer=Recorder)
+        players.D.params["5.b"].fill(-40.0)  # sure that all is fake
+        x_fake = players.G.forward(draw(backend, 6, Z_DIM))
+        result = players.update_discriminator(draw(backend, 6, *IMAGE), x_fake, **options)
+        result |= players.update_generator(x_fake, **options)
+        results.append({name: float(backend.to_host(value)) for name, value in result.items()})
+        gradients.append([*players.optimizer_d.seen, *players.optimizer_g.seen])
+    exact, limited = results
+    assert exact["loss_d_real"] > 30 and exact["loss_g"] > 30
+    assert limited["loss_d_real"] == pytest.approx(-np.log(1e-7), rel=1e-6)
+    assert limited["loss_g"] == pytest.approx(-np.log(1e-7), rel=1e-6)
+    assert limited["d_x"] == exact["d_x"] < 1e-10
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    (
-        dict(first="d"),
-        dict(d_steps=0),
-        dict(d_steps=1.5),
-        dict(real_target=2),
-        dict(fake_target=-0.1),
-        dict(generator_target=7),
-        dict(generator_batch=0),
-    ),
-)
-def test_rules_out_of_range(mistake):
-    with pytest.raises(mg.ConfigError, match=f"^Rules: {next(iter(mistake))} .*got"):
-        Rules(**mistake)
+def test_a_plain_round_is_both_updates_on_the_same_fakes(make_backend):
+    """D first; G then learns from the z that D has seen."""
+    backend = make_backend()
+    players = make_players(backend)
+    measured = plain_round(players, real_target=0.9, fake_target=0.1, loss_limit=3.0)
+    assert set(measured) == set(MEASURED)
+
+    by_hand = make_players(backend)
+    x_fake = by_hand.G.forward(by_hand.draw_z(6))
+    x_real, _ = by_hand.draw_images()
+    options = dict(real_target=0.9, fake_target=0.1, loss_limit=3.0)
+    expected = by_hand.update_discriminator(x_real, x_fake, **options)
+    expected |= by_hand.update_generator(x_fake, loss_limit=3.0)
+    for name, value in expected.items():
+        assert float(backend.to_host(measured[name])) == float(backend.to_host(value))
+    for ours, theirs in ((players.G, by_hand.G), (players.D, by_hand.D)):
+        for kind, arrays in state(ours).items():
+            assert unchanged({kind: arrays}, state(theirs), kind) == set(arrays)
 
 
-@pytest.mark.parametrize(
-    "other",
-    (
-        dict(d_steps=2),
-        dict(apart=True),
-        dict(joint=True),
-        dict(own_batches=True),
-        dict(generator_batch=2),
-    ),
-)
-def test_both_at_once_leaves_no_order(other):
-    with pytest.raises(mg.ConfigError, match=r'^Rules: first="both"'):
-        Rules(first="both", **other)
+def test_nothing_turns_into_float64(make_backend):
+    """One stray float64 scalar would promote everything that it meets."""
+    players = make_players(make_backend("float32"))
+    arrays = list(plain_round(players).values())
+    for net, optimizer in ((players.G, players.optimizer_g), (players.D, players.optimizer_d)):
+        arrays += [*net.params.values(), *net.grads.values(), *net.buffers.values()]
+        arrays += optimizer.state_arrays()
+    assert {array.dtype.name for array in arrays} == {"float32"}
 
 
-def test_nothing_turns_into_float64():
-    """One stray float64 scalar would promote all that it meets."""
-    G, D, opt_g, opt_d = make_game(mg.get_backend("numpy", dtype="float32"))
-    x, z = draw(D.backend, 6, 8, 8, 1), draw(D.backend, 6, 5)
-    x_fake = G.forward(z)
-    result = update_discriminator(D, opt_d, x, x_fake) | update_generator(G, D, opt_g, x_fake)
-    arrays = list(result.values())
-    for net, opt in ((G, opt_g), (D, opt_d)):
-        arrays += [*net.params.values(), *net.grads.values(), *net.buffers.values(), opt.m, opt.v]
-        for layer in net.layers:
-            arrays += layer.memory.memory.values()
-    arrays += D.backend.workspace.memory.values()
-    assert len(arrays) > 40 and {str(array.dtype) for array in arrays} == {"float32"}
+# -- ten steps of a whole DCGAN, in PyTorch ---------------------------------------------------
+
+BATCH, STEPS, Z = 16, 10, 20
+
+
+def dcgan(h, w, c):
+    same = dict(kernel_size=5, stride=2, padding="same")
+    G = [
+        mg.Linear(h // 4 * (w // 4) * 16),
+        mg.Reshape((h // 4, w // 4, 16)),
+        mg.BatchNorm(),
+        mg.ReLU(),
+        mg.ConvTranspose2d(8, **same, bias=False),
+        mg.BatchNorm(),
+        mg.ReLU(),
+        mg.ConvTranspose2d(c, **same),
+        mg.Tanh(),
+    ]
+    D = [
+        mg.Conv2d(8, **same),
+        mg.LeakyReLU(0.2),
+        mg.Conv2d(16, **same, bias=False),
+        mg.BatchNorm(),
+        mg.LeakyReLU(0.2),
+        mg.Flatten(),
+        mg.Linear(1),
+    ]
+    return mg.Sequential(G, name="G"), mg.Sequential(D, name="D")
+
+
+class TorchTwin:
+    """The same G and D by autograd, with minigan's names and layouts of weights."""
+
+    def __init__(self, torch, G, D, h, w):
+        self.torch, self.F, self.h, self.w = torch, torch.nn.functional, h, w
+        self.weights = {}
+        for net in (G, D):
+            for name, value in {**net.params, **net.buffers}.items():
+                tensor = torch.tensor(value.copy(), requires_grad=name in net.params)
+                self.weights[f"{net.name}.{name}"] = tensor
+        self.adam = {
+            player: torch.optim.Adam(self.trained(player), 2e-4, betas=(0.5, 0.999))
+            for player in "GD"
+        }
+
+    def trained(self, player):
+        return [
+            w for name, w in self.weights.items() if name.startswith(player) and w.requires_grad
+        ]
+
+    def norm(self, x, at):
+        names = ("running_mean", "running_var", "gain", "bias")
+        arrays = (self.weights[f"{at}.{name}"] for name in names)
+        return self.F.batch_norm(x, *arrays, training=True, momentum=0.1, eps=1e-5)
+
+    def down(self, x, at):
+        W = self.weights[f"{at}.W"].permute(3, 2, 0, 1)
+        # 5x5, stride 2, "same" on even sizes: one pixel before, two after
+        return self.F.conv2d(self.F.pad(x, (1, 2, 1, 2)), W, self.weights.get(f"{at}.b"), stride=2)
+
+    def up(self, x, at):
+        W, b = self.weights[f"{at}.W"].permute(3, 2, 0, 1), self.weights.get(f"{at}.b")
+        full = self.F.conv_transpose2d(x, W, stride=2)
+        y = full[:, :, 1 : 1 + 2 * x.shape[2], 1 : 1 + 2 * x.shape[3]]
+        return y if b is None else y + b[:, None, None]
+
+    def G(self, z):
+        x = z @ self.weights["G.0.W"] + self.weights["G.0.b"]
+        x = x.reshape(-1, self.h // 4, self.w // 4, 16).permute(0, 3, 1, 2)
+        x = self.up(self.torch.relu(self.norm(x, "G.2")), "G.4")
+        return self.torch.tanh(self.up(self.torch.relu(self.norm(x, "G.5")), "G.7"))
+
+    def D(self, x):
+        x = self.F.leaky_relu(self.down(x, "D.0"), 0.2)
+        x = self.F.leaky_relu(self.norm(self.down(x, "D.2"), "D.3"), 0.2)
+        x = x.permute(0, 2, 3, 1).reshape(len(x), -1)
+        return x @ self.weights["D.6.W"] + self.weights["D.6.b"]
+
+    def bce(self, x, target):
+        logits = self.D(x)
+        wanted = self.torch.full_like(logits, target)
+        return self.F.binary_cross_entropy_with_logits(logits, wanted)
+
+    def round(self, x_real, z):
+        """-> losses, as plain_round"""
+        x_real = self.torch.tensor(x_real.transpose(0, 3, 1, 2).copy())
+        x_fake = self.G(self.torch.tensor(z))
+        self.adam["D"].zero_grad()
+        real, fake = self.bce(x_real, 1.0), self.bce(x_fake.detach(), 0.0)
+        (real + fake).backward()
+        self.adam["D"].step()
+        self.adam["G"].zero_grad()
+        generator = self.bce(x_fake, 1.0)
+        generator.backward()
+        self.adam["G"].step()
+        return [real.item(), fake.item(), generator.item()]
+
+
+@pytest.mark.parametrize("h, w, c", ((28, 28, 1), (16, 24, 3)))
+@pytest.mark.parametrize("backend", ("plain", "numpy"))
+def test_ten_steps_of_a_dcgan_in_pytorch(backend, h, w, c):
+    """From the same weights, the same images and the same z, in float64."""
+    torch, rng = import_torch(), np.random.default_rng(110)
+    backend = mg.get_backend(backend, dtype="float64")
+    G, D = dcgan(h, w, c)
+    G.setup((Z,), backend=backend, rng=rng)
+    D.setup((h, w, c), backend=backend, rng=rng)
+    for net in (G, D):
+        for name, value in net.params.items():
+            value[...] = rng.standard_normal(value.shape) * 0.02 + name.endswith("gain")
+    twin = TorchTwin(torch, G, D, h, w)
+    images = np.tanh(rng.standard_normal((STEPS, BATCH, h, w, c)) + 0.5)
+    zs = rng.standard_normal((STEPS, BATCH, Z))
+    players = Players(G, D, mg.Adam(G), mg.Adam(D), None, None)
+    losses, wanted = [], []
+    for x, z in zip(images, zs, strict=True):
+        players.draw_images, players.draw_z = (lambda: (x, None)), (lambda n: z)
+        result = plain_round(players)
+        losses.append([float(result[k]) for k in ("loss_d_real", "loss_d_fake", "loss_g")])
+        wanted.append(twin.round(x, z))
+    np.testing.assert_allclose(losses, wanted, rtol=1e-9)
+    assert np.abs(np.subtract(losses[9], losses[0])).min() > 0.01  # they have learned something
+    for net in (G, D):
+        for name, value in {**net.params, **net.buffers}.items():
+            theirs = twin.weights[f"{net.name}.{name}"].detach().numpy()
+            assert_close(value, theirs, f"{net.name}.{name}", rtol=1e-7)
+
+
+def test_gradients_of_a_generator_and_a_discriminator_in_a_row(make_backend):
+    backend = make_backend()
+    big = normal(0.5)
+    layers = [
+        mg.Linear(4 * 4 * 3, initializer=big),
+        mg.Reshape((4, 4, 3)),
+        mg.BatchNorm(),
+        mg.ReLU(),
+        mg.ConvTranspose2d(2, 5, 2, "same", initializer=big),
+        mg.BatchNorm(),
+        mg.LeakyReLU(0.2),
+        mg.ConvTranspose2d(1, 4, 2, 1, initializer=big),
+        mg.Tanh(),
+        mg.Conv2d(3, 4, 2, 1, initializer=big),
+        mg.LeakyReLU(0.2),
+        mg.Conv2d(4, 5, 2, "same", initializer=big),
+        mg.BatchNorm(),
+        mg.LeakyReLU(0.2),
+        mg.Flatten(),
+        mg.Linear(1, initializer=big),
+    ]
+    net = mg.Sequential(layers, name="D(G(z))")
+    net.setup((6,), backend=backend, rng=np.random.default_rng(0))
+    z = backend.asarray(np.random.default_rng(1).standard_normal((5, 6)))
+    report = mg.check_gradients(net, z, directions=1)
+    assert max(report.errors.values()) <= 1e-6

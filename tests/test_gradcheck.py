@@ -1,4 +1,4 @@
-"""The gradient check itself: what it reports, what it restores, and the composed loss of a GAN."""
+"""The gradient check: it has teeth, names the culprit, and leaves no trace."""
 
 import numpy as np
 import pytest
@@ -6,71 +6,117 @@ import pytest
 import minigan as mg
 from minigan.initializers import normal
 from minigan.layers import Layer
+from tests.support.mutant_layers import (
+    IMAGE,
+    MUTANTS,
+    SOUND,
+    Altered,
+    BatchNormByHand,
+    conv,
+    kernel_flipped_in_dW,
+    linear,
+    nothing,
+)
 
 
-class Scale(Layer):
-    """A user's own layer: y = a·x, with a mistake on demand."""
-
-    def __init__(self, wrong=""):
-        self.wrong = wrong
-
-    def setup(self, in_shape, *, backend, rng, store):
-        super().setup(in_shape, backend=backend, rng=rng, store=store)
-        store.parameter(self, "a", self.in_shape, normal(1.0))
-        return self.in_shape
-
-    def forward(self, x, train=True):
-        self.x = x
-        return x * self.a
-
-    def backward(self, dy, need_dx=True, need_dw=True):
-        if need_dw:
-            self.da += (dy * self.x).sum(axis=0) * (1.001 if self.wrong == "a" else 1)
-        return dy * self.a * (1.001 if self.wrong == "x" else 1) if need_dx else None
-
-
-def network(*layers, in_shape=(5,), dtype="float64"):
-    net = mg.Sequential(layers, name="mine")
-    net.setup(in_shape, backend=mg.get_backend("numpy", dtype=dtype), rng=np.random.default_rng(0))
+def network(layers, in_shape, dtype="float64"):
+    net = mg.Sequential(layers, name="N")
+    backend = mg.get_backend("plain", dtype=dtype)
+    net.setup(in_shape, backend=backend, rng=np.random.default_rng(0))
     return net
 
 
-def test_report_of_a_right_layer():
-    x = np.random.default_rng(1).standard_normal((4, 5))
-    report = mg.check_gradients(network(Scale(), mg.Linear(2)), x)
-    assert report and set(report.errors) == {"x", "0.a", "1.W", "1.b"}
-    assert str(report).startswith("gradients agree: worst is ")
-    assert report.errors[report.worst] == max(report.errors.values()) < 1e-6
+def draw(in_shape, n=5):
+    """Random x with |x| between 0.1 and 1, away from kinks."""
+    rng = np.random.default_rng(1)
+    return rng.uniform(0.1, 1, (n, *in_shape)) * rng.choice([-1, 1], (n, *in_shape))
 
 
-@pytest.mark.parametrize("wrong, name", (("a", "0.a"), ("x", "x")))
-def test_a_mistake_is_named(wrong, name):
-    x = np.random.default_rng(1).standard_normal((4, 5))
-    with pytest.raises(
-        mg.GradientError, match=f"(?s)DISAGREE: worst is {name}, relative error 1.0e-03.*<-- wrong"
-    ):
-        mg.check_gradients(network(Scale(wrong)), x)
-    report = mg.check_gradients(network(Scale(wrong)), x, raise_on_failure=False)
-    assert not report and report.worst == name
-    assert [key for key, error in report.errors.items() if error > report.rtol] == [name]
+def blamed(report):
+    """The arrays that a report calls wrong; NaN is wrong."""
+    return {name for name, error in report.errors.items() if not error <= report.rtol}
+
+
+# -- teeth: a check that nothing fails proves nothing ------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_layers_pass(name):
+    make, in_shape = SOUND[name]
+    assert mg.check_gradients(network([make()], in_shape), draw(in_shape))
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_caught_and_the_right_array_is_blamed(name):
+    make, in_shape, wrong = MUTANTS[name]
+    net = network([make()], in_shape)
+    with pytest.raises(mg.GradientError, match=rf"N: .*DISAGREE: worst is {wrong}, .*") as caught:
+        mg.check_gradients(net, draw(in_shape))
+    assert isinstance(caught.value, AssertionError)
+    report = mg.check_gradients(net, draw(in_shape), raise_on_failure=False, directions=1)
+    assert not report and blamed(report) == {wrong} == {report.worst}
+    assert str(report).count("<-- wrong") == 1
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, wrong) in MUTANTS.items() if wrong == "x"])
+def test_mutants_are_caught_between_other_layers(name):
+    """A wrong dx makes the gradients before it wrong, and leaves those after it right."""
+    make, in_shape, _ = MUTANTS[name]
+    before = [mg.Linear(5), mg.Tanh(), mg.Linear(int(np.prod(in_shape))), mg.Reshape(in_shape)]
+    net = network([*before, make(), mg.Flatten(), mg.Linear(2)], (6,))
+    for bias in ("0.b", "2.b"):
+        net.params[bias][...] = np.random.default_rng(2).standard_normal(net.params[bias].shape)
+    wrong = blamed(mg.check_gradients(net, draw((6,)), raise_on_failure=False))
+    assert {"0.W", "2.W"} <= wrong and not {"6.W", "6.b"} & wrong
+
+
+@pytest.mark.parametrize("one", range(3))
+def test_one_wrong_number_among_many_is_caught(one):
+    """A single entry of dW that is off by a thousandth: the random directions see it."""
+
+    def nudge(layer, dy, dx, before):
+        layer.dW.reshape(-1)[one * 70] *= 1.001
+        return dx
+
+    net = network([Altered(mg.Conv2d(8, 3), nudge)], IMAGE)
+    assert net.params["0.W"].size == 216
+    with pytest.raises(mg.GradientError, match=r"worst is 0[.]W"):
+        mg.check_gradients(net, draw(IMAGE))
+
+
+@pytest.mark.parametrize("mistake", ({"x_hat_term": False}, {"any_dx": False}), ids=str)
+@pytest.mark.parametrize("in_shape", (IMAGE, (4,)), ids=str)
+def test_why_dy_must_be_random(mistake, in_shape):
+    """The sum of BatchNorm's output does not depend on x: with dy = 1 the true dx is 0.
+
+    And so is the mutant's: the check passes what it refuses with a random dy.
+    """
+    net, x = network([BatchNormByHand(**mistake)], in_shape), draw(in_shape)
+    assert mg.check_gradients(net, x, dy=np.ones_like(x))
+    for dy in (None, np.random.default_rng(3).standard_normal(x.shape)):
+        with pytest.raises(mg.GradientError, match="worst is x"):
+            mg.check_gradients(net, x, dy=dy)
 
 
 def test_nan_is_a_mistake():
-    class Nan(Scale):
-        def backward(self, dy, need_dx=True, need_dw=True):
-            return super().backward(dy, need_dx, need_dw) * np.nan
+    def poison(layer, dy, dx, before):
+        layer.db[0] = np.nan
+        return dx
 
+    with pytest.raises(mg.GradientError, match=r"worst is 0[.]b"):
+        mg.check_gradients(network([linear(poison)], (4,)), draw((4,)))
+    net = network([linear(lambda layer, dy, dx, before: dx * np.nan)], (4,))
     with pytest.raises(mg.GradientError, match="worst is x"):
-        mg.check_gradients(network(Nan()), np.ones((2, 5)))
+        mg.check_gradients(net, draw((4,)))
 
 
 def test_a_layer_that_ignores_need_dw_is_caught():
-    class Eager(Scale):
+    class Eager(mg.Linear):
         def backward(self, dy, need_dx=True, need_dw=True):
             return super().backward(dy, need_dx, need_dw=True)
 
-    with pytest.raises(mg.GradientError, match="worst is need_dw=False"):
-        mg.check_gradients(network(Eager()), np.random.default_rng(0).standard_normal((2, 5)))
+    with pytest.raises(mg.GradientError, match=r"worst is need_dw=False"):
+        mg.check_gradients(network([Eager(2)], (4,)), draw((4,)))
 
 
 def test_a_small_error_in_a_large_network_is_seen():
@@ -81,113 +127,87 @@ def test_a_small_error_in_a_large_network_is_seen():
         def backward(self, dy, need_dx=True, need_dw=True):
             return dy * 1.0001 if need_dx else None
 
-    for features in (10, 1_000_000):
-        net = network(Off(), in_shape=(features,))
-        assert not mg.check_gradients(
-            net, np.random.default_rng(0).standard_normal((2, features)), raise_on_failure=False
-        )
+    for features in (10, 200_000):
+        net, x = network([Off()], (features,)), draw((features,), n=2)
+        assert not mg.check_gradients(net, x, raise_on_failure=False)
 
 
-def test_an_error_on_the_way_leaves_everything_as_it_was():
-    net = network(mg.Linear(2))
-    net.store.flat_grads.fill(3.0)
-    with pytest.raises(mg.ShapeError):
-        mg.check_gradients(net, np.ones((2, 5)), np.ones((2, 7)))
-    assert np.all(net.store.flat_grads == 3.0)
-    with pytest.raises(mg.StateError, match="backward before forward"):
-        net.backward(np.ones((2, 2)))
+def test_kinks_do_not_disturb_it():
+    """Among many inputs of ReLUs some lie within h of 0, and are no mistake."""
+    for seed in range(4):
+        layers = [mg.Linear(200), mg.ReLU(), mg.Linear(200), mg.LeakyReLU(0.1), mg.Linear(1)]
+        x = np.random.default_rng(seed).standard_normal((30, 5))
+        assert mg.check_gradients(network(layers, (5,)), x, seed=seed)
 
 
-@pytest.mark.parametrize(
-    "make, message",
-    (
-        (lambda: mg.check_gradients(mg.Linear(3), np.ones((2, 5))), "wrap a layer as Sequential"),
-        (
-            lambda: mg.check_gradients(network(Scale()), np.ones((2, 5)), directions=0),
-            "directions must be a whole number of at least 1",
-        ),
-    ),
-)
-def test_mistakes(make, message):
-    with pytest.raises(mg.ConfigError, match=message):
-        make()
+# -- the report, the traces, the refusals ------------------------------------------------------
 
 
-def test_everything_is_left_as_it_was():
-    net = network(mg.Linear(6), mg.BatchNorm(), mg.Dropout(0.5), mg.LeakyReLU(0.2))
-    net.store.flat_grads.fill(3.0)
-    x = np.random.default_rng(1).standard_normal((4, 5))
+class Scale(Layer):
+    """A user's own layer: y = a·x."""
+
+    def setup(self, in_shape, *, backend, rng, store):
+        super().setup(in_shape, backend=backend, rng=rng, store=store)
+        store.parameter(self, "a", self.in_shape, normal(1.0))
+        return self.in_shape
+
+    def forward(self, x, train=True):
+        self.saved = x
+        return x * self.a
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        if need_dw:
+            self.da += (dy * self.saved).sum(axis=0)
+        return dy * self.a if need_dx else None
+
+
+def test_the_report_of_a_layer_of_ones_own():
+    report = mg.check_gradients(network([Scale(), mg.Linear(2)], (5,)), draw((5,)))
+    assert report and set(report.errors) == {"x", "0.a", "1.W", "1.b"}
+    assert str(report).startswith("gradients agree: worst is ")
+    assert report.errors[report.worst] == max(report.errors.values()) <= 1e-6
+
+
+@pytest.mark.parametrize("change", (nothing, kernel_flipped_in_dW))
+def test_it_leaves_no_trace(change):
+    """Whether it passes or fails, all is bit for bit as before."""
+    net, x = network([conv(change), mg.BatchNorm(), mg.Dropout(0.5)], IMAGE), draw(IMAGE)
+    net.store.flat_grads[...] = np.random.default_rng(4).standard_normal(net.store.flat_grads.shape)
 
     def state():
         arrays = {"x": x, "grads": net.store.flat_grads, **net.params, **net.buffers}
         generators = [g.bit_generator.state for g in net.store.generators.values()]
-        return {name: array.copy() for name, array in arrays.items()}, generators
+        return {name: array.tobytes() for name, array in arrays.items()}, generators
 
-    arrays, generators = state()
-    assert mg.check_gradients(net, x)
-    after, generators_after = state()
-    assert generators == generators_after
-    for name in arrays:
-        np.testing.assert_array_equal(after[name], arrays[name])
-
-
-def test_kinks_do_not_disturb_it():
-    """Many ReLU inputs in a deep net: some lie within h of 0 whatever the seed, and are no mistake."""
-    for seed in range(5):
-        net = network(mg.Linear(200), mg.ReLU(), mg.Linear(200), mg.LeakyReLU(0.1), mg.Linear(1))
-        x = np.random.default_rng(seed).standard_normal((30, 5))
-        assert mg.check_gradients(net, x, seed=seed)
+    before = state()
+    assert bool(mg.check_gradients(net, x, raise_on_failure=False)) == (change is nothing)
+    assert state() == before
+    with pytest.raises(mg.StateError, match="backward before forward"):
+        net.backward(np.ones((5, *net.out_shape)))
 
 
-@pytest.mark.parametrize("target", (1.0, 0.9))
-def test_composed_loss_of_the_gan(target):
-    """L_G(z, G) = mean BCE(D(G(z)), target), backward through loss, D and G, against its definition."""
-    backend, rng = mg.get_backend("numpy", dtype="float64"), np.random.default_rng(0)
-    big = normal(0.5)
-    G = [
-        mg.Linear(4 * 4 * 3, initializer=big),
-        mg.Reshape((4, 4, 3)),
-        mg.BatchNorm(),
-        mg.ReLU(),
-        mg.ConvTranspose2d(2, 5, stride=2, padding="same", initializer=big),
-        mg.BatchNorm(),
-        mg.LeakyReLU(0.2),
-        mg.ConvTranspose2d(1, 4, stride=2, padding=1, initializer=big),
-        mg.Tanh(),
-    ]
-    D = [
-        mg.Conv2d(3, 4, stride=2, padding=1, initializer=big),
-        mg.LeakyReLU(0.2),
-        mg.Conv2d(4, 5, stride=2, padding="same", initializer=big),
-        mg.BatchNorm(),
-        mg.LeakyReLU(0.2),
-        mg.Flatten(),
-        mg.Linear(1, initializer=big),
-    ]
-    net = mg.Sequential(G + D, name="D(G(z))")
-    net.setup((6,), backend=backend, rng=rng)
-    z = rng.standard_normal((5, 6))
-    assert mg.check_gradients(net, z)
-
-    _, dlogits = mg.bce_with_logits(net.forward(z), target)
-    net.zero_grads()
-    net.backward(dlogits)
-    gradient = net.store.flat_grads.copy()
-    start = net.store.flat_params.copy()
-    for _ in range(5):
-        u = rng.standard_normal(start.shape)
-        u /= np.linalg.norm(u)
-        errors = []
-        for h in (1e-5, 1e-6):
-            losses = []
-            for sign in (1, -1):
-                net.store.flat_params[...] = start + sign * h * u
-                losses.append(float(mg.bce_with_logits(net.forward(z), target)[0]))
-            found = (losses[0] - losses[1]) / (2 * h)
-            errors.append(abs(found - gradient @ u) / abs(found))
-        assert min(errors) < 1e-6
+def test_an_error_on_the_way_leaves_everything_as_it_was():
+    net = network([mg.Linear(2)], (5,))
+    net.store.flat_grads.fill(3.0)
+    with pytest.raises(mg.ShapeError):
+        mg.check_gradients(net, draw((5,)), np.ones((2, 7)))
+    assert np.all(net.store.flat_grads == 3.0)
 
 
-def test_float32_is_refused():
-    with pytest.raises(mg.ConfigError, match='dtype="float64"'):
-        mg.check_gradients(network(Scale(), dtype="float32"), np.ones((2, 5), np.float32))
+@pytest.mark.parametrize(
+    "call, message",
+    (
+        (lambda: mg.check_gradients(mg.Linear(3), draw((5,))), "wrap a layer as Sequential"),
+        (
+            lambda: mg.check_gradients(network([Scale()], (5,)), draw((5,)), directions=0),
+            "directions must be a whole number of at least 1",
+        ),
+        (
+            lambda: mg.check_gradients(network([Scale()], (5,), dtype="float32"), draw((5,))),
+            r'N is float32; set it up with get_backend\("plain", dtype="float64"\)',
+        ),
+    ),
+)
+def test_mistakes(call, message):
+    with pytest.raises(mg.ConfigError, match=message):
+        call()
