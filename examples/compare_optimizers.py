@@ -1,14 +1,15 @@
-"""One GAN trained by SGD, RMSprop and Adam, side by side: python examples/compare_optimizers.py [--out DIR] [options of train]
+"""One GAN trained by SGD, RMSprop and Adam: python examples/compare_optimizers.py [--out DIR] ...
 
-Jayathilaka's comparison, with the learning rates of each that are published (presets/jayathilaka.py). It was made on
-CelebA; with other data, as --dataset cifar10 or --images DIR, it works as well. Leaves a run for each optimizer in the
-folder (default runs/optimizers), and compare.png: their curves and what each draws at last.
+Jayathilaka's comparison, with the published learning rates of each (presets/jayathilaka.py). It was
+made on CelebA, and works with other data: --dataset cifar10, or --images DIR. All options of
+`minigan train` can be given. Leaves a run for each optimizer in --out (default runs/optimizers),
+and compare.png: their curves and their last samples.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a clone works without installing minigan
 
 from minigan.cli.main import main
 
@@ -16,7 +17,7 @@ OPTIMIZERS = ("sgd", "rmsprop", "adam")
 
 
 def compare(arguments: list[str]) -> int:
-    """-> exit code; the first command that fails ends it."""
+    """-> exit code, of the first command that fails or of the last."""
     options, folder = list(arguments), Path("runs/optimizers")
     if "--out" in options[:-1]:
         at = options.index("--out")

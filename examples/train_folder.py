@@ -1,12 +1,12 @@
-"""Train a DCGAN on your own pictures: python examples/train_folder.py --images DIR [--size 64] [--help]
+"""Train a DCGAN on your own pictures: python examples/train_folder.py --images DIR [--size 64]
 
-The same as `minigan train --images DIR`, which takes the preset image64.
+The same as `minigan train --images DIR`, whose default preset is image64.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a clone works without installing minigan
 
 from minigan.cli.main import main
 

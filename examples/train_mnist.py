@@ -6,7 +6,7 @@ The same as `minigan train`.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a clone works without installing minigan
 
 from minigan.cli.main import main
 

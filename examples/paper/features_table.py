@@ -1,11 +1,11 @@
-"""What has D learnt without labels? python examples/features_table.py [RUN]
+"""What has D learned without labels? python examples/paper/features_table.py [RUN]
 
-The DCGAN paper's test of D on CIFAR-10: the maxima of its maps in 4 x 4 cells (minigan/latent/pooled.py) are the features of a
-linear SVM (minigan/evaluation/svm.py), which learns the classes from the training images, and is tested on the test images. Beside
-it the same of D before its first step, and of pixels: what they tell, D had not to learn.
+The DCGAN paper's test of D on CIFAR-10: its feature maps, max-pooled to 4x4 (pooled_features.py),
+are the features of a linear SVM (svm.py), which is trained on the training images with their
+classes, and tested on the test images. For comparison: D before its first step, and pixels.
 
-RUN is the folder of a trained run, whose images have labels; it is only read. Without it color32 is trained first, on CIFAR-10 or
-on --images DIR, in --out; the same command goes on where it stopped. The paper's number is of another D, and not to be reached here.
+RUN is the folder of a trained run whose images have labels; it is only read. Without it color32 is
+trained first, on CIFAR-10 or on --images DIR, into --out. The same command resumes that run.
 """
 
 import sys
@@ -14,184 +14,150 @@ from time import monotonic
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a clone works without installing minigan
+
+from pooled_features import expect_features, feature_count, features
+from svm import correct, expect_scipy, standardize
+from svm import train as train_svm
 
 from minigan.checks import expect_size
 from minigan.cli.main import Parser, answer
 from minigan.errors import ConfigError
 from minigan.evaluation.reference_images import SEED, split
-from minigan.evaluation.svm import expect_scipy, learn, right, standardise
 from minigan.inspection.open_run import (
-    hold_discriminator,
+    freeze_discriminator,
     open_discriminator,
-    open_still,
+    open_generator,
     untrained,
 )
-from minigan.inspection.pooled_features import expect_features, feature_count, features
-from minigan.training.open_game import open_images
 from minigan.training.loop import train
+from minigan.training.open_game import open_images
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
 
 PRESET, STEPS = "color32", 1500
-MEMORY = 2 * 2**30  # bytes of the features that the SVM learns from, at most
-CHUNK = 2000  # images whose features are taken at a time
-PAPER = "82.8% with 28,672 features of a D that learnt from ImageNet's 1.3 million photographs (as remembered, not checked)"
+MEMORY = 2 * 2**30  # bytes of the SVM's training features, at most
+CHUNK = 2000  # images whose features are computed at a time
+# Radford et al. 2016, arXiv:1511.06434, table 1
+PAPER = "82.8% with 28,672 features of a D trained on ImageNet (arXiv:1511.06434, table 1)"
 
 
 def trained_run(options):
-    """-> folder of the run that was asked for; without one of the run that is trained now, or was."""
+    """-> folder of RUN, or of the run that is trained or resumed now."""
     if options.run is not None:
         if options.images is not None or options.steps is not None:
-            raise ConfigError(
-                "--images and --steps are for a run that is trained now: leave them, or RUN, out"
-            )
+            raise ConfigError("--images and --steps are for training: omit them, or RUN")
         return options.run
     given = {} if options.steps is None else {"steps": options.steps}
     if Run(options.out).folder.exists():
         train(given, data_dir=options.data_dir, resume=options.out)
     else:
-        data = (
-            {"dataset": "cifar10"}
-            if options.images is None
-            else {"dataset": "folder", "images": options.images}
-        )
-        train(
-            {"preset": PRESET, "flip": True, "steps": STEPS, **data, **given},
-            data_dir=options.data_dir,
-            out=options.out,
-        )
+        config = {"preset": PRESET, "flip": True, "steps": STEPS, "dataset": "cifar10", **given}
+        if options.images is not None:
+            config |= {"dataset": "folder", "images": options.images}
+        train(config, data_dir=options.data_dir, out=options.out)
     return options.out
 
 
 def expect_labels(real):
-    """Raises ConfigError unless there are classes to learn."""
-    if real.train_labels is None:
+    """Raises ConfigError unless there are classes."""
+    labels, name = real.train.labels, real.data.name
+    if labels is None:
         raise ConfigError(
-            f"{real.name} has no labels to learn: it takes a set with labels, or a folder with a sub-folder for each class"
+            f"{name} has no labels: use a labeled set, or a folder with a subfolder per class"
         )
-    if len(np.unique(real.train_labels)) < 2:
-        raise ConfigError(f"all images of {real.name} are of one class: there is nothing to learn")
+    if len(np.unique(labels)) < 2:
+        raise ConfigError(f"all images of {name} are of one class: there is nothing to learn")
 
 
-def described(describe, part, numbers):
-    """Features of images, a chunk at a time -> (k, d) float32, their numbers (k,)."""
-    for start in range(0, len(numbers), CHUNK):
-        chosen = numbers[start : start + CHUNK]
-        yield describe(part.take(chosen)), chosen
+def measure(features_of, count, real, n):
+    """Train and test an SVM -> a row of the table.
 
-
-def measure(describe, count, real, n):
-    """Learn and test -> row of the table: features, C, training images, share of the test images that it is right about, seconds.
-
-    describe  images (n, h, w, c) uint8 -> features (n, count) float32
-    n         training images, at most; fewer where their features do not fit into MEMORY
+    features_of  images (n, h, w, c) uint8 -> features (n, count) float32
+    n            training images at most, and no more than fit into MEMORY
     """
-    start, classes = monotonic(), len(real.classes)
-    order = np.random.default_rng([SEED, len(real.train)]).permutation(len(real.train))[
-        : min(n, MEMORY // (4 * count))
-    ]
+    start = monotonic()
+    order = np.random.default_rng([SEED, len(real.train)]).permutation(len(real.train))
+    order = order[: min(n, MEMORY // (4 * count))]
     x = np.empty((len(order), count), np.float32)
-    for at, (part, _) in enumerate(described(describe, real.train, order)):
-        x[at * CHUNK : at * CHUNK + len(part)] = part
-    mean, spread = standardise(x)
-    W, C = learn(x, real.train_labels[order], classes)
-    found = sum(
-        right(W, (part - mean) / spread, real.test_labels[chosen])
-        for part, chosen in described(describe, real.test, np.arange(len(real.test)))
-    )
-    return {
-        "features": count,
-        "C": C,
-        "images": len(order),
-        "right": found / len(real.test),
-        "seconds": monotonic() - start,
-    }
+    for at in range(0, len(order), CHUNK):
+        x[at : at + CHUNK] = features_of(real.train[order[at : at + CHUNK]])
+    mean, std = standardize(x)
+    W, C = train_svm(x, real.train.labels[order], len(real.data.classes))
+    found = 0
+    for at in range(0, len(real.test), CHUNK):
+        part = slice(at, at + CHUNK)
+        found += correct(W, (features_of(real.test[part]) - mean) / std, real.test.labels[part])
+    accuracy, seconds = found / len(real.test), monotonic() - start
+    return {"features": count, "images": len(order), "C": C, "accuracy": accuracy, "s": seconds}
 
 
 def pixels(images):
-    """Images as they are -> (n, h·w·c)."""
+    """Images -> their pixels (n, h·w·c)."""
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def words(real, rows):
+def lines(real, rows):
     """-> the table as lines."""
-    kind = (
-        "its published test images"
-        if real.published
-        else f"held out of {len(real.train) + len(real.test):,}: no published test"
-    )
-    yield f"a linear SVM on features of {real.name}, right about so many of {len(real.test):,} images ({kind})"
-    yield f"{'':36}{'features':>10}{'taught by':>12}{'C':>10}{'right':>9}{'seconds':>9}"
+    total = len(real.train) + len(real.test)
+    kind = "its test images" if real.published else f"held out of {total:,}: it has no test images"
+    yield f"accuracy of a linear SVM on {len(real.test):,} images of {real.data.name} ({kind})"
+    yield f"{'':36}{'features':>10}{'trained on':>12}{'C':>10}{'accuracy':>10}{'seconds':>9}"
     for name, row in rows.items():
-        yield f"{name:36}{row['features']:>10,}{row['images']:>12,}{row['C']:>10g}{row['right']:>9.2%}{row['seconds']:>9.0f}"
+        yield (
+            f"{name:36}{row['features']:>10,}{row['images']:>12,}{row['C']:>10g}"
+            f"{row['accuracy']:>10.2%}{row['s']:>9.0f}"
+        )
     if not real.published:
-        yield "D has seen the images that are held out, too, though not their labels"
-    yield f"not the paper's number, which is {PAPER}"
+        yield "D has seen the held-out images too, but not their labels"
+    yield f"for comparison, the paper: {PAPER}"
+
+
+def parse(arguments):
+    """-> options"""
+    parser = Parser(prog="features_table.py", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("run", metavar="RUN", nargs="?", help=f"folder of a run (default: {PRESET} is trained)")
+    images = "train on this folder of pictures, a subfolder per class (default CIFAR-10)"
+    add("--images", metavar="DIR", help=images)
+    add("--steps", type=int, help=f"of training (default {STEPS})")
+    n = "training images of the SVM (default all whose features fit into 2 GiB)"
+    add("--n", type=int, help=n)
+    add("--data-dir", metavar="DIR", help="folder with the set's files")
+    out = "where to train a run (default runs/features-table)"
+    add("--out", metavar="DIR", default="runs/features-table", help=out)
+    return parser.parse_args(arguments)
 
 
 def features_table(arguments):
     """The whole program."""
-    parser = Parser(prog="features_table.py", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "run",
-        metavar="RUN",
-        nargs="?",
-        help=f"folder of a run; without it one of {PRESET} is trained",
-    )
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="train on this folder of pictures, a sub-folder for each class (default CIFAR-10)",
-    )
-    parser.add_argument("--steps", type=int, help=f"of training (default {STEPS})")
-    parser.add_argument(
-        "--n",
-        type=int,
-        help="training images that teach the SVM (default all whose features fit into 2 GiB)",
-    )
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with the set's files")
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        default="runs/features-table",
-        help="of the run to train (default runs/features-table)",
-    )
-    options = parser.parse_args(arguments)
+    options = parse(arguments)
     if options.n is not None:
         expect_size("--n", options.n, least=100)
     expect_scipy()  # now, not after the training
     try:
         folder = trained_run(options)
     except Interrupted:
-        print("stopped, all is saved; the same command goes on")
+        print("stopped; all is saved, and the same command continues")
         raise
-    game, metadata = open_still(folder)
+    game, metadata = open_generator(folder)
     expect_features(game)
-    steps = open_discriminator(game, folder, print)
+    step = open_discriminator(game, folder, print)
     data = open_images(game, metadata, options.data_dir, print)
     real = split(data, options.data_dir, game.config.fit)
     expect_labels(real)
-    rows, nets = (
-        {},
-        {
-            f"D of {game.config.preset}, {steps:,} steps": game.D,
-            "the same D before its first step": untrained(game),
-        },
-    )
-    for name, D in nets.items():
-        hold_discriminator(game, D, data)
+    n, rows = options.n or len(real.train), {}
+    for name, D in (
+        (f"D of {game.config.preset}, {step:,} steps", game.D),
+        ("the same D before its first step", untrained(game)),
+    ):
+        freeze_discriminator(game, D, data)
         rows[name] = measure(
-            lambda images, D=D: features(game, D, images),
-            feature_count(D),
-            real,
-            options.n or len(real.train),
+            lambda images, D=D: features(game, D, images), feature_count(D), real, n
         )
-        print(f"{name}: {rows[name]['right']:.2%}", flush=True)
-    rows["pixels"] = measure(
-        pixels, int(np.prod(real.image_shape)), real, options.n or len(real.train)
-    )
-    print("", *words(real, rows), sep="\n")
+        print(f"{name}: {rows[name]['accuracy']:.2%}", flush=True)
+    rows["pixels"] = measure(pixels, int(np.prod(real.image_shape)), real, n)
+    print("", *lines(real, rows), sep="\n")
 
 
 if __name__ == "__main__":

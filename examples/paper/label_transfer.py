@@ -1,52 +1,77 @@
-"""Do samples teach what a digit is? The DCGAN paper's measure of a generator that is told the class.
+"""Label transfer: how well do labeled samples train a nearest-neighbor classifier?
 
-Draw n samples, each with the label that G was told. A 1-nearest-neighbour classifier that knows nothing else reads
-the test images: each gets the label of the sample nearest to it, by Euclidean distance between pixels. Its share of
-mistakes falls with n where samples are right and varied. A G that draws one perfect 7, or sevens that are told
-to be ones, teaches little, however sharp they are.
+The DCGAN paper's measure of a conditional generator. Draw n samples, each with the label that was
+requested from G. A 1-nearest-neighbor classifier with these samples as its training set classifies
+the test images: each gets the label of its nearest sample, by Euclidean distance between pixels.
+The error falls with n if samples are correct and diverse. A G that always draws the same perfect 7,
+or sevens when ones are requested, is a poor training set, no matter how sharp the images.
 
     error(n) = share of test images x with  label(argmin_{i < n} |x - s_i|) ≠ label(x)
 
-Only the nearest sample so far must be known, not the samples: n may be 10 million, in a few megabytes.
+Only the nearest sample so far is stored for each test image, so n can be 10 million in a few
+megabytes.
 
-Labels are drawn uniformly and independently, not in equal numbers, as the published code draws them. One thing
-differs from it: samples are rounded to 256 grey levels first, as the test images are.
-Source: Radford et al. 2016, arXiv:1511.06434, section 6.1 (table 3); github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py
+Labels are drawn uniformly and independently, not in equal numbers, as in the published code. One
+difference: samples are first rounded to 256 gray levels, like the test images.
+Source: Radford et al. 2016, arXiv:1511.06434, section 6.1, table of nearest-neighbor errors on
+MNIST; github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from minigan.arrays import Backend
-from minigan.backends import get_backend
 from minigan.errors import ShapeError
-from minigan.evaluation.neighbours import Nearest
+from minigan.evaluation.neighbors import nearest
 
 NO_LABEL = -1
 
+Found = tuple[NDArray[np.float64], NDArray[np.int64]]  # distances (m,), indices (m,)
 
-class Transfer:
-    """Transfer(images, labels): the nearest sample of each test image, so far.
+
+def make_finder(queries: np.ndarray, backend: Backend | None) -> Callable[[np.ndarray], Found]:
+    """-> function: corpus (n, ...) -> distance and index of the nearest row to each query.
+
+    On a GPU if it can be exact there. The result is the same.
+    """
+    if backend is not None and backend.name == "cupy":
+        from minigan.backends.gpu.backend import GpuBackend
+        from minigan.backends.gpu.nearest import DeviceNearest
+
+        assert isinstance(backend, GpuBackend)
+        if DeviceNearest.can_take(queries, backend):
+            return DeviceNearest(queries, backend).among
+
+    def on_the_host(corpus: np.ndarray) -> Found:
+        distances, indices = nearest(queries, corpus)
+        return distances[:, 0], indices[:, 0]
+
+    return on_the_host
+
+
+class LabelTransfer:
+    """LabelTransfer(images, labels): the nearest sample of each test image, so far.
 
     images     (m, h, w, c) uint8
     labels     (m,) integers
-    backend    that looks for them (default numpy); the result is the same
-    distances  (m,) of the nearest sample, in grey levels
+    backend    None: the CPU
+
+    distances  (m,) to the nearest sample, in gray levels
     given      (m,) its label
-    count      of the samples
+    count      of samples
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, backend: Backend | None = None):
-        self.images, self.labels = images, labels.astype(np.int64)
-        backend = backend or get_backend("numpy")
-        self.nearest = backend.implementation(Nearest)(images, backend)
-        self.distances, self.given = (
-            np.full(len(images), np.inf),
-            np.full(len(images), NO_LABEL, np.int64),
-        )
+        self.labels = labels.astype(np.int64)
+        self.find_nearest = make_finder(images, backend)
+        self.distances = np.full(len(images), np.inf)
+        self.given = np.full(len(images), NO_LABEL, np.int64)
         self.count = 0
 
     def add(self, samples: np.ndarray, labels: np.ndarray) -> None:
-        """Compare with more samples (n, h, w, c) uint8, told to be of labels (n,). Of two at one distance the first counts.
+        """Compare with more samples (n, h, w, c) uint8 of labels (n,). Of equals the first counts.
 
         Raises ShapeError, ArrayTypeError.
         """
@@ -54,34 +79,27 @@ class Transfer:
             raise ShapeError(
                 f"expected as many labels as samples, got {len(labels)} and {len(samples)}"
             )
-        distances, numbers = self.nearest.among(samples)
+        distances, indices = self.find_nearest(samples)
         nearer = distances < self.distances
-        self.distances[nearer], self.given[nearer] = distances[nearer], labels[numbers[nearer]]
+        self.distances[nearer], self.given[nearer] = distances[nearer], labels[indices[nearer]]
         self.count += len(samples)
 
     def error(self) -> float:
-        """-> share of the test images that got a wrong label, or none."""
+        """-> share of the test images with a wrong label, or without one."""
         return float(np.mean(self.given != self.labels))
 
     def state(self) -> dict[str, np.ndarray]:
-        """-> float64 arrays to go on from, which checkpoint.save_arrays can write."""
-        return {
-            "distances": self.distances,
-            "given": self.given.astype(np.float64),
-            "count": np.array(float(self.count)),
-        }
+        """-> float64 arrays, which save_arrays can write."""
+        given, count = self.given.astype(np.float64), np.array(float(self.count))
+        return {"distances": self.distances, "given": given, "count": count}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what state() gave. Raises ShapeError where it is of other test images."""
-        mine = self.state()
-        if {name: array.shape for name, array in mine.items()} != {
-            name: array.shape for name, array in state.items()
-        }:
+        """Restore what state() gave. Raises ShapeError if it belongs to other test images."""
+        shapes = [{name: array.shape for name, array in of.items()} for of in (self.state(), state)]
+        if shapes[0] != shapes[1]:
             raise ShapeError(
-                f"expected the nearest samples of {len(self.images):,} images, as state() gives them"
+                f"expected the nearest samples of {len(self.labels):,} images, as state() "
+                f"gives them, got {shapes[1]}"
             )
-        self.distances, self.given, self.count = (
-            state["distances"].copy(),
-            state["given"].astype(np.int64),
-            int(state["count"]),
-        )
+        self.distances, self.given = state["distances"].copy(), state["given"].astype(np.int64)
+        self.count = int(state["count"])

@@ -1,75 +1,85 @@
-"""The DCGAN paper's table of MNIST, in one command: python examples/paper_table.py --samples 50000 [--minutes 60] [--out DIR]
+"""The DCGAN paper's MNIST table: python examples/paper/mnist_table.py [--samples N] [--minutes M]
 
-Trains the conditional DCGAN for so many minutes, or the paper's 200 epochs (minutes on a GPU: --backend cupy), draws labelled samples,
-and lets them teach a 1-nearest-neighbour classifier to read the 10,000 test images: minigan/evaluation/transfer.py. Beside it stand the
-paper's rows, and real images in the place of samples. Every now and then the error of 10,000 samples is measured, too.
+Trains the conditional DCGAN for a number of minutes, or for the paper's 200 epochs (minutes on a
+GPU: --backend cupy), draws labeled samples, and measures how well they train a nearest-neighbor
+classifier of the 10,000 test images: see label_transfer.py. The table also has the paper's rows,
+and real images instead of samples. During training the error of 10,000 samples is measured now and
+then.
 
-Leaves in DIR (default runs/paper-table) the run, table.json, and table.png where matplotlib is installed. The same command goes
-on where it stopped; a larger --samples or --minutes goes on, too.
+Leaves in --out (default runs/paper-table) the run, table.json, and table.png if matplotlib is
+installed. The same command continues where it stopped, also with larger --samples or --minutes.
 """
 
 import json
 import sys
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in a clone it works without installing minigan
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a clone works without installing minigan
+
+from label_transfer import LabelTransfer
 
 from minigan.checks import expect_size
 from minigan.cli.main import Parser, answer
 from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.data.sets.mnist import load_mnist
 from minigan.errors import ConfigError, RunError
-from minigan.evaluation.label_transfer import Transfer
 from minigan.files import write_atomically
 from minigan.presets import get_preset
 from minigan.report.plots import BLUE, GREEN, INK, RED, drawing, png
-from minigan.training.open_game import open_game
+from minigan.training.captured_round import CapturedSampler
 from minigan.training.loop import train
+from minigan.training.open_game import open_game
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
 
 PRESET = "radford-mnist-conditional"
 EPOCHS = get_preset(PRESET).epochs  # the paper's 200
-AFTER_EPOCH = 10_000  # samples whose error is measured after some of them
-MILESTONES = sorted(
-    {k * 10**power for power in range(3, 8) for k in (1, 2, 5)}
-)  # numbers of samples that get a row
-REAL, GAN, DCGAN = (
-    {60_000: 3.1},
-    {50_000: 6.28, 10_000_000: 5.65},
-    {50_000: 2.98, 10_000_000: 1.48},
-)  # the paper's errors, %
+AFTER_EPOCH = 10_000  # samples whose error is measured during training
+MILESTONES = sorted(k * 10**power for power in range(3, 8) for k in (1, 2, 5))  # that get a row
 CHUNK = 4096  # samples that are drawn and compared at a time
 SAVE_EVERY = 25  # chunks
 
+# number of samples -> error in %: Radford et al. 2016, arXiv:1511.06434, table of nearest-neighbor
+# errors on MNIST. 3.1% is what all 60,000 training images give
+REAL = {60_000: 3.1}
+GAN = {50_000: 6.28, 10_000_000: 5.65}
+DCGAN = {50_000: 2.98, 10_000_000: 1.48}
+
 
 class Table:
-    """What has been measured so far, in a file."""
+    """What has been measured so far, stored in a file.
+
+    seconds      of training
+    after_epoch  [{"epoch", "minutes", "error"}], measured during training
+    samples      number of samples -> error in %
+    real         number of real images -> error in %
+    goal         the epoch that the generator is being trained to
+    """
 
     def __init__(self, folder):
         self.file, self.state_file = folder / "table.json", folder / "nearest.npz"
-        self.seconds, self.after_epoch, self.samples, self.real = 0.0, [], {}, {}
-        self.aim = 0  # the epoch up to which the generator is being trained
+        self.seconds, self.after_epoch, self.samples, self.real, self.goal = 0.0, [], {}, {}, 0
         if self.file.exists():
             try:
-                record = json.loads(self.file.read_text("utf-8"))
-                self.seconds, self.after_epoch, self.aim = (
-                    float(record["seconds"]),
-                    record["after_epoch"],
-                    int(record.get("aim", 0)),
-                )
-                self.samples, self.real = (
-                    {int(n): float(error) for n, error in record[name].items()}
-                    for name in ("samples", "real")
-                )
+                self.load(json.loads(self.file.read_text("utf-8")))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise RunError(
                     f"{self.file} is not a table of this program ({error!r}): choose another --out"
                 ) from error
+
+    def load(self, record):
+        """Restore what save() wrote."""
+        self.seconds, self.goal = float(record["seconds"]), int(record.get("aim", 0))
+        self.after_epoch = record["after_epoch"]
+        self.samples, self.real = (
+            {int(n): float(error) for n, error in record[name].items()}
+            for name in ("samples", "real")
+        )
 
     @property
     def epoch(self):
@@ -77,57 +87,44 @@ class Table:
         return self.after_epoch[-1]["epoch"] if self.after_epoch else 0
 
     def save(self):
-        """Write it."""
-        record = {
-            "seconds": self.seconds,
-            "aim": self.aim,
-            "after_epoch": self.after_epoch,
-            "samples": self.samples,
-            "real": self.real,
-        }
+        """Write the file."""
+        record = {"seconds": self.seconds, "aim": self.goal, "after_epoch": self.after_epoch}
+        record |= {"samples": self.samples, "real": self.real}
         write_atomically(self.file, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def labelled_samples(game, n, seed, start=0):
-    """Samples start .. n of a conditional game, a chunk at a time -> (k, h, w, c) uint8, labels (k,).
+def labeled_samples(game, n, seed, start=0):
+    """Yields samples start .. n of a conditional game in chunks (k, h, w, c) uint8, labels (k,).
 
-    start  a multiple of CHUNK: each chunk has a random stream of its own, so that one can go on where another stopped
+    start  a multiple of CHUNK. Each chunk has a separate random stream, so a run can resume
     """
-    size = game.config.batch_size
+    size, sampler = game.config.batch_size, CapturedSampler(game)
+    padded = -(-CHUNK // size) * size  # whole batches: G uses their statistics
     for first in range(start, n, CHUNK):
         generator, count = np.random.default_rng([seed, first // CHUNK]), min(CHUNK, n - first)
-        labels = generator.integers(
-            0, game.preset.classes, -(-CHUNK // size) * size
-        )  # whole batches: G uses their statistics
+        labels = generator.integers(0, game.preset.classes, padded)
         batches = [
-            game.draw_pictures(labels[at : at + size], generator) for at in range(0, count, size)
+            game.to_images(sampler.draw(game, generator, labels[at : at + size]))
+            for at in range(0, count, size)
         ]
         yield np.concatenate(batches)[:count], labels[:count]
 
 
 def train_on(options, run, table, images, labels):
-    """Until the time is over, or all epochs are done, with the error of samples every now and then."""
-    given = {
-        name: value
-        for name in ("width", "seed", "threads", "backend")
-        if (value := getattr(options, name)) is not None
-    }
-    while table.seconds < 60 * options.minutes and table.epoch < EPOCHS:
-        if table.aim <= table.epoch:  # otherwise it was stopped on its way there
-            table.aim = min(
-                EPOCHS, table.epoch + epochs_until_measured(table, 60 * options.minutes)
-            )
-        table.samples.clear()  # of a generator that learns on
+    """Train until the time is up or all epochs are done, and measure now and then."""
+    names = ("width", "seed", "threads", "backend")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    seconds = 60 * options.minutes
+    while table.seconds < seconds and table.epoch < EPOCHS:
+        if table.goal <= table.epoch:  # otherwise it was stopped on the way there
+            table.goal = min(EPOCHS, table.epoch + epochs_until_measured(table, seconds))
+        table.samples.clear()  # they are those of an earlier generator
         table.state_file.unlink(missing_ok=True)
-        epoch, start = table.aim, monotonic()
+        start = monotonic()
         try:
             if run.folder.exists():
-                train(
-                    {**given, "epochs": epoch},
-                    data_dir=options.data_dir,
-                    resume=run.folder,
-                    log=say_warnings,
-                )
+                more = {**given, "epochs": table.goal}
+                train(more, data_dir=options.data_dir, resume=run.folder, log=log_warnings)
             else:
                 fixed = {"preset": PRESET, "dataset": "mnist", "sample_every": "epoch", "epochs": 1}
                 train({**fixed, **given}, data_dir=options.data_dir, out=run.folder)
@@ -135,98 +132,98 @@ def train_on(options, run, table, images, labels):
             table.seconds += monotonic() - start
             table.save()
         game, _ = open_game(run, backend=options.backend or "numpy")
-        transfer = Transfer(images, labels, game.backend)
-        for chunk in labelled_samples(game, AFTER_EPOCH, seed=0):
-            transfer.add(*chunk)
-        row = {"epoch": epoch, "minutes": round(table.seconds / 60, 2), "error": percent(transfer)}
+        transfer = LabelTransfer(images, labels, game.backend)
+        for samples, requested in labeled_samples(game, AFTER_EPOCH, seed=0):
+            transfer.add(samples, requested)
+        minutes, error = round(table.seconds / 60, 2), percent(transfer)
         print(
-            "epoch {epoch}, {minutes:.1f} minutes of training: error {error:.2f}% with 10,000 samples".format(
-                **row
-            ),
+            f"epoch {table.goal}, {minutes:.1f} minutes of training: "
+            f"error {error:.2f}% with {AFTER_EPOCH:,} samples",
             flush=True,
         )
-        table.after_epoch.append(row)
+        table.after_epoch.append({"epoch": table.goal, "minutes": minutes, "error": error})
         table.save()
 
 
 def epochs_until_measured(table, seconds):
-    """-> 1 at first, later half as many as are done; no more than fit in the time. An epoch that has begun is ended."""
+    """-> 1 at first, later half as many as are done, but no more than fit into the time.
+
+    An epoch that has begun is completed.
+    """
     if table.epoch == 0:
         return 1
     fit = ceil((seconds - table.seconds) * table.epoch / table.seconds)
     return max(1, min(table.epoch // 2, fit))
 
 
-def say_warnings(line):
-    """Of an epoch only what matters."""
+def log_warnings(line):
+    """Of the lines of a resumed training, print only warnings."""
     if line.startswith(("WARNING", "***")):
         print(line, flush=True)
 
 
 def percent(transfer):
-    """-> error in %, as it is printed."""
+    """-> error in %, as printed."""
     return round(100 * transfer.error(), 2)
 
 
 def measure(options, run, table, images, labels):
-    """Samples of the trained generator, up to the number that was asked for; a row at each milestone."""
+    """Measure samples of the trained generator, up to --samples; a row for each milestone."""
     game, _ = open_game(run, backend=options.backend or "numpy")
-    transfer = Transfer(images, labels, game.backend)
+    transfer, n = LabelTransfer(images, labels, game.backend), options.samples
     if table.state_file.exists():
         transfer.load_state(load_arrays(table.state_file))
-    for number, (samples, told) in enumerate(
-        labelled_samples(game, options.samples, seed=0, start=transfer.count), 1
-    ):
+    chunks = labeled_samples(game, n, seed=0, start=transfer.count)
+    for number, (samples, requested) in enumerate(chunks, 1):
         first, last = transfer.count, transfer.count + len(samples)
-        rows = [n for n in MILESTONES if first < n < last] + [last]
-        for start, stop in zip([first, *rows], rows, strict=False):
-            transfer.add(samples[start - first : stop - first], told[start - first : stop - first])
-            if stop in MILESTONES or stop == options.samples:
+        stops = [first, *(stop for stop in MILESTONES if first < stop < last), last]
+        for start, stop in pairwise(stops):
+            part = slice(start - first, stop - first)
+            transfer.add(samples[part], requested[part])
+            if stop in MILESTONES or stop == n:
                 table.samples[stop] = percent(transfer)
                 print(f"{stop:,} samples: error {table.samples[stop]:.2f}%", flush=True)
-        if len(samples) == CHUNK and (number % SAVE_EVERY == 0 or last + CHUNK > options.samples):
+        if len(samples) == CHUNK and (number % SAVE_EVERY == 0 or last + CHUNK > n):
             save_arrays(table.state_file, transfer.state())
             table.save()
     table.save()
 
 
 def measure_real(table, images, labels, data_dir):
-    """Training images as samples: what there is to reach, and the test of the measure."""
+    """Training images instead of samples: what can be reached, and a test of the measure."""
     train_images, train_labels = load_mnist(data_dir)
     for n in (50_000, 60_000):
         if n not in table.real:
-            transfer = Transfer(images, labels)
+            transfer = LabelTransfer(images, labels)
             transfer.add(train_images[:n], train_labels[:n])
             table.real[n] = percent(transfer)
     table.save()
 
 
-def words(table, width):
+def lines(table, width):
     """-> the table as lines."""
     columns = sorted({50_000, 60_000, 10_000_000, *(n for n in table.samples if n >= 10_000)})
-    epochs, minutes = table.epoch, table.seconds / 60
+    name = (
+        f"DCGAN, here, {table.epoch} epoch{'s' * (table.epoch > 1)}, {table.seconds / 60:.0f} min"
+    )
     rows = [
         ("real images, the paper", REAL),
         ("real images, here", table.real),
         ("GAN, the paper", GAN),
-        ("DCGAN, the paper, 200 epochs", DCGAN),
-        (
-            f"DCGAN, here, {epochs} epoch{'s' * (epochs > 1)}, {minutes:.0f} min"
-            + (f", width {width}" if width else ""),
-            table.samples,
-        ),
+        (f"DCGAN, the paper, {EPOCHS} epochs", DCGAN),
+        (f"{name}, width {width}" if width else name, table.samples),
     ]
-    yield "error of a 1-nearest-neighbour classifier on MNIST's test images, in %, by the number of training images or samples"
+    yield "error of a nearest-neighbor classifier on MNIST's test images, in %,"
+    yield "by the number of its training images or samples"
     yield f"{'':44}" + "".join(f"{n:>12,}" for n in columns)
     for name, errors in rows:
-        yield f"{name:44}" + "".join(
-            f"{errors[n]:>12.2f}" if n in errors else f"{'-':>12}" for n in columns
-        )
-    yield "the paper's numbers are as remembered, not checked against its text; its real images were most likely all 60,000"
+        cells = (f"{errors[n]:>12.2f}" if n in errors else f"{'-':>12}" for n in columns)
+        yield f"{name:44}" + "".join(cells)
+    yield "the paper: Radford et al. 2016, arXiv:1511.06434, nearest-neighbor errors on MNIST"
 
 
 def draw(table, path):
-    """table.png: error against the number of samples, and against training time."""
+    """table.png: the error against the number of samples, and against training time."""
     with drawing() as figure:
         made = figure(8, 3.4)
         left, right = made.subplots(1, 2, sharey=True)
@@ -237,58 +234,50 @@ def draw(table, path):
             (table.real, "real images, here", INK, "x"),
         ):
             numbers = sorted(errors)
-            left.plot(
-                numbers, [errors[n] for n in numbers], line, color=color, label=label, markersize=4
-            )
+            percents = [errors[n] for n in numbers]
+            left.plot(numbers, percents, line, color=color, label=label, markersize=4)
         left.set(xscale="log", xlabel="samples", title="1-NN test error, %")
         left.xaxis.set_major_formatter(
             lambda n, _: f"{n / 1e6:g} M" if n >= 1e6 else f"{n / 1e3:g} k"
         )
         left.legend()
-        right.plot(
-            *zip(*((row["minutes"], row["error"]) for row in table.after_epoch), strict=True),
-            "o-",
-            color=BLUE,
-            markersize=4,
+        minutes, errors = (
+            [row[name] for row in table.after_epoch] for name in ("minutes", "error")
         )
-        right.set(xlabel="minutes of training", title="the same, of 10,000 samples")
+        right.plot(minutes, errors, "o-", color=BLUE, markersize=4)
+        right.set(xlabel="minutes of training", title=f"the same, of {AFTER_EPOCH:,} samples")
         for axes in (left, right):
             axes.grid(axis="y", color="#e6e6e6")
             axes.set_ylim(bottom=0)
         write_atomically(path, png(made))
 
 
-def paper_table(arguments):
-    """The whole program."""
-    parser = Parser(prog="paper_table.py", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=50_000,
-        help="that teach the classifier (default 50000; the paper: up to 10000000)",
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=60.0, help="of training, at least one epoch (default 60)"
-    )
-    parser.add_argument(
-        "--width",
-        type=int,
-        help="channels of the feature maps next to the image (default the paper's 64)",
-    )
-    parser.add_argument("--seed", type=int, help="of training (default 0)")
-    parser.add_argument("--threads", type=int, help="of the CPU (default all)")
-    parser.add_argument("--backend", help="numpy or cupy (default numpy)")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's files")
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        default="runs/paper-table",
-        help="folder of the run and the table (default runs/paper-table)",
-    )
+def parse(arguments):
+    """-> options. Raises ConfigError."""
+    parser = Parser(prog="mnist_table.py", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    samples = "of the classifier's training set (default 50000; the paper: up to 10000000)"
+    add("--samples", type=int, default=50_000, help=samples)
+    minutes = "of training, at least one epoch (default 60)"
+    add("--minutes", type=float, default=60.0, help=minutes)
+    width = "channels of the feature maps next to the image (default the paper's 64)"
+    add("--width", type=int, help=width)
+    add("--seed", type=int, help="of training (default 0)")
+    add("--threads", type=int, help="of the CPU (default all)")
+    add("--backend", help="numpy or cupy (default numpy)")
+    add("--data-dir", metavar="DIR", help="folder with MNIST's files")
+    out = "folder of the run and the table (default runs/paper-table)"
+    add("--out", metavar="DIR", default="runs/paper-table", help=out)
     options = parser.parse_args(arguments)
     expect_size("--samples", options.samples)
     if not options.minutes >= 0:
         raise ConfigError(f"--minutes must be 0 or more, got {options.minutes}")
+    return options
+
+
+def mnist_table(arguments):
+    """The whole program."""
+    options = parse(arguments)
     folder = Path(options.out).expanduser()
     images, labels = load_mnist(options.data_dir, split="test")
     folder.mkdir(parents=True, exist_ok=True)
@@ -297,12 +286,12 @@ def paper_table(arguments):
     try:
         train_on(options, run, table, images, labels)
     except Interrupted:
-        print("stopped, all is saved; the same command goes on")
+        print("stopped; all is saved, and the same command continues")
         raise
     if not table.after_epoch:
-        raise ConfigError("nothing is trained yet: give --minutes above 0")
+        raise ConfigError("nothing is trained yet: use --minutes above 0")
     measure(options, run, table, images, labels)
-    print("", *words(table, options.width), sep="\n")
+    print("", *lines(table, options.width), sep="\n")
     try:
         draw(table, folder / "table.png")
         print(f"drawn: {folder / 'table.png'}")
@@ -311,4 +300,4 @@ def paper_table(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(answer("paper_table.py", lambda: paper_table(sys.argv[1:])))
+    sys.exit(answer("mnist_table.py", lambda: mnist_table(sys.argv[1:])))

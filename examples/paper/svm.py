@@ -1,17 +1,17 @@
-"""A linear support vector machine: how much of the classes do features tell, with nothing learnt on top but a weight for each?
+"""A linear support vector machine: how much do features say about classes, weighed linearly?
 
-For each class k of its own, s = 1 for its images and -1 for all others, the L2-SVM is the minimum of
+For each class separately, with s = 1 for its images and -1 for all others, the L2-SVM minimizes
 
     L(w, b) = ½(|w|² + b²) + C·Σᵢ mᵢ²          mᵢ = max(0, 1 - sᵢ·(xᵢ·w + b))
     dL/dw   = w - 2C·Σᵢ sᵢ·mᵢ·xᵢ
 
-C says what a mistake costs beside large weights; it is chosen on images that the machine has not learnt from. Features are first
-brought to mean 0 and spread 1, so that one C fits those of any net, and pixels.
+C weighs mistakes against large weights. It is chosen on images that the machine is not trained on.
+Features are standardized first, to mean 0 and standard deviation 1, so that the same values of C
+suit those of any network, and pixels.
 
-It is the machine of scikit-learn's LinearSVC, solved otherwise. That one goes through the images one by one, class after class, and
-holds each number in 24 bytes: 10,000 images of 7,168 features took it 147 s for one C on a busy CPU, and a table takes some twenty
-of them, of 50,000 images, which would be 8.6 GB. For all classes at once the two sums are matrix products, in float32, and scipy's
-L-BFGS takes about 30 steps.
+This is the machine of scikit-learn's LinearSVC with another solver. That one is LIBLINEAR, which
+processes the images one by one, class after class, as lists of (index, value) pairs. For all
+classes at once both sums are matrix products, here in float32, inside scipy's L-BFGS.
 Source: Tang 2013, arXiv:1306.0239, section 2.2; Fan et al. 2008, "LIBLINEAR", JMLR 9
 """
 
@@ -24,18 +24,15 @@ from numpy.typing import NDArray
 from minigan.errors import ConfigError
 
 Floats = NDArray[np.float32]
-CS = tuple(
-    c * 10.0**power for power in range(-5, 0) for c in (1, 3)
-)  # in turn, as long as they do better
-HELD_OUT = 5  # one image in so many is for the choice of C
-TOLERANCE, STEPS = (
-    1e-2,
-    500,
-)  # L-BFGS ends where no slope of L is steeper than this share of the steepest at W = 0; at the latest
+
+CS = tuple(c * 10.0**power for power in range(-5, 0) for c in (1, 3))  # tried in this order
+FRACTION = 5  # one image in 5 is for the choice of C
+TOLERANCE = 1e-2  # L-BFGS stops if the gradient falls to this share of that at W = 0 (max norm)
+MAX_STEPS = 500
 
 
 def expect_scipy() -> Callable[..., Any]:
-    """-> scipy's minimize. Raises ConfigError where scipy is not installed."""
+    """-> scipy's minimize. Raises ConfigError if scipy is not installed."""
     try:
         from scipy.optimize import minimize
     except ImportError as error:
@@ -46,14 +43,17 @@ def expect_scipy() -> Callable[..., Any]:
     return found
 
 
-def standardise(x: Floats) -> tuple[Floats, Floats]:
-    """Bring features (n, d) to mean 0 and spread 1, in place -> what they had: mean, spread (d,); a constant feature becomes 0."""
+def standardize(x: Floats) -> tuple[Floats, Floats]:
+    """Features (n, d) to mean 0 and standard deviation 1, in place -> what these were (d,).
+
+    A constant feature becomes 0.
+    """
     mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
     x -= mean
-    spread = np.sqrt(np.einsum("nd,nd->d", x, x) / len(x))
-    spread[spread == 0] = 1
-    x /= spread
-    return mean, spread
+    std = np.sqrt(np.einsum("nd,nd->d", x, x) / len(x))
+    std[std == 0] = 1
+    x /= std
+    return mean, std
 
 
 def fit(
@@ -64,16 +64,15 @@ def fit(
     start: Floats | None = None,
     tolerance: float = TOLERANCE,
 ) -> Floats:
-    """x (n, d), labels (n,) from 0 -> W (d + 1, classes): the weights of each class in a column, b last.
+    """x (n, d), labels (n,) from 0 -> W (d + 1, classes): a column per class, b in the last row.
 
-    start  W to begin with, as of a smaller C; None: 0
-    Raises ConfigError where scipy is not installed.
+    start  initial W, such as that of a smaller C; None: 0
+    Raises ConfigError if scipy is not installed.
     """
     minimize = expect_scipy()
     d = x.shape[1]
-    s = np.where(
-        np.arange(classes) == np.asarray(labels)[:, None], np.float32(1), np.float32(-1)
-    )  # (n, classes)
+    one, other = np.float32(1), np.float32(-1)
+    s = np.where(np.arange(classes) == np.asarray(labels)[:, None], one, other)  # (n, classes)
 
     def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         W = flat.reshape(d + 1, classes).astype(np.float32)
@@ -86,45 +85,41 @@ def fit(
         return loss, gradient.ravel()
 
     zero = np.zeros((d + 1) * classes)
+    steepest = np.abs(loss_and_gradient(zero)[1]).max()
+    # the decrease of L is no criterion (ftol): the first step after a warm start is short
+    options: dict[str, Any] = dict(maxiter=MAX_STEPS, maxfun=2 * MAX_STEPS, maxcor=20)
+    options |= dict(ftol=0.0, gtol=tolerance * steepest)
     first = zero if start is None else start.astype(np.float64).ravel()
-    flat_enough = (
-        tolerance * np.abs(loss_and_gradient(zero)[1]).max()
-    )  # not a small gain in L: the first step of a warm start is short
-    options = {
-        "maxiter": STEPS,
-        "maxfun": 2 * STEPS,
-        "maxcor": 20,
-        "ftol": 0.0,
-        "gtol": flat_enough,
-    }
     found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=options)
     W: Floats = found.x.reshape(d + 1, classes).astype(np.float32)
     return W
 
 
 def scores(W: Floats, x: Floats) -> Floats:
-    """-> (n, classes): what each class says of each image."""
+    """-> (n, classes): for each image the score of each class."""
     y: Floats = x @ W[:-1]
     y += W[-1]
     return y
 
 
-def right(W: Floats, x: Floats, labels: NDArray[Any]) -> int:
-    """-> of how many images x (n, d) the class with the highest score is the right one."""
+def correct(W: Floats, x: Floats, labels: NDArray[Any]) -> int:
+    """-> how many images x (n, d) have their highest score for their own class."""
     return int(np.count_nonzero(scores(W, x).argmax(axis=1) == labels))
 
 
-def learn(x: Floats, labels: NDArray[Any], classes: int) -> tuple[Floats, float]:
-    """x (n, d) standardised, in random order; labels (n,) from 0 -> W (d + 1, classes), and the C that was chosen.
+def train(x: Floats, labels: NDArray[Any], classes: int) -> tuple[Floats, float]:
+    """x (n, d) standardized, in random order -> W (d + 1, classes), and C.
 
-    The last fifth is held out. C grows until it tells fewer of these right; the best one learns from all. Raises ConfigError.
+    labels  (n,) from 0
+    The last fifth is held out. C grows until fewer of these are correct; then the best C is used
+    for all images. Raises ConfigError.
     """
-    kept = len(x) - len(x) // HELD_OUT
+    count = len(x) - len(x) // FRACTION
     best: tuple[int, float, Floats] | None = None
     W = None
     for C in CS:
-        W = fit(x[:kept], labels[:kept], classes, C, W)
-        found = right(W, x[kept:], labels[kept:])
+        W = fit(x[:count], labels[:count], classes, C, W)
+        found = correct(W, x[count:], labels[count:])
         if best is not None and found < best[0]:
             break
         if best is None or found > best[0]:
