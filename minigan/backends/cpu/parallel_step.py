@@ -12,6 +12,7 @@ cannot be forked, threads do the work.
 Shown by: benchmarks/step.py --against minigan-threads
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,8 @@ class ParallelStep:
         self.group = SharedMemoryGroup(size, max(array.nbytes for array in arrays))
         self.step = make_step(TracingBackend(parent, self.group))
         self.known: list[tuple[Any, ...]] | None = None  # the state after the last step
+        # the group itself is in circles of references, which only the garbage collector finds
+        weakref.finalize(self, self.group.stop)
 
     def __call__(self) -> Any:
         group = self.group
