@@ -1,6 +1,7 @@
-"""The published nets, written again as their programs have them in Keras or PyTorch: the same outputs from the same weights.
+"""The published nets, rewritten as their programs have them in Keras or PyTorch.
 
-So padding, order of layers, slopes, constants of BatchNorm and which statistics it keeps are those of the source.
+They give the same outputs from the same weights. So padding, order of layers, slopes, constants of
+BatchNorm and which statistics it keeps are those of the source.
 """
 
 import numpy as np
@@ -8,45 +9,32 @@ import pytest
 
 import minigan as mg
 from minigan.presets import get_preset
+from tests.support.networks import assert_close
+from tests.support.torch_or_skip import import_torch
 
 N = 6  # samples
 
 
 def ours(name, width=8):
-    """-> G, D of a preset with random parameters and running statistics, and inputs z, x, labels (or None)."""
-    preset, backend, rng = (
-        get_preset(name),
-        mg.get_backend("numpy", dtype="float64"),
-        np.random.default_rng(0),
-    )
+    """-> G, D of a preset with random parameters and running statistics; z, x, labels or None."""
+    preset, rng = get_preset(name), np.random.default_rng(0)
+    backend = mg.get_backend("numpy", dtype="float64")
     G = mg.Sequential(preset.generator(width, preset.z_dim, preset.image_shape), name="G")
     D = mg.Sequential(preset.discriminator(width, preset.image_shape), name="D")
     G.setup((preset.z_dim,), backend=backend, rng=rng)
     D.setup(preset.image_shape, backend=backend, rng=rng)
     for net in (G, D):
         for key, p in net.params.items():
-            p[...] = rng.normal(
-                key.endswith("gain"), 0.2 if p.ndim == 1 else p[..., 0].size ** -0.5, p.shape
-            )
+            std = 0.2 if p.ndim == 1 else p[..., 0].size ** -0.5
+            p[...] = rng.normal(key.endswith("gain"), std, p.shape)
         for b in net.buffers.values():
             b[...] = rng.uniform(0.5, 1.5, b.shape)
     labels = np.eye(10)[rng.integers(0, 10, N)] if preset.classes else None
-    return (
-        G,
-        D,
-        rng.standard_normal((N, preset.z_dim)),
-        np.tanh(rng.standard_normal((N, *preset.image_shape))),
-        labels,
-    )
+    x = np.tanh(rng.standard_normal((N, *preset.image_shape)))
+    return G, D, rng.standard_normal((N, preset.z_dim)), x, labels
 
 
-def assert_close(found, wanted, what, tolerance):
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    assert found.shape == wanted.shape, what
-    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max(), what
-
-
-# -- Keras -----------------------------------------------------------------------------------------
+# -- Keras -------------------------------------------------------------------------------------
 
 KERAS = (
     "shibuya-fnn",
@@ -60,7 +48,7 @@ KERAS = (
     "fredriksson-mnist",
     "jayathilaka-faces",
 )
-KERAS_ROUNDS = 1e-6  # its constants (slopes, eps, momentum) are float32 also in a float64 net
+KERAS_RTOL = 1e-6  # its constants (slopes, eps, momentum) are float32 even in a float64 net
 
 
 def in_keras(name, w, layers):
@@ -213,18 +201,23 @@ def in_keras(name, w, layers):
 
 @pytest.fixture(scope="module")
 def keras():
-    keras = pytest.importorskip("keras", reason="Keras and TensorFlow are not installed")
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
     yield keras
     keras.config.set_floatx(before)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras' own
 @pytest.mark.parametrize("name", KERAS)
 def test_in_keras(name, keras):
     G, D, z, x, _ = ours(name)
     for net, inputs, layers in zip((G, D), (z, x), in_keras(name, 8, keras.layers), strict=True):
         model = keras.Sequential([keras.Input(net.in_shape), *layers])
+
+        def run(x, training):
+            return keras.ops.convert_to_numpy(model(x, training=training))
+
         weights, arrays = [], {**net.params, **net.buffers}
         for i in range(len(net.layers)):
             weights += [
@@ -234,35 +227,27 @@ def test_in_keras(name, keras):
             ]
         assert [tuple(w.shape) for w in model.get_weights()] == [w.shape for w in weights]
         model.set_weights(weights)
-        if not any(
-            isinstance(layer, mg.Dropout) for layer in net.layers
-        ):  # Dropout draws its masks
-            assert_close(
-                net.forward(inputs),
-                model(inputs, training=True),
-                (name, net.name, "training"),
-                KERAS_ROUNDS,
-            )
+        if not any(isinstance(layer, mg.Dropout) for layer in net.layers):  # it draws its masks
+            y = net.forward(inputs)
+            assert_close(y, run(inputs, training=True), f"{net.name} in training", KERAS_RTOL)
         for layer in net.layers:
-            layer.sampling = "running"  # whatever the preset samples by: Keras' `predict`
-        # and what a batch has left in the running statistics shows in sampling mode
-        assert_close(
-            net.forward(inputs, train=False),
-            model(inputs, training=False),
-            (name, net.name, "sampling"),
-            KERAS_ROUNDS,
-        )
+            layer.sampling = "running"  # as Keras' `predict`, whatever the preset samples by
+        # what a batch has left in the running statistics shows in sampling mode
+        y = net.forward(inputs, train=False)
+        assert_close(y, run(inputs, training=False), f"{net.name} in sampling", KERAS_RTOL)
 
 
-# -- PyTorch ---------------------------------------------------------------------------------------
+# -- PyTorch -----------------------------------------------------------------------------------
 
 TORCH = ("pytorch-64", "jindal-mnist64", "radford-64", "radford-mnist-conditional")
 
 
 def in_torch(name, w, nn):
-    """-> (modules of G, modules of D) as the source builds them, at width w; "label" where it appends the labels.
+    """-> (modules of G, modules of D) as the source builds them, at width w.
 
-    Theano's border mode of 2 pixels is PyTorch's padding 2, with output_padding 1 where it doubles.
+    "label" where it appends the labels, "first" and "last" where images begin and end to be
+    channels-first. Theano's border of 2 pixels is PyTorch's padding 2, with output_padding 1
+    where it doubles.
     """
     tanh, sigmoid, relu, flat = nn.Tanh(), nn.Sigmoid(), nn.ReLU(), nn.Flatten()
 
@@ -408,18 +393,14 @@ def in_torch(name, w, nn):
 
 
 def run_torch(torch, modules, x, labels):
-    """x and result channels-last, as minigan's; "first" and "last" say where a framework's own layout begins or ends."""
+    """x (n, ...) and the result are channels-last, as minigan's."""
     x = torch.tensor(x)
     if x.ndim == 4:
         x = x.permute(0, 3, 1, 2)
     for module in modules:
         if module == "label":
-            spread = (
-                torch.tensor(labels)
-                .reshape(*labels.shape, *[1] * (x.ndim - 2))
-                .expand(-1, -1, *x.shape[2:])
-            )
-            x = torch.cat([x, spread], 1)
+            planes = torch.tensor(labels).reshape(*labels.shape, *[1] * (x.ndim - 2))
+            x = torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1)
         elif module == "first":
             x = x.permute(0, 3, 1, 2)
         elif module == "last":
@@ -431,28 +412,26 @@ def run_torch(torch, modules, x, labels):
 
 @pytest.mark.parametrize("name", TORCH)
 def test_in_torch(name):
-    torch = pytest.importorskip("torch")
+    torch = import_torch()
     G, D, z, x, labels = ours(name, width=4)
     for net, inputs, modules in zip((G, D), (z, x), in_torch(name, 4, torch.nn), strict=True):
         theirs = [
-            m.double()
-            for m in modules
-            if not isinstance(m, str) and any(True for _ in (*m.parameters(), *m.buffers()))
+            module.double()
+            for module in modules
+            if not isinstance(module, str) and [*module.parameters(), *module.buffers()]
         ]
         own = [
             layer for layer in net.layers if layer.has_parameters or isinstance(layer, mg.BatchNorm)
         ]
         with torch.no_grad():
             for module, layer in zip(theirs, own, strict=True):
-                if isinstance(layer, mg.BatchNorm):
-                    if layer.gain is not None:
-                        module.weight.copy_(torch.tensor(layer.gain))
-                        module.bias.copy_(torch.tensor(layer.bias))
-                    continue
-                W = torch.tensor(layer.W)
-                module.weight.copy_(W.T if W.ndim == 2 else W.permute(3, 2, 0, 1))
+                if not isinstance(layer, mg.BatchNorm):
+                    W = torch.tensor(layer.W)
+                    module.weight.copy_(W.T if W.ndim == 2 else W.permute(3, 2, 0, 1))
+                elif layer.gain is not None:
+                    module.weight.copy_(torch.tensor(layer.gain))
+                    module.bias.copy_(torch.tensor(layer.bias))
         y = net.forward(inputs, labels=labels)
-        assert_close(y, run_torch(torch, modules, inputs, labels), (name, net.name), 1e-9)
-        np.testing.assert_array_equal(
-            net.forward(inputs, train=False, labels=labels), y
-        )  # they sample by the batch's statistics
+        assert_close(y, run_torch(torch, modules, inputs, labels), net.name, 1e-9)
+        # they sample by the batch's statistics
+        np.testing.assert_array_equal(net.forward(inputs, train=False, labels=labels), y)
