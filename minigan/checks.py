@@ -1,5 +1,7 @@
-"""Arguments that must be numbers in a range: one check, one wording."""
+"""Arguments that must be numbers in a range, or one of some names: one check, one wording."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from math import inf, nan
 from numbers import Real
 from typing import Any
@@ -36,6 +38,12 @@ def expect_number(name: str, value: Any, allowed: str) -> float:
     if not (above and (number < high or (number == high and allowed[-1] == "]"))):
         raise ConfigError(f"{name} must be {in_words(low, high, allowed)}, got {value!r}")
     return number
+
+
+def did_you_mean(value: object, choices: Iterable[str]) -> str:
+    """-> the end of a message about an unknown name: ": did you mean mnist?", or "" """
+    nearest = get_close_matches(str(value), choices, 1)
+    return f": did you mean {nearest[0]}?" if nearest else ""
 
 
 def in_words(low: float, high: float, allowed: str) -> str:

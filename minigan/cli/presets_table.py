@@ -1,103 +1,112 @@
-"""The presets, to choose from: a table of all of them, and one in detail with its layers."""
+"""The command `presets`: a table of all presets, or one in detail with its layers."""
 
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Iterator
+from functools import partial
+from time import perf_counter
+from typing import Any
 
-from minigan.cli.costs import Machine, measure_machine, step_bytes, step_flops, step_seconds
-from minigan.data import IMAGES
+import numpy as np
+
+from minigan import optimizers
+from minigan.cli.costs import outline, step_bytes, step_flops
+from minigan.data import Dataset
+from minigan.layers import Sequential
 from minigan.presets import MODULES, Preset, get_preset
 from minigan.training.config import new_config
 from minigan.training.game import Game
+from minigan.training.loop import make_batches
+from minigan.training.open_game import Log
 
-SOME = 10_000  # images of a folder of unknown size
-HEADINGS = ("preset", "source", "data", "image", "G", "D", "GFLOP/step", "memory", "an epoch")
-
-
-def catalogue() -> Iterator[str]:
-    """-> yields lines: a row for each preset, as soon as it is known."""
-    machine, names = measure_machine(), list(MODULES)
-    presets = [get_preset(name) for name in names]
-    named = max(len(name) for name in names)
-    sourced = max(len(preset.source) for preset in presets)
-
-    def line(cells: Sequence[str]) -> str:
-        name, source, data, *others = cells
-        return f"{name:<{named}}  {source:<{sourced}}  {data:<8} " + "".join(
-            f"{cell:>11}" for cell in others
-        )
-
-    yield line(HEADINGS)
-    for preset in presets:
-        h, w, c = preset.image_shape
-        game, flops, memory, seconds = costs(preset, machine)
-        sizes = [f"{sum(net.count()):,}" for net in (game.G, game.D)]
-        star = "" if preset.data in IMAGES else "*"
-        yield line(
-            (
-                preset.name,
-                preset.source,
-                preset.data,
-                f"{h}x{w}x{c}",
-                *sizes,
-                f"{flops * 1e-9:.1f}",
-                f"{memory / 2**20:,.0f} MiB",
-                star + clock(seconds),
-            )
-        )
-        if preset.variants:
-            yield f"{'':<{named}}  variants: {', '.join(f'{preset.name}:{variant}' for variant in preset.variants)}"
-    yield "G, D: parameters, running statistics counted in. Memory and time are estimates for the CPU of this machine."
-    yield f"* for {SOME:,} images of a folder. One in detail, with its layers: minigan presets NAME"
+HEADINGS = ("preset", "source", "data", "image", "G", "D", "GFLOP/step", "memory")
+LEFT = 3  # columns that are aligned to the left
 
 
-def costs(preset: Preset, machine: Machine) -> tuple[Game, int, float, float]:
-    """-> Game, FLOPs of a step, bytes of memory and seconds of an epoch."""
-    game = Game(new_config(dict(preset=preset.name)))
-    flops = step_flops(game.G, game.D, preset.batch_size, preset.rules)
-    memory = step_bytes(game.G, game.D, preset.batch_size)
-    images = min(IMAGES.get(preset.data, SOME), preset.limit or 10**9)
-    steps = images / preset.batch_size / preset.rules.batches
-    return (
-        game,
-        flops,
-        memory,
-        steps * step_seconds(game.G, game.D, preset.batch_size, preset.rules, machine),
-    )
+def presets(arguments: Namespace, log: Log) -> None:
+    """List all presets, or show the named one."""
+    for line in details(arguments.name) if arguments.name else table():
+        log(line)
+
+
+def table() -> Iterator[str]:
+    """-> yields lines: a row for each preset, and its variants below it."""
+    found = [get_preset(name) for name in MODULES]
+    rows = [HEADINGS, *map(row, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for preset, cells in zip([None, *found], rows, strict=True):
+        pairs = list(zip(cells, widths, strict=True))
+        left = [f"{cell:<{width}}" for cell, width in pairs[:LEFT]]
+        yield "  ".join(left + [f"{cell:>{width}}" for cell, width in pairs[LEFT:]])
+        if preset and preset.variants:
+            names = ", ".join(f"{preset.name}:{variant}" for variant in preset.variants)
+            yield f"{'':<{widths[0]}}  variants: {names}"
+    yield "G, D: parameters and running statistics. Memory: at least, for one batch."
+    yield "One preset in detail, with its layers and the time of a step: minigan presets NAME"
+
+
+def row(preset: Preset) -> tuple[str, ...]:
+    """-> the cells of a preset, as in HEADINGS."""
+    G, D = outline(new_config({"preset": preset.name}))
+    image = "x".join(map(str, preset.image_shape))
+    counts = [f"{sum(net.count()):,}" for net in (G, D)]
+    return (preset.name, preset.source, preset.data, image, *counts, *costs(preset, G, D))
+
+
+def costs(preset: Preset, G: Sequential, D: Sequential) -> tuple[str, str]:
+    """-> GFLOP of a step, MiB that it needs at least."""
+    play_round = partial(preset.round, **preset.round_options)
+    moments = len(getattr(optimizers, preset.optimizer).moments)
+    flops = step_flops(G, D, preset.batch_size, play_round)
+    memory = step_bytes(G, D, preset.batch_size, moments)
+    return f"{flops * 1e-9:.1f}", f"{memory / 2**20:,.0f} MiB"
 
 
 def details(name: str) -> Iterator[str]:
-    """-> yields lines: what a preset is, and its layers. Raises ConfigError."""
+    """-> yields lines: what a preset is, its layers, and how long a step takes here.
+
+    Raises ConfigError for an unknown name.
+    """
     preset = get_preset(name)
-    game, flops, memory, seconds = costs(preset, measure_machine())
-    rules, standard = preset.rules, type(preset.rules)()
-    changed = [
-        f"{field}={getattr(rules, field)!r}"
-        for field in vars(rules)
-        if getattr(rules, field) != getattr(standard, field)
-    ]
-    adam = "" if preset.beta1 is None else f", beta1 {preset.beta1:g}"
-    further = "".join(f", {key} {value}" for key, value in preset.settings.items())
-    yield f"{preset.name}: {preset.source} (minigan/presets/{MODULES[name.partition(':')[0]]}.py)"
-    limit = f", {preset.limit:,} images" if preset.limit else ""
-    yield f"data       {preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}{limit}"
-    yield f"training   {preset.epochs} epochs of batches of {preset.batch_size}, shuffled {SHUFFLED[preset.shuffle]}"
-    yield f"optimizer  {preset.optimizer}, lr {preset.lr_g:g} of G and {preset.lr_d:g} of D{adam}{further}"
-    yield f"z          {preset.z_dim}, {preset.z}"
-    yield f"rules      {', '.join(changed) or 'the standard ones'}"
-    yield f"costs      {flops * 1e-9:.1f} GFLOP a step; about {memory / 2**20:,.0f} MiB and {clock(seconds)} an epoch on the CPU here"
-    yield ""
-    yield game.G.summary()
-    yield ""
-    yield game.D.summary()
+    G, D = outline(new_config({"preset": name}))
+    flops, memory = costs(preset, G, D)
+    orders = {"epoch": "shuffled every epoch", "once": "shuffled once", "never": "never shuffled"}
+    shuffled = orders[preset.shuffle]
+    settings = {"lr of G": preset.lr_g, "lr of D": preset.lr_d, "beta1": preset.beta1}
+    round_doc = (preset.round.__doc__ or "").partition("\n")[0]
+    facts = {
+        "data": f"{preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}",
+        "limit": f"{preset.limit:,} images" if preset.limit else "",
+        "training": f"{preset.epochs} epochs, batches of {preset.batch_size}, {shuffled}",
+        "optimizer": f"{preset.optimizer}, {in_words(settings | preset.settings)}",
+        "z": f"{preset.z_dim}, {preset.z}",
+        "round": f"{preset.round.__name__}: {round_doc}",
+        "options": in_words(preset.round_options),
+        "costs": f"{flops} GFLOP a step, at least {memory}",
+    }
+    module = MODULES[name.partition(":")[0]]
+    yield f"{preset.name}: {preset.source} (minigan/presets/{module}.py)"
+    yield from (f"{title:<10} {text}" for title, text in facts.items() if text)
+    yield f"\n{G.summary()}\n\n{D.summary()}\n"
+    yield f"A step takes {measure_step(preset):.2f} s on this machine: the second of two, on noise."
 
 
-SHUFFLED = {"epoch": "every epoch", "once": "once", "never": "never"}
-
-
-def clock(seconds: float) -> str:
-    """-> "0:28", minutes and seconds; "1:02:30" from an hour on."""
-    minutes, seconds = divmod(max(1, round(seconds)), 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-        if minutes >= 60
-        else f"{minutes}:{seconds:02}"
+def in_words(options: dict[str, Any]) -> str:
+    """-> "eps 1e-08, eps_hat True", without those that are None."""
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in options.items()
+        if value is not None
     )
+
+
+def measure_step(preset: Preset) -> float:
+    """-> seconds of a training step on noise, after one that warms up."""
+    game = Game(new_config({"preset": preset.name}))
+    count, classes = preset.batch_size * preset.images_per_round, preset.classes
+    images = np.random.default_rng(0).integers(0, 256, (count, *preset.image_shape), np.uint8)
+    labels = np.arange(count) % classes if classes else None
+    batches = make_batches(game, Dataset("noise", images, labels, (), "", None))
+    game.read(game.round(batches))
+    start = perf_counter()
+    game.read(game.round(batches))
+    return perf_counter() - start

@@ -1,13 +1,14 @@
 """Sums of z: thick 7 - thin 7 + thin 3 should be a thick 3.
 
-G is never told what a thick stroke is. If it can be added and taken away all the same, then G has found out by itself
-what pictures have in common, and keeps it in a direction of z. One z says too much besides (this slant, that hook), so
-a group of a few stands for what they share:
+Nobody told G what a thick stroke is. If it can be added and subtracted nevertheless, G has found
+out what images have in common, and represents it as a direction of z. A single z means too much
+else (this slant, that hook), so a group of a few represents what they share:
 
     z = mean(z of a) - mean(z of b) + mean(z of c)
 
-With three z a group, each mean has a third of the variance of one z, and the sum of three has all of it again: a z
-about as long as those that G knows. The same sum of pixels is shown beside it: what pictures give without z.
+With three z in a group, each mean has a third of the variance of one z, and the sum of three means
+has all of it again: a z roughly as long as those that G knows. The same sum of pixels is shown next
+to it: what images give without z.
 Source: Radford et al. 2016, arXiv:1511.06434, figure 7
 """
 
@@ -16,29 +17,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigan.errors import ConfigError
-from minigan.inspection.open_run import Floats, paint
+from minigan.inspection.open_run import Floats, classes_in_turn, draw_z, generate
 from minigan.inspection.page_layout import (
     GAP,
     SMALL,
-    TEXT,
     TITLE,
     Block,
     below,
     beside,
     cells,
     enlargement,
+    framed,
     picture,
     sign,
     space,
     words,
 )
-from minigan.inspection.sample_groups import Group, drawn, stroke_width
+from minigan.inspection.sample_groups import Group, stroke_width
 from minigan.training.game import Game
 
 SHOWN = 150  # samples with their numbers, to choose by hand
 JITTER = 0.25  # added to the sum, uniform in ±JITTER
-LARGE = 80  # pixels that a picture in the page should be wide, about
-LINE = 200  # grey of the line round the sum
+LARGE = 80  # pixels that an image in the page should be wide, roughly
+LINE = 200  # gray of the line around the sum
 
 
 def combine(a: Floats, b: Floats, c: Floats) -> Floats:
@@ -47,108 +48,83 @@ def combine(a: Floats, b: Floats, c: Floats) -> Floats:
     return total
 
 
-def around(z: Floats, rng: np.random.Generator) -> Floats:
-    """z (d,) -> (9, d): z itself in the middle, eight times z with noise, uniform in ±JITTER."""
+def neighborhood(z: Floats, rng: np.random.Generator) -> Floats:
+    """z (d,) -> (9, d): z itself in the middle, and eight times z with noise in ±JITTER."""
     noise = rng.uniform(-JITTER, JITTER, (9, len(z)))
     noise[4] = 0
     return z + noise
 
 
 def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Block, str]:
-    """-> page: the three groups, what G draws from the mean of each, and from a - b + c; the sum in a line of words.
+    """-> page: the groups, G of the mean of each, and G of a - b + c; the sum in words.
 
-    Raises ConfigError where a group is of several classes: a conditional G draws its mean as one of them.
+    Raises ConfigError if a group mixes classes: a conditional G draws its mean as one of them.
     """
-    z, told = drawn(game, 1 + max(max(group.numbers) for group in groups), seed)
+    count = 1 + max(max(group.numbers) for group in groups)
+    z, asked = draw_z(game, count, seed), classes_in_turn(game, count)
     for group in groups:
-        if len(of := np.unique(told[group.numbers])) > 1:
-            classes = ", ".join(map(str, of))
+        classes = np.unique(asked[group.numbers])
+        if len(classes) > 1:
             raise ConfigError(
-                f"--pick: group {group.name} is of the classes {classes}, and its mean is drawn as one: take samples of one"
+                f"--pick: group {group.name} mixes the classes {', '.join(map(str, classes))}: "
+                "choose samples of one class"
             )
-    label = told[groups[2].numbers[0]]  # of the sum
     members = [z[group.numbers] for group in groups]
-    samples = [
-        paint(game, of, told[group.numbers]) for of, group in zip(members, groups, strict=True)
-    ]
-    result = paint(game, around(combine(*members), np.random.default_rng(seed)), label)
+    labels = [asked[group.numbers[0]] for group in groups]
+    samples = [generate(game, of, label) for of, label in zip(members, labels, strict=True)]
     means = [
-        paint(game, of.mean(axis=0, keepdims=True), told[group.numbers[0]])[0]
-        for of, group in zip(members, groups, strict=True)
+        generate(game, of.mean(axis=0, keepdims=True), label)[0]
+        for of, label in zip(members, labels, strict=True)
     ]
-    in_pixels = np.clip(
-        np.rint(combine(*(of.astype(np.float64) for of in samples))), 0, 255
-    ).astype(np.uint8)
+    sums = generate(game, neighborhood(combine(*members), np.random.default_rng(seed)), labels[2])
+    pixels = np.rint(combine(*(images.astype(np.float64) for images in samples)))
+    in_pixels = np.clip(pixels, 0, 255).astype(np.uint8)
 
-    factor = enlargement(result.shape[2], LARGE)
-    nine, (high, wide) = (
-        cells(result, 3, factor),
-        (factor * result.shape[1], factor * result.shape[2]),
-    )
-    middle = nine[high + GAP : 2 * high + GAP, wide + GAP : 2 * wide + GAP]
-    middle[:GAP] = middle[-GAP:] = middle[:, :GAP] = middle[:, -GAP:] = LINE
-    signs = [sign(operator) for operator in "-+="]
-    apart = [space(1, len(each)) for each in signs]
+    factor = enlargement(sums.shape[2], LARGE)
+    nine, h, w = cells(sums, 3, factor), factor * sums.shape[1], factor * sums.shape[2]
+    middle = nine[h + GAP : 2 * h + GAP, w + GAP : 2 * w + GAP]
+    middle[...] = framed(middle[GAP:-GAP, GAP:-GAP], GAP, LINE)
 
-    def row(left: str, blocks: Sequence[Block], right: Block, between: Sequence[Block]) -> Block:
-        a, b, c = blocks
-        return beside(
-            [words(left, SMALL, width=100), a, between[0], b, between[1], c, between[2], right],
-            at=0.5,
-        )
+    def row(left: str, blocks: Sequence[Block], right: Block, signs: str = "   ") -> Block:
+        parts = [words(left, SMALL, width=100)]
+        for block, operator in zip(blocks, signs, strict=True):
+            parts += [block, space(1, 24) if operator == " " else sign(operator)]
+        return beside([*parts, right], align=0.5)
 
-    def centred(text: str, width: int = wide, size: int = TEXT) -> Block:
-        return words(text, size, width=width, centred=True)
+    def centered(text: str, width: int = w) -> Block:
+        return words(text, width=width, centered=True)
 
-    formula = f"{groups[0].name} - {groups[1].name} + {groups[2].name}"
+    names = [group.name for group in groups]
+    formula = "{} - {} + {}".format(*names)
+    about_nine = centered(f"the sum (framed), and noise of ±{JITTER}", nine.shape[1])
+    sum_of_pixels = [centered("the same sum of pixels"), picture(in_pixels, factor)]
     rows = [
         words(formula, TITLE),
-        row(
-            "",
-            [centred(group.name) for group in groups],
-            centred(f"the sum (framed), and noise of ±{JITTER}", nine.shape[1]),
-            apart,
-        ),
-        row("samples of G", [cells(of, 1, factor) for of in samples], nine, signs),
+        row("", [centered(name) for name in names], about_nine),
+        row("samples of G", [cells(images, 1, factor) for images in samples], nine, "-+="),
         row(
             "G of the mean of their z",
             [picture(mean, factor) for mean in means],
-            beside(
-                [centred("the same sum of pixels"), picture(in_pixels, factor)], gap=2 * GAP, at=0.5
-            ),
-            apart,
+            beside(sum_of_pixels, gap=2 * GAP, align=0.5),
         ),
     ]
-    if result.shape[3] == 1:
-        *widths, total = stroke_width(np.stack([*means, result[4]]))
-        formula += ": strokes {:.1f} - {:.1f} + {:.1f} pixels wide, and of the sum {:.1f}".format(
-            *widths, total
-        )
-        numbers = [centred(f"{width:.1f}") for width in widths]
-        rows.append(
-            row(
-                "width of its strokes, in pixels",
-                numbers,
-                centred(f"the sum (framed): {total:.1f}", nine.shape[1]),
-                apart,
-            )
-        )
+    if sums.shape[3] == 1:
+        *widths, total = stroke_width(np.stack([*means, sums[4]]))
+        numbers = [centered(f"{width:.1f}") for width in widths]
+        about_sum = centered(f"the sum (framed): {total:.1f}", nine.shape[1])
+        rows.append(row("width of its strokes, in pixels", numbers, about_sum))
+        in_words = "{:.1f} - {:.1f} + {:.1f}".format(*widths)
+        formula += f": strokes {in_words} pixels wide, and of the sum {total:.1f}"
     return below(rows), formula
 
 
 def draw_candidates(game: Game, seed: int) -> Block:
     """-> page: samples with the numbers that --pick takes."""
-    pictures = paint(game, *drawn(game, SHOWN, seed))
-    factor = enlargement(pictures.shape[2])
+    images = generate(game, draw_z(game, SHOWN, seed), classes_in_turn(game, SHOWN))
+    factor = enlargement(images.shape[2])
     numbered = [
-        below(
-            [
-                picture(image, factor),
-                words(str(i), SMALL, width=factor * image.shape[1], centred=True),
-            ],
-            gap=0,
-        )
-        for i, image in enumerate(pictures)
+        below([block, words(str(i), SMALL, width=block.shape[1], centered=True)], gap=0)
+        for i, block in enumerate(picture(image, factor) for image in images)
     ]
     page = cells(numbered, game.preset.classes or 15)
     return below([words("Samples to choose from", TITLE), page])

@@ -1,7 +1,7 @@
-"""Pictures with words: blocks, laid beside and below one another on white paper.
+"""Images with words: blocks, placed beside and below one another on white paper.
 
-A block is an array (h, w, 3) uint8. Every function here takes blocks, or what becomes one, and gives a block,
-so that a page is written as it is read:
+A block is an array (h, w, 3) uint8. Every function here takes blocks, or makes one, so that a page
+is written as it is read:
 
     below([words("Samples", TITLE), beside([cells(samples, 3), cells(real, 3)])])
 """
@@ -16,29 +16,27 @@ from numpy.typing import NDArray
 from minigan.data.files.png import save_png
 
 Block = NDArray[np.uint8]
-PAPER, INK, SOFT = 255, 45, 120  # greys
-TITLE, TEXT, SMALL = 20, 15, 13  # heights of letters in pixels
-MARGIN, GAP = 20, 3  # pixels round the page, and between the pictures of a grid
-CELL = 56  # pixels that a picture in a page should be wide, about
+PAPER, INK, SOFT = 255, 45, 120  # grays
+TITLE, TEXT, SMALL = 20, 15, 13  # pixels of a line's letters
+MARGIN, GAP = 20, 3  # pixels around the page, and between the images of a grid
+CELL = 56  # pixels that an image should be wide, roughly
 
 
 def enlargement(width: int, wanted: int = CELL) -> int:
-    """-> by which whole number to enlarge pictures that are so many pixels wide, to be about as wide as wanted."""
+    """-> the whole factor that makes images of this width roughly as wide as wanted."""
     return max(1, round(wanted / width))
 
 
 def picture(image: NDArray[Any], factor: int = 1) -> Block:
     """image (h, w, 1 or 3) uint8 -> block, every pixel a square."""
-    return (
-        np.broadcast_to(image, (*image.shape[:2], 3)).repeat(factor, axis=0).repeat(factor, axis=1)
-    )
+    block = np.broadcast_to(image, (*image.shape[:2], 3))
+    return block.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def signed(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Numbers of any range, of an image -> uint8: 0 is middle grey, the largest in size black or white."""
-    pixels: NDArray[np.uint8] = np.rint(
-        127.5 + 127.5 * (values / max(np.abs(values).max(), 1e-30))
-    ).astype(np.uint8)
+    """Numbers of any range -> uint8: 0 is middle gray, the largest magnitude black or white."""
+    scaled = 127.5 + 127.5 * (values / max(np.abs(values).max(), 1e-30))
+    pixels: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
     return pixels
 
 
@@ -51,12 +49,12 @@ def cells(
 
 
 def words(
-    text: str, size: int = TEXT, grey: int = INK, width: int | None = None, centred: bool = False
+    text: str, size: int = TEXT, gray: int = INK, width: int | None = None, centered: bool = False
 ) -> Block:
     """Text -> block.
 
-    width    pixels, where lines break and to which the block is filled up; not given: one line, as wide as it is
-    centred  in that width
+    width     pixels; lines break there, and the block is as wide. None: one line
+    centered  in that width
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -68,29 +66,20 @@ def words(
         lines[-1:] = [longer] if fits else [lines[-1], word]
     extent = width or int(max(font.getlength(line) for line in lines)) + 2
     step = round(1.3 * size)
+    left, anchor = (extent / 2, "mm") if centered else (0, "lm")
     paper = Image.new("L", (extent, step * len(lines)), PAPER)
-    draw = ImageDraw.Draw(paper)
     for i, line in enumerate(lines):
-        draw.text(
-            (extent / 2 if centred else 0, step * (i + 0.5)),
-            line,
-            grey,
-            font,
-            anchor="mm" if centred else "lm",
-        )
+        ImageDraw.Draw(paper).text((left, step * (i + 0.5)), line, gray, font, anchor)
     return picture(np.asarray(paper)[:, :, None])
 
 
-def sign(operator: str, size: int = 24) -> Block:
-    """The sign "+", "-" or "=" -> block, square; drawn, since the letters at hand have no minus."""
-    block = space(size, size)
-    middle, half, thick = size // 2, 2 * size // 5, max(1, size // 12)
-    for offset in (-size // 7, size // 7) if operator == "=" else (0,):
-        block[middle + offset - thick : middle + offset + thick, middle - half : middle + half] = (
-            INK
-        )
+def sign(operator: str) -> Block:
+    """ "+", "-" or "=" -> block (24, 24); drawn, because the font has no minus sign."""
+    block = space(24, 24)
+    for top in (7, 14) if operator == "=" else (10,):
+        block[top : top + 4, 3:21] = INK
     if operator == "+":
-        block[middle - half : middle + half, middle - thick : middle + thick] = INK
+        block[3:21, 10:14] = INK
     return block
 
 
@@ -99,37 +88,32 @@ def space(height: int, width: int) -> Block:
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
-def framed(block: Block, thickness: int = 2, grey: int = INK) -> Block:
-    """The same with a line round it."""
+def framed(block: Block, thickness: int, gray: int) -> Block:
+    """The block inside a line."""
     around = ((thickness, thickness), (thickness, thickness), (0, 0))
-    return np.pad(block, around, constant_values=grey)
+    return np.pad(block, around, constant_values=gray)
 
 
-def beside(blocks: Sequence[Block], gap: int = 12, at: float = 0.0) -> Block:
-    """Left to right. at: 0 with their tops on one line, 0.5 their middles, 1 their feet."""
-    turned: Block = laid([block.swapaxes(0, 1) for block in blocks], gap, at).swapaxes(0, 1)
+def beside(blocks: Sequence[Block], gap: int = 12, align: float = 0.0) -> Block:
+    """Left to right. align: 0 at their tops, 0.5 at their middles, 1 at their bottoms."""
+    turned: Block = below([block.swapaxes(0, 1) for block in blocks], gap, align).swapaxes(0, 1)
     return turned
 
 
-def below(blocks: Sequence[Block], gap: int = 12, at: float = 0.0) -> Block:
-    """Top to bottom. at: 0 with their left ends on one line, 0.5 their middles, 1 their right ends."""
-    return laid(blocks, gap, at)
-
-
-def laid(blocks: Sequence[Block], gap: int, at: float) -> Block:
-    """One below the other."""
+def below(blocks: Sequence[Block], gap: int = 12, align: float = 0.0) -> Block:
+    """Top to bottom. align: 0 at their left sides, 0.5 at their middles, 1 at their right sides."""
     height = sum(len(block) for block in blocks) + gap * (len(blocks) - 1)
     paper = space(height, max(block.shape[1] for block in blocks))
     top = 0
     for block in blocks:
-        left = round(at * (paper.shape[1] - block.shape[1]))
+        left = round(align * (paper.shape[1] - block.shape[1]))
         paper[top : top + len(block), left : left + block.shape[1]] = block
         top += len(block) + gap
     return paper
 
 
 def save_page(path: str | Path, block: Block) -> None:
-    """Block -> a PNG file with a margin, grey where nothing has a colour. Raises RunError."""
+    """Block -> a PNG file with a margin; a gray one if it has no colors. Raises RunError."""
     page = framed(block, MARGIN, PAPER)
-    grey = (page == page[:, :, :1]).all()
-    save_png(path, page[:, :, :1] if grey else page)
+    gray = (page == page[:, :, :1]).all()
+    save_png(path, page[:, :, :1] if gray else page)

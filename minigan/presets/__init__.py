@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+from minigan.checks import did_you_mean
 from minigan.errors import ConfigError
 from minigan.gan import Result, plain_round
 from minigan.layers import Layer
@@ -71,10 +72,11 @@ class Preset:
 
 
 def get_preset(name: str) -> Preset:
-    """-> Preset; "name:variant" is one of its variants. Raises ConfigError with the known names."""
+    """-> Preset; "name:variant" is one of its variants. Raises ConfigError."""
     base, colon, variant = str(name).partition(":")
     if base not in MODULES:
-        raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(MODULES)}")
+        hint = did_you_mean(base, MODULES) or f": choose one of {', '.join(MODULES)}"
+        raise ConfigError(f"unknown preset {name!r}{hint}")
     preset: Preset = import_module(f"minigan.presets.{MODULES[base]}").PRESETS[base]
     if not colon:
         return preset

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What a run leaves to look at: curves, animations, comparisons, and a page."""

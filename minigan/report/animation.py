@@ -1,8 +1,8 @@
-"""The sample grids of a run, one after the other: how G learned to draw, as a GIF or WebP that loops.
+"""The sample grids of a run as a GIF or WebP that loops: how G learned to draw.
 
-A GIF has 256 colours. Colour frames share one palette, made from pixels of all of them,
-without dithering: a palette for each frame would flicker where nothing changes, and
-dithered noise would crawl. Grey frames keep their greys, in steps that are too small to see.
+A GIF has 256 colors. Color frames share one palette, made from pixels of all of them, without
+dithering: a palette for each frame would flicker where nothing changes, and dithered noise would
+crawl. Gray frames keep their grays, in steps that are too small to see.
 """
 
 import io
@@ -19,43 +19,37 @@ from minigan.report.history import History
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ENDINGS = {".gif": "GIF", ".webp": "WEBP"}
+FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 SECONDS = 8.0  # from the first grid to the last
 LAST = 2.0  # seconds that the last grid stays
-SHORTEST = 0.02  # seconds of a frame: what is shorter, browsers play slower, at ten frames a second
+SHORTEST = 0.02  # seconds of a frame: browsers play shorter ones at ten frames a second
 SIDES = (200, 640)  # pixels: smaller grids are enlarged, larger ones reduced
-GREYS = 4  # the last two bits of a grey are noise: without them a GIF is smaller by a third
-PALETTE_PIXELS = 2**15  # looked at for the common palette
+GRAY_STEP = 4  # the last two bits of a gray are noise: without them a GIF is a third smaller
+PALETTE_PIXELS = 2**15  # that the common palette is made from
 
 
 def save_animation(path: str | Path, history: History, seconds: float = SECONDS) -> str:
-    """Sample grids, the real ones beside them where there are -> a GIF or WebP, by the ending of path.
+    """Sample grids, with the real ones beside them if there are any -> a GIF or WebP file.
 
     seconds  from the first grid to the last, which stays for two more
-    -> what was written, in words. Raises ConfigError, RunError.
+    -> a line for the user. Raises ConfigError, RunError.
     """
-    path = Path(path)
-    expect_ending(path)
-    expect_number("seconds", seconds, "(0, 3600]")
+    expect_number("--seconds", seconds, "(0, 3600]")
     samples = history.samples
     each = max(seconds / max(len(samples) - 1, 1), SHORTEST)
     images = frames([(step, picture) for step, _, picture in samples], history.real)
-    size, length = encode(path, images, [each] * (len(samples) - 1) + [LAST])
+    size, length = encode(Path(path), images, [each] * (len(samples) - 1) + [LAST])
     return f"{path}: {len(samples)} grids, {length:.1f} s, {size / 2**20:.1f} MiB"
 
 
-def expect_ending(path: Path) -> str:
-    """-> "GIF" or "WEBP", by the ending of a file's name. Raises ConfigError for another."""
-    if path.suffix.lower() not in ENDINGS:
-        raise ConfigError(
-            f"an animation's name must end in {' or '.join(ENDINGS)}, got {path.name!r}"
-        )
-    return ENDINGS[path.suffix.lower()]
-
-
 def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int, float]:
-    """Images, "L" or "RGB", and how long each is shown -> a GIF or WebP that loops; -> its bytes and seconds."""
-    kind = expect_ending(path)
+    """Images, "L" or "RGB", and how long each is shown -> the file; returns its bytes, seconds.
+
+    Raises ConfigError for another ending than .gif or .webp, RunError.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ConfigError(f"an animation must end in {' or '.join(FORMATS)}, got {path.name!r}")
     ends = np.round(np.cumsum([0, *(1000 * each for each in seconds)]), -1)  # a GIF counts in 10 ms
     durations = np.diff(ends).astype(int).tolist()
     options: dict[str, Any] = dict(save_all=True, duration=durations, loop=0)
@@ -70,62 +64,57 @@ def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int
 
 
 def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> "list[Image]":
-    """-> one PIL image a grid, "L" or "RGB": its step written above it, the real pictures beside.
+    """-> a PIL image for each grid, "L" or "RGB": its step above it, the real images beside it.
 
     samples  (step, picture) of each grid
-    real     picture of the grid of real ones, or None
+    real     picture of the grid of real images, or None
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    h, w, _ = samples[0][1].shape
-    factor = -(-SIDES[0] // max(h, w)) if max(h, w) < SIDES[0] else min(1, SIDES[1] / max(h, w))
-    size = (max(1, round(w * factor)), max(1, round(h * factor)))
-    grey = all(
-        picture.shape[2] == 1 for picture in (samples[0][1], *([] if real is None else [real]))
-    )
+    first = samples[0][1]
+    side = max(first.shape[:2])
+    factor = -(-SIDES[0] // side) if side < SIDES[0] else min(1, SIDES[1] / side)
+    h, w = (max(1, round(extent * factor)) for extent in first.shape[:2])
+    gray = first.shape[2] == 1 and (real is None or real.shape[2] == 1)
+    mode, white = ("L", 255) if gray else ("RGB", (255, 255, 255))
+    resampling = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS
 
-    def image(picture: np.ndarray) -> Image.Image:
-        made = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert(
-            "L" if grey else "RGB"
-        )
-        if made.size == size:
-            return made
-        return made.resize(
-            size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS
-        )
+    def to_image(picture: np.ndarray) -> Image.Image:
+        pixels = picture[:, :, 0] if picture.shape[2] == 1 else picture
+        return Image.fromarray(pixels).convert(mode).resize((w, h), resampling)
 
-    letters = min(max(size[0] // 15, 14), 28)
-    font, white = ImageFont.load_default(letters), 255 if grey else (255, 255, 255)
+    letters = min(max(w // 15, 14), 28)
+    font = ImageFont.load_default(letters)
     top, gap = round(1.5 * letters), letters // 2
-    paper = Image.new(
-        "L" if grey else "RGB", (size[0] if real is None else 2 * size[0] + gap, top + size[1])
-    )
+
+    def write(image: Image.Image, text: str, left: int) -> None:
+        ImageDraw.Draw(image).text((left + 2, top // 2), text, white, font, anchor="lm")
+
+    paper = Image.new(mode, (w if real is None else 2 * w + gap, top + h))
     if real is not None:
-        paper.paste(image(real), (size[0] + gap, top))
-        ImageDraw.Draw(paper).text((size[0] + gap + 2, top // 2), "real", white, font, anchor="lm")
+        paper.paste(to_image(real), (w + gap, top))
+        write(paper, "real", w + gap)
     made = []
     for step, picture in samples:
         frame = paper.copy()
-        frame.paste(image(picture), (0, top))
-        text = f"step {step:,}" if real is None else f"generated, step {step:,}"
-        ImageDraw.Draw(frame).text((2, top // 2), text, white, font, anchor="lm")
+        frame.paste(to_image(picture), (0, top))
+        write(frame, f"step {step:,}" if real is None else f"generated, step {step:,}", 0)
         made.append(frame)
     return made
 
 
 def with_palette(images: "list[Image]") -> "list[Image]":
-    """Frames -> frames of at most 256 colours, the same for all."""
+    """Frames -> frames of at most 256 colors, the same for all."""
     from PIL import Image
 
     if images[0].mode == "L":
-        return [
-            image.point([grey // GREYS * 255 // (255 // GREYS) for grey in range(256)])
-            for image in images
-        ]
+        levels = [gray // GRAY_STEP * 255 // (255 // GRAY_STEP) for gray in range(256)]
+        return [image.point(levels) for image in images]
     pixels = len(images) * images[0].width * images[0].height
-    stride = max(1, pixels // PALETTE_PIXELS) | 1  # odd: it does not run down the columns of a grid
-    seen = np.concatenate(
-        [np.asarray(image).reshape(-1, 3)[i % stride :: stride] for i, image in enumerate(images)]
-    )
-    palette = Image.fromarray(seen[None]).quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
+    stride = max(1, pixels // PALETTE_PIXELS) | 1  # odd: it does not run down a grid's columns
+    seen = [
+        np.asarray(image).reshape(-1, 3)[i % stride :: stride] for i, image in enumerate(images)
+    ]
+    sample = Image.fromarray(np.concatenate(seen)[None])
+    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]

@@ -1,8 +1,7 @@
-"""What a run has told of itself: its numbers and its sample grids, read with care.
+"""Reads a run's metrics and sample grids, skipping damaged entries.
 
-A run may be stopped at any instant, go on for days, or come from a stranger. So a row
-or a picture that is damaged is left out and spoken of, and of very many grids a
-hundred spread evenly over the run stand for all.
+A run may stop at any instant, go on for days, or come from somebody else. So damaged rows and
+images are left out and reported, and at most a hundred grids, evenly spaced, are read.
 """
 
 import re
@@ -20,15 +19,17 @@ from minigan.training.run_folder import Run
 
 GRID = re.compile(r"step-([0-9]+)\.png")
 NEEDED = ("step", "epoch", "loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz", "images_per_s")
-LARGEST = 1e15  # of any number in them: beyond it a run has blown up, and no axis can show it
-MOST = 100  # grids in an animation or a page: more would be larger, and show no more
+LARGEST = 1e15  # a larger number is treated as missing: no axis can show it
+MOST = 100  # grids in an animation or a page
+
+Sample = tuple[int, Path, np.ndarray]  # step, file, picture (h, w, c) uint8
 
 
 class History:
-    """History(run, say): all of it, each part read when it is first asked for, and spoken of once.
+    """History(run, log): each part is read when it is first needed.
 
     log  called with a line for whatever was damaged and left out
-    Every part raises RunError where there is nothing to read.
+    Every part raises RunError if there is nothing to read.
     """
 
     def __init__(self, run: Run, log: Callable[[str], object] = print):
@@ -36,39 +37,32 @@ class History:
 
     @cached_property
     def record(self) -> tuple[Config, dict[str, Any]]:
-        """-> what config.json holds: the options, and what was noted beside them."""
+        """-> the options and the metadata in config.json."""
         return self.run.load_config()
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """metrics.csv -> column -> (rows,) float64, in order of step; NaN where a number is none.
+        """metrics.csv -> column -> (rows,) float64, in order of step; NaN if a number is missing.
 
-        A step that was done twice counts as it was last.
+        If a step was repeated, its last row counts.
         """
         file = self.run.metrics_file
         try:
             header, *lines = file.read_text("utf-8", errors="replace").splitlines() or [""]
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(
-                f"{self.run.folder} has no metrics.csv: is this the folder of a run, and did it begin?"
-            ) from error
         except OSError as error:
-            raise RunError(f"cannot read {file}: {error.strerror}") from error
+            raise RunError(
+                f"cannot read {file}: {error.strerror}: is this the folder of a run?"
+            ) from error
         names = header.split(",")
         if missing := [name for name in NEEDED if name not in names]:
             raise RunError(
-                f"{file} has no column {missing[0]}: it is damaged, or was not written by minigan"
+                f"{file} has no column {missing[0]}: it is damaged, or minigan did not write it"
             )
         rows, damaged = {}, 0
         for line in lines:
             try:
-                cells = zip(
-                    names, line.split(","), strict=True
-                )  # what is measured at sample grids alone is empty elsewhere
-                row = {
-                    name: float(cell or "nan" if name not in NEEDED else cell)
-                    for name, cell in cells
-                }
+                cells = (float(cell or "nan") for cell in line.split(","))
+                row = dict(zip(names, cells, strict=True))
                 if not (0 <= row["step"] <= LARGEST and 0 <= row["epoch"] <= LARGEST):
                     raise ValueError
                 rows[row["step"]] = row
@@ -77,7 +71,7 @@ class History:
         if damaged:
             self.log(f"left out {damaged} damaged row{'s' * (damaged > 1)} of {file}")
         if not rows:
-            raise RunError(f"{file} has no rows yet: the run has done no step")
+            raise RunError(f"{file} has no rows yet: wait until the run has made some steps")
         ordered = [rows[step] for step in sorted(rows)]
         columns = {name: np.array([row[name] for row in ordered]) for name in names}
         return {
@@ -90,68 +84,52 @@ class History:
         """-> (step, file) of every sample grid, in order of step."""
         folder = self.run.samples
         try:
-            found = [
-                (int(match[1]), path)
-                for path in folder.iterdir()
-                if (match := GRID.fullmatch(path.name))
-            ]
-        except (FileNotFoundError, NotADirectoryError):
-            found = []
+            paths = list(folder.iterdir())
         except OSError as error:
-            raise RunError(f"cannot look into {folder}: {error.strerror}") from error
-        if not found:
             raise RunError(
-                f"{folder} holds no sample grids (step-*.png): is this the folder of a run, and did it begin?"
-            )
+                f"cannot look into {folder}: {error.strerror}: is this the folder of a run?"
+            ) from error
+        found = [(int(match[1]), path) for path in paths if (match := GRID.fullmatch(path.name))]
+        if not found:
+            raise RunError(f"{folder} has no sample grids (step-*.png) yet: wait for the first")
         return sorted(found)
 
     @cached_property
-    def samples(self) -> list[tuple[int, Path, np.ndarray]]:
-        """-> (step, file, picture (h, w, c) uint8) of at most MOST grids, all of one shape: the last one's."""
-        whole, left_out = [], []
+    def samples(self) -> list[Sample]:
+        """-> at most MOST grids, all of one shape: that of the last one."""
+        found, left_out = [], []
         for step, path in evenly(self.sample_files, MOST):
             try:
-                whole.append((step, path, load_png(path)))
+                found.append((step, path, load_png(path)))
             except RunError as error:
                 left_out.append(str(error))
-        shape = whole[-1][2].shape if whole else None
+        if not found:
+            raise RunError(f"none of the sample grids in {self.run.samples} can be read")
+        shape = found[-1][2].shape
         left_out += [
-            f"{path} is {picture.shape}, the last {shape}"
-            for _, path, picture in whole
+            f"{path} is {picture.shape}, the last one {shape}"
+            for _, path, picture in found
             if picture.shape != shape
         ]
         if left_out:
             several = len(left_out) > 1
-            self.log(
-                f"left out {len(left_out)} sample grid{'s' * several}: {left_out[0]}{'; ...' * several}"
-            )
-        if not whole:
-            raise RunError(f"none of the sample grids in {self.run.samples} can be read")
-        return [entry for entry in whole if entry[2].shape == shape]
-
-    @cached_property
-    def last_sample(self) -> tuple[int, Path, np.ndarray]:
-        """-> the last entry of samples, without reading the others."""
-        for step, path in reversed(self.sample_files):
-            try:
-                return step, path, load_png(path)
-            except RunError as error:
-                self.log(f"left out a sample grid: {error}")
-        raise RunError(f"none of the sample grids in {self.run.samples} can be read")
+            first = f"left out {len(left_out)} sample grid{'s' * several}: {left_out[0]}"
+            self.log(first + "; ..." * several)
+        return [sample for sample in found if sample[2].shape == shape]
 
     @cached_property
     def real(self) -> np.ndarray | None:
-        """real.png, a grid of real pictures -> picture (h, w, c) uint8; None where it lacks or is damaged."""
+        """real.png, a grid of real images -> picture (h, w, c) uint8; None if it cannot be read."""
         try:
             return load_png(self.run.real_file)
         except RunError as error:
             if self.run.real_file.exists():
-                self.log(f"left out the real pictures: {error}")
+                self.log(f"left out the real images: {error}")
             return None
 
 
 def evenly(items: list[Any], most: int) -> list[Any]:
-    """-> at most so many (2 or more) of the items, spread evenly, with the first and the last."""
+    """-> at most this many (2 or more) of the items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigan.arrays import Backend
 from minigan.backends import BACKENDS, PRECISIONS
-from minigan.checks import expect_number, expect_size
+from minigan.checks import did_you_mean, expect_number, expect_size
 from minigan.data import DATASETS, SMALLEST_BATCH, parse_fit
 from minigan.errors import ConfigError
 from minigan.presets import Preset, get_preset
@@ -82,8 +82,9 @@ class Config:
             raise ConfigError(f"--images must be a path, got {self.images!r}")
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
+                hint = did_you_mean(value, choices)
                 raise ConfigError(
-                    f"{flag(name)} must be one of {', '.join(choices)}, got {value!r}"
+                    f"{flag(name)} must be one of {', '.join(choices)}, got {value!r}{hint}"
                 )
         for name, (least, most) in SIZES.items():
             value = getattr(self, name)

@@ -1,0 +1,55 @@
+"""The commands that measure: `train-classifier` and `evaluate`."""
+
+import json
+from argparse import Namespace
+
+import numpy as np
+
+from minigan import evaluation
+from minigan.backends import get_backend
+from minigan.cli.output import output_file
+from minigan.data.files.png import save_png
+from minigan.evaluation import expect_n, get_classifier, split, why_no_classifier
+from minigan.files import write_atomically
+from minigan.presets import get_preset
+from minigan.training.config import new_config
+from minigan.training.open_game import Log, load_images, open_game, open_images
+from minigan.training.run_folder import Run
+
+
+def train_classifier(arguments: Namespace, log: Log) -> None:
+    """Train the classifier of a data set, which is chosen as `train` chooses it."""
+    options = vars(arguments)
+    data_dir = options.pop("data_dir", None)
+    config = new_config(options)
+    data = load_images(config, get_preset(config.preset), data_dir, log)
+    backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
+    get_classifier(split(data, data_dir, config.fit), backend, config.seed, log)
+
+
+def evaluate(arguments: Namespace, log: Log) -> None:
+    """Print the table of metrics; write evaluation.json and nearest.png."""
+    run, data_dir = Run(arguments.run), arguments.data_dir
+    which = "-best" if arguments.best else ""
+    path = output_file(arguments.out, run.folder / f"evaluation{which}.json", ".json")
+    game, metadata = open_game(run, arguments.best)
+    real = split(open_images(game, metadata, data_dir, log), data_dir, game.config.fit)
+    n, classes = expect_n(arguments.n, real), game.preset.classes
+    classifier = None
+    if reason := why_no_classifier(real):
+        log(f"{reason}; only metrics in pixel space are left")
+    else:
+        classifier = get_classifier(real, game.backend, log=log)
+    samples = game.sample(n, game.stream("sample", seed=0))  # those of `minigan sample`
+    labels = np.arange(n) % classes if classes else None
+    log(
+        f"comparing {n:,} samples of {run.folder}; "
+        f"finding the nearest of {len(real.train):,} training images takes longest"
+    )
+    found = evaluation.evaluate(samples, real, classifier, labels, game.config.flip)
+    for line in found.table():
+        log(line)
+    write_atomically(path, (json.dumps(found.record(), indent=2) + "\n").encode())
+    picture = path.with_name(f"nearest{which}.png")
+    save_png(picture, found.picture)
+    log(f"written: {path}; {picture}: samples above the training images nearest to them")

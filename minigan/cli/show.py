@@ -1,0 +1,64 @@
+"""The commands that show a run: `sample`, `animate`, `plot`, `compare` and `report`."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+from minigan.checks import expect_size
+from minigan.cli.costs import outline
+from minigan.cli.output import output_file
+from minigan.data.files.png import grid, save_png
+from minigan.files import write_atomically
+from minigan.report.animation import save_animation
+from minigan.report.comparison import draw_comparison
+from minigan.report.history import History
+from minigan.report.page import save_report
+from minigan.report.plots import draw_losses
+from minigan.training.open_game import Log, open_game
+from minigan.training.run_folder import Run
+
+
+def sample(arguments: Namespace, log: Log) -> None:
+    """Draw images from a run's generator, as a grid or as an array."""
+    path = output_file(arguments.out, Path(), ".png", ".npy")
+    n = expect_size("--n", arguments.n, most=10**9)
+    seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
+    game, _ = open_game(Run(arguments.run), arguments.best)
+    images = game.sample(n, game.stream("sample", seed=seed), arguments.label)
+    if path.suffix.lower() == ".png":
+        save_png(path, grid(images))
+    else:
+        write_atomically(path, lambda file: np.save(file, images))
+    log(f"{n} images {images.shape[1:]} in {path}")
+
+
+def animate(arguments: Namespace, log: Log) -> None:
+    """Animate the sample grids of a run."""
+    history = History(Run(arguments.run), log)
+    path = output_file(arguments.out, history.run.folder / "progress.gif", ".gif", ".webp")
+    log(save_animation(path, history, arguments.seconds))
+
+
+def plot(arguments: Namespace, log: Log) -> None:
+    """Plot the curves of a run."""
+    history = History(Run(arguments.run), log)
+    path = output_file(arguments.out, history.run.folder / "losses.png", ".png")
+    write_atomically(path, draw_losses(history))
+    log(f"{path}: curves of {len(history.metrics['step'])} steps")
+
+
+def compare(arguments: Namespace, log: Log) -> None:
+    """Compare several runs in one picture."""
+    path = output_file(arguments.out, Path("compare.png"), ".png")
+    histories = [History(Run(run), log) for run in arguments.runs]
+    write_atomically(path, draw_comparison(histories))
+    log(f"{path}: {len(histories)} runs")
+
+
+def report(arguments: Namespace, log: Log) -> None:
+    """Make the page of a run."""
+    history = History(Run(arguments.run), log)
+    path = output_file(arguments.out, history.run.folder / "report.html", ".html")
+    G, D = outline(history.record[0])
+    log(save_report(path, history, (G.summary(), D.summary())))
