@@ -1,4 +1,4 @@
-"""Chromium without a window, spoken to over WebDriver, which is JSON over HTTP: https://www.w3.org/TR/webdriver2/"""
+"""Chromium without a window, over WebDriver (JSON over HTTP): https://www.w3.org/TR/webdriver2/"""
 
 import json
 import re
@@ -22,15 +22,13 @@ KEYS = {"left": "\ue012", "right": "\ue014", "home": "\ue011", "end": "\ue010", 
 
 
 def programs():
-    """-> paths of chromedriver and of the browser, None for what is not installed."""
-    browser = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    return shutil.which("chromedriver"), browser
+    """-> paths of chromedriver and of the browser; None if one is not installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return shutil.which("chromedriver"), next(filter(None, map(shutil.which, names)), None)
 
 
 class Browser:
-    """with Browser(profile folder) as browser: a window of its own, gone at the end."""
+    """with Browser(profile folder) as browser: a browser that ends with the block."""
 
     def __init__(self, profile, size=(1200, 900)):
         self.profile, self.size = profile, size
@@ -44,18 +42,14 @@ class Browser:
             started = re.compile(r"started successfully on port (\d+)")
             port = next(match[1] for line in self.process.stdout if (match := started.search(line)))
             self.address = f"http://127.0.0.1:{port}/session"
-            arguments = [
-                *FLAGS,
-                f"--user-data-dir={self.profile}",
-                "--window-size={},{}".format(*self.size),
-            ]
+            width, height = self.size
+            window = [f"--user-data-dir={self.profile}", f"--window-size={width},{height}"]
             wanted = {
-                "goog:chromeOptions": {"binary": browser, "args": arguments},
+                "goog:chromeOptions": {"binary": browser, "args": [*FLAGS, *window]},
                 "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
             }
-            self.address += (
-                "/" + self.call("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-            )
+            session = self.call("", {"capabilities": {"alwaysMatch": wanted}})
+            self.address += f"/{session['sessionId']}"
         except BaseException:
             self.stop()
             raise
@@ -73,16 +67,13 @@ class Browser:
         self.process.stdout.close()
 
     def call(self, path, content=None, method="POST"):
-        """One WebDriver command -> its value. Raises AssertionError with the browser's own words."""
+        """A WebDriver command -> its value. Raises AssertionError with the browser's message."""
         body = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(
-            self.address + path, body, {"Content-Type": "application/json"}, method=method
-        )
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({})
-        )  # straight to this machine
+        header = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.address + path, body, header, method=method)
+        proxy = urllib.request.ProxyHandler({})  # none: straight to this machine
         try:
-            with opener.open(request, timeout=60) as reply:
+            with urllib.request.build_opener(proxy).open(request, timeout=60) as reply:
                 return json.load(reply)["value"]
         except urllib.error.HTTPError as error:
             with error:
@@ -106,18 +97,16 @@ class Browser:
         self.call(f"/element/{next(iter(found.values()))}/click", {})
 
     def console(self):
-        """-> what the page, or the browser about it, has complained of since the last call."""
+        """-> messages on the console since the last call."""
         return [entry["message"] for entry in self.call("/se/log", {"type": "browser"})]
 
     def requests(self):
-        """-> addresses asked for since the last call, but for data: that stands in the page, and the browser's own start page."""
-        events = [
-            json.loads(entry["message"])["message"]
-            for entry in self.call("/se/log", {"type": "performance"})
-        ]
-        asked = [
+        """-> addresses requested since the last call, without embedded data and start pages."""
+        entries = self.call("/se/log", {"type": "performance"})
+        events = [json.loads(entry["message"])["message"] for entry in entries]
+        addresses = [
             event["params"]["request"]["url"]
             for event in events
             if event["method"] == "Network.requestWillBeSent"
         ]
-        return [address for address in asked if not address.startswith(("data:", "chrome:"))]
+        return [address for address in addresses if not address.startswith(("data:", "chrome:"))]

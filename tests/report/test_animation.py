@@ -1,28 +1,25 @@
-"""Animations: the frames and colours that are promised, in the order and time that are promised."""
+"""Animations: the promised frames and colors, in the promised order and time."""
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from minigan.cli.main import main
 from minigan.data.files.png import save_png
+from minigan.errors import ConfigError
 from minigan.report.animation import save_animation
 from minigan.report.history import History
-from tests.made_run import make_run, picture
+from tests.support.made_run import make_run, picture
 
 
 def frames(path):
-    """-> array (n, H, W) or (n, H, W, 3), milliseconds of each, header of the file."""
+    """-> pixels (n, H, W, 3), milliseconds of each, and how often it loops."""
     with Image.open(path) as image:
         shown = [
             (np.asarray(frame.convert("RGB")).astype(int), frame.info["duration"])
             for frame in ImageSequence.Iterator(image)
         ]
-        return (
-            np.stack([pixels for pixels, _ in shown]),
-            [time for _, time in shown],
-            image.info.get("loop"),
-        )
+        loop = image.info.get("loop")
+    return np.stack([pixels for pixels, _ in shown]), [time for _, time in shown], loop
 
 
 @pytest.mark.parametrize("ending", ("gif", "webp"))
@@ -32,32 +29,28 @@ def test_frames_are_the_grids(ending, c, tmp_path):
     save_animation(tmp_path / f"a.{ending}", History(run), seconds=1)
     pixels, times, loop = frames(tmp_path / f"a.{ending}")
     assert times == [500, 500, 2000] and loop == 0
-    height, width, _ = picture(0, (56, 56, c)).shape  # 118 pixels: enlarged twice
+
+    def enlarged(i):  # 118 pixels: twice as large
+        return picture(i, (56, 56, c)).repeat(2, 0).repeat(2, 1)
+
+    height, width, _ = enlarged(0).shape
+    limit = 3 if c == 1 and ending == "gif" else 40  # 256 colors are too few for random ones
     for frame, step in zip(pixels, (0, 10, 20), strict=True):
-        left, right = frame[-2 * height :, : 2 * width], frame[-2 * height :, -2 * width :]
+        left, right = frame[-height:, :width], frame[-height:, -width:]
         for shown, i in ((left, step), (right, 10**6)):
-            wanted = picture(i, (56, 56, c)).repeat(2, 0).repeat(2, 1)
-            error = np.abs(shown - wanted).mean()
-            assert error < (3 if c == 1 and ending == "gif" else 40), (
-                step,
-                error,
-            )  # random colours are hard for 256
-            assert (
-                error < np.abs(shown - picture(1, (56, 56, c)).repeat(2, 0).repeat(2, 1)).mean() / 2
-            )
-    heading = pixels[:, : -2 * height]
-    assert (
-        heading.max((1, 2, 3)) > 200
-    ).all()  # something is written, and not the same at each step
+            error = np.abs(shown - enlarged(i)).mean()
+            assert error < limit and error < np.abs(shown - enlarged(1)).mean() / 2
+    heading = pixels[:, :-height]
+    assert (heading.max((1, 2, 3)) > 200).all()  # it has a text, and another one at each step
     assert not np.array_equal(heading[0], heading[1]) and not np.array_equal(heading[1], heading[2])
 
 
-def test_grey_stays_grey_and_what_does_not_change_stays(tmp_path):
-    save_animation(tmp_path / "grey.gif", History(make_run(tmp_path / "a")))
-    pixels, _, _ = frames(tmp_path / "grey.gif")
+def test_gray_stays_gray_and_what_does_not_change_stays(tmp_path):
+    save_animation(tmp_path / "gray.gif", History(make_run(tmp_path / "a")))
+    pixels, _, _ = frames(tmp_path / "gray.gif")
     assert (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()
-    save_animation(tmp_path / "colour.gif", History(make_run(tmp_path / "b", shape=(60, 60, 3))))
-    pixels, _, _ = frames(tmp_path / "colour.gif")
+    save_animation(tmp_path / "color.gif", History(make_run(tmp_path / "b", shape=(60, 60, 3))))
+    pixels, _, _ = frames(tmp_path / "color.gif")
     real = pixels[:, -200:, pixels.shape[2] // 2 + 10 :]
     assert (real == real[0]).all() and real.std() > 0
 
@@ -71,15 +64,14 @@ def test_black_and_white_are_exact(tmp_path):
     assert pixels[0, -1, 0].tolist() == [0, 0, 0] and pixels[1, -1, 0].tolist() == [255, 255, 255]
 
 
-def test_of_many_grids_a_hundred_with_the_first_and_last(tmp_path):
+def test_a_hundred_of_many_grids_with_the_first_and_last(tmp_path):
     run = make_run(tmp_path / "a", grids=range(0, 1300, 10), shape=(8, 8, 1))
-    text = save_animation(tmp_path / "a.gif", History(run), seconds=9.9)
-    assert "100 grids, 11.9 s" in text
+    line = save_animation(tmp_path / "a.gif", History(run), seconds=9.9)
+    assert "100 grids, 11.9 s" in line
     pixels, times, _ = frames(tmp_path / "a.gif")
     assert len(pixels) == 100 and times == [100] * 99 + [2000]
-    factor = 10  # 22 pixels become at least 200
     for frame, step in ((pixels[0], 0), (pixels[-1], 1290)):
-        wanted = picture(step, (8, 8, 1)).repeat(factor, 0).repeat(factor, 1)
+        wanted = picture(step, (8, 8, 1)).repeat(10, 0).repeat(10, 1)  # 22 pixels become 220
         assert np.abs(frame[-len(wanted) :, : len(wanted)] - wanted).max() <= 4
 
 
@@ -91,16 +83,13 @@ def test_frames_of_any_grid_have_a_sensible_size(size, width, tmp_path):
     save_png(run.samples / "step-1.png", np.full(size, 200, np.uint8))
     save_animation(tmp_path / "a.gif", History(run))
     pixels, times, _ = frames(tmp_path / "a.gif")
-    assert (
-        width <= pixels.shape[2] <= max(width + 3, 201)
-        and pixels.shape[1] <= 1000
-        and times == [2000]
-    )
+    assert width <= pixels.shape[2] <= max(width + 3, 201) and pixels.shape[1] <= 1000
+    assert times == [2000]
 
 
-def test_a_real_grid_of_another_shape_is_shown_all_the_same(tmp_path):
+def test_a_real_grid_of_another_shape_is_shown_too(tmp_path):
     run = make_run(tmp_path / "a", shape=(60, 60, 1))
-    save_png(run.folder / "real.png", picture(0, (31, 77, 3)))
+    save_png(run.real_file, picture(0, (31, 77, 3)))
     save_animation(tmp_path / "a.gif", History(run))
     assert frames(tmp_path / "a.gif")[0].std() > 0
 
@@ -110,12 +99,10 @@ def test_a_frame_is_never_too_short_for_a_browser(tmp_path):
     assert frames(tmp_path / "a.gif")[1] == [20, 20, 2000]
 
 
-def test_command(tmp_path, capsys):
-    run = make_run(tmp_path / "a")
-    assert main(["animate", str(run.folder)]) == 0
-    assert capsys.readouterr().out.startswith(f"{run.folder / 'progress.gif'}: 3 grids, 10.0 s, ")
-    assert (
-        main(["animate", str(run.folder), "--out", str(tmp_path / "B.WEBP"), "--seconds", "1"]) == 0
-    )
-    with Image.open(tmp_path / "B.WEBP") as image:
-        assert image.format == "WEBP"
+def test_mistakes(tmp_path):
+    history = History(make_run(tmp_path / "a"))
+    for seconds in (0, float("nan"), 3601):
+        with pytest.raises(ConfigError, match="--seconds must be above 0 and at most 3600, got"):
+            save_animation(tmp_path / "a.gif", history, seconds)
+    with pytest.raises(ConfigError, match=r"must end in \.gif or \.webp, got 'a.png'"):
+        save_animation(tmp_path / "a.png", history)
