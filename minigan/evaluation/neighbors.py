@@ -177,7 +177,8 @@ def merge(
     n, k = best.shape
     rows = np.concatenate([np.repeat(np.arange(n), k), rows])
     squares, found = np.append(best, squares), np.append(indices, found)
-    order = np.lexsort((found, squares, rows))  # by query, then by distance, then by index
+    # by query, then by distance; of equal distances the lower index stays first
+    order = np.lexsort((squares, rows))
     rows = rows[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # within its query
     kept = order[place < k]
