@@ -7,7 +7,7 @@ import numpy as np
 from minigan.evaluation import classifier, kid, metrics, reference_images, train_classifier
 from tests.support.pictures import dataset
 
-open_game = import_module("minigan.training.open_game")  # the package has a function of that name
+open_game = import_module("minigan.training.open_game")  # the package has a function of this name
 
 SIZE, COUNT = 8, 600
 RUN = dict(dataset="strokes", image_size="8x8", width=4, batch_size=16, z_dim=8, steps=12)
