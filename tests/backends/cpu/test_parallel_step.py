@@ -19,7 +19,7 @@ from minigan.parallel import shared_memory
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
 from minigan.presets import MODULES
-from tests.support.games import (
+from tests.support.noise_games import (
     SYSTEMS,
     assert_near,
     assert_same_bits,

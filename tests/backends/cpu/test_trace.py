@@ -9,7 +9,7 @@ from minigan.backends.cpu.trace import Trace, TracedSteps, TracingBackend, Traci
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import can_fork
 from minigan.presets import MODULES, get_preset
-from tests.support.games import SYSTEMS, assert_same_bits, make_batches, make_game, play
+from tests.support.noise_games import SYSTEMS, assert_same_bits, make_batches, make_game, play
 
 needs_fork = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
 SLOW = [name for name in MODULES if name not in SYSTEMS]
