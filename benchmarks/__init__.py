@@ -1,1 +1,1 @@
-"""How fast minigan is, and how much memory it takes, side by side with others. Start at README.md."""
+"""How fast minigan is, and in how much memory, side by side with others. Start at README.md."""

@@ -1,9 +1,10 @@
-"""All that is to be known of a GPU, by one command: python benchmarks/gpu.py --help
+"""All there is to know about a GPU, by one command: python benchmarks/gpu.py --help
 
-Checks first (tests/test_cupy_device.py, on the device), then measurements, each on the clock: what the GPU can do at most
-(ceilings.py), the start, a whole training, and the two nets in both precisions against all others (gpu_step.py). A part that
-fails, or takes more than its time, is written down as failed with its one line, and the rest goes on. Time that a part leaves is
-the next one's. Everything goes into a result file, which report.py reads.
+Tests first (on the device), then measurements, each with its share of the time: what the GPU can do
+at most (roofline.py), the start, a whole training, and two nets in both precisions against all
+contenders (step.py). A part that fails, or exceeds its time, is recorded as failed with one line,
+and the rest goes on. Time that a part leaves goes to the next one. Everything goes into a result
+file, which report.py reads.
 """
 
 import re
@@ -15,78 +16,62 @@ from time import perf_counter
 if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import contenders, gpu_step, machine, results
-from benchmarks.command import command
-from benchmarks.gpu_parts import CEILINGS, PARTS
-from benchmarks.race import ROOT, BenchmarkError, Team
-from minigan.cli.main import Parser
+from benchmarks import command, contenders, machine, results, step
+from benchmarks.gpu_parts import PARTS, ask_roofline
+from benchmarks.interleaved import ROOT, BenchmarkError, Workers
 from minigan.errors import ConfigError
 
-TIMES = {
-    "cold": 10,
-    "warm": 1,
-    "epochs": 20,
-}  # seconds at most: to the first step on a fresh machine, later, and 20 epochs of MNIST
-EXAMPLE = 2  # times as fast as PyTorch's own example, at least
-AIMS = {  # (preset, precision): least throughput against PyTorch at its fastest, and what is aimed for
+AIMS = {  # (preset, precision): throughput against PyTorch at its fastest: at least, aim
     ("fredriksson-mnist", "fp32"): (1.0, 1.2),
     ("fredriksson-mnist", "tf32"): (1.0, 1.3),
     ("pytorch-64", "fp32"): (0.9, 1.1),
     ("pytorch-64", "tf32"): (0.8, 1.0),
 }
+EXAMPLE = 2  # times as fast as PyTorch's own example, at least
 
 
 def parse(argv):
-    parser = Parser(
-        prog="gpu.py",
-        description="Check and measure minigan on an NVIDIA GPU: everything, by one command.",
+    parser = command.make_parser(
+        "gpu.py", "Check and measure minigan on an NVIDIA GPU: everything, by one command."
     )
+    peers = contenders.PEERS["cuda"]
     parser.add_argument(
         "--minutes",
         type=float,
         default=10.0,
-        help="in all (default 10); more let slower contenders get ready, too",
+        help="in all (default 10); with more, slower contenders get ready, too",
     )
     parser.add_argument(
         "--against",
-        default=",".join(contenders.PEERS["cuda"]),
-        help="contenders, in this order (default all)",
+        type=command.names(peers),
+        default=list(peers),
+        help=f"contenders, in this order (default {','.join(peers)})",
     )
     parser.add_argument(
         "--json",
+        type=results.expect_writable,
         metavar="FILE",
-        help="result file, written anew (default benchmarks/results/<date>-<GPU>.json)",
+        help="result file, overwritten (default benchmarks/results/<date>-<GPU>.json)",
     )
     options = parser.parse_args(argv)
-    options.against = contenders.chosen(options.against, "cuda")
     if not 1 <= options.minutes <= 600:
         raise ConfigError(f"--minutes must be 1 to 600, got {options.minutes:g}")
-    results.expect_writable(options.json)
     return options
 
 
-def find_gpu(team):
-    """-> versions, and the GPU's name. Raises BenchmarkError where there is none, in the backend's own words."""
-    worker = team.renew("ceilings", CEILINGS, {}, limit=120)
-    if worker is None:
-        raise BenchmarkError(team.absent["ceilings"])
-    return worker.call("versions")
-
-
-def play(team, options, common, log):
-    """All parts, one after the other -> records, written to the file after each; names of the parts that failed."""
+def run_parts(workers, options, common, log):
+    """All parts, one after the other -> records, written after each; names of failed parts."""
     records, failed, until = [], [], perf_counter()
     for name, (seconds, part) in PARTS.items():
         until += seconds * options.minutes / 10
         log(f"-- {name}")
         try:
-            record = part(team, options, until, log)
-        except Exception as error:  # whatever it is, the other parts are still to come
-            why = " ".join(str(error).split()) or type(error).__name__
-            record = {"what": "failed", "part": name, "why": why}
-            log(f"failed: {why}")
-            if "ceilings" in team.workers:  # nothing goes on in a process in which something broke
-                team.drop("ceilings", why)
+            record = part(workers, options, until, log)
+        except Exception as error:  # of any kind: the other parts are still to come
+            reason = " ".join(str(error).split()) or type(error).__name__
+            record = {"what": "failed", "part": name, "why": reason}
+            log(f"failed: {reason}")
+            workers.drop("roofline", reason)  # nothing continues in a process that may be broken
         if record["what"] == "failed" or record.get("passed") is False:
             failed.append(name)
         records.append({**common, **record})
@@ -95,44 +80,40 @@ def play(team, options, common, log):
 
 
 def outcome(records):
-    """-> lines: how far minigan came of what it aims for."""
+    """-> lines: what was measured, beside what it should be at most or at least."""
     for record in records:
-        least, aim = AIMS.get((record.get("preset"), record.get("precision")), (None, None))
-        if record["what"] == "step" and least is not None:
-            yield f"{record['preset']}, {record['precision']}: at least {least:g}, aim {aim:g}; PyTorch's own example {EXAMPLE}"
-            yield from (f"    {line}" for line in gpu_step.verdicts(record))
+        if record["what"] == "step":
+            preset, precision = record["preset"], record["precision"]
+            least, aim = AIMS[preset, precision]
+            yield f"{preset}, {precision}: at least {least:g}, aim {aim:g}; example {EXAMPLE}"
+            yield from (f"    {line}" for line in step.verdicts(record))
         elif record["what"] == "start":
-            yield f"first step after {record['cold']:.1f} s, later {record['warm']:.1f} s: at most {TIMES['cold']} and {TIMES['warm']}"
+            cold, warm = record["cold"], record["warm"]
+            yield f"first step after {cold:.1f} s, later {warm:.1f} s: at most 10 and 1"
         elif record["what"] == "epochs":
-            yield f"20 epochs on {record['data']} in {record['seconds']:.1f} s: at most {TIMES['epochs']}"
+            seconds, data = record["seconds"], record["data"]
+            yield f"20 epochs on {data} in {seconds:.1f} s: at most 20"
 
 
-@command
+@command.command
 def main(argv):
     options = parse(argv)
-    start = perf_counter()
+    start, today = perf_counter(), date.today().isoformat()
 
     def log(line):
-        print(f"{perf_counter() - start:6.1f}  {line}", flush=True)
+        command.log(f"{perf_counter() - start:6.1f}  {line}")
 
-    with Team() as team:
-        versions = find_gpu(team)
+    with Workers() as workers:
+        versions = ask_roofline(workers, start + 120, "fp32").call("versions")
         kind = re.sub(r"[^a-z0-9]+", "-", versions["gpu"].lower()).strip("-")
-        options.json = options.json or str(
-            ROOT / "benchmarks" / "results" / f"{date.today().isoformat()}-{kind}.json"
-        )
-        results.expect_writable(options.json)
-        common = {
-            "backend": "cupy",
-            "date": date.today().isoformat(),
-            "machine": machine.facts(None),
-            "versions": versions,
-        }
+        default = ROOT / "benchmarks" / "results" / f"{today}-{kind}.json"
+        options.json = results.expect_writable(options.json or str(default))
+        common = {"backend": "cupy", "date": today, "machine": machine.facts(None)}
         log(", ".join(f"{name} {value}" for name, value in versions.items()))
-        records, failed = play(team, options, common, log)
+        records, failed = run_parts(workers, options, common | {"versions": versions}, log)
     for line in outcome(records):
         log(line)
-    log(f"all is in {options.json}")
+    log(f"everything is in {options.json}")
     if failed:
         raise BenchmarkError(f"failed: {'; '.join(failed)}: see {options.json}")
 

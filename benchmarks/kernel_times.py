@@ -1,42 +1,42 @@
-"""Where the time of a recorded step goes on a GPU: each kernel of it, as the driver's profiler (CUPTI) times it within the graph.
+"""Where the time of a captured step goes on a GPU: each kernel, as CUPTI times it in the graph.
 
-PyTorch brings CUPTI, and its profiler sees what any library launches in the same process, minigan's kernels too. It is needed for
-nothing else here.
+CUPTI, the driver's profiler, comes with PyTorch, whose profiler sees what any library launches in
+the same process. PyTorch is needed for nothing else here.
 """
 
 import re
 from collections import Counter, defaultdict
 from time import perf_counter
 
-from benchmarks import contenders
+from benchmarks.contenders import need
 from benchmarks.contenders.minigan_step import Step
-from benchmarks.race import BenchmarkError
+from benchmarks.interleaved import BenchmarkError
 
 WARM_UP, STEPS, REPLAYS = 20, 100, 5
 LISTED = 24  # kernels that are named one by one
-KINDS = {  # in words -> names of minigan's kernels; "products" are everybody else's, cuBLAS' and what it sets to zero
+KINDS = {  # name -> minigan's kernels; all others are "products": cuBLAS's, and its memsets
     "columns": "im2col|col2im",
     "few_forward": "few_forward",
-    "BatchNorm": "strip_moments|fold_moments|set_scale|frozen_scale|normalise|norm_\\w+",
-    "activations and biases": "activate\\w*|sum_rows",
-    "Adam": "adam\\w*",
+    "BatchNorm": r"strip_moments|fold_moments|set_scale|frozen_scale|normalize|norm_\w+",
+    "activations and biases": r"activate\w*|sum_rows",
+    "Adam": r"adam\w*",
     "sums": "fold|squares|root_of_sum",
-    "neighbours": "centre_bytes|square_rows|nearest_\\w+",
-    "the rest": "bce|probabilities|collect|gather_images|approach|random_\\w+|cupy_\\w+|mem(cpy|set)32_post|memset32|Memcpy.*",
+    "neighbors": r"center_bytes|square_rows|nearest_\w+",
+    "the rest": r"bce|probabilities|collect|gather_images|ema_update|random_\w+|cupy_\w+"
+    r"|mem(cpy|set)32_post|memset32|Memcpy.*",
 }
 
 
 class KernelTimes:
     def __init__(self, precision="fp32"):
-        self.profiler = contenders.need("torch.profiler", "torch")
-        contenders.need("torch").zeros(
-            1, device="cuda"
-        )  # its profiler wants to have seen the device
+        self.profiler = need("torch.profiler", "torch")
+        need("torch").zeros(1, device="cuda")  # its profiler must have seen the device
         self.precision = precision
 
     def kernels(self, preset, batch, width):
-        """-> {"step_ms": by the wall clock, without the profiler, "nodes", "microseconds" by kind, "kernels" by name: count, us}"""
-        step = Step(preset, batch, width, None, "cuda", precision=self.precision, captured=True)
+        """-> {"step_ms" by the wall clock, without the profiler, "nodes", "microseconds" by kind,
+        "kernels": name -> count, us}"""
+        step = Step(preset, batch, width, device="cuda", precision=self.precision, captured=True)
         step.run(WARM_UP)
         start = perf_counter()
         step.run(STEPS)
@@ -49,44 +49,38 @@ class KernelTimes:
 
 
 def table(events, replays):
-    """events: (start, end, name) in us of several replays of the same graph -> as `kernels`, of each node its quickest replay.
+    """(start, end, name) in us, of replays of one graph -> as `kernels`, of each node's quickest.
 
-    Nodes that do not wait for one another may begin in another order at each replay: the k-th of a name is the same node.
-    Raises BenchmarkError where the replays are not the same: then something else was seen too.
+    Nodes that do not wait for one another may start in another order at each replay: the k-th of a
+    name is the same node.
+    Raises BenchmarkError if the replays differ: then something else was recorded as well.
     """
     events, nodes = sorted(events), len(events) // replays
     seen = []  # of each replay: name -> durations
     for replay in range(replays):
-        spent = defaultdict(list)
+        durations = defaultdict(list)
         for start, end, name in events[replay * nodes : (replay + 1) * nodes]:
-            spent[name].append(end - start)
-        seen.append(spent)
-    if (
-        not nodes
-        or len(events) != nodes * replays
-        or any(counts(spent) != counts(seen[0]) for spent in seen)
-    ):
+            durations[name].append(end - start)
+        seen.append(durations)
+    counts = [{name: len(spent) for name, spent in durations.items()} for durations in seen]
+    if not nodes or len(events) != nodes * replays or any(c != counts[0] for c in counts):
         raise BenchmarkError(
-            f"the profiler saw {len(events)} events in {replays} replays, which are not {replays} times the same"
+            f"the profiler recorded {len(events)} events in {replays} replays, which are not "
+            f"{replays} times the same"
         )
-    kinds, times = Counter(), Counter()
-    for name in seen[0]:
-        quickest = sum(map(min, zip(*(spent[name] for spent in seen), strict=True)))
-        kinds[kind(short(name))] += quickest
-        times[short(name)] += quickest
-    number = Counter(short(name) for *_, name in events[:nodes])
+    kinds, times, numbers = Counter(), Counter(), Counter()
+    for name, count in counts[0].items():
+        nodes_of_name = zip(*(durations[name] for durations in seen), strict=True)
+        quickest, label = sum(map(min, nodes_of_name)), short(name)
+        kinds[kind(label)] += quickest
+        times[label] += quickest
+        numbers[label] += count
+    listed = times.most_common(LISTED)
     return {
         "nodes": nodes,
         "microseconds": {name: round(spent, 1) for name, spent in kinds.most_common()},
-        "kernels": {
-            name: [number[name], round(spent, 1)] for name, spent in times.most_common(LISTED)
-        },
+        "kernels": {name: [numbers[name], round(spent, 1)] for name, spent in listed},
     }
-
-
-def counts(spent):
-    """-> how many nodes each name has"""
-    return {name: len(durations) for name, durations in spent.items()}
 
 
 def short(name):
@@ -96,7 +90,7 @@ def short(name):
 
 def kind(name):
     """A kernel's short name -> one of KINDS, or "products"."""
-    return next(
-        (words for words, names in KINDS.items() if re.fullmatch(rf"({names})(<.*)?", name)),
-        "products",
-    )
+    for label, names in KINDS.items():
+        if re.fullmatch(rf"({names})(<.*)?", name):
+            return label
+    return "products"

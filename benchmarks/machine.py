@@ -1,4 +1,4 @@
-"""What the figures depend on: processor, cores, BLAS, versions, and the environment of a contender."""
+"""What figures depend on: processor, cores, BLAS, versions, and a contender's environment."""
 
 import os
 import platform
@@ -10,10 +10,15 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Variables by which a shell pins BLAS or thread pools. A contender starts without them, as on a user's machine.
+# Variables that pin BLAS or thread pools. A contender starts without them, as on a user's machine.
 PINNED = re.compile(
-    r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS|TF_(ENABLE|NUM|XLA))_"
+    r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS"
+    r"|TF_(ENABLE|NUM|XLA))_"
 )
+GPU_FIELDS = {
+    "name": "name", "driver": "driver_version", "sm_mhz": "clocks.sm", "memory_mhz": "clocks.mem",
+    "celsius": "temperature.gpu", "watts": "power.draw",
+}  # fmt: skip
 
 
 def pinned():
@@ -27,13 +32,11 @@ def clean_environment(**more):
 
 
 def cpu_model():
-    """-> the processor's name as the system has it."""
-    try:
+    """-> the processor's name, as the system reports it."""
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return " ".join(line.split(":", 1)[1].split())
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
@@ -43,27 +46,15 @@ def cores():
 
 
 def gpu():
-    """-> the first GPU as `nvidia-smi` shows it now: name, driver, clocks in MHz, heat, power; {} without it."""
-    fields = {
-        "name": "name",
-        "driver": "driver_version",
-        "sm_mhz": "clocks.sm",
-        "memory_mhz": "clocks.mem",
-        "celsius": "temperature.gpu",
-        "watts": "power.draw",
-    }
-    command = [
-        "nvidia-smi",
-        f"--query-gpu={','.join(fields.values())}",
-        "--format=csv,noheader,nounits",
-    ]
+    """-> the first GPU as `nvidia-smi` reports it now; {} without one."""
+    query = f"--query-gpu={','.join(GPU_FIELDS.values())}"
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
     try:
-        line = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, check=True
-        ).stdout.splitlines()[0]
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        values = output.stdout.splitlines()[0].split(",")
     except (OSError, subprocess.SubprocessError, IndexError):
         return {}
-    return dict(zip(fields, (value.strip() for value in line.split(",")), strict=False))
+    return dict(zip(GPU_FIELDS, map(str.strip, values), strict=False))
 
 
 def facts(threads):
@@ -87,8 +78,16 @@ def versions(*packages):
     return found
 
 
+def versions_of(backend):
+    """A backend of minigan -> package -> version, and the GPU's name."""
+    found = versions("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x")
+    if backend.name == "cupy":
+        found["gpu"] = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return found
+
+
 def blas():
-    """-> what NumPy's BLAS chose: "openblas 0.3.30 SkylakeX, 2 threads". Call after `import numpy`."""
+    """-> what NumPy's BLAS chose: "openblas 0.3.30 SkylakeX, 2 threads". After `import numpy`."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
@@ -96,20 +95,19 @@ def blas():
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     if not pools:
         return "none that threadpoolctl knows"
-    pool = min(
-        pools, key=lambda pool: "numpy" not in pool["filepath"]
-    )  # another package may bring its own
-    return f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}, {pool['num_threads']} threads"
+    pool = min(pools, key=lambda pool: "numpy" not in pool["filepath"])  # a package may add its own
+    core = pool.get("architecture") or ""
+    return f"{pool['internal_api']} {pool['version']} {core}, {pool['num_threads']} threads"
 
 
 def bind(threads):
-    """Run this process on so many cores only: every contender's thread pool then takes as many threads."""
+    """Run this process on this many cores only: its thread pools then have as many threads."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def peak_mib():
-    """-> largest resident memory that this process and its children ever had, in MiB; what they share is counted for each."""
-    try:  # ru_maxrss remembers the program that started this one, VmHWM does not
+    """-> peak resident MiB of this process and its children, shared pages counted in each."""
+    try:  # ru_maxrss includes the program that started this one, VmHWM does not
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         status = [Path(f"/proc/{process}/status").read_text() for process in ("self", *children)]
         return sum(int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) for text in status) / 1024

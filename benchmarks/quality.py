@@ -102,8 +102,8 @@ class Evaluator:
         most = min(len(real.train), len(real.test))
         if self.samples > most:
             raise ConfigError(
-                f"--samples must be {MIN_TEST} to {most}, the images of {data.name} to compare with, "
-                f"got {self.samples}"
+                f"--samples must be {MIN_TEST} to {most}, the images of {data.name} to compare "
+                f"with, got {self.samples}"
             )
         self.classifier = get_classifier(real, get_backend("numpy"), log=log)
         self.real = moments(self.classifier.classify(real.test)[0])
@@ -232,7 +232,7 @@ def measure(options, log):
 
 
 def compared(record):
-    """-> rows of minigan and the other; their Intervals at each step; instants, Intervals at each."""
+    """-> rows of minigan and the other; Intervals at each step; instants, Intervals at each."""
     rows = [row for row in record["contenders"] if "curves" in row]
     times = confidence.common_times([curve for row in rows for curve in row["curves"]])
     by_steps = [confidence.by_steps(row["curves"]) for row in rows]

@@ -1,6 +1,7 @@
-"""The README's tables of speed, for CPUs and for GPUs, written from result files: python benchmarks/report.py RESULT.json [...]
+"""The README's tables of speed, from result files: python benchmarks/report.py RESULT.json [...]
 
-Between <!-- performance:begin --> and <!-- performance:end --> in README.md; the rest stays as it is.
+They are written between <!-- performance:begin --> and <!-- performance:end --> in README.md; the
+rest stays as it is. --list shows the rows, and --rows 1,3 writes only some of them.
 """
 
 import sys
@@ -10,17 +11,16 @@ from statistics import median
 if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import blocks, contenders, gpu_step, results
-from minigan.cli.main import Parser
-from minigan.errors import DataError, MiniganError
+from benchmarks import command, contenders, results, step
+from minigan.errors import ConfigError, DataError
 from minigan.files import write_atomically
 
 BEGIN, END = "<!-- performance:begin -->", "<!-- performance:end -->"
-COLUMNS = {  # heading -> contenders, of which the fastest counts
-    "PyTorch": ("torch", "torch-cl", "torch-compile"),
-    "Keras/TF": ("keras",),
-    "JAX": ("jax",),
-    "DeZero": ("dezero",),
+ROOT = Path(__file__).resolve().parents[1]
+TORCH = contenders.TORCH_AT_ITS_BEST
+COLUMNS = {  # device -> heading -> contenders, of which the fastest counts
+    "cpu": {"PyTorch": TORCH, "Keras/TF": ["keras"], "JAX": ["jax"], "DeZero": ["dezero"]},
+    "cuda": {"PyTorch": TORCH, "PyTorch's own example": ["torch-example"], "JAX": ["jax"]},
 }
 NETS = {
     "fredriksson-mnist": "Fredriksson MNIST 28x28x1, k5",
@@ -30,145 +30,80 @@ NETS = {
 }
 
 
-def net_of(record):
-    return f"{NETS.get(record['preset'], record['preset'])}, width {record['width']}, batch {record['batch']}"
+def device_of(record):
+    return "cuda" if record.get("backend") == "cupy" else "cpu"
 
 
-def row(record):
-    """A record of step.py -> a row of the table."""
-    present = {each["name"]: each for each in record["contenders"] if "seconds" in each}
-    ours = present["minigan"]
-    what = "one step" if record["what"] == "step" else "sampling 10,000 images"
-    what += f": {net_of(record)}"
-    seconds = median(ours["seconds"])
-    cells = [
-        what,
-        f"{1000 * seconds:,.0f} ms",
-        f"{ours['gflops']:.0f} ({ours['gflops'] / record['gemm_gflops']:.0%})",
-    ]
+def title(record):
+    """-> what was measured."""
+    what = "one step" if record["what"] == "step" else f"sampling {step.IMAGES:,} images"
+    net = NETS.get(record["preset"], record["preset"])
+    text = f"{what}: {net}, width {record['width']}, batch {record['batch']}"
+    return f"{text}, {record['precision']}" if device_of(record) == "cuda" else text
+
+
+def cells(record):
+    """A record of step.py -> the cells of its row."""
+    ours = step.fastest(record, contenders.OURS)
+    time = 1000 * median(ours["seconds"])
+    text = f"{time:,.0f} ms" if time >= 20 else f"{time:.2f} ms"
+    if ours["name"] != "minigan":
+        text += f" ({ours['name'].removeprefix('minigan-')})"
+    rate, limit = ours["gflops"], record["gemm_gflops"]
+    share = f" ({rate / limit:.0%})" if limit else ""
+    found = [title(record), text, f"{rate:,.0f}{share}"]
     memory = f"{ours['peak_mib']:.0f}"
-    for heading, names in COLUMNS.items():
-        here = [present[name] for name in names if name in present]
-        if not here:
-            cells.append("-")
+    for heading, names in COLUMNS[device_of(record)].items():
+        theirs = step.fastest(record, names)
+        if theirs is None:
+            found.append("-")
             continue
-        fastest = min(here, key=lambda each: median(each["seconds"]))
-        cells.append(
-            f"{median(results.ratios(record, fastest)):.2f}"
-            + (f" ({fastest['name']})" if len(names) > 1 else "")
-        )
+        name = f" ({theirs['name']})" if len(names) > 1 else ""
+        found.append(f"{median(results.ratios(ours, theirs)):.2f}{name}")
         if heading == "PyTorch":
-            memory += f" / {fastest['peak_mib']:.0f}"
-    return [*cells, f"{memory} MiB"]
+            memory += f" / {theirs['peak_mib']:.0f}"
+    return [*found, f"{memory} MiB"]
 
 
-def table(records, paths):
-    """Records of step.py -> the text between the markers."""
-    headings = ["", "minigan", "GFLOP/s (of GEMM)", *COLUMNS, "peak memory, minigan / PyTorch"]
-    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += ["| " + " | ".join(row(record)) + " |" for record in records]
+def table(rows):
+    """(path, record) of one device -> lines of its table, and what it was measured on."""
+    headings = ["", "minigan", "GFLOP/s (of GEMM)", *COLUMNS[device_of(rows[0][1])]]
+    headings.append("peak memory, minigan / PyTorch")
+    lines = [headings, ["---"] * len(headings), *(cells(record) for _, record in rows)]
+    yield from (f"| {' | '.join(line)} |" for line in lines)
     machines, versions = {}, {}
-    for record in records:
-        facts = record["machine"]
-        machines.setdefault(
-            f"{facts['cpu']}, {facts['threads']} threads, {facts['blas']}", []
-        ).append(record["gemm_gflops"])
+    for _, record in rows:
+        facts, limit = record["machine"], record["gemm_gflops"]
+        name = (
+            record["gpu"]["before"].get("name", "a GPU")
+            if device_of(record) == "cuda"
+            else (f"{facts['cpu']}, {facts['threads']} threads, {facts['blas']}")
+        )
+        machines.setdefault(name, []).append(limit)
         for each in record["contenders"]:
             versions |= each.get("versions", {})
-    machines = [
-        f"{name}, a bare GEMM at {min(rates):.0f} to {max(rates):.0f} GFLOP/s"
-        for name, rates in machines.items()
-    ]
-    text = "Ratios: a contender's time over minigan's in the same run, median of rounds; above 1, minigan is faster."
-    used = ", ".join(f"{name} {value}" for name, value in versions.items() if " " not in name)
-    names = ", ".join(f"`{Path(path).name}`" for path in paths)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            text,
-            f"Measured on {'; '.join(machines)}; {used}.",
-            f"From {names} in `benchmarks/results/`.",
-        ]
-    )
-
-
-def gpu_row(record):
-    """A record of gpu_step.py -> a row of the GPUs' table: minigan's fastest way, and each one's time over it."""
-    ours = gpu_step.fastest(record, contenders.OURS)
-    way = ours["name"].removeprefix("minigan-")
-    cells = [
-        f"{net_of(record)}, {record['precision']}",
-        f"{1000 * blocks.spread(ours['seconds'])[0]:.2f} ms ({way})",
-    ]
-    share = f" ({ours['gflops'] / record['gemm_gflops']:.0%})" if record["gemm_gflops"] else ""
-    cells.append(f"{ours['gflops']:,.0f}{share}")
-    for names in (contenders.TORCH_AT_ITS_BEST, ("torch-example",), ("jax",)):
-        theirs = gpu_step.fastest(record, names)
-        cells.append(
-            "-"
-            if theirs is None
-            else f"{blocks.gain(ours, theirs):.2f}"
-            + (f" ({theirs['name']})" if len(names) > 1 else "")
-        )
-    return cells
-
-
-def gpu_table(records, paths):
-    """Records of gpu_step.py -> the text between the markers, likewise."""
-    headings = [
-        "one step on a GPU",
-        "minigan",
-        "GFLOP/s (of GEMM)",
-        "PyTorch",
-        "PyTorch's own example",
-        "JAX",
-    ]
-    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += ["| " + " | ".join(gpu_row(record)) + " |" for record in records]
-    gpus = sorted({record["gpu"]["before"].get("name", "a GPU") for record in records})
-    versions = {
-        name: value
-        for record in records
-        for each in record["contenders"]
-        for name, value in each.get("versions", {}).items()
-    }
     used = ", ".join(
         f"{name} {value}" for name, value in versions.items() if " " not in name and name != "gpu"
     )
-    text = "Ratios: a contender's time over minigan's in the same run, medians of blocks of steps; above 1, minigan is faster."
-    names = ", ".join(f"`{Path(path).name}`" for path in paths)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            text,
-            f"Measured on {', '.join(gpus)}; {used}.",
-            f"From {names} in `benchmarks/results/`.",
-        ]
-    )
+    limits = [
+        f"{name}, a bare GEMM at {min(rates):,.0f} to {max(rates):,.0f} GFLOP/s"
+        for name, rates in machines.items()
+    ]
+    names = dict.fromkeys(f"`{Path(path).name}`" for path, _ in rows)
+    yield ""
+    yield "Ratios: a contender's time over minigan's in the same run; above 1, minigan is faster."
+    yield f"Measured on {'; '.join(limits)}; {used}."
+    yield f"From {', '.join(names)} in `benchmarks/results/`."
 
 
-def tables(read):
-    """path -> records -> the text between the markers: a table for CPUs and one for GPUs, each where it has rows."""
-    texts = []
-    for write, gpus in ((table, False), (gpu_table, True)):
-        chosen = {
-            path: [each for each in records if on_gpu(each) == gpus]
-            for path, records in read.items()
-        }
-        rows = [each for records in chosen.values() for each in records]
-        if rows:
-            texts.append(write(rows, [path for path, records in chosen.items() if records]))
-    return "\n\n".join(texts)
-
-
-def on_gpu(record):
-    return record["what"] == "step" and record.get("backend") == "cupy"
+def tables(rows):
+    """(path, record) -> the text between the markers: a table for CPUs and one for GPUs."""
+    parts = [[row for row in rows if device_of(row[1]) == device] for device in COLUMNS]
+    return "\n\n".join("\n".join(table(part)) for part in parts if part)
 
 
 def replace(document, text):
-    """-> the document with the text between its markers. Raises DataError where they lack."""
+    """-> the document with the text between its markers. Raises DataError without them."""
     head, begin, rest = document.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
@@ -176,34 +111,36 @@ def replace(document, text):
     return f"{head}{BEGIN}\n{text}\n{END}{tail}"
 
 
-def main(argv=None):
-    """-> exit code: 0; 2 for a mistake that the user can mend."""
-    parser = Parser(
-        prog="report.py", description="Write the README's table of speed from result files."
-    )
-    parser.add_argument("results", nargs="+", metavar="RESULT.json", help="made by step.py --json")
-    parser.add_argument(
-        "--readme",
-        default=Path(__file__).resolve().parents[1] / "README.md",
-        help="the document (default README.md)",
-    )
-    try:
-        options = parser.parse_args(argv)
-        read = {
-            path: [each for each in results.load(path) if each["what"] in ("step", "sample")]
-            for path in options.results
-        }
-        if not any(read.values()):
-            raise DataError("these files have no measurement of step.py")
+@command.command
+def main(argv):
+    parser = command.make_parser("report.py", "Write the README's tables of speed.")
+    parser.add_argument("results", nargs="+", metavar="RESULT.json", help="of step.py or gpu.py")
+    parser.add_argument("--list", action="store_true", help="show the rows and their numbers")
+    parser.add_argument("--rows", help="numbers of the rows to write, as 1,3 (default all)")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the document")
+    options = parser.parse_args(argv)
+    rows = [
+        (path, record)
+        for path in options.results
+        for record in results.load(path)
+        if record["what"] in ("step", "sample")
+    ]
+    if not rows:
+        raise DataError("these files have no measurement by step.py")
+    if options.list:
+        for number, (_, record) in enumerate(rows, start=1):
+            command.log(f"{number:3}  {title(record)}")
+        return
+    if options.rows:
         try:
-            document = Path(options.readme).read_text(encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"cannot read {options.readme}: {error.strerror}") from error
-        write_atomically(Path(options.readme), replace(document, tables(read)).encode())
-    except MiniganError as error:
-        print(f"report.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+            rows = [rows[range(1, len(rows) + 1).index(int(i))] for i in options.rows.split(",")]
+        except ValueError as error:
+            raise ConfigError(f"--rows must be numbers from 1 to {len(rows)}, as 1,3") from error
+    try:
+        document = options.readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot read {options.readme}: {error.strerror}") from error
+    write_atomically(options.readme, replace(document, tables(rows)).encode())
 
 
 if __name__ == "__main__":

@@ -1,77 +1,48 @@
-"""Result files: a list of records as JSON, one for each measurement.
+"""Result files: lists of records as JSON, one record for each measurement.
 
-A file is named <date>-<kind of host>.json. Measured again, a record takes the place of the
-one before it. No names of hosts or folders go into it.
+A file is named <date>-<kind of host>.json. A repeated measurement replaces the earlier record. No
+names of hosts or folders are recorded.
 """
 
 import json
+from datetime import date
 from pathlib import Path
 
-from benchmarks.machine import cores
-from minigan.backends import BACKENDS
-from minigan.errors import ConfigError, DataError
+from minigan.errors import DataError
 
-SAME = (
-    "what",
-    "preset",
-    "width",
-    "batch",
-    "backend",
-    "seconds",
-    "seeds",
-)  # what makes two records the same measurement
+SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds")  # the same measurement
 
 
 def key(record):
-    precision = record.get("precision", "fp32")  # which older files do not tell
-    return [record.get(name) for name in SAME] + [
-        precision,
-        record["machine"]["cpu"],
-        record["machine"]["threads"],
-    ]
+    """-> what tells one measurement from another."""
+    facts = record["machine"]
+    precision = record.get("precision", "fp32")  # missing in older files
+    return [*map(record.get, SAME), precision, facts["cpu"], facts["threads"]]
+
+
+def new_record(what, facts, **more):
+    """-> a record of today, of the machine that facts describe."""
+    return {"what": what, "date": date.today().isoformat(), "machine": facts, **more}
 
 
 def load(path):
     """-> list of records. Raises DataError."""
     try:
         records = json.loads(Path(path).read_text())
-        if not isinstance(records, list) or not all(
-            "what" in record and "machine" in record for record in records
-        ):
+        if not all("what" in record and "machine" in record for record in records):
             raise ValueError("no list of records")
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not a result file ({error})") from error
     return records
 
 
-def expect_common(options):
-    """Raises ConfigError, DataError for the options that all measurements share."""
-    if options.backend not in BACKENDS:
-        raise ConfigError(
-            f"--backend must be one of {', '.join(BACKENDS)}, got {options.backend!r}"
-        )
-    for name, least, most in (
-        ("width", 1, None),
-        ("batch", 2, None),
-        ("rounds", 1, None),
-        ("threads", 1, cores()),
-    ):
-        value = getattr(options, name, None)
-        if value is not None and (value < least or (most and value > most)):
-            raise ConfigError(
-                f"--{name} must be {f'{least} to {most}' if most else f'at least {least}'}, got {value}"
-            )
-    expect_writable(options.json)
-
-
 def expect_writable(path):
-    """Raises DataError now, not after minutes of measuring, where `add` could not write."""
-    if path is None:
-        return
+    """-> path. Raises DataError now, not after minutes of measuring, if `add` could not write."""
     if not Path(path).resolve().parent.is_dir():
         raise DataError(f"--json {path}: there is no such folder")
     if Path(path).exists():
         load(path)
+    return path
 
 
 def add(path, record):
@@ -89,7 +60,7 @@ def write(path, records):
 
 
 def rounded(value):
-    """-> the same with 6 significant digits: small files."""
+    """-> the same with 6 significant digits, which keeps files small."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
@@ -99,7 +70,6 @@ def rounded(value):
     return value
 
 
-def ratios(record, row):
-    """-> in each round, a contender's time over minigan's: above 1 where minigan is faster."""
-    ours = next(each for each in record["contenders"] if each["name"] == "minigan")
-    return [theirs / own for theirs, own in zip(row["seconds"], ours["seconds"], strict=True)]
+def ratios(ours, theirs):
+    """Rows of one record -> in each round, their time over ours: above 1 if ours is faster."""
+    return [b / a for a, b in zip(ours["seconds"], theirs["seconds"], strict=True)]

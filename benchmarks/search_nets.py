@@ -1,10 +1,12 @@
-"""Other nets than those of preset mnist, for 28x28 images, that search.py tries in its place.
+"""Other nets for 28x28 images that search.py tries in place of those of preset mnist.
 
-start3-deep     the preset: 28 -> 14 -> 7 -> 3, and another convolution, 3x3 with stride 1, at 7x7, in both
-start3, start7  without that convolution; and with one halving less. start7-deep: that with the convolution
-k5              kernels of 5 with TensorFlow's "same" padding, as most published programs for MNIST; 28 -> 14 -> 7
+start3, start7  smallest maps of 3 or 7 pixels: 28 -> 14 -> 7 (-> 3)
+...-deep        with another convolution, 3x3 with stride 1, at 7x7 in both nets; start3-deep is the
+                preset
+k5              kernels of 5 with TensorFlow's "same" padding, as in most published programs for
+                MNIST; 28 -> 14 -> 7
 no-norm-d       the preset's D without BatchNorm, from He's weights
-he, glorot      the preset's own nets from other first weights than N(0, 0.02²)
+he, glorot      the preset's nets from other first weights than N(0, 0.02²)
 """
 
 from minigan.initializers import glorot_uniform, he, normal
@@ -24,18 +26,17 @@ def generator(start=3, step=HALVE, deep=False, weights=SMALL):
     """
 
     def layers(width, z_dim, image_shape):
-        free = dict(bias=False, initializer=weights)
+        def block(kind, c, **options):
+            return [kind(c, **options, bias=False, initializer=weights), torch_norm(), ReLU()]
+
         c = (4 if start == 3 else 2) * width
-        made = [Linear(start * start * c, **free), Reshape((start, start, c)), torch_norm(), ReLU()]
+        first = block(Linear, start * start * c)
+        made = [first[0], Reshape((start, start, c)), *first[1:]]
         if start == 3:
-            made += [
-                ConvTranspose2d(2 * width, **step, output_padding=(1, 1), **free),
-                torch_norm(),
-                ReLU(),
-            ]
+            made += block(ConvTranspose2d, 2 * width, **step, output_padding=(1, 1))
         if deep:
-            made += [Conv2d(2 * width, **KEEP, **free), torch_norm(), ReLU()]
-        made += [ConvTranspose2d(width, **step, **free), torch_norm(), ReLU()]
+            made += block(Conv2d, 2 * width, **KEEP)
+        made += block(ConvTranspose2d, width, **step)
         return [*made, ConvTranspose2d(image_shape[2], **step, initializer=weights), Tanh()]
 
     return layers
@@ -45,24 +46,15 @@ def discriminator(start=3, step=HALVE, deep=False, weights=SMALL, norm=True):
     """-> a preset's function (width, image_shape) -> layers, the mirror of generator."""
 
     def layers(width, image_shape):
-        def block(c, **options):
-            if norm:
-                return [
-                    Conv2d(c, **options, bias=False, initializer=weights),
-                    torch_norm(),
-                    LeakyReLU(0.2),
-                ]
-            return [Conv2d(c, **options, initializer=weights), LeakyReLU(0.2)]
+        def block(c, options, norm=norm):
+            convolution = Conv2d(c, **options, bias=not norm, initializer=weights)
+            return [convolution, *([torch_norm()] if norm else []), LeakyReLU(0.2)]
 
-        made = [
-            Conv2d(width, **step, initializer=weights),
-            LeakyReLU(0.2),
-            *block(2 * width, **step),
-        ]
+        made = block(width, step, norm=False) + block(2 * width, step)
         if deep:
-            made += block(2 * width, **KEEP)
+            made += block(2 * width, KEEP)
         if start == 3:
-            made += block(4 * width, **step)
+            made += block(4 * width, step)
         return [*made, Flatten(), Linear(1, initializer=weights)]
 
     return layers

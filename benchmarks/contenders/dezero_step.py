@@ -1,41 +1,44 @@
-"""DeZero: define-by-run on plain NumPy, channels-first. It cannot freeze D, so G's update computes D's dW too.
+"""DeZero: define-by-run on plain NumPy, channels-first. It cannot freeze D: G's update computes dW.
 
-Its last release (0.0.13) still says `np.int`, which NumPy dropped: the name is given back here.
+Its last release (0.0.13) uses `np.int`, which NumPy has removed: the name is restored here.
 """
 
 import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders import NoTwin, need
-from benchmarks.contenders.plan import needs_turning, plan, same_on_both_sides, turn
-from benchmarks.machine import versions
-from minigan import get_backend
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.operations import (
+    CONVOLUTIONS,
+    needs_rotation,
+    operations_of,
+    rotate,
+    samples_by_batch,
+    symmetric_padding,
+)
 
-np.int = int  # noqa: NPY001 - DeZero still asks for it
+np.int = int  # noqa: NPY001 - DeZero uses it
 dezero = need("dezero")
 F, L = dezero.functions, dezero.layers
 
 
 class Operation(L.Layer):
-    """One operation of plan.py with its parameters."""
+    """One operation of operations.py with its parameters."""
 
     def __init__(self, op):
         super().__init__()
         self.op = op
-        if op.kind in ("conv", "conv_transpose"):
-            (self.pad, _), op.W = same_on_both_sides(op), op.W.transpose(3, 2, 0, 1)
+        if op.kind in CONVOLUTIONS:
+            (self.pad, _), op.W = symmetric_padding(op), op.W.transpose(3, 2, 0, 1)
         for name in ("W", "b", "gain", "bias"):
             array = getattr(op, name, None)
-            setattr(
-                self, name, None if array is None else dezero.Parameter(np.ascontiguousarray(array))
-            )
+            parameter = None if array is None else dezero.Parameter(np.ascontiguousarray(array))
+            setattr(self, name, parameter)
         if op.kind == "norm":
             if self.gain is None or self.bias is None:
                 raise NoTwin("BatchNorm without gain or bias has no twin here")
-            self.mean, self.var = (
-                np.zeros(op.in_shape[-1], np.float32),
-                np.ones(op.in_shape[-1], np.float32),
-            )
+            channels = op.in_shape[-1]
+            self.mean, self.var = np.zeros(channels, np.float32), np.ones(channels, np.float32)
 
     def forward(self, x):
         op = self.op
@@ -60,9 +63,9 @@ class Operation(L.Layer):
 class Twin(L.Layer):
     """A minigan net's twin in DeZero."""
 
-    def __init__(self, net, turned):
+    def __init__(self, net, rotated):
         super().__init__()
-        self.chain = [Operation(op) for op in plan(net, turned, channels_first=True)]
+        self.chain = [Operation(op) for op in operations_of(net, rotated, channels_first=True)]
         for i, operation in enumerate(self.chain):
             setattr(self, f"l{i}", operation)  # so that its parameters are found
 
@@ -73,7 +76,7 @@ class Twin(L.Layer):
 
 
 class Bce(dezero.Function):
-    """Mean binary cross-entropy on logits, as one operation of its own: DeZero's wants probabilities."""
+    """Mean binary cross-entropy on logits as one operation: DeZero's takes probabilities."""
 
     def __init__(self, target):
         super().__init__()
@@ -81,33 +84,31 @@ class Bce(dezero.Function):
 
     def forward(self, x):
         self.x = x
-        return np.mean(
-            np.maximum(x, 0) - x * self.target + np.log1p(np.exp(-np.abs(x))), dtype=x.dtype
-        )
+        losses = np.maximum(x, 0) - x * self.target + np.log1p(np.exp(-np.abs(x)))
+        return np.mean(losses, dtype=x.dtype)
 
     def backward(self, gy):
-        return dezero.Variable(
-            gy.data * (1 / (1 + np.exp(-self.x)) - self.target) / np.float32(self.x.size)
-        )
+        dx = (1 / (1 + np.exp(-self.x)) - self.target) / np.float32(self.x.size)
+        return dezero.Variable(gy.data * dx)
 
 
-class Step:
-    def __init__(self, preset, batch, width, image, device):
-        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        self.turned = needs_turning([*self.nets.G.layers, *self.nets.D.layers])
-        self.G, self.D = (Twin(net, self.turned) for net in (self.nets.G, self.nets.D))
-        self.nets.G = self.nets.D = None
-        adam = dezero.optimizers.Adam
+class Step(Contender):
+    packages = ("dezero", "numpy")
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        G, D = self.nets.take()
+        self.rotated = needs_rotation([*G.layers, *D.layers])
+        self.G, self.D = Twin(G, self.rotated), Twin(D, self.rotated)
         self.optimizer_g, self.optimizer_d = (
-            adam(nets.RATE, nets.BETA1, 0.999, 1e-8).setup(net) for net in (self.G, self.D)
+            dezero.optimizers.Adam(nets.RATE, nets.BETA1, 0.999, 1e-8).setup(net)
+            for net in (self.G, self.D)
         )
-        self.images = turn(self.nets.images(), self.turned).transpose(0, 3, 1, 2).copy()
+        self.images = rotate(self.nets.images(), self.rotated).transpose(0, 3, 1, 2).copy()
         self.rng = np.random.default_rng(0)
-        self.batch_statistics = any(
-            each.op.kind == "norm" and each.op.sampling == "batch" for each in self.G.chain
-        )
+        self.by_batch = samples_by_batch(each.op for each in self.G.chain)
 
-    def draw_z(self):
+    def draw(self):
         shape = (self.nets.batch, self.nets.z_dim)
         if self.nets.z == "normal":
             return self.rng.standard_normal(shape, dtype=np.float32)
@@ -127,25 +128,11 @@ class Step:
         self.optimizer_g.update()
         return loss_d_real, loss_d_fake, loss_g
 
-    def losses(self, steps):
-        return [[float(loss.data) for loss in self.play(z)] for z in self.nets.noise(steps)]
-
-    def run(self, times):
-        for _ in range(times):
-            self.play(self.draw_z())
+    def read(self, loss):
+        return float(loss.data)
 
     def pixels(self, z):
-        with dezero.no_grad(), dezero.using_config("train", self.batch_statistics):
+        with dezero.no_grad(), dezero.using_config("train", self.by_batch):
             images = self.G(z).data
-        pictures = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(pictures.transpose(0, 2, 3, 1))
-
-    def probes(self):
-        return turn(self.pixels(self.nets.noise(1)[0]), self.turned).ravel()[:: nets.PROBE].tolist()
-
-    def sample(self, times):
-        for _ in range(times):
-            self.pixels(self.draw_z())
-
-    def versions(self):
-        return versions("dezero", "numpy")
+        pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))

@@ -1,8 +1,8 @@
-"""JAX: the whole step in one jitted function, weights and moments donated. Channels-last, XLA's own on a CPU.
+"""JAX: the whole step in one jitted function, weights and moments donated; channels-last.
 
-Left to itself, JAX derives the dW of a transposed convolution as a convolution of dilated
-images, which XLA runs 70 times slower than it must on a CPU: here it is the dW of the
-convolution that is transposed, as in minigan's conv_transpose2d.py.
+By default JAX derives the dW of a transposed convolution as a convolution of dilated images, which
+XLA runs 70 times slower than necessary on a CPU. Here it is the dW of the convolution that is
+transposed, as in minigan's conv_transpose2d.py.
 """
 
 from functools import partial
@@ -11,41 +11,30 @@ import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders import Missing, need
-from benchmarks.contenders.plan import plan
-from benchmarks.machine import versions
-from benchmarks.precision import error_of
-from minigan import get_backend
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.operations import operations_of
 
 jax = need("jax")
 jnp, lax = jax.numpy, jax.lax
-NAMES = ("NHWC", "HWIO", "NHWC")
-PRECISIONS = {
-    "fp32": "highest",
-    "tf32": "tensorfloat32",
-}  # left to itself, JAX takes TF32 on GPUs that have it
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+PRECISIONS = {"fp32": "highest", "tf32": "tensorfloat32"}  # its default on a GPU is TF32
 
 
-def parameters(operations):
-    """-> for each operation its trained arrays, by name."""
-    found = []
+def player(operations):
+    """-> what a step changes: parameters, running mean and variance, (steps, m, v) of Adam."""
+    parameters, statistics = [], []
     for op in operations:
         arrays = {name: getattr(op, name, None) for name in ("W", "b", "gain", "bias")}
-        found.append(
-            {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
-        )
-    return found
-
-
-def statistics(operations):
-    """-> for each operation its running mean and variance, where it has them."""
-    return [
-        (jnp.zeros(op.in_shape[-1]), jnp.ones(op.in_shape[-1])) if op.kind == "norm" else None
-        for op in operations
-    ]
+        trained = {name: jnp.asarray(a) for name, a in arrays.items() if a is not None}
+        parameters.append(trained)
+        channels, is_norm = op.in_shape[-1], op.kind == "norm"
+        statistics.append((jnp.zeros(channels), jnp.ones(channels)) if is_norm else None)
+    m, v = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
+    return parameters, statistics, (jnp.zeros((), np.int32), m, v)
 
 
 def apply(op, p, s, x, train):
-    """One operation of plan.py -> y, running statistics."""
+    """One operation of operations.py -> y, running statistics."""
     if op.kind == "linear":
         x = x @ p["W"]
     elif op.kind == "conv":
@@ -66,7 +55,7 @@ def apply(op, p, s, x, train):
 
 
 def conv(x, W, stride, pads):
-    return lax.conv_general_dilated(x, W, stride, pads, dimension_numbers=NAMES)
+    return lax.conv_general_dilated(x, W, stride, pads, dimension_numbers=LAYOUT)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -80,30 +69,29 @@ def conv_transpose_forward(out_shape, stride, pads, x, W):
     return conv_transpose(out_shape, stride, pads, x, W), (x, W)
 
 
-def conv_transpose_backward(out_shape, stride, pads, kept, dy):
-    x, W = kept
-    dx, back = jax.vjp(lambda W: conv(dy, W, stride, pads), W)
-    return dx, back(x)[0]
+def conv_transpose_backward(out_shape, stride, pads, saved, dy):
+    x, W = saved
+    dx, backward = jax.vjp(lambda W: conv(dy, W, stride, pads), W)
+    return dx, backward(x)[0]
 
 
 conv_transpose.defvjp(conv_transpose_forward, conv_transpose_backward)
 
 
 def norm(op, p, s, x, train):
-    axes = tuple(range(x.ndim - 1))
-    mean, var = s
+    """-> y, running statistics."""
+    axes, (mean, var) = tuple(range(x.ndim - 1)), s
     if train or op.sampling == "batch":
         mean, var = x.mean(axes), x.var(axes)
         m = x.size // x.shape[-1]
-        s = tuple(
-            (1 - op.rate) * old + op.rate * new
-            for old, new in zip(s, (mean, var * (m / (m - 1))), strict=True)
-        )
+        new = (mean, var * (m / (m - 1)))
+        s = tuple((1 - op.rate) * a + op.rate * b for a, b in zip(s, new, strict=True))
     x = (x - mean) * (lax.rsqrt(var + op.eps) * p.get("gain", 1.0))
     return (x + p["bias"] if "bias" in p else x), s
 
 
 def forward(operations, ps, ss, x, train=True):
+    """-> output, running statistics after it."""
     after = []
     for op, p, s in zip(operations, ps, ss, strict=True):
         x, new = apply(op, p, s, x, train)
@@ -116,7 +104,7 @@ def bce(logits, target):
 
 
 def adam(p, g, state):
-    """-> new parameters, new (steps, m, v); in PyTorch's form."""
+    """-> new parameters, new (steps, m, v); epsilon as in PyTorch."""
     t, m, v = state
     t = t + 1
     m = jax.tree.map(lambda m, g: nets.BETA1 * m + (1 - nets.BETA1) * g, m, g)
@@ -127,7 +115,7 @@ def adam(p, g, state):
 
 
 def step(G, D, state, images, z):
-    """-> new state, losses. The state: both nets' parameters, running statistics and moments."""
+    """-> new state of both players, losses."""
     (pg, sg, ag), (pd, sd, ad) = state
 
     def d_loss(pd, sd, fakes):
@@ -136,7 +124,7 @@ def step(G, D, state, images, z):
         losses = bce(real, 1.0), bce(fake, 0.0)
         return sum(losses), (losses, sd)
 
-    fakes, back, sg = jax.vjp(lambda pg: forward(G, pg, sg, z), pg, has_aux=True)
+    fakes, backward, sg = jax.vjp(lambda pg: forward(G, pg, sg, z), pg, has_aux=True)
     (_, (losses, sd)), gradient = jax.value_and_grad(d_loss, has_aux=True)(pd, sd, fakes)
     pd, ad = adam(pd, gradient, ad)
 
@@ -145,84 +133,55 @@ def step(G, D, state, images, z):
         return bce(logits, 1.0), after
 
     (loss_g, sd), dfakes = jax.value_and_grad(g_loss, has_aux=True)(fakes)
-    pg, ag = adam(pg, back(dfakes)[0], ag)
+    pg, ag = adam(pg, backward(dfakes)[0], ag)
     return ((pg, sg, ag), (pd, sd, ad)), (*losses, loss_g)
 
 
-class Step:
-    def __init__(self, preset, batch, width, image, device, precision="fp32"):
-        if device == "cuda" and jax.default_backend() != "gpu":
+def sampled(G, p, s, z):
+    images, _ = forward(G, p, s, z, train=False)
+    return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+class Step(Contender):
+    packages = ("jax", "jaxlib")
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if self.device == "cuda" and jax.default_backend() != "gpu":
             raise Missing("this JAX sees no GPU: pip install 'jax[cuda13]'")
-        jax.config.update("jax_default_matmul_precision", PRECISIONS[precision])
-        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        G, D = plan(self.nets.G), plan(self.nets.D)
-        self.nets.G = self.nets.D = None
-        self.state = tuple(self.player(operations) for operations in (G, D))
+        jax.config.update("jax_default_matmul_precision", PRECISIONS[self.precision])
+        G, D = map(operations_of, self.nets.take())
+        self.state = player(G), player(D)
         self.images, self.key = jnp.asarray(self.nets.images()), jax.random.key(0)
         self.step = jax.jit(partial(step, G, D), donate_argnums=0)
-        self.draw_z = jax.jit(self.draw)
-        self.pixels = jax.jit(partial(pixels, G))
+        self.draw_z = jax.jit(self.drawn)
+        self.sampled = jax.jit(partial(sampled, G))
 
-    @staticmethod
-    def player(operations):
-        p = parameters(operations)
-        zeros = jax.tree.map(jnp.zeros_like, p)
-        return (
-            p,
-            statistics(operations),
-            (jnp.zeros((), np.int32), zeros, jax.tree.map(jnp.copy, zeros)),
-        )
-
-    def draw(self, key):
+    def drawn(self, key):
+        """-> the next key, z."""
         key, used = jax.random.split(key)
         shape = (self.nets.batch, self.nets.z_dim)
-        z = (
-            jax.random.normal(used, shape)
-            if self.nets.z == "normal"
-            else jax.random.uniform(used, shape, minval=-1.0)
-        )
-        return key, z
+        if self.nets.z == "normal":
+            return key, jax.random.normal(used, shape)
+        return key, jax.random.uniform(used, shape, minval=-1.0)
+
+    def draw(self):
+        self.key, z = self.draw_z(self.key)
+        return z
+
+    def upload(self, z):
+        return jnp.asarray(z)
 
     def play(self, z):
         self.state, losses = self.step(self.state, self.images, z)
         return losses
 
-    def losses(self, steps):
-        return [[float(loss) for loss in self.play(jnp.asarray(z))] for z in self.nets.noise(steps)]
-
-    def run(self, times):
-        self.launch(times)
-        self.wait()
-
-    def launch(self, times):
-        for _ in range(times):
-            self.key, z = self.draw_z(self.key)
-            self.play(z)
-
     def wait(self):
         jax.block_until_ready(self.state)
 
-    def mark(self):
-        return None  # JAX shows no events of the device's queue
+    def convolve(self, x, W):
+        return np.asarray(jax.jit(conv, static_argnums=(2, 3))(x, W, (1, 1), "VALID"))
 
-    def conv_error(self):
-        return error_of(
-            lambda x, W: np.asarray(jax.jit(conv, static_argnums=(2, 3))(x, W, (1, 1), "VALID"))
-        )
-
-    def sample(self, times):
-        for _ in range(times):
-            self.key, z = self.draw_z(self.key)
-            np.asarray(self.pixels(*self.state[0][:2], z))
-
-    def probes(self):
-        pictures = self.pixels(*self.state[0][:2], jnp.asarray(self.nets.noise(1)[0]))
-        return np.asarray(pictures).ravel()[:: nets.PROBE].tolist()
-
-    def versions(self):
-        return versions("jax", "jaxlib")
-
-
-def pixels(G, p, s, z):
-    images, _ = forward(G, p, s, z, train=False)
-    return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
+    def pixels(self, z):
+        parameters, statistics, _ = self.state[0]
+        return np.asarray(self.sampled(parameters, statistics, z))

@@ -1,14 +1,18 @@
-"""Keras on TensorFlow, one tf.function for the whole step. Channels-last and "same" as in minigan.
+"""Keras on TensorFlow: one tf.function for the whole step; channels-last and "same" as in minigan.
 
-Two gradient tapes lie around the step: G's forward is run once, and its tape goes on to
-record D's second verdict, so that D's weights get no gradient in G's update.
+The step is recorded by two nested GradientTapes: G's forward runs once, and its tape goes on to
+record D's second forward, so that D's weights get no gradient in G's update.
 """
 
 from benchmarks import nets
 from benchmarks.contenders import NoTwin, need
-from benchmarks.contenders.plan import affine, plan
-from benchmarks.machine import versions
-from minigan import get_backend
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.operations import (
+    CONVOLUTIONS,
+    has_gain_and_bias,
+    operations_of,
+    samples_by_batch,
+)
 from minigan.layers.geometry import conv_sizes
 
 tf = need("tensorflow", "tensorflow-cpu keras")
@@ -16,154 +20,127 @@ keras = need("keras")
 layers = keras.layers
 
 
-def layer(op):
-    """An operation of plan.py -> Keras layer, and its weights in Keras' order."""
+def layers_of(op):
+    """An operation of operations.py -> [(Keras layer, its weights in Keras' order)]."""
+    if op.kind in CONVOLUTIONS:
+        return convolution(op)
     if op.kind == "linear":
-        return layers.Dense(op.W.shape[1], use_bias=op.b is not None), [op.W, op.b]
+        return [(layers.Dense(op.W.shape[1], use_bias=op.b is not None), [op.W, op.b])]
     if op.kind == "norm":
-        options = dict(momentum=1 - op.rate, epsilon=op.eps, scale=affine(op), center=affine(op))
-        return layers.BatchNormalization(**options), [op.gain, op.bias]
+        affine = has_gain_and_bias(op)
+        options = dict(momentum=1 - op.rate, epsilon=op.eps, scale=affine, center=affine)
+        return [(layers.BatchNormalization(**options), [op.gain, op.bias])]
     if op.kind == "reshape":
-        return layers.Reshape(op.shape), []
+        return [(layers.Reshape(op.shape), [])]
     if op.kind == "leaky_relu":
-        return layers.LeakyReLU(negative_slope=op.slope), []
+        return [(layers.LeakyReLU(negative_slope=op.slope), [])]
     kinds = {"flatten": layers.Flatten, "relu": layers.ReLU}
-    return (kinds[op.kind]() if op.kind in kinds else layers.Activation(op.kind)), []
+    return [(kinds[op.kind]() if op.kind in kinds else layers.Activation(op.kind), [])]
 
 
 def convolution(op):
-    """-> as `layer`; with one more where the padding has no name: zeros around x before a convolution, and what they would have
-    become cut off after a transposed one."""
-    name, pads = padding(op), op.pads
-    kind, c_out = (
-        (layers.Conv2D, op.W.shape[3])
-        if op.kind == "conv"
-        else (layers.Conv2DTranspose, op.W.shape[2])
-    )
-    made = (
-        kind(
-            c_out,
-            kernel_size=op.kernel,
-            strides=op.stride,
-            padding=name or "valid",
-            use_bias=op.b is not None,
-        ),
-        [op.W, op.b],
-    )
+    """-> likewise. A padding that has no name becomes a layer: zeros around x before a convolution;
+    cropping of the surplus after a transposed one."""
+    name, kind, channels = padding(op), layers.Conv2D, op.W.shape[3]
+    if op.kind == "conv_transpose":
+        kind, channels = layers.Conv2DTranspose, op.W.shape[2]
+    options = dict(strides=op.stride, padding=name or "valid", use_bias=op.b is not None)
+    made = (kind(channels, op.kernel, **options), [op.W, op.b])
     if name:
         return [made]
     if op.kind == "conv":  # a pixel that no window reaches, padding below 0, may stay
-        return [
-            (layers.ZeroPadding2D([[max(0, side) for side in axis] for axis in pads]), []),
-            made,
-        ]
-    if min(map(min, pads)) < 0:
-        raise NoTwin(f"padding {pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
-    return [made, (layers.Cropping2D(pads), [])]
+        zeros = [[max(0, side) for side in axis] for axis in op.pads]
+        return [(layers.ZeroPadding2D(zeros), []), made]
+    if min(map(min, op.pads)) < 0:
+        raise NoTwin(f"padding {op.pads} of {op.kind} k{op.kernel} s{op.stride} has no twin here")
+    return [made, (layers.Cropping2D(op.pads), [])]
 
 
 def padding(op):
-    """-> "valid" or "same", whichever it is, or None."""
-    image = op.in_shape[:2] if op.kind == "conv" else op.out_shape[:2]
+    """-> "valid" or "same", if it is one of these, else None."""
+    large, small = op.in_shape, op.out_shape
+    if op.kind == "conv_transpose":
+        large, small = small, large
+    before = [first for first, _ in op.pads]
     for name in ("valid", "same"):
-        sizes, pads = conv_sizes("", image, op.kernel, op.stride, name)
-        small = op.out_shape if op.kind == "conv" else op.in_shape
-        if sizes == tuple(small[:2]) and [before for before, _ in pads] == [
-            before for before, _ in op.pads
-        ]:
+        sizes, pads = conv_sizes("", large[:2], op.kernel, op.stride, name)
+        if sizes == tuple(small[:2]) and [first for first, _ in pads] == before:
             return name
     return None
 
 
 def twin(net):
     """A minigan net -> its twin in Keras."""
-    made = [
-        pair
-        for op in plan(net)
-        for pair in (convolution(op) if op.kind in ("conv", "conv_transpose") else [layer(op)])
-    ]
+    made = [pair for op in operations_of(net) for pair in layers_of(op)]
     model = keras.Sequential([keras.Input(net.in_shape), *(each for each, _ in made)])
     for each, weights in made:
         trained = [array for array in weights if array is not None]
-        each.set_weights(
-            trained + each.get_weights()[len(trained) :]
-        )  # then the running statistics, as they are
+        each.set_weights(trained + each.get_weights()[len(trained) :])  # then running statistics
     return model
 
 
-class Step:
-    def __init__(self, preset, batch, width, image, device):
-        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
-        self.batch_statistics = any(
-            op.kind == "norm" and op.sampling == "batch" for op in plan(self.nets.G)
-        )
-        self.G, self.D = twin(self.nets.G), twin(self.nets.D)
-        self.nets.G = self.nets.D = None
+class Step(Contender):
+    packages = ("keras", "tensorflow", "tensorflow-cpu")
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        G, D = self.nets.take()
+        self.by_batch = samples_by_batch(operations_of(G))
+        self.G, self.D = twin(G), twin(D)
         adam = dict(learning_rate=nets.RATE, beta_1=nets.BETA1, beta_2=0.999, epsilon=1e-8)
-        self.optimizer_g, self.optimizer_d = (
-            keras.optimizers.Adam(**adam),
-            keras.optimizers.Adam(**adam),
-        )
+        self.optimizer_g = keras.optimizers.Adam(**adam)
+        self.optimizer_d = keras.optimizers.Adam(**adam)
         self.optimizer_g.build(self.G.trainable_variables)
         self.optimizer_d.build(self.D.trainable_variables)
         self.images = tf.constant(self.nets.images())
         self.play = tf.function(self.step)
-        self.play_with_z = tf.function(lambda: self.step(self.draw_z()))
-        self.draw = tf.function(lambda: self.pixels(self.draw_z()))
+        self.draw_and_play = tf.function(lambda: self.step(self.draw()))
+        self.draw_and_sample = tf.function(lambda: self.sampled(self.draw()))
 
-    def draw_z(self):
+    def draw(self):
         shape = (self.nets.batch, self.nets.z_dim)
-        return (
-            tf.random.normal(shape)
-            if self.nets.z == "normal"
-            else tf.random.uniform(shape, -1.0, 1.0)
-        )
+        if self.nets.z == "normal":
+            return tf.random.normal(shape)
+        return tf.random.uniform(shape, -1.0, 1.0)
 
     def step(self, z):
         def loss(logits, target):
-            return tf.reduce_mean(
-                tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits)
-            )
+            targets = tf.fill(tf.shape(logits), target)
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
 
-        with tf.GradientTape(watch_accessed_variables=False) as tape_g:
-            tape_g.evaluation([variable.value for variable in self.G.trainable_variables])
+        of_g, of_d = self.G.trainable_variables, self.D.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as record_g:
+            record_g.watch([variable.value for variable in of_g])
             fakes = self.G(z, training=True)
-            with tape_g.stop_recording(), tf.GradientTape() as tape_d:
+            with record_g.stop_recording(), tf.GradientTape() as record_d:
                 loss_d_real = loss(self.D(self.images, training=True), 1.0)
                 loss_d_fake = loss(self.D(tf.stop_gradient(fakes), training=True), 0.0)
                 loss_d = loss_d_real + loss_d_fake
-            with tape_g.stop_recording():
-                variables = self.D.trainable_variables
-                self.optimizer_d.apply_gradients(
-                    zip(tape_d.gradient(loss_d, variables), variables, strict=True)
-                )
+            with record_g.stop_recording():
+                gradients = record_d.gradient(loss_d, of_d)
+                self.optimizer_d.apply_gradients(zip(gradients, of_d, strict=True))
             loss_g = loss(self.D(fakes, training=True), 1.0)
-        variables = self.G.trainable_variables
-        self.optimizer_g.apply_gradients(
-            zip(tape_g.gradient(loss_g, variables), variables, strict=True)
-        )
+        gradients = record_g.gradient(loss_g, of_g)
+        self.optimizer_g.apply_gradients(zip(gradients, of_g, strict=True))
         return loss_d_real, loss_d_fake, loss_g
 
-    def losses(self, steps):
-        return [[float(loss) for loss in self.play(tf.constant(z))] for z in self.nets.noise(steps)]
+    def upload(self, z):
+        return tf.constant(z)
 
-    def run(self, times):
+    def launch(self, times):
         for _ in range(times):
-            losses = self.play_with_z()
-        losses[2].numpy()
+            self.last_losses = self.draw_and_play()
 
-    def pixels(self, z):
-        images = self.G(z, training=self.batch_statistics)
+    def wait(self):
+        self.last_losses[2].numpy()
+
+    def sampled(self, z):
+        images = self.G(z, training=self.by_batch)
         return tf.cast(tf.clip_by_value(tf.round((images + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
 
-    def probes(self):
-        return (
-            self.pixels(tf.constant(self.nets.noise(1)[0])).numpy().ravel()[:: nets.PROBE].tolist()
-        )
+    def pixels(self, z):
+        return self.sampled(z).numpy()
 
     def sample(self, times):
         for _ in range(times):
-            self.draw().numpy()
-
-    def versions(self):
-        return versions("keras", "tensorflow", "tensorflow-cpu")
+            self.draw_and_sample().numpy()

@@ -1,26 +1,21 @@
-"""minigan learns, as `minigan train` would."""
+"""minigan trains, as `minigan train` would."""
 
 import numpy as np
 
 from benchmarks import nets
-from benchmarks.contenders.lesson import Lesson
+from benchmarks.contenders.minigan_step import LOSSES
 from benchmarks.machine import versions
-
-LOSSES = ("loss_d_real", "loss_d_fake", "loss_g")
+from benchmarks.training_task import TrainingTask
 
 
 class Learner:
     def __init__(self, config, images):
-        self.lesson = Lesson(config, images)
-        self.game, self.batches, self.steps = (
-            self.lesson.game,
-            self.lesson.batches,
-            self.lesson.steps,
-        )
+        self.task = TrainingTask(config, images)
+        self.game, self.batches, self.steps = self.task.game, self.task.batches, self.task.steps
 
     def share_z(self):
-        """From here on z is what every contender draws."""
-        draw = self.lesson.shared_z()
+        """From now on z is the one that all contenders draw."""
+        draw = self.task.shared_z()
         self.game.fill_z = lambda z, generator: np.copyto(z, draw(len(z)))
 
     def losses(self, steps):
@@ -30,8 +25,8 @@ class Learner:
 
     def probes(self):
         self.share_z()
-        pictures = self.game.sample(self.game.config.batch_size, generator=None)
-        return pictures.ravel()[:: nets.PROBE].tolist()
+        images = self.game.sample(self.game.config.batch_size, generator=None)
+        return images.ravel()[:: nets.PROBE].tolist()
 
     def run(self, times):
         for _ in range(times):

@@ -1,87 +1,100 @@
-"""minigan itself, by its public interface: step by step, or the whole step captured, as in training.
+"""minigan itself: step by step, or the whole step captured, as in training; or its definitions.
 
-z lies in memory of its own, where the next one is drawn after a step, on a GPU by the step itself. So whoever compares
-losses puts a z of theirs into the place before a step, and the step is the same.
+On a GPU the next z is drawn by the step itself, on the device; on a CPU before the step, by one of
+the processes that compute it.
 """
 
 import numpy as np
 
 from benchmarks import nets
-from benchmarks.machine import versions
-from benchmarks.precision import error_of
+from benchmarks.contenders.contender import Contender
+from benchmarks.machine import versions_of
 from minigan import Adam, Conv2d, Sequential, get_backend
 from minigan.data import to_pixels
-from minigan.gan import play_round
+from minigan.gan import Players, plain_round
+
+LOSSES = ("loss_d_real", "loss_d_fake", "loss_g")
 
 
-class Step:
-    def __init__(self, preset, batch, width, image, device, precision="fp32", captured=False):
-        self.backend = (
-            get_backend("cupy", precision=precision) if device == "cuda" else get_backend("numpy")
-        )
+class Step(Contender):
+    def __init__(
+        self, preset, batch, width, image=None, device="cpu", precision="fp32", backend="numpy",
+        captured=False,
+    ):  # fmt: skip
+        """captured: by backend.capture."""
+        self.device = device
+        self.backend = get_backend("cupy" if device == "cuda" else backend, precision=precision)
         self.nets = nets.build(preset, batch, self.backend, width, image)
-        self.optimizers = {
-            net.name: Adam(net, nets.RATE, beta1=nets.BETA1) for net in (self.nets.G, self.nets.D)
-        }
-        self.images = self.backend.asarray(self.nets.images())
+        self.optimizer_g = Adam(self.nets.G, nets.RATE, beta1=nets.BETA1)
+        self.optimizer_d = Adam(self.nets.D, nets.RATE, beta1=nets.BETA1)
+        self.images = self.backend.staging_buffer((batch, *self.nets.image_shape))
+        self.load(self.nets.images())
+        self.z = self.backend.staging_buffer((batch, self.nets.z_dim))
         self.generator = np.random.default_rng(0)
         self.philox = self.backend.philox(0) if device == "cuda" else None
-        self.z = self.backend.inbox((batch, self.nets.z_dim)).array
-        self.draw()
-        self.play, self.play_round = self.step, self.round
-        if captured and device == "cuda":
-            self.play = self.backend.capture(self.step)
-        elif captured:  # z is drawn once, not by each of the processes that play the round
-            self.play_round = self.backend.capture(self.round, batch)
+        self.draw_on_device(self.backend)
+        self.replay = self.make_step(self.backend)
+        if captured:
+            optimizers = [self.optimizer_g, self.optimizer_d]
+            stateful = [self.nets.G.ready(), self.nets.D.ready(), *optimizers]
+            self.replay = self.backend.capture(self.make_step, stateful, batch)
 
-    def draw(self):
-        """z anew, N(0, 1) or U[-1, 1)."""
-        xp, normal = self.backend.xp, self.nets.z == "normal"
-        if self.philox is not None:
-            self.philox.draw(self.z, normal)
-        elif normal:
-            self.generator.standard_normal(dtype=self.z.dtype, out=self.z)
-        else:
-            self.generator.random(dtype=self.z.dtype, out=self.z)
-        if not normal:
-            xp.multiply(self.z, 2.0, out=self.z)
-            xp.subtract(self.z, 1.0, out=self.z)
+    def load(self, images):
+        """Use these images (batch, h, w, c) in the steps from now on."""
+        self.images.host_rows(len(images))[...] = images
+        self.images.upload()
 
-    def step(self):
-        self.result = self.play_round()
-        self.draw()
-
-    def round(self):
-        both, share = self.nets, self.backend.share
-        return play_round(
-            both.G,
-            both.D,
-            self.optimizers,
-            lambda: (share(self.images), None),
-            lambda n: share(self.z),
-            nets.RULES,
+    def make_step(self, backend):
+        """-> step() on a backend, as Backend.capture takes it."""
+        images, z = self.images.array, self.z.array
+        players = Players(
+            self.nets.G.on(backend),
+            self.nets.D.on(backend),
+            self.optimizer_g.on(backend),
+            self.optimizer_d.on(backend),
+            lambda: (backend.shard(images), None),
+            lambda n: backend.shard(z),
         )
 
-    def losses(self, steps):
-        found = []
-        for z in self.nets.noise(steps):
-            self.backend.put(z, self.z)
-            self.play()
-            found.append(
-                [
-                    float(self.backend.to_host(self.result[name]))
-                    for name in ("loss_d_real", "loss_d_fake", "loss_g")
-                ]
-            )
-        return found
+        def step():
+            result = plain_round(players)
+            self.draw_on_device(backend)
+            return result
 
-    def run(self, times):
-        self.launch(times)
-        self.wait()
+        return step
 
-    def launch(self, times):
-        for _ in range(times):
-            self.play()
+    def draw_on_device(self, backend):
+        """z = the next one, if the device draws it."""
+        if self.philox is not None:
+            z, xp = self.z.array, backend.xp
+            self.philox.on(backend).draw(z, self.nets.z == "normal")
+            if self.nets.z == "uniform":  # [0, 1) -> [-1, 1)
+                xp.multiply(z, 2.0, out=z)
+                xp.subtract(z, 1.0, out=z)
+
+    def draw(self):
+        if self.philox is None:
+            z = self.z.host_rows(self.nets.batch)
+            if self.nets.z == "normal":
+                self.generator.standard_normal(dtype=z.dtype, out=z)
+            else:
+                self.generator.random(dtype=z.dtype, out=z)
+                np.multiply(z, 2.0, out=z)
+                np.subtract(z, 1.0, out=z)
+            self.z.upload()
+        return self.z.array
+
+    def upload(self, z):
+        self.backend.put(z, self.z.array)
+        return self.z.array
+
+    def play(self, z):
+        """z is self.z.array."""
+        result = self.replay()
+        return [result[name] for name in LOSSES]
+
+    def read(self, loss):
+        return float(self.backend.to_host(loss))
 
     def wait(self):
         self.backend.synchronize()
@@ -94,34 +107,19 @@ class Step:
     def between(self, a, b):
         return self.backend.xp.cuda.get_elapsed_time(a, b) / 1000
 
-    def conv_error(self):
-        def convolve(x, W):
-            net = Sequential([Conv2d(W.shape[3], W.shape[:2], bias=False)])
-            net.setup(x.shape[1:], backend=self.backend, rng=self.generator)
-            net.params["0.W"][...] = self.backend.asarray(W)
-            return self.backend.to_host(net.forward(self.backend.asarray(x)))
-
-        return error_of(convolve)
+    def convolve(self, x, W):
+        net = Sequential([Conv2d(W.shape[3], W.shape[:2], bias=False)])
+        net.setup(x.shape[1:], backend=self.backend, rng=self.generator)
+        net.params["0.W"][...] = self.backend.asarray(W)
+        return self.backend.to_host(net.forward(self.backend.asarray(x)))
 
     def pixels(self, z):
         return to_pixels(self.backend.to_host(self.nets.G.forward(z, train=False)))
 
-    def probes(self):
-        pictures = self.pixels(self.backend.asarray(self.nets.noise(1)[0]))
-        return pictures.ravel()[:: nets.PROBE].tolist()
-
     def sample(self, times):
         for _ in range(times):
-            self.draw()
-            self.pixels(self.z)
+            self.draw_on_device(self.backend)
+            self.pixels(self.draw())
 
     def versions(self):
         return versions_of(self.backend)
-
-
-def versions_of(backend):
-    """-> package -> version, and the GPU's name."""
-    found = versions("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x")
-    if backend.name == "cupy":
-        found["gpu"] = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    return found

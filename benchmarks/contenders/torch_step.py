@@ -1,7 +1,7 @@
 """PyTorch: eager channels-first, eager channels_last, or compiled; the fastest counts.
 
-At its best: native padding (see plan.py), fused Adam, D frozen in G's update, G's forward
-run once for both updates, gradients set to None. On a GPU in the precision that is asked for.
+At its best: native padding (operations.py), fused Adam, D frozen in G's update, G's forward run
+once for both updates, gradients set to None. On a GPU in the requested precision.
 """
 
 import shutil
@@ -9,17 +9,23 @@ from contextlib import contextmanager
 
 from benchmarks import nets
 from benchmarks.contenders import Missing, need
-from benchmarks.contenders.plan import affine, needs_turning, plan, same_on_both_sides, turn
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.operations import (
+    CONVOLUTIONS,
+    has_gain_and_bias,
+    needs_rotation,
+    operations_of,
+    rotate,
+    symmetric_padding,
+)
 from benchmarks.machine import versions
-from benchmarks.precision import error_of
-from minigan import get_backend
 
 torch = need("torch")
 nn, loss = torch.nn, torch.nn.functional.binary_cross_entropy_with_logits
 
 
 class ToImage(nn.Module):
-    """Vectors to images: laid out as the convolutions want them, so that nothing is copied."""
+    """Vectors to images, in the layout of the convolutions, so that nothing is copied."""
 
     def __init__(self, shape, channels_last):
         super().__init__()
@@ -43,29 +49,23 @@ class ToVector(nn.Module):
 
 
 def module(op, channels_last):
-    """An operation of plan.py -> torch module with its weights."""
+    """An operation of operations.py -> torch module with its weights."""
     if op.kind == "linear":
         return filled(nn.Linear(*op.W.shape, bias=op.b is not None), op.W.T, op.b)
-    if op.kind in ("conv", "conv_transpose"):
-        padding, extra = same_on_both_sides(op)
-        c_first, c_last = op.W.shape[2:]
-        options = dict(
-            kernel_size=op.kernel, stride=op.stride, padding=padding, bias=op.b is not None
-        )
-        if op.kind == "conv":
-            return filled(nn.Conv2d(c_first, c_last, **options), op.W.transpose(3, 2, 0, 1), op.b)
-        return filled(
-            nn.ConvTranspose2d(c_last, c_first, output_padding=extra, **options),
-            op.W.transpose(3, 2, 0, 1),
-            op.b,
-        )
+    if op.kind in CONVOLUTIONS:
+        padding, extra = symmetric_padding(op)
+        options = dict(stride=op.stride, padding=padding, bias=op.b is not None)
+        kind, channels = nn.Conv2d, op.W.shape[2:]
+        if op.kind == "conv_transpose":
+            kind, channels, options["output_padding"] = nn.ConvTranspose2d, channels[::-1], extra
+        return filled(kind(*channels, op.kernel, **options), op.W.transpose(3, 2, 0, 1), op.b)
     if op.kind == "norm":
         kind = nn.BatchNorm2d if len(op.in_shape) == 3 else nn.BatchNorm1d
         options = dict(
             eps=op.eps,
             momentum=op.rate,
             track_running_stats=op.sampling == "running",
-            affine=affine(op),
+            affine=has_gain_and_bias(op),
         )
         return filled(kind(op.in_shape[-1], **options), op.gain, op.bias)
     if op.kind == "reshape":
@@ -85,48 +85,44 @@ def filled(layer, weight, bias):
     return layer
 
 
-def twin(net, turned, channels_last, device):
+def twin(net, rotated, channels_last, device):
     """A minigan net -> its twin in PyTorch."""
-    operations = plan(net, turned, channels_first=not channels_last)
+    operations = operations_of(net, rotated, channels_first=not channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return (
-        nn.Sequential(*(module(op, channels_last) for op in operations))
-        .to(device)
-        .to(memory_format=layout)
-    )
+    modules = nn.Sequential(*(module(op, channels_last) for op in operations))
+    return modules.to(device).to(memory_format=layout)
 
 
 def use_gpu(precision):
-    """PyTorch on a GPU, in "fp32" or "tf32", and with cuDNN's fastest algorithms. Raises Missing.
+    """PyTorch on a GPU, in "fp32" or "tf32", with cuDNN's fastest algorithms. Raises Missing.
 
-    Left to itself it computes convolutions in TF32 and matrix products in float32. Set by the old interface and by the
-    new one: parts of torch.compile read the old, and refuse where it says other than the new.
+    By default it computes convolutions in TF32 and matrix products in float32. Set through the old
+    interface and the new one: parts of torch.compile read the old, and fail if the two differ.
     """
     if not torch.cuda.is_available():
         raise Missing("this PyTorch sees no GPU: install one for CUDA, and check `nvidia-smi`")
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     if not hasattr(cudnn, "conv"):
-        raise Missing("this PyTorch cannot be told its precision: install 2.9 or later")
+        raise Missing("this PyTorch has no setting for its precision: install 2.9 or later")
     cudnn.benchmark = True
     cudnn.allow_tf32 = precision == "tf32"
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    cudnn.fp32_precision = cudnn.conv.fp32_precision = matmul.fp32_precision = (
-        "tf32" if precision == "tf32" else "ieee"
-    )
+    name = "tf32" if precision == "tf32" else "ieee"
+    cudnn.fp32_precision = cudnn.conv.fp32_precision = matmul.fp32_precision = name
 
 
 class Players:
     """Both twins, their optimizers, and one update of each.
 
     settings_g, settings_d  arguments of Adam
-    compiled  False, True, or a mode of torch.compile
+    compiled                False, True, or a mode of torch.compile
     """
 
     def __init__(self, G, D, settings_g, settings_d, device, channels_last, compiled=False):
         self.device, (self.z_dim,) = device, G.in_shape
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.turned = needs_turning([*G.layers, *D.layers])
-        self.G, self.D = (twin(net, self.turned, channels_last, device) for net in (G, D))
+        self.rotated = needs_rotation([*G.layers, *D.layers])
+        self.G, self.D = (twin(net, self.rotated, channels_last, device) for net in (G, D))
         self.optimizer_g, self.optimizer_d = (
             torch.optim.Adam(net.parameters(), **{"fused": True, **settings})
             for net, settings in ((self.G, settings_g), (self.D, settings_d))
@@ -134,21 +130,14 @@ class Players:
         self.play_g, self.play_d = self.G, self.D
         self.in_graphs = compiled in ("reduce-overhead", "max-autotune")
         if compiled:
-            torch.compiler.reset()  # what was compiled for another net in this process would count against its limit
+            torch.compiler.reset()  # an earlier net in this process would count against its limit
             mode = compiled if self.in_graphs else None
-            self.play_g, self.play_d = (
-                torch.compile(self.G, mode=mode),
-                torch.compile(self.D, mode=mode),
-            )
+            self.play_g, self.play_d = (torch.compile(net, mode=mode) for net in (self.G, self.D))
 
-    def images(self, images):
-        """Images (n, h, w, c) on the host, turned where the twins are -> as they want them."""
-        return (
-            torch.from_numpy(images)
-            .permute(0, 3, 1, 2)
-            .to(self.device)
-            .contiguous(memory_format=self.layout)
-        )
+    def to_tensor(self, images):
+        """Host array (n, h, w, c) -> tensor on the device, in the layout of the twins."""
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
+        return tensor.contiguous(memory_format=self.layout)
 
     def targets(self, batch, value=1.0):
         return torch.full((batch, 1), value, device=self.device)
@@ -182,7 +171,7 @@ class Players:
 
     @contextmanager
     def sampling(self):
-        """BatchNorm by its running statistics, unless the net samples by the batch's: then it tracks none."""
+        """BatchNorm by its running statistics; a net that samples by the batch's tracks none."""
         self.G.eval()
         with torch.inference_mode():
             yield
@@ -196,54 +185,32 @@ class Players:
         return versions("torch") | {"torch threads": torch.get_num_threads()}
 
 
-class Step(Players):
-    def __init__(
-        self,
-        preset,
-        batch,
-        width,
-        image,
-        device,
-        channels_last,
-        compiled=False,
-        precision="fp32",
-        adam=None,
-    ):
+class Step(Players, Contender):
+    def __init__(self, *arguments, channels_last, compiled=False, adam=None, **options):
         """adam: arguments of both optimizers, besides the rates"""
+        Contender.__init__(self, *arguments, **options)
         if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             raise Missing("no C++ compiler here, which torch.compile needs: install g++")
-        if device == "cuda":
-            use_gpu(precision)
-        self.nets = nets.build(preset, batch, get_backend("numpy"), width, image)
+        if self.device == "cuda":
+            use_gpu(self.precision)
         adam = dict(lr=nets.RATE, betas=(nets.BETA1, 0.999), **(adam or {}))
-        super().__init__(self.nets.G, self.nets.D, adam, adam, device, channels_last, compiled)
-        self.nets.G = self.nets.D = None  # their memory is not PyTorch's
-        self.batch_of_images = self.images(turn(self.nets.images(), self.turned))
-        self.real, self.fake = self.targets(batch), self.targets(batch, 0.0)
+        G, D = self.nets.take()
+        super().__init__(G, D, adam, adam, self.device, channels_last, compiled)
+        self.images = self.to_tensor(rotate(self.nets.images(), self.rotated))
+        self.real, self.fake = self.targets(self.nets.batch), self.targets(self.nets.batch, 0.0)
 
     def play(self, z):
         if self.in_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         fakes = self.play_g(z)
-        losses = self.update_d(self.batch_of_images, fakes, self.real, self.fake)
+        losses = self.update_d(self.images, fakes, self.real, self.fake)
         return *losses, self.update_g(fakes, self.real)
-
-    def losses(self, steps):
-        return [[float(each) for each in self.play(self.tensor(z))] for z in self.nets.noise(steps)]
-
-    def tensor(self, z):
-        return torch.from_numpy(z).to(self.device)
 
     def draw(self):
         return self.draw_z(self.nets.batch, self.nets.z)
 
-    def run(self, times):
-        self.launch(times)
-        self.wait()
-
-    def launch(self, times):
-        for _ in range(times):
-            self.play(self.draw())
+    def upload(self, z):
+        return torch.from_numpy(z).to(self.device)
 
     def mark(self):
         event = torch.cuda.Event(enable_timing=True)
@@ -253,37 +220,11 @@ class Step(Players):
     def between(self, a, b):
         return a.elapsed_time(b) / 1000
 
-    def conv_error(self):
-        def convolve(x, W):
-            x = (
-                torch.from_numpy(x)
-                .to(self.device)
-                .permute(0, 3, 1, 2)
-                .contiguous(memory_format=self.layout)
-            )
-            W = (
-                torch.from_numpy(W)
-                .to(self.device)
-                .permute(3, 2, 0, 1)
-                .contiguous(memory_format=self.layout)
-            )
-            return nn.functional.conv2d(x, W).permute(0, 2, 3, 1).cpu().numpy()
-
-        return error_of(convolve)
+    def convolve(self, x, W):
+        W = self.to_tensor(W.transpose(3, 0, 1, 2))
+        return nn.functional.conv2d(self.to_tensor(x), W).permute(0, 2, 3, 1).cpu().numpy()
 
     def pixels(self, z):
-        pictures = self.play_g(z).add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-        return pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-    def probes(self):
         with self.sampling():
-            return (
-                turn(self.pixels(self.tensor(self.nets.noise(1)[0])), self.turned)
-                .ravel()[:: nets.PROBE]
-                .tolist()
-            )
-
-    def sample(self, times):
-        with self.sampling():
-            for _ in range(times):
-                self.pixels(self.draw())
+            images = self.play_g(z).add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+            return images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
