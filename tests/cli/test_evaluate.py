@@ -1,0 +1,129 @@
+"""The commands train-classifier and evaluate: what they print and write, and mistakes."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+import minigan as mg
+from minigan.cli.main import main
+from minigan.data import Dataset
+from minigan.evaluation import during_training, get_classifier, reference_images
+from minigan.training import train
+from tests.support import squares
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """-> a folder with a cache, which has the classifier of the squares, and with a short run."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        squares.make_small(patch, folder / "cache")
+        patch.setattr(during_training, "BUDGET", 1e9)
+        get_classifier(squares.reference(), mg.get_backend("numpy"), log=quiet)
+        train({**squares.RUN, "evaluate_every": 12}, out=folder / "run", log=quiet)
+    return folder
+
+
+@pytest.fixture
+def cache(made, tmp_path, monkeypatch):
+    """-> a copy of that cache folder, in use."""
+    folder = shutil.copytree(made / "cache", tmp_path / "cache")
+    squares.make_small(monkeypatch, folder)
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path, cache):
+    """-> a copy of the run."""
+    return shutil.copytree(made / "run", tmp_path / "run")
+
+
+def printed(capsys, *words):
+    """-> what a command prints."""
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def mistake(capsys, *words):
+    """-> the line on stderr of a command that ends with exit code 2."""
+    assert main([str(word) for word in words]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Traceback" not in err, err
+    return err
+
+
+TRAIN_CLASSIFIER = ("train-classifier", "--dataset", "strokes", "--image-size", "8x8")
+
+
+@pytest.mark.parametrize("command", ("train-classifier", "judge"))
+def test_a_classifier_is_trained_once(command, cache, capsys, monkeypatch):
+    words = (command, *TRAIN_CLASSIFIER[1:])
+    assert printed(capsys, *words).startswith("classifier ")
+    monkeypatch.setattr(squares.train_classifier, "EPOCHS", 1)
+    before = squares.classifier_in(cache).read_bytes()
+    out = printed(capsys, *words, "--seed", 3)
+    assert "epoch 1/1" in out and squares.classifier_in(cache).read_bytes() != before
+
+
+def test_evaluate_prints_a_table_and_writes_two_files(run, capsys):
+    out = printed(capsys, "evaluate", run)
+    record = json.loads((run / "evaluation.json").read_text())
+    assert record["n"] == 120 and record["data"] == "strokes"
+    assert f"in the features of classifier {record['judge']['name']}, " in out
+    assert f"LeNet Fréchet distance{record['samples']['frechet']:>29.2f}" in out
+    assert record["samples"]["frechet"] > 5 * record["floor"]["frechet"]  # G has hardly begun
+    with Image.open(run / "nearest.png") as picture:
+        assert picture.size == (16 * (8 + 2) + 2, 6 * (8 + 2) + 2)
+
+
+def test_evaluate_with_another_number_file_and_checkpoint(run, tmp_path, capsys):
+    printed(capsys, "evaluate", run, "--n", 30, "--out", tmp_path / "b.json")
+    assert json.loads((tmp_path / "b.json").read_text())["n"] == 30
+    assert (tmp_path / "nearest.png").exists() and not (run / "evaluation.json").exists()
+    printed(capsys, "evaluate", run, "--best", "--n", 30)
+    assert (run / "evaluation-best.json").exists() and (run / "nearest-best.png").exists()
+
+
+def test_without_labels_only_pixel_space_is_left(run, capsys, monkeypatch):
+    data = squares.load("strokes")
+
+    def unlabeled(name, data_dir=None, **options):
+        return Dataset(name, data.images, None, (), data.fingerprint)
+
+    monkeypatch.setattr(squares.open_game, "load_dataset", unlabeled)
+    out = printed(capsys, "evaluate", run, "--n", 50)
+    assert "has no labels" in out and "in pixel space" in out
+    assert json.loads((run / "evaluation.json").read_text())["judge"] is None
+    assert "has no labels" in mistake(capsys, *TRAIN_CLASSIFIER)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    (
+        (("--n", 121), "large enough to hold out 120 images"),
+        (("--n", 19), "at least 20"),
+        (("--n", "x"), "a whole number, got 'x'"),
+        (("--out", "a.txt"), "end in .json, got 'a.txt'"),
+    ),
+)
+def test_mistakes_of_evaluate(options, words, run, capsys):
+    assert words in mistake(capsys, "evaluate", run, *options)
+
+
+def test_more_mistakes(run, tmp_path, capsys, monkeypatch):
+    assert "not the folder of a run" in mistake(capsys, "evaluate", tmp_path)
+    (run / "best-generator.npz").unlink()
+    assert "best-generator.npz" in mistake(capsys, "evaluate", run, "--best")
+    assert "--flip" in mistake(capsys, "train-classifier", "--flip")
+    monkeypatch.setattr(reference_images, "MIN_TEST", 500)
+    assert "takes 2,500 images" in mistake(capsys, *TRAIN_CLASSIFIER)
+    images = squares.squares(600)
+    other = Dataset("strokes", images, None, (), "1" * 16)
+    monkeypatch.setattr(squares.open_game, "load_dataset", lambda *names, **options: other)
+    assert "not those that the run was trained on" in mistake(capsys, "evaluate", run)
