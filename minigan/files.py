@@ -12,7 +12,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from minigan.errors import RunError
+from minigan.errors import MiniganError, RunError
+
+
+@contextmanager
+def os_errors_as_run_errors(action: str, cure: str = "") -> Iterator[None]:
+    """Raise RunError "cannot <action>: <what the system says>: <cure>" for an OSError inside."""
+    try:
+        yield
+    except MiniganError:  # some are OSErrors; they say already what to do
+        raise
+    except OSError as error:
+        reason = f"cannot {action}: {error.strerror or error}"
+        raise RunError(": ".join(filter(None, (reason, cure)))) from error
 
 
 @contextmanager
@@ -46,17 +58,12 @@ def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], ob
 
     Raises RunError if the file cannot be written; what was there before stays.
     """
-    try:
-        with replacing(Path(path)) as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}: "
-            "free some space or choose another folder"
-        ) from error
+    cure = "free some space or choose another folder"
+    with os_errors_as_run_errors(f"write {path}", cure), replacing(Path(path)) as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
 
 
 def flush_folder(folder: Path) -> None:

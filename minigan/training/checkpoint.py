@@ -6,6 +6,7 @@ checkpoints/kept-*.npz    copies set aside when a run seems to collapse
 generator.npz             G alone, or its average, for sampling; best-generator.npz likewise
 """
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 from minigan.data import Batches
 from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
 from minigan.errors import RunError
-from minigan.files import write_atomically
+from minigan.files import os_errors_as_run_errors, write_atomically
 
 KEEP = 2  # checkpoints that stay
 OWN = re.compile(r"step-(\d+)\.npz")  # a copy under another name belongs to the user
@@ -41,7 +42,7 @@ class Checkpoints:
 
     def save(self, game: Savable, batches: Batches, step: int) -> None:
         """Write a checkpoint and generator.npz; delete old checkpoints."""
-        self.write(game, batches, step, self.generator_file, self.folder / f"step-{step:08d}.npz")
+        self.write(game, batches, step, (self.generator_file, self.folder / f"step-{step:08d}.npz"))
         for old in self.found()[:-KEEP]:
             with suppress(OSError):  # one too many does no harm
                 old.unlink(missing_ok=True)
@@ -50,18 +51,14 @@ class Checkpoints:
         self, game: Savable, batches: Batches, step: int, metrics: dict[str, float]
     ) -> None:
         """Write best.npz, which `save` does not delete and `load` does not use."""
-        self.write(game, batches, step, self.best_generator_file, self.best_file, best=metrics)
+        files = (self.best_generator_file, self.best_file)
+        self.write(game, batches, step, files, best=metrics)
 
     def write(
-        self,
-        game: Savable,
-        batches: Batches,
-        step: int,
-        generator_file: Path,
-        checkpoint_file: Path,
-        **more: Any,
+        self, game: Savable, batches: Batches, step: int, files: tuple[Path, Path], **more: Any
     ) -> None:
-        """Both files; more: further JSON-able entries of the record."""
+        """The files of G and of the checkpoint; more: further JSON-able entries of the record."""
+        generator_file, checkpoint_file = files
         sections, record = game.state()
         record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}
         with suppress(OSError):  # save_arrays reports it
@@ -80,25 +77,17 @@ class Checkpoints:
     def keep_newest(self) -> None:
         """Copy the newest checkpoint to a name that `save` does not delete."""
         for newest in self.found()[-1:]:
-            try:
+            with os_errors_as_run_errors(f"read {newest}"):
                 content = newest.read_bytes()
-            except OSError as error:
-                raise RunError(f"cannot read {newest}: {error.strerror or error}") from error
             write_atomically(newest.with_name(f"kept-{newest.name}"), content)
 
     def found(self) -> list[Path]:
         """-> paths of the run's checkpoints, oldest first."""
-        try:
-            found = [
-                (int(match[1]), path)
-                for path in self.folder.iterdir()
-                if (match := OWN.fullmatch(path.name))
-            ]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RunError(f"cannot look into {self.folder}: {error.strerror}") from error
-        return [path for _, path in sorted(found)]
+        names: list[str] = []
+        with os_errors_as_run_errors(f"look into {self.folder}"), suppress(FileNotFoundError):
+            names = os.listdir(self.folder)
+        found = sorted((int(match[1]), match[0]) for match in map(OWN.fullmatch, names) if match)
+        return [self.folder / name for _, name in found]
 
     def load(self, game: Savable, batches: Batches, log: Callable[[str], object]) -> int:
         """Restore the newest usable checkpoint -> its step; 0 if the run never wrote one.
@@ -110,30 +99,18 @@ class Checkpoints:
         for path in reversed(found):
             try:
                 sections, record = unpack(load_arrays(path), path)
-                return self.restore(game, batches, sections, record, path)
+                numbers = [int(record[name]) for name in ("step", "epoch", "position")]
+                batches.seek(*numbers[1:])
+                game.load(sections, record, path)
+                return numbers[0]
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                problem = RunError(f"{path} is not a complete checkpoint of minigan ({error!r})")
             except RunError as error:
                 problem = error
-                log(f"passing over a checkpoint: {error}")
+            log(f"passing over a checkpoint: {problem}")
         if found:
             raise RunError(
                 f"no checkpoint in {self.folder} can be used ({problem}): "
                 "start another run with --out"
             )
         return 0
-
-    def restore(
-        self,
-        game: Savable,
-        batches: Batches,
-        sections: Sections,
-        record: dict[str, Any],
-        path: Path,
-    ) -> int:
-        """Put a checkpoint into the game and its batches -> its step."""
-        try:
-            step, epoch, position = (int(record[name]) for name in ("step", "epoch", "position"))
-            batches.seek(epoch, position)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise RunError(f"{path} is not a complete checkpoint of minigan ({error!r})") from error
-        game.load(sections, record, path)
-        return step

@@ -18,15 +18,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minigan.data.files.png import grid, save_png
-from minigan.errors import MiniganError, RunError
+from minigan.errors import RunError
 from minigan.file_lock import try_lock, unlock
-from minigan.files import write_atomically
+from minigan.files import os_errors_as_run_errors, write_atomically
 from minigan.gan import MEASURED
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import Config, config_from_record
@@ -52,19 +53,12 @@ class Run:
 
     def expect_free(self) -> None:
         """Raises RunError if there is something already: nothing is ever overwritten."""
-        try:
-            taken = self.folder.exists() and (
-                not self.folder.is_dir() or any(self.folder.iterdir())
-            )
-        except OSError as error:
-            raise RunError(
-                f"cannot look into {self.folder}: {error.strerror}: "
-                "choose another folder with --out"
-            ) from error
+        folder, cure = self.folder, "choose another folder with --out"
+        with os_errors_as_run_errors(f"look into {folder}", cure):
+            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if taken:
             raise RunError(
-                f"{self.folder} exists: go on with --resume {self.folder}, "
-                "or choose another with --out"
+                f"{folder} exists: go on with --resume {folder}, or choose another with --out"
             )
 
     def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
@@ -75,37 +69,29 @@ class Run:
         """
         run, number = self, 1
         while True:
-            try:
-                run.folder.mkdir(parents=True, exist_ok=not another_name)
-                run.expect_free()
-                run.save_config(config, metadata)  # first: now a killed run can be resumed
-                run.samples.mkdir()
-                run.checkpoints.folder.mkdir()
-                break
-            except FileExistsError as error:
-                if not another_name:  # a file, or another run that began in this instant
-                    raise RunError(
-                        f"{run.folder} exists already: choose another with --out"
-                    ) from error
-                number += 1
-                run = Run(f"{self.folder}-{number}")
-            except RunError:
-                raise
-            except OSError as error:
-                raise RunError(
-                    f"cannot make the folder {run.folder}: {error.strerror}: "
-                    "choose another with --out"
-                ) from error
+            with os_errors_as_run_errors(
+                f"make the folder {run.folder}", "choose another with --out"
+            ):
+                try:
+                    run.folder.mkdir(parents=True, exist_ok=not another_name)
+                    run.expect_free()
+                    run.save_config(config, metadata)  # first: now a killed run can be resumed
+                    run.samples.mkdir()
+                    run.checkpoints.folder.mkdir()
+                    break
+                except FileExistsError:
+                    if not another_name:  # a file, or another run that began in this instant
+                        raise
+                    number += 1
+                    run = Run(f"{self.folder}-{number}")
         write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
         return run
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """While this process trains here. Raises RunError if another one does."""
-        try:
+        with os_errors_as_run_errors(f"write into {self.folder}"):
             file = open(self.folder / "lock", "ab")
-        except OSError as error:
-            raise RunError(f"cannot write into {self.folder}: {error.strerror}") from error
         with file:
             if not try_lock(file):
                 raise RunError(
@@ -124,21 +110,16 @@ class Run:
 
     def load_config(self) -> tuple[Config, dict[str, Any]]:
         """-> Config, metadata. Raises RunError if this is not the folder of a run."""
-        try:
-            metadata = json.loads(self.config_file.read_text("utf-8"))
-            return config_from_record(metadata.pop("options")), metadata
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(
-                f"{self.folder} is not the folder of a run: it has no config.json"
-            ) from error
-        except OSError as error:
-            raise RunError(f"cannot read {self.config_file}: {error.strerror}") from error
-        except MiniganError as error:
-            raise RunError(f"{self.config_file} is damaged: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RunError(
-                f"{self.config_file} is damaged ({' '.join(str(error).split())})"
-            ) from error
+        with os_errors_as_run_errors(f"read {self.config_file}"):
+            try:
+                metadata = json.loads(self.config_file.read_bytes())
+                return config_from_record(metadata.pop("options")), metadata
+            except (FileNotFoundError, NotADirectoryError) as error:
+                problem = f"{self.folder} is not the folder of a run: it has no config.json"
+                raise RunError(problem) from error
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                problem = f"{self.config_file} is damaged: {' '.join(str(error).split())}"
+                raise RunError(problem) from error
 
     def forget_after(self, step: int) -> None:
         """Drop what a stopped run logged after its last checkpoint, and interrupted writes."""
@@ -146,12 +127,9 @@ class Run:
             for path in folder.glob(".*.tmp"):
                 with suppress(OSError):
                     path.unlink()
-        try:
+        rows = []
+        with os_errors_as_run_errors(f"read {self.metrics_file}"), suppress(FileNotFoundError):
             rows = self.metrics_file.read_text("utf-8", errors="replace").splitlines()[1:]
-        except FileNotFoundError:
-            rows = []
-        except OSError as error:
-            raise RunError(f"cannot read {self.metrics_file}: {error.strerror}") from error
         kept = [
             row for row in rows if (number := row.split(",")[0]).isdecimal() and int(number) <= step
         ]
@@ -165,23 +143,16 @@ class Run:
 
         It raises RunError if rows cannot be written; they are kept, and written with the next ones.
         """
-
-        def failure(error: OSError) -> RunError:
-            return RunError(
-                f"cannot write {self.metrics_file}: {error.strerror or error}: free some space"
-            )
-
-        try:
+        reported = partial(os_errors_as_run_errors, f"write {self.metrics_file}", "free some space")
+        with reported():
             file = open(self.metrics_file, "ab", buffering=0)
-        except OSError as error:
-            raise failure(error) from error
         waiting: list[bytes] = []
 
         def append(rows: list[dict[str, Any]], sync: bool = False) -> None:
             text = io.StringIO()
             csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n").writerows(rows)
             waiting.append(text.getvalue().encode())
-            try:
+            with reported():
                 good = os.fstat(file.fileno()).st_size
                 content = b"".join(waiting)
                 if file.write(content) != len(content):  # a full disk takes a part
@@ -190,8 +161,6 @@ class Run:
                 waiting.clear()
                 if sync:
                     os.fsync(file.fileno())
-            except OSError as error:
-                raise failure(error) from error
 
         with file:
             yield append
