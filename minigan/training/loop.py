@@ -15,7 +15,7 @@ from minigan.errors import ConfigError, RunError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
 from minigan.training.collapse import CollapseMonitor
-from minigan.training.config import EPOCH, Config, new_config, resumed_config, versions
+from minigan.training.config import EPOCH, new_config, resumed_config, versions
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import Log, expect_same_images, load_images
@@ -23,6 +23,7 @@ from minigan.training.periodic_evaluation import make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.run_folder import Run
 
+Rows = list[dict[str, Any]]  # of metrics.csv
 READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for the steps
 
 
@@ -83,7 +84,14 @@ def train(
     with run.locked():
         step = 0
         if resume is not None:
-            step = resume_at(run, config, metadata, game, batches, data, last_step, log)
+            expect_same_images(data, metadata, "restore them, or start another run with --out")
+            step = run.checkpoints.load(game, batches, log)
+            log(f"resuming {run.folder} at step {step}")
+            if step < last_step:
+                run.forget_after(step)
+                entry = {"step": step, "versions": versions(game.backend)}
+                metadata["resumed"] = [*metadata.get("resumed", []), entry]
+                run.save_config(config, metadata)
         if step == 0:
             run.save_real(real_images(game, data), game.preset.grid)
         if step >= last_step:
@@ -92,19 +100,14 @@ def train(
                 "give a larger --steps or --epochs"
             )
             return run
-        engine = config.backend
-        if game.backend.captures_graphs:
-            engine += f", {config.precision}"
+        precision = f", {config.precision}" if game.backend.captures_graphs else ""
         log(
-            f"{config.preset} on {data.name}, {engine}, seed {config.seed}: "
+            f"{config.preset} on {data.name}, {config.backend}{precision}, seed {config.seed}: "
             f"steps {step} to {last_step}, in {run.folder}"
         )
-        sample_every = config.sample_every
-        if isinstance(sample_every, str):  # EPOCH
-            assert sample_every == EPOCH
-            sample_every = max(1, round(epoch))
+        every = round(epoch) if config.sample_every == EPOCH else int(config.sample_every)
         monitor = CollapseMonitor(data)
-        loop(game, batches, run, step, last_step, sample_every, monitor, evaluation, log)
+        loop(game, batches, run, step, last_step, max(1, every), monitor, evaluation, log)
         if game.captured is not None:
             game.captured.close()
     if evaluation is not None:
@@ -129,28 +132,6 @@ def make_batches(game: Game, data: Dataset) -> Batches:
         flip=config.flip,
         pixel_min=game.preset.pixel_min,
     )
-
-
-def resume_at(
-    run: Run,
-    config: Config,
-    metadata: dict[str, Any],
-    game: Game,
-    batches: Batches,
-    data: Dataset,
-    last_step: int,
-    log: Log,
-) -> int:
-    """Restore a stopped run -> the step that it has reached. Raises RunError, DataError."""
-    expect_same_images(data, metadata, "restore them, or start another run with --out")
-    step = run.checkpoints.load(game, batches, log)
-    log(f"resuming {run.folder} at step {step}")
-    if step < last_step:
-        run.forget_after(step)
-        entry = {"step": step, "versions": versions(game.backend)}
-        metadata["resumed"] = [*metadata.get("resumed", []), entry]
-        run.save_config(config, metadata)
-    return step
 
 
 def real_images(game: Game, data: Dataset) -> np.ndarray:
@@ -259,11 +240,7 @@ def loop(
 
 
 def expect_finite(
-    rows: list[dict[str, Any]],
-    game: Game,
-    batches: Batches,
-    run: Run,
-    write_rows: Callable[..., None],
+    rows: Rows, game: Game, batches: Batches, run: Run, write_rows: Callable[..., None]
 ) -> None:
     """Raises RunError if a loss or gradient is not finite: at which step, in which layer first."""
     for i, row in enumerate(rows):
