@@ -1,0 +1,73 @@
+"""After warm-up, a training step on the fast CPU backend allocates no arrays."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from minigan.data import Batches
+from minigan.training.config import new_config
+from minigan.training.game import Game
+
+BATCH = 64
+# What may come and go within a step: NumPy's iterators take buffers of 8,192 numbers for each
+# operand, whatever the size of the arrays; Python objects and array headers take a few KB
+ITERATORS = 3 * 8192 * 4 + 16_384  # bytes
+SMALLEST_ACTIVATION = BATCH * 7 * 7 * 32 * 4  # of the nets below
+
+
+def make(preset, backend="numpy"):
+    images = np.random.default_rng(0).integers(0, 256, (150, 28, 28, 1), np.uint8)
+    options = dict(preset=preset, width=16, batch_size=BATCH, backend=backend)
+    game = Game(new_config(options | ({"threads": 1} if backend == "numpy" else {})))
+    labels = np.arange(150) % 10
+    return game, Batches(images, BATCH, labels=labels, pixel_min=game.preset.pixel_min)
+
+
+def peak_of_rounds(game, batches, rounds):
+    """-> the largest number of bytes allocated at any moment, beyond what was there before."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(rounds):
+            game.round(batches)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "preset",
+    (
+        "mnist",
+        "fredriksson-mnist",
+        "shibuya-mnist",
+        "tensorflow-mnist",
+        "radford-mnist-conditional",
+    ),
+)
+def test_a_training_step_allocates_nothing(preset):
+    """Over the end of an epoch too, with its smaller last batch."""
+    game, batches = make(preset)
+    for _ in range(batches.per_epoch + 1):
+        game.round(batches)
+    # a thread may hold an array an instant too long, and then another is taken, once
+    peaks = (peak_of_rounds(game, batches, batches.per_epoch) for _ in range(3))
+    assert any(peak < ITERATORS for peak in peaks)
+    assert SMALLEST_ACTIVATION / 3 > ITERATORS  # not a single one can hide below the limit
+
+
+def test_the_measurement_would_see_one():
+    game, batches = make("mnist")
+    assert peak_of_rounds(game, batches, 1) > 10 * ITERATORS  # the first round makes all memory
+    for _ in range(2):
+        game.round(batches)
+    outputs, empty = game.backend.outputs, game.backend.xp.empty
+    outputs.new_output = lambda name, shape: empty(shape, np.float32)  # a new array each time
+    assert peak_of_rounds(game, batches, 1) > 2 * ITERATORS
+
+
+def test_the_plain_backend_allocates_where_that_is_simpler_to_read():
+    game, batches = make("mnist", "plain")
+    game.round(batches)
+    assert peak_of_rounds(game, batches, 1) > 10 * ITERATORS

@@ -1,0 +1,61 @@
+"""What a user sees: a bar on a terminal, else a line every few seconds; and signals."""
+
+import os
+import signal
+import sys
+import threading
+
+import pytest
+
+from minigan.training.progress import Interrupted, Progress, interrupts
+from tests.support.training_runs import train
+
+ROW = {"epoch": 1, "loss_d_real": 0.25, "loss_d_fake": 0.5, "loss_g": 1, "d_x": 0.6, "d_gz": 0.3}
+
+
+def test_a_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    lines = train(tmp_path / "a", steps=12)
+    shown = capsys.readouterr().err
+    for part in ("epoch", "12/12", "images/s", "loss D", "G ", "D(x)", "D(G(z))", "<"):
+        assert part in shown  # "<": the time left
+    assert not any("images/s" in line for line in lines)
+
+
+def test_lines_elsewhere():
+    """The first at once, then one every few seconds, and the last step's."""
+    lines = []
+    with Progress(0, 40, lines.append) as progress:
+        for step in (10, 20, 30, 40):
+            rate = progress.update({"step": step, **ROW}, images=100, steps=10)
+            assert rate > 0
+            if step == 20:
+                progress.line_due = 0
+        assert progress.bar is None
+    shown = [line.split("  ")[1] for line in lines]
+    assert shown == ["step 10/40", "step 30/40", "step 40/40"]
+    assert "loss D 0.750 G 1.000  D(x) 0.60 D(G(z)) 0.30" in lines[0]
+    assert lines[-1].endswith("0:00 left")
+
+
+def test_the_first_signal_is_caught_and_the_second_ends_the_program():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupts() as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert caught == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert Interrupted(signal.SIGINT).exit_code == 130
+
+
+def test_in_another_thread_signals_are_left_alone():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work():
+        with interrupts() as caught:
+            seen.append((caught, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [([], before)]

@@ -1,0 +1,193 @@
+"""The folder of a run: made once, locked, its rows kept, damage reported in one line."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan import training
+from minigan.training.config import new_config
+from minigan.training.run_folder import COLUMNS, Run
+from tests.support.training_runs import content, metrics, names, resume, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A new run in tmp_path/run."""
+    return Run(tmp_path / "run").create(new_config({"width": 4}), {"note": "hello"})
+
+
+def test_a_new_folder(run):
+    assert names(run.folder) == ["checkpoints", "config.json", "metrics.csv", "samples"]
+    assert run.metrics_file.read_text() == ",".join(COLUMNS) + "\n"
+    config, metadata = run.load_config()
+    assert config == new_config({"width": 4}) and metadata == {"note": "hello"}
+
+
+def test_nothing_is_overwritten(run, tmp_path):
+    config = new_config({})
+    with pytest.raises(mg.RunError, match=r"run exists: go on with --resume .*run, or choose ano"):
+        Run(run.folder).create(config, {})
+    for name in ("run-2", "run-3"):
+        other = Run(run.folder).create(config, {}, another_name=True)
+        assert other.folder == tmp_path / name
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/run"):
+        with pytest.raises(mg.RunError):
+            Run(tmp_path / out).create(config, {})
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    Run(tmp_path / "empty").create(config, {})  # an empty folder is taken
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the root user may write anywhere"
+)
+def test_no_permission(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(mg.RunError, match="Permission denied: choose another with --out"):
+        Run(tmp_path / "locked/run").create(new_config({}), {})
+
+
+def test_one_process_trains_in_a_folder(tmp_path):
+    out = tmp_path / "a"
+    train(out, steps=2)
+    code = (
+        "import sys, time; from minigan.training.run_folder import Run\n"
+        "with Run(sys.argv[1]).locked(): print('locked', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout.readline() == b"locked\n"
+        before = content(out)
+        with pytest.raises(mg.RunError, match=f"another process is training in {out}: wait for"):
+            resume(out, steps=3)
+        assert content(out) == before
+        other.kill()
+    resume(out, steps=3)  # a crash leaves no lock behind
+
+
+@pytest.mark.parametrize(
+    "damage",
+    (b"", b"{", b"[]", b"3", b'{"options": {}}', b'{"options": {"width": "wide"}}', b"\xff\xfe"),
+)
+def test_a_damaged_config(damage, run):
+    run.config_file.write_bytes(damage)
+    with pytest.raises(mg.RunError, match=rf"{run.config_file} is damaged") as caught:
+        training.train({}, resume=run.folder, log=print)
+    assert "\n" not in str(caught.value) and run.config_file.read_bytes() == damage
+
+
+def test_what_is_not_the_folder_of_a_run(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(mg.RunError, match=r"is not the folder of a run: it has no config"):
+            Run(folder).load_config()
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+
+def row(step, **more):
+    return {"step": step, "epoch": 1, "loss_g": step / 2, **more}
+
+
+def test_rows_are_appended(run):
+    with run.metrics() as append:
+        append([row(1), row(2)])
+        append([row(3, frechet=1.5)], sync=True)
+    found = metrics(run.folder)
+    assert [each["step"] for each in found] == ["1", "2", "3"]
+    assert [each["frechet"] for each in found] == ["", "", "1.5"]
+
+
+def test_rows_that_could_not_be_written_are_written_with_the_next_ones(run, monkeypatch):
+    """A full disk takes a part of a row: it is cut off again."""
+
+    class FullDisk:
+        def __init__(self, file):
+            self.file, self.full = file, False
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            self.file.close()
+
+        def write(self, data):
+            if self.full:
+                return self.file.write(data[: len(data) // 2])
+            return self.file.write(data)
+
+    disk = FullDisk(open(run.metrics_file, "ab", buffering=0))
+    monkeypatch.setattr("builtins.open", lambda *arguments, **options: disk)
+    with run.metrics() as append:
+        append([row(1)])
+        disk.full = True
+        good = os.stat(run.metrics_file).st_size
+        for step in (2, 3):
+            message = f"cannot write {run.metrics_file}: {os.strerror(errno.ENOSPC)}: free some"
+            with pytest.raises(mg.RunError, match=message):
+                append([row(step)])
+            assert os.stat(run.metrics_file).st_size == good
+        disk.full = False
+        append([row(4)])
+    monkeypatch.undo()
+    assert [each["step"] for each in metrics(run.folder)] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_run_whose_rows_cannot_be_written_ends_with_an_error(tmp_path, monkeypatch):
+    out = tmp_path / "a"
+    train(out, steps=2)
+    monkeypatch.setattr(Run, "forget_after", lambda self, step: None)
+    (out / "metrics.csv").unlink()
+    (out / "metrics.csv").symlink_to("/dev/full")
+    end = "free some space; the checkpoint of step 4 is written"
+    with pytest.raises(mg.RunError, match=f"cannot write {out / 'metrics.csv'}: No space.*{end}"):
+        resume(out, steps=4)
+    assert (out / "checkpoints/step-00000004.npz").exists()
+
+
+def test_rows_after_the_checkpoint_are_dropped(run):
+    old = "\n".join(["step,epoch,loss_d_real", "1,1,0.5", "2,1,0.25", "x,1,1", "3,1,1", "4"])
+    run.metrics_file.write_text(old)
+    temporary = run.samples / ".step-1.png-abc.tmp"
+    temporary.write_text("")
+    run.forget_after(2)
+    rows = metrics(run.folder)
+    assert [each["step"] for each in rows] == ["1", "2"]
+    assert tuple(rows[0]) == COLUMNS and rows[1]["loss_d_real"] == "0.25"
+    assert not temporary.exists()
+    run.metrics_file.unlink()
+    run.forget_after(2)
+    assert metrics(run.folder) == []
+
+
+def test_strange_metrics_do_no_harm(tmp_path):
+    out = tmp_path / "a"
+    train(out, steps=2)
+    for damage, steps in ((None, 3), (b"step\xff\n\xb2,1\n1,1,0,0,0,0,0,0\n9,9\n", 4)):
+        (out / "metrics.csv").unlink()
+        if damage:
+            (out / "metrics.csv").write_bytes(damage)
+        resume(out, steps=steps)
+        assert (out / "metrics.csv").read_text().splitlines()[-1].startswith(f"{steps},")
+
+
+def test_grids_are_pictures(run):
+    images = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
+    run.samples.rmdir()  # it is made again
+    run.save_samples(images, 7, (2, 3))
+    run.save_real(images, (2, 3))
+    a, b = run.samples / "step-00000007.png", run.real_file
+    assert a.read_bytes() == b.read_bytes() and a.read_bytes()[:4] == b"\x89PNG"
