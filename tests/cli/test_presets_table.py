@@ -1,0 +1,53 @@
+"""The table of presets, and one in detail."""
+
+import re
+
+import pytest
+
+from minigan.cli import presets_table
+from minigan.presets import MODULES, get_preset
+from tests.support.commands import run
+
+
+def test_every_preset_has_a_row_with_its_numbers(capsys):
+    assert run("presets") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.split() and line.split()[0] in MODULES]
+    assert [row.split()[0] for row in rows] == list(MODULES)
+    for row in rows:
+        preset = get_preset(row.split()[0])
+        for player in "GD":
+            assert f" {sum(preset.counts[player]):,} " in row
+        assert preset.source in row and "x".join(map(str, preset.image_shape)) in row
+    assert len({row.index(" MiB") for row in rows}) == 1  # columns are aligned
+    names = ", ".join(f"jayathilaka-faces:{name}" for name in ("adam", "rmsprop", "sgd"))
+    assert f"variants: {names}" in "\n".join(lines)
+    assert "of a step: minigan presets NAME" in lines[-1]
+
+
+def test_one_preset_in_detail(capsys, monkeypatch):
+    monkeypatch.setattr(presets_table, "measure_step", lambda preset: 1.5)
+    assert run("presets", "shibuya-svhn:T3") == 0
+    out = capsys.readouterr().out
+    for player in "GD":
+        trained, kept = get_preset("shibuya-svhn").counts[player]
+        assert f"{trained:,} trained, {kept:,} not" in out
+    for line in (
+        "shibuya-svhn:T3: Shibuya, dcgan_svhn (minigan/presets/shibuya.py)",
+        "data       svhn, 32x32x3, fit crop",
+        "training   25 epochs, batches of 128, never shuffled",
+        "optimizer  Adam, lr of G 0.0001, lr of D 0.001, beta1 0.9, eps 1e-08, eps_hat True",
+        "round      keras_round: One round: D steps on real images, then on fakes of `predict`; "
+        "then G steps.",
+        "options    real_target 0.9, loss_limit 16.1181",
+        "costs      166.1 GFLOP a step, at least 246 MiB",
+        "A step takes 1.50 s on this machine: the second of two, on noise.",
+    ):
+        assert line in out.splitlines()
+
+
+@pytest.mark.parametrize("name", ("shibuya-fnn", "jayathilaka-faces:rmsprop"))
+def test_a_step_is_measured(name, capsys):
+    assert run("presets", name) == 0
+    seconds = re.search(r"A step takes (\d+\.\d\d) s on this machine", capsys.readouterr().out)
+    assert float(seconds[1]) < 10

@@ -1,0 +1,64 @@
+"""The command `train`: from the options to the report."""
+
+import json
+import sys
+
+import pytest
+
+from minigan.cli import train as train_command
+from tests.support.commands import files, refused, run
+from tests.support.pictures import noise
+from tests.support.training_runs import open_game_module
+
+SMALL = ("--width", 4, "--batch-size", 16, "--z-dim", 8, "--threads", 1)
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr(open_game_module, "load_dataset", noise(40))
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+    monkeypatch.setattr(train_command, "finish", lambda run, log, tables: None)
+
+
+def test_a_run_and_its_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # the curves are tested elsewhere
+    assert run("train", *SMALL, "--steps", 2, "--out", tmp_path / "a") == 0
+    *_, done, curves, made = capsys.readouterr().out.splitlines()
+    assert done.startswith("done: ") and curves.startswith("losses.png was left out: plots need")
+    assert made == f"to look at: progress.gif, report.html in {tmp_path / 'a'}"
+    options = json.loads((tmp_path / "a/config.json").read_text())["options"]
+    assert (options["width"], options["steps"], options["batch_size"]) == (4, 2, 16)
+    page = (tmp_path / "a/report.html").read_text("utf-8")
+    assert "ConvTranspose2d 8-&gt;4, k4 s2 p1" in page and "D: input" in page
+
+
+def test_a_resumed_run(tmp_path, capsys, without_report):
+    out = tmp_path / "a"
+    assert run("train", *SMALL, "--steps", 1, "--out", out) == 0
+    before = files(out)
+    line = refused(capsys, "train", "--resume", out, "--width", 8, "--steps", 2)
+    assert "--width 8 does not fit the run, which has 4: leave it out to resume" in line
+    assert f"{out} exists: go on with --resume {out}" in refused(
+        capsys, "train", *SMALL, "--out", out
+    )
+    assert files(out) == before
+    assert run("train", "--resume", out, "--width", 4, "--steps", 2) == 0  # the same width is fine
+    assert (out / "checkpoints/step-00000002.npz").exists()
+    assert run("train", "--resume", out) == 0
+    assert "nothing to do: it has 2 steps" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("train", *SMALL, "--dry-run") == 0
+    assert "nothing was written" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
+def test_cupy_without_cupy(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    line = refused(capsys, "train", "--backend", "cupy", "--out", tmp_path / "a")
+    assert "CuPy is not installed" in line and "pip install" in line
+    assert not (tmp_path / "a").exists()

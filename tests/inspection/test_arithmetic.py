@@ -1,0 +1,80 @@
+"""Sums of z, and the groups of samples in them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from minigan.data import Dataset
+from minigan.errors import ConfigError
+from minigan.inspection import sample_groups
+from minigan.inspection.arithmetic import combine, neighborhood
+from tests.support.pictures import DIGITS
+
+
+def test_the_sum_and_its_neighbors():
+    a, b, c = np.arange(6.0).reshape(3, 2), np.ones((2, 2)), np.full((1, 2), 10.0)
+    assert combine(a, b, c).tolist() == [2 - 1 + 10, 3 - 1 + 10]
+    z = neighborhood(np.arange(5.0), np.random.default_rng(0))
+    assert z.shape == (9, 5) and np.array_equal(z[4], np.arange(5.0))
+    distances = np.abs(np.delete(z, 4, axis=0) - np.arange(5.0))
+    assert distances.min() > 0 and distances.max() <= 0.25
+
+
+def bars(width, lying, count, size=28):
+    """-> images of a bar, all the same."""
+    images = np.zeros((count, size, size, 1), np.uint8)
+    images[:, 4 : size - 4, 10 : 10 + width] = 255
+    return images.swapaxes(1, 2) if lying else images
+
+
+def test_the_width_of_strokes():
+    widths = np.arange(2, 8)
+    for lying in (False, True):
+        images = np.concatenate([bars(width, lying, 1) for width in widths])
+        expected = 2 * 20 * widths / (2 * 20 + 2 * widths)  # the ends are outline too
+        np.testing.assert_allclose(sample_groups.stroke_width(images), expected, rtol=0.05)
+    assert sample_groups.stroke_width(np.zeros((2, 8, 8, 3), np.uint8)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("classes", (0, 10))
+def test_thick_and_thin_samples_are_chosen_by_width(classes, monkeypatch):
+    """Class 7 are upright bars, class 3 lying ones, 2 to 7 pixels wide.
+
+    A conditional G was asked for another class in half of the samples.
+    """
+    kinds = [(width, lying) for lying in (False, True) for width in range(2, 8)]
+    images = np.concatenate([bars(width, lying, 20) for width, lying in kinds])
+    widths = np.repeat([width for width, _ in kinds], 20)
+    truth = np.repeat([3 if lying else 7 for _, lying in kinds], 20)
+    asked = np.zeros(len(images), int)
+    if classes:
+        asked = np.where(np.arange(len(images)) % 2, truth, 5)
+    z = np.random.default_rng(0).standard_normal((len(images), 6))
+    monkeypatch.setattr(sample_groups, "draw_z", lambda game, n, seed: z)
+    monkeypatch.setattr(sample_groups, "classes_in_turn", lambda game, n: asked)
+    monkeypatch.setattr(sample_groups, "generate", lambda game, z, numbers: images)
+    data = Dataset("bars", images, truth, DIGITS, "0", None)
+    game = SimpleNamespace(preset=SimpleNamespace(classes=classes))
+    groups = sample_groups.choose(game, data, ("7", "3"), 0)
+    assert [group.name for group in groups] == ["thick 7", "thin 7", "thin 3"]
+    for group, number, width in zip(groups, (7, 7, 3), (7, 2, 2), strict=True):
+        assert len(set(group.numbers)) == 3
+        assert (truth[group.numbers] == number).all() and (widths[group.numbers] == width).all()
+        assert not classes or (asked[group.numbers] == number).all()
+
+
+def test_pairs_are_those_whose_z_are_nearest():
+    z = np.array([[0.0], [10.0], [20.0], [30.0], [0.1], [10.3], [20.2], [99.0]])
+    pairs = sample_groups.nearest_pairs(z, np.arange(4), np.arange(4, 8))
+    assert pairs == ([0, 2, 1], [4, 6, 5])
+
+
+def test_groups_as_they_are_typed():
+    a, b, c = sample_groups.parse_groups(["3,14,15", "92", "65,35"])
+    assert (a.name, a.numbers, b.numbers, c.numbers) == ("A", [3, 14, 15], [92], [65, 35])
+    many = ",".join(map(str, range(1000, 1100)))
+    assert len(sample_groups.parse_groups([many, "1", "2"])[0].numbers) == 100
+    for texts in (["1", "2"], ["1", "2", "x"], ["1", "2", "4096"], ["1", "2", 9999 * "9"]):
+        with pytest.raises(ConfigError, match="--pick: expected"):
+            sample_groups.parse_groups(texts)

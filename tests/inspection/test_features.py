@@ -1,0 +1,76 @@
+"""What a unit sees, and the images that excite it."""
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.inspection.features import cut, last_map, strongest, window
+from minigan.inspection.guided_backprop import guided_gradient
+from minigan.inspection.open_run import freeze_discriminator, open_generator
+from minigan.inspection.partial_passes import forward_to
+from tests.support.networks import network
+from tests.support.pictures import noise
+
+
+@pytest.mark.parametrize(
+    "k, s, padding",
+    ((5, 2, "same"), (4, 2, "valid"), (3, 1, 2), (5, 2, ((0, 1), (2, 3))), (2, 3, "same")),
+)
+def test_a_window_is_where_the_gradient_is(k, s, padding):
+    layers = [mg.Conv2d(2, k, s, padding), mg.LeakyReLU(0.2), mg.Conv2d(3, 3, padding=1), mg.ReLU()]
+    D = network(layers, (31, 37, 1))
+    for parameter in D.params.values():
+        parameter[...] = 1
+    x = np.ones((1, 31, 37, 1))
+    h, w, c = D.out_shape
+    for place in ((h // 2, w // 3), (0, 0), (h - 1, w - 1)):
+        dy = np.zeros((1, h, w, c))
+        dy[(0, *place, 1)] = 1
+        seen = guided_gradient(D, 3, x, dy)[0] != 0
+        top, bottom, left, right = window(D, 3, place)
+        inside = np.zeros_like(seen)
+        inside[max(top, 0) : bottom, max(left, 0) : right] = True
+        assert seen.any() and not (seen & ~inside).any()
+        if place == (h // 2, w // 3) and s <= k:  # no padding inside, and no gaps
+            assert np.array_equal(seen, inside)
+        assert cut(x[0], (top, bottom, left, right)).shape == (bottom - top, right - left, 1)
+
+
+def test_a_cut_may_reach_outside_of_the_image():
+    image = np.arange(12).reshape(3, 4, 1)
+    assert cut(image, (-1, 1, 3, 5), outside=9)[:, :, 0].tolist() == [[9, 9], [3, 9]]
+    assert np.array_equal(cut(image, (-5, 9, 0, 1)), image)
+
+
+def test_the_strongest_responses_are_found(runs):
+    game, _ = open_generator(str(runs["conditional"]))
+    data = noise(50)("mnist")  # as in the runs
+    freeze_discriminator(game, game.D, data)
+    numbers = np.arange(3, 50, 2)
+    index = last_map(game.D)
+    images, places = strongest(game, game.D, index, data, numbers, 2, 4)
+    x = data.images[numbers] / np.float32(255)  # this G ends in a sigmoid: black is 0
+    maps = forward_to(game.D, index, x.astype(np.float32), game.labels(numbers % 10))
+    for unit in range(2):
+        responses = maps[..., unit].reshape(len(numbers), -1)
+        order = np.argsort(-responses.max(axis=1))[:4]
+        assert images[unit].tolist() == numbers[order].tolist()
+        assert places[unit].tolist() == responses[order].argmax(axis=1).tolist()
+
+
+def test_the_last_map_is_found(runs):
+    found = {}
+    for name, folder in runs.items():
+        D = open_generator(str(folder))[0].D
+        layer = D.layers[last_map(D)]
+        found[name] = (layer.describe(), len(layer.out_shape))
+    assert found == {
+        "conditional": ("LeakyReLU 0.2", 3),
+        "plain": ("LeakyReLU 0.2", 3),
+        "color": ("LeakyReLU 0.2", 3),
+        "linear": ("LeakyReLU 0.01", 1),
+        "dropout": ("LeakyReLU 0.3", 3),
+    }
+    only_maps = network([mg.Conv2d(4, 4), mg.LeakyReLU(0.2), mg.Conv2d(1, 5)], (8, 8, 1))
+    assert last_map(only_maps) == 1  # not the logit
+    assert last_map(network([mg.Linear(3), mg.Linear(1)], (6,))) == 1

@@ -1,0 +1,62 @@
+"""Filters and maps as pictures, and the layout of pages."""
+
+import numpy as np
+
+import minigan as mg
+from minigan.data.files.png import load_png
+from minigan.inspection.maps import filters, map_pictures, stages
+from minigan.inspection.open_run import open_generator
+from minigan.inspection.page_layout import below, beside, cells, picture, save_page, sign, words
+from tests.support.networks import network
+
+
+def test_filters_are_the_weights_of_the_image(runs):
+    for name, folder in runs.items():
+        game, _ = open_generator(str(folder))
+        h, w, c = game.D.in_shape
+        W = filters(game.D)
+        assert W.shape[3] == c
+        assert W.shape[1:3] == (h, w) if name == "linear" else W.shape[1] <= 5
+    D = network([mg.Flatten(), mg.Linear(3, bias=False)], (4, 5, 2))
+    x = np.random.default_rng(0).standard_normal((1, 4, 5, 2))
+    np.testing.assert_allclose(D.forward(x)[0], (filters(D) * x).sum(axis=(1, 2, 3)), rtol=1e-12)
+
+
+def test_each_map_is_scaled_by_itself():
+    maps = np.stack([[[0.0, 1], [2, 4]], [[-1.0, 0], [0.5, 1]], np.zeros((2, 2))], axis=2)
+    first, second, third = (each[:, :, 0].tolist() for each in map_pictures(maps))
+    assert first == [[0, 64], [128, 255]]
+    assert second == [[0, 128], [191, 255]]
+    assert third == [[0, 0], [0, 0]]
+    (vector,) = map_pictures(np.arange(5.0))
+    assert vector[:, :, 0].tolist() == [[0, 64, 128], [191, 255, 0]]
+
+
+def test_stages_are_cores_with_what_follows_them():
+    D = network([mg.Conv2d(4, 4), mg.LeakyReLU(0.2), mg.Conv2d(1, 5), mg.Flatten()], (8, 8, 1))
+    assert stages(D) == [(0, 1), (2, 2)]
+
+
+def test_blocks_have_the_right_sizes():
+    a, b = picture(np.zeros((3, 4, 1), np.uint8), 2), picture(np.zeros((5, 6, 3), np.uint8))
+    assert a.shape == (6, 8, 3) and b.shape == (5, 6, 3)
+    assert beside([a, b], gap=2).shape == (6, 16, 3) and below([a, b], gap=2).shape == (13, 8, 3)
+    assert below([a, b], gap=0, align=1.0)[-1, :, 0].tolist() == [255, 255, 0, 0, 0, 0, 0, 0]
+    grid = cells(np.zeros((7, 4, 4, 1), np.uint8), 3, factor=2, gap=1)
+    assert grid.shape == (3 * 8 + 2, 3 * 8 + 2, 3)
+    text = "some words that need a second line"
+    narrow, wide = words(text, width=120), words(text)
+    assert narrow.shape[1] == 120 and narrow.shape[0] > wide.shape[0] and narrow.min() < 100
+    plus, minus, equals = ((sign(each) < 255).sum() for each in "+-=")
+    assert minus < plus < equals == 2 * minus
+
+
+def test_a_page_has_a_margin_and_is_gray_if_it_can_be(tmp_path):
+    block = picture(np.zeros((3, 4, 1), np.uint8))
+    save_page(tmp_path / "a.png", block)
+    page = load_png(tmp_path / "a.png")
+    assert page.shape == (43, 44, 1) and (page[20:23, 20:24] == 0).all()
+    assert page.sum() == 255 * (43 * 44 - 12)
+    block[0, 0, 0] = 9
+    save_page(tmp_path / "a.png", block)
+    assert load_png(tmp_path / "a.png").shape == (43, 44, 3)
