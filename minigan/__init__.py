@@ -40,7 +40,7 @@ from minigan.layers import (
 from minigan.losses import bce_with_logits, softmax_cross_entropy
 from minigan.optimizers import SGD, Adam, RMSprop
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Adam",
