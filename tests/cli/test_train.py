@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from minigan.cli import train as train_command
+from minigan.data import load_dataset
 from tests.support.commands import files, refused, run
 from tests.support.pictures import noise
 from tests.support.training_runs import open_game_module
@@ -55,6 +56,19 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", *SMALL, "--dry-run") == 0
     assert "nothing was written" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
+def test_damaged_images_are_one_line_and_nothing_replaces_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(open_game_module, "load_dataset", load_dataset)
+    header = b"\x00\x00\x08\x03\x00\x00\xea\x60\x00\x00\x00\x1c\x00\x00\x00\x1c"  # MNIST's
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header + bytes(1000))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01\x00\x00\xea\x60")
+    before = files(tmp_path)
+    for name in ("mnist", "auto"):  # a folder that was named is not replaced by Strokes
+        options = ["--dataset", name, "--data-dir", tmp_path, "--out", tmp_path / "a"]
+        line = refused(capsys, "train", *options)
+        assert str(tmp_path / "train-images-idx3-ubyte") in line
+    assert files(tmp_path) == before
 
 
 def test_cupy_without_cupy(tmp_path, capsys, monkeypatch):
