@@ -112,9 +112,8 @@ class History:
             if picture.shape != shape
         ]
         if left_out:
-            several = len(left_out) > 1
-            first = f"left out {len(left_out)} sample grid{'s' * several}: {left_out[0]}"
-            self.log(first + "; ..." * several)
+            more = "; ..." if len(left_out) > 1 else ""
+            self.log(f"left out {len(left_out)} of the sample grids: {left_out[0]}{more}")
         return [sample for sample in found if sample[2].shape == shape]
 
     @cached_property

@@ -58,8 +58,7 @@ def finish(run: Run, log: Callable[[str], object] = print, tables: Sequence[str]
             make(run.folder / name)
             made.append(name)
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            log(f"{name} was left out: {reason}")
+            log(f"{name} was left out: {' '.join(str(error).split()) or type(error).__name__}")
     if made:
         log(f"to look at: {', '.join(made)} in {run.folder}")
 
@@ -131,7 +130,7 @@ def facts(history: History, batch_size: int) -> str:
     found = {
         "steps": f"{metrics['step'][-1]:,.0f}",
         "epochs": f"{metrics['epoch'][-1]:,.0f}",
-        "time in steps": str(timedelta(seconds=round(seconds))),
+        "training time": str(timedelta(seconds=round(seconds))),
         "images/s, median": f"{np.median(rates):,.0f}" if len(rates) else "–",
         "last step logged": f"{logged:%Y-%m-%d %H:%M}",
     }

@@ -78,7 +78,7 @@ def test_damaged_samples_are_left_out_and_reported(tmp_path, lines):
     (run.samples / "step-00000008.png").write_bytes(b"GIF89a")
     assert [step for step, _, _ in History(run, lines.append).samples] == [0, 3, 4, 5]
     (line,) = lines
-    assert line.startswith("left out 4 sample grids: cannot read ") and "\n" not in line
+    assert line.startswith("left out 4 of the sample grids: cannot read ") and "\n" not in line
 
 
 def test_no_samples(tmp_path, lines):
