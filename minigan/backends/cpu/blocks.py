@@ -19,7 +19,7 @@ The chain of layers remains the definition of all this: see `plan` in layers/seq
 Shown by: benchmarks/step.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -35,13 +35,7 @@ from minigan.backends.cpu.chunks import (
     contiguous,
     tile_row,
 )
-from minigan.backends.cpu.convolution import (
-    After,
-    BeforeBackward,
-    BeforeForward,
-    Convolution,
-    Identity,
-)
+from minigan.backends.cpu.convolution import BeforeBackward, BeforeForward, Convolution, Identity
 from minigan.backends.fusion import Core, fuse
 from minigan.backends.workspace import Workspace
 from minigan.layers import BatchNorm, Layer
@@ -71,7 +65,7 @@ class Saved:
     x: Array  # as the core reads it
     out: Array
     gradient: Any = None  # from the core's forward: what dW needs
-    normalize_later: BeforeForward | None = None  # what the next block does before it reads `out`
+    normalize_later: BeforeForward = None  # what the next block does before it reads `out`
     # of a NormBlock
     c: Array  # y - mean
     is_batch: bool  # were the statistics the batch's own?
@@ -140,7 +134,7 @@ class Block:
 
     # -- parts of both, also for NormBlock ------------------------------------------------
 
-    def begin_forward(self, x: Array) -> tuple[Saved, BeforeForward | None]:
+    def begin_forward(self, x: Array) -> tuple[Saved, BeforeForward]:
         """-> a new Saved with x and room for the output; what must precede the reading of x."""
         n, saved = len(x), Saved()
         saved.x = contiguous(x, "x", self.memory).reshape(n, *self.operation.in_shape)
@@ -149,7 +143,7 @@ class Block:
         return saved, None if self.previous is None else self.previous.saved.normalize_later
 
     def operation_backward(
-        self, dy: Array, before: BeforeBackward | None, need_dx: bool, need_dw: bool
+        self, dy: Array, before: BeforeBackward, need_dx: bool, need_dw: bool
     ) -> Array | None:
         """Backward pass of the core -> dx or None.
 
@@ -190,15 +184,9 @@ class NormBlock(Block):
     """
 
     def __init__(
-        self,
-        layers: Sequence[Layer],
-        backend: CpuBackend,
-        core: Core | None = None,
-        *,
-        norm: BatchNorm,
-        activation: Activation | None = None,
+        self, layers: Sequence[Layer], backend: CpuBackend, *, norm: BatchNorm, **roles: Any
     ):
-        super().__init__(layers, backend, core, norm, activation)
+        super().__init__(layers, backend, norm=norm, **roles)
         self.norm, self.channels = norm, norm.in_shape[-1]
         self.pixels = prod(norm.in_shape) // self.channels
 
@@ -248,7 +236,7 @@ class NormBlock(Block):
 
     # -- forward ---------------------------------------------------------------------------
 
-    def statistics(self, y: Array, before: BeforeForward | None) -> tuple[Array, Array]:
+    def statistics(self, y: Array, before: BeforeForward) -> tuple[Array, Array]:
         """y = core(x), written; -> mean and biased variance of y's channels.
 
         Each chunk gives its mean and the squares about its mean, so that nothing large is
@@ -322,7 +310,7 @@ class NormBlock(Block):
 
     # -- backward --------------------------------------------------------------------------
 
-    def begin_backward(self, n: int, count: int) -> After:
+    def begin_backward(self, n: int, count: int) -> Callable[..., None]:
         """-> measure(part, dy, workspace, i), for each of `count` chunks: g and its sums."""
         saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
         saved.sums = memory.get("sums of g", (count, c))

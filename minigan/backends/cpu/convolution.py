@@ -34,10 +34,11 @@ from minigan.layers import ConvTranspose2d, Linear
 FEW_CHANNELS = 4  # at most
 WIDE = 50_000  # numbers in W from which Winograd's savings outweigh its transforms
 
-# Called around each chunk, with its place in the batch, a thread's scratch memory, and its number
-BeforeForward = Callable[[slice, ThreadWorkspace], None]
-BeforeBackward = Callable[[slice, ThreadWorkspace, int], Array]  # -> dy of the chunk
-After = Callable[[slice, Array, ThreadWorkspace, int], None]  # with y or dx of the chunk
+# Called around each chunk, if not None, with its place in the batch, a thread's scratch memory, and
+# its number
+BeforeForward = Callable[[slice, ThreadWorkspace], None] | None
+BeforeBackward = Callable[[slice, ThreadWorkspace, int], Array] | None  # -> dy of the chunk
+After = Callable[[slice, Array, ThreadWorkspace, int], None] | None  # with y or dx of the chunk
 
 
 class Convolution:
@@ -64,11 +65,7 @@ class Convolution:
         return chunks(n, self.kernel.images(self.backend.dtype.itemsize), self.backend.team.size)
 
     def forward(
-        self,
-        x: Array,
-        y: Array | None,
-        before: BeforeForward | None = None,
-        after: After | None = None,
+        self, x: Array, y: Array | None, before: BeforeForward = None, after: After = None
     ) -> Any:
         """Compute y, chunk by chunk -> what backward needs besides x.
 
@@ -110,8 +107,8 @@ class Convolution:
         gradient: Any,
         need_dw: bool,
         dx: Array | None,
-        before: BeforeBackward | None = None,
-        after: After | None = None,
+        before: BeforeBackward = None,
+        after: After = None,
     ) -> None:
         """Add to dW and db if need_dw; compute dx, chunk by chunk.
 
@@ -171,11 +168,7 @@ class Identity:
         return chunks(n, max(1, images), self.backend.team.size)
 
     def forward(
-        self,
-        x: Array,
-        y: Array | None,
-        before: BeforeForward | None = None,
-        after: After | None = None,
+        self, x: Array, y: Array | None, before: BeforeForward = None, after: After = None
     ) -> None:
         """As Convolution.forward."""
         parts, workspaces = self.parts(len(x)), self.backend.workspaces
@@ -196,8 +189,8 @@ class Identity:
         gradient: None,
         need_dw: bool,
         dx: Array | None,
-        before: BeforeBackward | None = None,
-        after: After | None = None,
+        before: BeforeBackward = None,
+        after: After = None,
     ) -> None:
         """As Convolution.backward."""
         parts, workspaces = self.parts(len(x)), self.backend.workspaces

@@ -17,12 +17,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
 Work = Callable[[int, int], object]  # (i, worker): one piece, and whose scratch memory to use
+CGROUP_FILES = (  # that contain quota and period
+    ("/sys/fs/cgroup/cpu.max",),  # version 2; "max" is no limit
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),  # -1 is none
+)
 BUFFER = 1024  # numbers in NumPy's buffers for operations on views; its 8192 are slower here
 
 
@@ -83,23 +88,11 @@ def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] |
 
 def available_cpus() -> int:
     """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    for quota_file, period_file in (
-        ("/sys/fs/cgroup/cpu.max", None),  # cgroup v2: "quota period", or "max period"
-        (
-            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
-            "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
-        ),  # v1: -1 is no limit
-    ):
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
+    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    for files in CGROUP_FILES:
         try:
-            with open(quota_file) as file:
-                words = file.read().split()
-            if period_file is not None:
-                with open(period_file) as file:
-                    words += file.read().split()
+            words = " ".join(Path(file).read_text() for file in files).split()
             quota, period = int(words[0]), int(words[1])
         except (OSError, ValueError, IndexError):
             continue  # no such file, or no limit in it
@@ -164,9 +157,8 @@ class Team:
     def start(self) -> None:
         self.queues = [SimpleQueue() for _ in range(1, self.size)]
         for number, queue in enumerate(self.queues, start=1):
-            threading.Thread(
-                target=serve, args=(queue,), name=f"minigan-{number}", daemon=True
-            ).start()
+            name = f"minigan-{number}"
+            threading.Thread(target=serve, args=(queue,), name=name, daemon=True).start()
 
 
 class SerialTeam:

@@ -27,7 +27,6 @@ Shown by: benchmarks/layers.py
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from minigan.backends.cpu.chunks import ThreadWorkspace, chunks
 from minigan.backends.cpu.im2col import view
 from minigan.backends.workspace import Workspace
 
-POINTS = [Fraction(p, 4) for p in (0, 3, -3, 6, -6)]  # and infinity. Near 1: powers stay small
+POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity. Near 1: powers stay small
 TILE = 4  # outputs of a tile, each way
 SMALL = 10**6  # multiplications: OpenBLAS has kernels without preparations for smaller products
 ROWS = 384  # tiles in a larger product: enough to be worth the preparations, and little memory
@@ -277,31 +276,13 @@ def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
     those of the product over all points.
     """
     a = m + r - 1
-    points = POINTS[: a - 1]
-    A, G, B = (
-        [[Fraction(0)] * columns for _ in range(rows)] for rows, columns in ((m, a), (a, r), (a, a))
-    )
+    points = np.array(POINTS[: a - 1])
+    A, G, B = np.zeros((m, a)), np.zeros((a, r)), np.zeros((a, a))
     for i, p in enumerate(points):
-        others = [q for q in points if q != p]
-        scale = Fraction(1)
-        for q in others:
-            scale *= p - q
-        for j in range(m):
-            A[j][i] = p**j
-        for j in range(r):
-            G[i][j] = p**j / scale
-        B[i] = [*polynomial(others), Fraction(0)]
-    A[m - 1][a - 1] = G[a - 1][r - 1] = Fraction(1)
-    B[a - 1] = polynomial(points)
-    return tuple(
-        np.array([[float(value) for value in row] for row in matrix]) for matrix in (A, G, B)
-    )
-
-
-def polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
-    """-> coefficients of Π (x - root), lowest power first"""
-    coefficients = [Fraction(1)]
-    for root in roots:
-        shifted, extended = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]
-        coefficients = [s - root * c for s, c in zip(shifted, extended, strict=True)]
-    return coefficients
+        others = np.delete(points, i)
+        A[:, i] = p ** np.arange(m)
+        G[i] = p ** np.arange(r) / np.prod(p - others)
+        B[i, :-1] = np.poly(others)[::-1]
+    A[-1, -1] = G[-1, -1] = 1.0
+    B[-1] = np.poly(points)[::-1]
+    return A, G, B

@@ -1,9 +1,9 @@
 """The team of threads: fixed shares, errors, forks, and BLAS held to one thread."""
 
-import io
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,28 +99,25 @@ def test_a_blas_that_cannot_be_held_leaves_one_worker(monkeypatch):
     assert net.forward(np.ones((2, 5, 5, 2), np.float32)).shape == (2, 3, 3, 3)
 
 
-V1 = ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-
-
 @pytest.mark.parametrize(
-    "files, expected",
+    "version, content, expected",
     (
-        ({"/sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
-        ({"/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
-        ({"/sys/fs/cgroup/cpu.max": "max 100000"}, 6),
-        ({"/sys/fs/cgroup/cpu.max": "nonsense"}, 6),
-        (dict(zip(V1, ("250000", "100000"), strict=True)), 2),
-        (dict(zip(V1, ("-1", "100000"), strict=True)), 6),
-        ({}, 6),
+        (2, "100000 100000", 1),
+        (2, "50000 100000", 1),
+        (2, "max 100000", 6),
+        (2, "nonsense", 6),
+        (1, "250000 100000", 2),
+        (1, "-1 100000", 6),
+        (0, "", 6),
     ),
 )
-def test_cpus_of_a_container(files, expected, monkeypatch):
-    def open_fake(path):
-        if path not in files:
-            raise FileNotFoundError(path)
-        return io.StringIO(files[path])
-
-    monkeypatch.setattr(threads, "open", open_fake, raising=False)
+def test_cpus_of_a_container(version, content, expected, monkeypatch, tmp_path):
+    v2, v1 = [[str(tmp_path / Path(file).name) for file in files] for files in threads.CGROUP_FILES]
+    for file, text in zip(v1, content.split(), strict=True) if version == 1 else ():
+        Path(file).write_text(text)
+    if version == 2:
+        Path(v2[0]).write_text(content)
+    monkeypatch.setattr(threads, "CGROUP_FILES", (v2, v1))
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     assert threads.available_cpus() == expected
 
