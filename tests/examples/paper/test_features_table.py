@@ -123,6 +123,7 @@ def test_labels_that_say_nothing_are_guessed(program, run, monkeypatch, capsys):
     assert all(accuracy < 20 for accuracy in accuracies(capsys.readouterr().out))
 
 
+@pytest.mark.slow
 def test_published_test_images_and_fewer_for_the_memory(program, run, monkeypatch, capsys):
     pytest.importorskip("scipy.optimize")
     test = waves.waves(70, seed=1), np.arange(70) % 10
@@ -137,6 +138,7 @@ def test_published_test_images_and_fewer_for_the_memory(program, run, monkeypatc
     assert [row[1] for row in rows(capsys.readouterr().out).values()] == ["200", "200", "150"]
 
 
+@pytest.mark.slow
 def test_without_a_run_one_is_trained_and_resumed(program, monkeypatch, tmp_path, capsys):
     pytest.importorskip("scipy.optimize")
     out = str(tmp_path / "new")

@@ -128,6 +128,7 @@ def test_training_ends_with_the_papers_epochs(program, tmp_path, monkeypatch):
     assert epochs(tmp_path) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_stop_between_measurements_is_made_up_for(program, tmp_path, monkeypatch):
     """The next start trains to the same epoch, and drops samples of the earlier generator."""
     options = ["--width", "1", "--out", str(tmp_path), "--samples", "1000"]
