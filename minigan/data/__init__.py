@@ -8,17 +8,6 @@ from minigan.data.sets.mnist import load_mnist
 from minigan.data.sets.synthetic_digits import strokes
 
 __all__ = [
-    "Batches",
-    "DATASETS",
-    "Dataset",
-    "IMAGES",
-    "SMALLEST_BATCH",
-    "TESTED",
-    "load_dataset",
-    "load_mnist",
-    "load_test",
-    "parse_fit",
-    "strokes",
-    "to_floats",
-    "to_pixels",
-]
+    "Batches", "DATASETS", "Dataset", "IMAGES", "SMALLEST_BATCH", "TESTED", "load_dataset",
+    "load_mnist", "load_test", "parse_fit", "strokes", "to_floats", "to_pixels",
+]  # fmt: skip

@@ -1,9 +1,14 @@
 """A data set, and the fingerprint by which a resumed run recognizes it."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+Shape = tuple[int, int, int]  # (h, w, c) of a picture
+LabeledImages = tuple[np.ndarray, np.ndarray]  # images, labels
+Log = Callable[[str], object]  # called with each line for the user
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Dataset:
     note: str | None = None  # a line that the user must not miss
 
 
-def fingerprint(shape: tuple[int, int, int], pixels_sha256: str, labels: np.ndarray | None) -> str:
+def fingerprint(shape: Shape, pixels_sha256: str, labels: np.ndarray | None) -> str:
     """-> 16 hex digits."""
     numbers = b"" if labels is None else labels.astype("<i4").tobytes()
     return hashlib.sha256(f"{shape} {pixels_sha256} ".encode() + numbers).hexdigest()[:16]

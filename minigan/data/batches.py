@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.checks import expect_size
-from minigan.data.files.messages import unreadable
+from minigan.data.files.messages import os_errors_as_data_errors
 from minigan.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -85,19 +85,11 @@ class Batches:
         full, rest = divmod(count, batch_size)
         self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
         self.pixels = np.empty((batch_size, *images.shape[1:]), np.uint8)
-        self.buffers = [
-            (
-                np.empty(self.pixels.shape, np.float32),
-                None if labels is None else np.empty(batch_size, labels.dtype),
-            )
-            for _ in range(BUFFERS)
-        ]
+        self.buffers = [np.empty(self.pixels.shape, np.float32) for _ in range(BUFFERS)]
         self.descriptor: int | None = None  # of the file under a whole memory map
         if pread and isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
-            try:
+            with os_errors_as_data_errors(images.filename):
                 self.descriptor = os.open(str(images.filename), os.O_RDONLY)
-            except OSError as error:
-                raise unreadable(images.filename, error) from error
             weakref.finalize(self, os.close, self.descriptor)
         self.process: int | None = None  # the owner of the thread
         self.arranged: int | None = None  # the epoch of the current order and flips
@@ -173,13 +165,11 @@ class Batches:
     def prepare_next(self) -> Future[Batch]:
         # The thread does one job at a time: a batch that seek() made useless is finished before
         # the next one uses its buffer.
-        return self.thread.submit(self.prepare, *self.following(), *self.buffers[self.slot])
+        return self.thread.submit(self.prepare, *self.following(), self.buffers[self.slot])
 
     # -- in the thread --------------------------------------------------------------------------
 
-    def prepare(
-        self, epoch: int, position: int, floats: np.ndarray, labels: np.ndarray | None
-    ) -> Batch:
+    def prepare(self, epoch: int, position: int, floats: np.ndarray) -> Batch:
         chosen, flips = self.select(epoch, position)
         pixels, floats = self.pixels[: len(chosen)], floats[: len(chosen)]
         self.read(pixels, chosen)
@@ -187,10 +177,7 @@ class Batches:
             for i in np.flatnonzero(flips):
                 pixels[i] = pixels[i, :, ::-1]
         to_floats(pixels, floats, self.pixel_min)
-        if labels is not None and self.labels is not None:
-            labels = labels[: len(chosen)]
-            np.take(self.labels, chosen, out=labels, mode="clip")
-        return floats, labels
+        return floats, None if self.labels is None else self.labels[chosen]
 
     def select(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray | None]:
         """-> indices of the images of batch position - 1, which of them are mirrored or None.

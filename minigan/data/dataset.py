@@ -1,14 +1,13 @@
 """Data sets by name: the training images, and for some sets the test images."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from minigan.checks import expect_size
-from minigan.data.base import Dataset, fingerprint
+from minigan.data.base import Dataset, LabeledImages, Log, Shape, fingerprint
 from minigan.data.prepare.resize import fit_arrays, parse_fit
 from minigan.data.sets import cifar10, mnist
 from minigan.data.sets.celeba import load_celeba
@@ -30,18 +29,16 @@ DATASETS = ("auto", *mnist.SETS, "cifar10", "svhn", "celeba", "folder", "strokes
 TESTED = (*mnist.SETS, "cifar10")  # sets that are published with test images
 DIGITS = tuple("0123456789")
 
-LabeledImages = tuple[np.ndarray, np.ndarray, tuple[str, ...]]  # images, labels, classes
-
 
 def load_dataset(
     name: str,
     data_dir: str | Path | None = None,
     *,
-    image_shape: tuple[int, int, int] = (28, 28, 1),
+    image_shape: Shape = (28, 28, 1),
     images: str | Path | None = None,
     fit: str = "crop",
     limit: int | None = None,
-    log: Callable[[str], object] = print,
+    log: Log = print,
 ) -> Dataset:
     """Load the training images of a set in the given shape.
 
@@ -87,8 +84,8 @@ def load_dataset(
 
 
 def load_test(
-    name: str, data_dir: str | Path | None, image_shape: tuple[int, int, int], fit: str
-) -> tuple[np.ndarray, np.ndarray]:
+    name: str, data_dir: str | Path | None, image_shape: Shape, fit: str
+) -> LabeledImages:
     """The test images of one of TESTED -> images (n, h, w, c) uint8, labels (n,) uint8.
 
     They are looked for where load_dataset looks. Raises DataError, DataUnavailable, ConfigError.
@@ -99,8 +96,8 @@ def load_test(
 
 def load_split(
     name: str, data_dir: str | Path | None, split: str = "train", limit: int | None = None
-) -> LabeledImages:
-    """Images in the set's own shape; at least `limit` of them if that saves work."""
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """-> images in the set's own shape, labels, classes; at least `limit` if that saves work."""
     if name == "strokes":
         return *strokes(min(STROKES, limit or STROKES)), DIGITS
     if name == "cifar10":

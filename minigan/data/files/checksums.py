@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from minigan.data.files.download import fetch
 from minigan.data.files.locations import cache_folder, locate
-from minigan.data.files.messages import damaged, unreadable, wrong_hash
+from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
 
 CHUNK = 1 << 20  # bytes hashed at a time: 1 MiB
 
@@ -42,11 +43,9 @@ def find_published(
     def find_file(place: Path) -> Path | None:
         return place / published.name if (place / published.name).exists() else None
 
-    def check(path: Path) -> None:
-        expect_published(path, published)
-
     def download() -> Path:
         path = cache_folder() / below[0] / published.name
+        check = partial(expect_published, published=published)
         return fetch([published.url], path, check=check, limit=published.bytes)
 
     return locate(
@@ -62,18 +61,12 @@ def find_published(
 
 def expect_published(path: Path, published: Published, cure: str = "") -> None:
     """Raises DataError, which ends with `cure`, unless the file is the published one."""
-    try:
-        size, digest = os.stat(path).st_size, hashlib.sha256()
-        if size == published.bytes:
-            with open(path, "rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if size != published.bytes:
-        wrong = f"is {size} bytes long, expected {published.bytes}: cut off, or another file"
-    elif digest.hexdigest() != published.sha256:
-        wrong = wrong_hash(digest.hexdigest(), published.sha256)
-    else:
-        return
-    raise damaged(path, wrong, cure)
+    with os_errors_as_data_errors(path), open(path, "rb") as file:
+        size, digest = os.fstat(file.fileno()).st_size, hashlib.sha256()
+        if size != published.bytes:
+            wrong = f"is {size} bytes long, expected {published.bytes}: cut off, or another file"
+            raise damaged(path, wrong, cure)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != published.sha256:
+        raise damaged(path, wrong_hash(digest.hexdigest(), published.sha256), cure)

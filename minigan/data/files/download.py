@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigan.data.files.messages import printable, unwritable
+from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors, printable
 from minigan.errors import DataError
 from minigan.files import replacing
 
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 16  # bytes: 64 KiB
 
+Check = Callable[[Path], object]
+
 
 def fetch(
-    urls: Sequence[str],
-    path: Path,
-    *,
-    check: Callable[[Path], object],
-    limit: int,
-    timeout: float = 10.0,
+    urls: Sequence[str], path: Path, *, check: Check, limit: int, timeout: float = 10.0
 ) -> Path:
     """Download a file to `path`; its folder is created if it does not exist.
 
@@ -40,7 +37,7 @@ def fetch(
     Raises DataError: no url delivers, or the file cannot be written.
     """
     reasons = []
-    try:
+    with os_errors_as_data_errors(path, UNWRITABLE):
         path.parent.mkdir(parents=True, exist_ok=True)
         for url in urls:
             try:
@@ -52,8 +49,6 @@ def fetch(
                 return path
             except DataError as error:  # from stream or check: the next url may do better
                 reasons.append(str(error).replace(file.name, url))
-    except OSError as error:
-        raise unwritable(path, error) from error
     raise DataError(
         f"{path.name}: could not be downloaded ({'; '.join(reasons)}): "
         f"check the network, or put the file into {path.parent}"
@@ -67,24 +62,20 @@ def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
 
     from tqdm import tqdm
 
+    name = url.rpartition("/")[2]
     try:
         with (
             open_url(url, timeout) as answer,
-            tqdm(
-                desc=url.rpartition("/")[2],
-                total=answer.length,  # None: not declared
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                disable=None,  # only on a terminal
-            ) as bar,
+            # The length is None if it is not declared; disable=None: a bar only on a terminal.
+            tqdm.wrapattr(
+                answer, "read", answer.length, desc=name, disable=None, leave=False
+            ) as data,
         ):
             done = 0
-            while chunk := answer.read(CHUNK):
+            while chunk := data.read(CHUNK):
                 done += len(chunk)
                 if done > limit:
                     raise ValueError(f"the answer is longer than {limit} bytes")
-                bar.update(len(chunk))
                 yield chunk
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.files.messages import damaged, unreadable, wrong_hash
+from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -46,15 +46,13 @@ def read_idx(
     """
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
     length = len(header) + prod(shape)
-    try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-            file.seek(0)
+    with os_errors_as_data_errors(path), open(path, "rb") as file:
+        packed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        try:
             content = (gzip.GzipFile(fileobj=file) if packed else file).read(length + 1)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise damaged(path, str(error), cure) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise damaged(path, str(error), cure) from error
     found = content[: len(header)]
     if found.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         wrong = "is a web page, not data (a login page of the network, or an error page)"

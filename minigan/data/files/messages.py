@@ -1,24 +1,27 @@
 """Parts of error messages about files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from minigan.errors import DataError
 
-
-def unreadable(path: object, error: OSError) -> DataError:
-    """-> the error for a file that cannot be read."""
-    return DataError(
-        f"{path}: cannot be read ({error.strerror or error}): "
-        "check that it exists and that you may read it"
-    )
+UNREADABLE = "cannot be read ({}): check that it exists and that you may read it"
+UNWRITABLE = (  # of a file in the cache
+    "cannot be written ({}): free some space, check that you may write there, "
+    "or set XDG_CACHE_HOME to another folder"
+)
 
 
-def unwritable(path: Path, error: OSError) -> DataError:
-    """-> the error for a file in the cache that cannot be written."""
-    return DataError(
-        f"{path}: cannot be written ({error.strerror or error}): free some space, "
-        "check that you may write there, or set XDG_CACHE_HOME to another folder"
-    )
+@contextmanager
+def os_errors_as_data_errors(path: object, trouble: str = UNREADABLE) -> Iterator[None]:
+    """Raise DataError "<path>: <trouble, with what the system says>" for an OSError inside."""
+    try:
+        yield
+    except DataError:  # an OSError too; it says already what to do
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: {trouble.format(error.strerror or error)}") from error
 
 
 def damaged(path: Path, reason: str, cure: str = "") -> DataError:

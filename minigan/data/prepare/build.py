@@ -7,13 +7,14 @@ next build starts over.
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
+from minigan.data.base import Log, Shape
 from minigan.data.files.decode import Unreadable, decode
 from minigan.data.files.messages import printable
 from minigan.data.prepare.file_index import Source
@@ -34,9 +35,9 @@ def build(
     names: list[str],
     limit: int | None,
     path: Path,
-    shape: tuple[int, int, int],
+    shape: Shape,
     fit: Fit,
-    log: Callable[[str], object],
+    log: Log,
 ) -> dict[str, Any]:
     """Decode the first `limit` pictures into the file `path`.
 
@@ -87,9 +88,7 @@ def build(
     }
 
 
-def decode_blocks(
-    source: Source, names: list[str], shape: tuple[int, int, int], fit: Fit
-) -> Iterator[Block]:
+def decode_blocks(source: Source, names: list[str], shape: Shape, fit: Fit) -> Iterator[Block]:
     """The pictures in order, a few at a time."""
 
     def work(start: int) -> Block:

@@ -19,7 +19,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from minigan.data.files.decode import SUFFIXES, Unreadable
-from minigan.data.files.messages import printable, unreadable
+from minigan.data.files.messages import os_errors_as_data_errors, printable
 from minigan.errors import DataError
 
 LIMIT = 64 << 20  # bytes of one member of a .zip, unpacked: 64 MiB, far more than a picture has
@@ -72,7 +72,7 @@ def walk(path: Path) -> Iterator[tuple[str, bytes]]:
     folders = [(str(path), "", frozenset[tuple[int, int]]())]
     while folders:
         folder, prefix, above = folders.pop()
-        try:
+        with os_errors_as_data_errors(folder):
             status = os.stat(folder)
             inside = above | {(status.st_dev, status.st_ino)}
             if inside == above:  # a link back into a folder that contains it
@@ -84,8 +84,6 @@ def walk(path: Path) -> Iterator[tuple[str, bytes]]:
                         folders.append((entry.path, f"{prefix}{entry.name}/", inside))
                     elif stat.S_ISREG(mode) and is_picture(entry.name):
                         yield prefix + entry.name, changed
-        except OSError as error:
-            raise unreadable(folder, error) from error
 
 
 def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
@@ -112,9 +110,10 @@ class Archive:
     def names(self) -> list[str]:
         """Raises DataError."""
         try:
-            self.zip = zipfile.ZipFile(self.path)
-        except OSError as error:
-            raise unreadable(self.path, error) from error
+            with os_errors_as_data_errors(self.path):
+                self.zip = zipfile.ZipFile(self.path)
+        except DataError:
+            raise
         except Exception as error:  # zipfile lets many kinds through
             raise DataError(
                 f"{self.path}: is damaged, or not a complete .zip file: download or create it again"
@@ -157,10 +156,7 @@ def open_source(path: Path) -> Source:
     """A folder or .zip of pictures. Raises DataError."""
     if path.is_dir():
         return Tree(path)
-    try:
-        with open(path, "rb") as file:
-            if file.read(2) == b"PK":
-                return Archive(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with os_errors_as_data_errors(path), open(path, "rb") as file:
+        if file.read(2) == b"PK":
+            return Archive(path)
     raise DataError(f"{path}: expected a folder of pictures or a .zip of one")

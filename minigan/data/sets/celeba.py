@@ -7,10 +7,9 @@ Source: Liu, Luo, Wang, Tang 2015, "Deep learning face attributes in the wild". 
 Datasets, url_checksums
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
-from minigan.data.base import Dataset
+from minigan.data.base import Dataset, Log, Shape
 from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.locations import locate
 from minigan.data.prepare.resize import Fit
@@ -28,11 +27,7 @@ COUNT = 202_599
 
 
 def load_celeba(
-    data_dir: str | Path | None,
-    shape: tuple[int, int, int],
-    fit: Fit,
-    limit: int | None,
-    log: Callable[[str], object],
+    data_dir: str | Path | None, shape: Shape, fit: Fit, limit: int | None, log: Log
 ) -> Dataset:
     """All faces, without labels; see load_folder.
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from minigan.data.base import LabeledImages
 from minigan.data.files.checksums import Published, expect_published, find_published
-from minigan.data.files.messages import damaged, unreadable
+from minigan.data.files.messages import damaged, os_errors_as_data_errors
 from minigan.errors import ConfigError
 
 ARCHIVE = Published(
@@ -38,9 +39,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
 
 
-def load_cifar10(
-    data_dir: str | Path | None = None, *, split: str = "train"
-) -> tuple[np.ndarray, np.ndarray]:
+def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train") -> LabeledImages:
     """Load one split.
 
     data_dir  folder that must contain the archive or its folder, itself or in a subfolder cifar10;
@@ -67,9 +66,8 @@ def load_cifar10(
         return None
 
     unpacked = f" or {FOLDER} with {files[-1]}"
-    path = find_published(
-        "CIFAR-10", ARCHIVE, data_dir, ("cifar10", "cifar-10", ""), find, unpacked
-    )
+    below = ("cifar10", "cifar-10", "")
+    path = find_published("CIFAR-10", ARCHIVE, data_dir, below, find, unpacked)
     count, size = RECORDS * len(files), RECORDS * (1 + 3 * SIDE * SIDE)
     images, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), np.empty(count, np.uint8)
     read = read_archive if path.name == ARCHIVE.name else read_folder
@@ -88,10 +86,9 @@ def load_cifar10(
 def read_folder(folder: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """(name, content) of these files. Raises DataError."""
     for name in files:
-        try:
-            yield name, (folder / name).read_bytes()
-        except OSError as error:
-            raise unreadable(folder / name, error) from error
+        with os_errors_as_data_errors(folder / name):
+            content = (folder / name).read_bytes()
+        yield name, content
 
 
 def read_archive(path: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.base import Dataset, fingerprint
+from minigan.data.base import Dataset, Log, Shape, fingerprint
 from minigan.data.files.locations import cache_folder, full_path
-from minigan.data.files.messages import unwritable
+from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors
 from minigan.data.prepare.build import build, summary
 from minigan.data.prepare.file_index import open_source
 from minigan.data.prepare.resize import Fit
@@ -40,12 +40,12 @@ VERSION = 2  # of everything in the cache, and of what decode.py makes of a pict
 
 def load_folder(
     path: str | Path,
-    shape: tuple[int, int, int],
+    shape: Shape,
     fit: Fit,
     limit: int | None = None,
     *,
     name: str = "folder",
-    log: Callable[[str], object] = print,
+    log: Log = print,
     before: Callable[[int], object] = lambda count: None,
 ) -> Dataset:
     """Load a folder or .zip of pictures.
@@ -91,7 +91,7 @@ def load_folder(
         raise DataError(f"{path}: no pictures in it (JPEG, PNG, WebP, BMP or GIF, not hidden)")
     before(len(names))
     waiting = f"{path}: another process is preparing these pictures: waiting for it"
-    try:
+    with os_errors_as_data_errors(entry, UNWRITABLE):
         entry.mkdir(parents=True, exist_ok=True)
         with locked(entry / "lock", lambda: log(waiting)):
             if data := from_cache():  # another process has just built it
@@ -107,10 +107,6 @@ def load_folder(
             index = build(source, names, limit, pixels, shape, fit, log)
             with replacing(entry / "index.json") as file:
                 file.write(json.dumps(index).encode())
-    except DataError:
-        raise
-    except OSError as error:
-        raise unwritable(entry, error) from error
     data = from_cache()
     assert data is not None
     return data

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigan.data.base import LabeledImages
 from minigan.data.files.checksums import Published, expect_published, find_published
 from minigan.errors import DataError
 
@@ -24,7 +25,7 @@ TRAIN = Published(
 )
 
 
-def load_svhn(data_dir: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+def load_svhn(data_dir: str | Path | None = None) -> LabeledImages:
     """The training set.
 
     data_dir  folder that must contain train_32x32.mat, itself or in a subfolder svhn; None: the
