@@ -73,9 +73,6 @@ class Clockwork:
         """-> names of the process's variables that begin like this."""
         return [name for name in os.environ if name.startswith(prefix)]
 
-    def run(self, times):
-        time.sleep(0.001 * times)
-
     def hang(self):
         time.sleep(60)
 

@@ -1,0 +1,110 @@
+"""search.py: candidates are preset mnist with something changed."""
+
+import numpy as np
+import pytest
+
+from benchmarks import quality, results, search
+from benchmarks.search_nets import NETS
+from minigan.presets import get_preset
+from minigan.presets.own import PRESETS
+from minigan.training.config import new_config
+from tests.support.pictures import dataset
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dataset(np.zeros((300, 28, 28, 1), np.uint8), name="strokes")
+
+
+def layers_of(game):
+    return [layer.describe() for layer in (*game.G.layers, *game.D.layers)]
+
+
+def test_a_candidate_changes_what_it_names(data):
+    text = "batch_size=64 lr_g=4e-3 z=uniform beta2=0.99 real_target=0.9 net=k5"
+    options, changed = search.parse_candidate(text)
+    assert options == {"batch_size": 64, "lr_g": 0.004, "z": "uniform"}
+    assert changed["settings"] == {"beta2": 0.99}
+    assert changed["round_options"] == {"real_target": 0.9}
+    game, batches = search.make("batch_size=8 width=2 net=k5 real_target=0.9", data, seed=1)
+    assert batches.draw()[0].shape == (8, 28, 28, 1)
+    assert game.G.params["4.W"].shape == (5, 5, 2, 4)
+    assert game.preset.round_options == {"real_target": 0.9}
+    assert get_preset("mnist") is PRESETS["mnist"]  # nothing of it is left
+
+
+def test_every_candidate_of_the_list_differs_from_the_preset():
+    preset, found = new_config({"preset": "mnist"}), []
+    for text in search.CANDIDATES:
+        options, changed = search.parse_candidate(text)
+        assert not options or any(getattr(preset, name) != options[name] for name in options), text
+        found.append(str((options, changed)))
+    assert len(set(found)) == len(search.CANDIDATES)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_every_net_makes_digits(net, data):
+    game, _ = search.make(f"net={net} width=2", data, 0)
+    assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
+    if net == "start3-deep":
+        assert layers_of(game) == layers_of(search.make("width=2", data, 0)[0])
+
+
+def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
+    """The distance of a sample is its mean pixel."""
+
+    class Evaluator:
+        def __init__(self, options, data, log):
+            self.samples = options.samples
+
+        def distance(self, images):
+            return float(images.mean())
+
+        def record(self):
+            return {"samples": self.samples, "judge": {"name": "0"}, "floor": 0.2}
+
+    monkeypatch.setattr(quality, "Evaluator", Evaluator)
+    monkeypatch.setattr(search, "load_images", lambda *arguments: data)
+    monkeypatch.setattr(
+        search, "time_step", lambda text, data: (0.02, 2.0 if "=128" in text else 1.0)
+    )
+    file, rates = tmp_path / "result.json", " width=2 lr_g=0.1"
+    arguments = ["batch_size=64" + rates, "batch_size=128" + rates, "--dataset", "strokes"]
+    arguments += ["--seconds", "0.1", "--samples", "500", "--averages", "0,0.9"]
+    for seeds in ("1", "2"):
+        code = search.main([*arguments, "--seeds", seeds, "--json", str(file)])
+        assert code == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "a step of the preset: 20.0 ms" in printed and "2 seeds, their geometric mean" in printed
+    one, two = results.load(file)
+    assert [row["steps"] for row in one["candidates"]] == [5, 2]
+    for first, both in zip(one["candidates"], two["candidates"], strict=True):
+        for decay in ("0.0", "0.9"):  # the same steps give the same images
+            assert first["distances"][decay] == both["distances"][decay][:1]
+            assert len(both["distances"][decay]) == 2
+        assert first["distances"]["0.0"] != first["distances"]["0.9"]
+
+
+def test_the_slower_candidate_has_the_larger_ratio(data, monkeypatch):
+    monkeypatch.setattr(search, "ROUNDS", 3)
+    monkeypatch.setattr(search, "STEPS", 1)
+    seconds, ratio = search.time_step("batch_size=8", data)
+    assert 0 < seconds < 5 and 0 < ratio < 1
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["width=x"], "--width must be"),
+        (["net=k7"], "candidate 'net=k7': cannot read 'net=k7'"),
+        (["seed=3"], "expected NAME=VALUE, of "),
+        (["--seconds", "0"], "--seconds must be above 0, got 0"),
+        (["--averages", "0,1"], "--averages must be decays"),
+        (["--averages", "0,x"], "argument --averages: invalid"),
+        (["--json", "no/such/folder/file.json"], "there is no such folder"),
+    ],
+)
+def test_wrong_options_give_one_line(arguments, expected, capsys):
+    assert search.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out
