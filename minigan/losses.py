@@ -82,7 +82,7 @@ def mean_bce(
     """The arithmetic of bce_with_logits -> mean loss, dlogits."""
     xp = backend.xp
     clipped = logits if limit is None else xp.minimum(xp.maximum(logits, -limit), limit)
-    loss = xp.mean(xp.maximum(clipped, 0) - clipped * target + xp.log1p(xp.exp(-xp.abs(clipped))))
+    loss = xp.mean(xp.log1p(xp.exp(-xp.abs(clipped))) + xp.maximum(clipped, 0) - clipped * target)
     # sigmoid(l) = 1/(1 + e^-l) for l >= 0, e^l/(1 + e^l) below: the numerator is e^min(l, 0)
     sigmoid = xp.exp(xp.minimum(logits, 0)) / (1 + xp.exp(-xp.abs(logits)))
     return loss, (sigmoid - target) * (1.0 / logits.size)
