@@ -8,52 +8,58 @@ else.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from minigan import layers as L
+from minigan.arrays import Shape
 from minigan.backends.steps import AppendLabelsStep, DropoutStep
 from minigan.backends.workspace import FastBackend
-from minigan.layers import (
-    AppendLabels,
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Flatten,
-    Layer,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
 from minigan.layers.sequential import Step
 
-Core = Conv2d | ConvTranspose2d | Linear
-ROLES: tuple[tuple[str, tuple[type[Layer], ...]], ...] = (
-    ("core", (Conv2d, ConvTranspose2d, Linear)),
-    ("norm", (BatchNorm,)),
-    ("activation", (LeakyReLU, ReLU, Sigmoid, Tanh)),
+Core = L.Conv2d | L.ConvTranspose2d | L.Linear
+ROLES: tuple[tuple[str, tuple[type[L.Layer], ...]], ...] = (
+    ("core", (L.Conv2d, L.ConvTranspose2d, L.Linear)),
+    ("norm", (L.BatchNorm,)),
+    ("activation", (L.LeakyReLU, L.ReLU, L.Sigmoid, L.Tanh)),
 )
+
+
+class CoreConvolution:
+    """A core as a convolution y = conv(x, W), or as its transpose x = convᵀ(y, W): the geometry.
+
+    Shapes have no batch axis. W is (k_h, k_w, channels of x, channels of y).
+    """
+
+    def __init__(self, layer: Core):
+        self.layer, self.transposed = layer, isinstance(layer, L.ConvTranspose2d)
+        if isinstance(layer, L.Linear):  # images of one pixel
+            self.in_shape: Shape = (1, 1, *layer.in_shape)
+            self.out_shape: Shape = (1, 1, layer.out)
+            self.kernel_size, self.stride, self.pads = (1, 1), (1, 1), ((0, 0), (0, 0))
+        else:
+            self.in_shape, self.out_shape = layer.in_shape, layer.out_shape
+            self.kernel_size, self.stride, self.pads = layer.kernel_size, layer.stride, layer.pads
+        shapes = (self.in_shape, self.out_shape)
+        self.x_shape, self.y_shape = shapes[::-1] if self.transposed else shapes
+        self.W_shape = (*self.kernel_size, self.x_shape[2], self.y_shape[2])
 
 
 def fuse(
-    layers: Sequence[Layer], backend: FastBackend, make_block: Callable[..., Step]
+    layers: Sequence[L.Layer], backend: FastBackend, make_block: Callable[..., Step]
 ) -> list[Step]:
     """-> steps for the layers, with make_block(layers, core=, norm=, activation=) for each run."""
     steps: list[Step] = []
     for part, roles in find_runs(layers):
         if roles:
             steps.append(make_block(part, **roles))
-        elif isinstance(part[0], AppendLabels) and is_exactly(part[0], AppendLabels):
+        elif isinstance(part[0], L.AppendLabels) and is_exactly(part[0], L.AppendLabels):
             steps.append(AppendLabelsStep(part[0], backend))
-        elif isinstance(part[0], Dropout) and is_exactly(part[0], Dropout):
+        elif isinstance(part[0], L.Dropout) and is_exactly(part[0], L.Dropout):
             steps.append(DropoutStep(part[0], backend))
         else:
             steps += part
     return steps
 
 
-def find_runs(layers: Sequence[Layer]) -> Iterator[tuple[Sequence[Layer], dict[str, Any]]]:
+def find_runs(layers: Sequence[L.Layer]) -> Iterator[tuple[Sequence[L.Layer], dict[str, Any]]]:
     """-> yields consecutive layers, and "core", "norm", "activation" -> layer; {} for others."""
     i = 0
     while i < len(layers):
@@ -61,7 +67,7 @@ def find_runs(layers: Sequence[Layer]) -> Iterator[tuple[Sequence[Layer], dict[s
         end = i
         for role, kinds in ROLES:
             j = end
-            while j < len(layers) and is_exactly(layers[j], Reshape, Flatten):
+            while j < len(layers) and is_exactly(layers[j], L.Reshape, L.Flatten):
                 j += 1
             if j < len(layers) and is_exactly(layers[j], *kinds):
                 run[role], end = layers[j], j + 1
@@ -70,7 +76,7 @@ def find_runs(layers: Sequence[Layer]) -> Iterator[tuple[Sequence[Layer], dict[s
         i = end
 
 
-def is_exactly(layer: Any, *kinds: type[Layer]) -> bool:
+def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
     """Is it a layer of one of these classes, or of one derived from it with the same passes?"""
     return any(
         isinstance(layer, kind)
@@ -87,7 +93,7 @@ def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
     """
     return all(
         isinstance(step, (block, AppendLabelsStep))
-        or is_exactly(step, Reshape, Flatten)
-        or (isinstance(step, Sequential) and sees_samples_alone(step.steps, block))
+        or is_exactly(step, L.Reshape, L.Flatten)
+        or (isinstance(step, L.Sequential) and sees_samples_alone(step.steps, block))
         for step in steps
     )

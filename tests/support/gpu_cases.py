@@ -9,9 +9,11 @@ import numpy as np
 import minigan as mg
 from minigan.arrays import Backend
 from minigan.arrays.im2col import col2im, im2col
-from minigan.backends.gpu import convolution, nearest
+from minigan.backends.gpu import nearest
 from minigan.backends.gpu.convolution import Convolution
 from minigan.backends.gpu.joined_update import update_discriminator
+from minigan.backends.gpu.kernels import IDENTITY
+from minigan.backends.gpu.reductions import sum_rows
 from minigan.backends.workspace import Workspace
 from minigan.evaluation.neighbors import nearest as nearest_on_host
 from minigan.gan import update_discriminator as update_definition
@@ -197,11 +199,12 @@ def check_convolution(seed, dtype, make):
     (n, *in_shape), layer = random_convolution(rng)
     net = mg.Sequential([layer])
     net.setup(tuple(in_shape), backend=backend, rng=rng)
-    one = Convolution(layer, backend, Workspace(backend))
+    one = Convolution(layer, ("Tanh", 0.0), backend, Workspace(backend))
     host, (c, d) = backend.to_host, layer.W.shape[2:]
     shapes = dict(x=(n, *in_shape), y=(n, *one.out_shape), W=layer.W.shape, b_c=(c,), b_d=(d,))
     values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     given = {name: backend.asarray(array) for name, array in values.items()}
+    layer.W[...], layer.b[...] = given["W"], given["b_d"]
     x, y, W, b_c, b_d = (values[name].astype(np.float64) for name in shapes)
 
     geometry = (layer.kernel_size, layer.stride, layer.pads)
@@ -215,14 +218,14 @@ def check_convolution(seed, dtype, make):
     }
 
     def convolve(out):
-        one.convolve(given["x"], given["W"], given["b_d"], out, ("Tanh", 0.0))
+        one.convolve(given["x"], out, None)
 
     def transpose(out):
-        one.transpose(given["y"], given["W"], given["b_c"], out, ("ReLU", 0.0))
+        one.transpose(given["y"], given["b_c"], out, ("ReLU", 0.0))
 
     def gradient(out):
         out.fill(1)
-        one.gradient(given["x"], given["y"], out, None)
+        one.gradient(given["x"], given["y"], out.reshape(-1, d), None)
 
     for operation in (convolve, transpose, gradient):
         name, seen = operation.__name__, []
@@ -255,7 +258,7 @@ def check_sums(dtype, make):
     backend, rng = make(dtype), np.random.default_rng(0)
     rows = (1000 + rng.standard_normal((20_011, 3))).astype(dtype)
     total = filled(backend, 3, 5.0)
-    convolution.add_row_sums(backend.asarray(rows), total, backend)
+    sum_rows(IDENTITY, backend.asarray(rows), None, None, total, backend)
     rtol = 1e-5 if dtype == "float32" else 1e-13
     expect_near(backend.to_host(total), 5 + rows.sum(axis=0, dtype=np.float64), rtol, "sums")
     vector = rng.standard_normal(2 * 2**17 + 7).astype(dtype)

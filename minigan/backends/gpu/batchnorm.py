@@ -8,12 +8,11 @@
 A batch may have several equal parts, each with statistics of its own: joined_update.py.
 """
 
-from typing import NamedTuple
+from typing import Any
 
 from minigan.arrays import Array
 from minigan.backends.gpu.backend import GpuBackend
-from minigan.backends.gpu.convolution import Activation
-from minigan.backends.gpu.kernels import strips
+from minigan.backends.gpu.kernels import Activation, strips
 from minigan.backends.gpu.reductions import fold
 from minigan.backends.workspace import Workspace
 from minigan.layers import BatchNorm
@@ -21,34 +20,24 @@ from minigan.layers import BatchNorm
 GROUP = 32  # strips whose moments one thread folds
 
 
-class Saved(NamedTuple):
-    """What the backward pass needs of the forward pass."""
-
-    y: Array  # what was normalized; backward recomputes x̂ from it
-    parts: int  # of the batch, each with statistics of its own
-    m: int  # rows in one
-    is_batch: bool  # were the statistics the batch's own?
-    scale: tuple[Array, Array, Array | None, Array | None]  # mean, 1/σ, gain, bias
-
-
 class Norm:
     """BatchNorm and the activation behind it, over rows of c channels."""
 
-    saved: Saved
+    # the input, from which backward recomputes x̂; equal parts of the batch; rows in one;
+    # were the statistics the batch's own?; mean, 1/σ, gain, bias
+    saved: tuple[Array, int, int, bool, tuple[Any, ...]]
 
-    def __init__(
-        self, layer: BatchNorm, activation: Activation, backend: GpuBackend, memory: Workspace
-    ):
-        self.layer, self.activation, self.backend, self.memory = layer, activation, backend, memory
+    def __init__(self, layer: BatchNorm, f: Activation, backend: GpuBackend, memory: Workspace):
+        self.layer, self.backend, self.memory = layer, backend, memory
         self.c = layer.in_shape[-1]
         self.V = backend.kernels.width(self.c)
-        get, kind = backend.kernels.get, activation[0]
+        get, (kind, self.a) = backend.kernels.get, f
         self.strip_moments = get("strip_moments", width=self.V)
         self.fold_moments, self.set_scale = get("fold_moments"), get("set_scale")
         self.frozen_scale, self.norm_gradients = get("frozen_scale"), get("norm_gradients")
-        self.normalize = get("normalize", activation=kind, width=self.V)
-        self.norm_sums = get("norm_sums", activation=kind, width=self.V)
-        self.norm_backward = get("norm_backward", activation=kind, width=self.V)
+        self.normalize = get("normalize", kind=kind, width=self.V)
+        self.norm_sums = get("norm_sums", kind=kind, width=self.V)
+        self.norm_backward = get("norm_backward", kind=kind, width=self.V)
 
     def forward(self, y: Array, out: Array, train: bool, parts: int) -> None:
         """out = activation(gain·x̂ + bias), x̂ of y; updates running statistics in training mode."""
@@ -67,8 +56,8 @@ class Norm:
         else:
             self.frozen_scale(c, running_mean, running_var, mean, inv_std, c, layer.eps)
         scale = (mean, inv_std, layer.gain, layer.bias)
-        self.saved = Saved(y, parts, m, is_batch, scale)
-        self.normalize(y.size // self.V, y, *scale, out, parts, m, c, self.activation[1])
+        self.saved = (y, parts, m, is_batch, scale)
+        self.normalize(y.size // self.V, y, *scale, out, parts, m, c, self.a)
 
     def moments(self, y: Array, parts: int, m: int) -> Array:
         """-> mean, and sum of squares about it, of the rows of each part: (parts, 2, c), scratch"""
@@ -89,7 +78,7 @@ class Norm:
         """dy as the output -> dx as y, in the block's memory; dgain and dbias are added to."""
         (y, parts, m, is_batch, scale), layer, c = self.saved, self.layer, self.c
         dgain, dbias = (layer.dgain, layer.dbias) if need_dw else (None, None)
-        means, a = None, self.activation[1]
+        means, a = None, self.a
         if is_batch or dgain is not None or dbias is not None:
             lanes = parts * (c // self.V)
             strip, count = strips(m, lanes)

@@ -16,20 +16,13 @@ The chain of layers remains the definition of all this: see `plan` in layers/seq
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from minigan.arrays import Array
 from minigan.backends.fusion import Core, fuse
 from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.batchnorm import Norm
-from minigan.backends.gpu.convolution import (
-    IDENTITY,
-    Activation,
-    Convolution,
-    activate,
-    add_row_sums,
-    contiguous,
-)
+from minigan.backends.gpu.convolution import Convolution, activate, contiguous
+from minigan.backends.gpu.kernels import IDENTITY, Activation
 from minigan.backends.gpu.reductions import sum_rows
 from minigan.backends.workspace import Workspace
 from minigan.layers import BatchNorm, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
@@ -62,46 +55,33 @@ class Block:
         self.in_shape, self.out_shape = layers[0].in_shape, layers[-1].out_shape
         self.has_parameters = any(layer.has_parameters for layer in layers)
         self.memory = Workspace(backend)
-        self.activation = activation_of(activation)
-        self.norm = None
+        roles = [layer for layer in (core, norm, activation) if layer is not None]
+        self.x_shape, self.y_shape = roles[0].in_shape, roles[-1].out_shape  # without the reshapes
+        f, channels, self.norm = activation_of(activation), self.y_shape[-1], None
         if norm is not None:
-            self.norm = Norm(norm, self.activation, backend, self.memory)
-        first = next(layer for layer in (core, norm, activation) if layer is not None)
-        last = next(layer for layer in (activation, norm, core) if layer is not None)
-        self.x_shape, self.y_shape = first.in_shape, last.out_shape  # without the reshapes
+            self.norm, f = Norm(norm, f, backend, self.memory), IDENTITY
+        self.f = f  # of what is not done by norm
         if core is not None:
-            self.convolution = Convolution(core, backend, self.memory)
-        self.name_kernels()
-
-    def name_kernels(self) -> None:
-        """Name what forward and backward will launch; see Kernels.compile."""
-        kernels, last = self.backend.kernels, IDENTITY if self.norm else self.activation
-        channels = self.y_shape[-1]
-        if self.norm is None and self.activation != IDENTITY:
-            width = kernels.width(channels)
-            kernels.get("activate_backward", activation=self.activation[0], width=width)
-        if self.core is not None:
+            self.convolution = Convolution(core, f, backend, self.memory)
             channels = self.convolution.out_shape[-1]
-            self.convolution.name_kernels(last)
-        if self.core is None or last != IDENTITY or self.core.use_bias:
-            for name in ("activate", "sum_rows"):
-                kernels.get(name, activation=last[0], width=kernels.width(channels))
+        self.V = backend.kernels.width(channels)
+        if f != IDENTITY or (core is not None and core.use_bias):
+            for name in ("activate", "activate_backward", "sum_rows"):  # see Kernels.compile
+                backend.kernels.get(name, kind=f[0], width=self.V)
 
     def forward(self, x: Array, train: bool = True, parts: int = 1) -> Array:
         """parts  equal parts of the batch, each with statistics of its own: joined_update.py"""
-        n, norm, columns = len(x), self.norm, None
+        n, columns = len(x), None
         x = contiguous(x, "x", self.memory).reshape(n, *self.x_shape)
         out = self.memory.get("out", (n, *self.y_shape))
-        if norm is not None:
-            y = x
-            if self.core is not None:
-                y = self.memory.get("y", (n, *self.y_shape))
-                columns = self.core_forward(x, y, IDENTITY, train)
-            norm.forward(y, out, train, parts)
-        elif self.core is not None:
-            columns = self.core_forward(x, out, self.activation, train)
-        else:
-            activate(x, None, out, self.activation, self.backend)
+        y = x
+        if self.core is not None:
+            y = out if self.norm is None else self.memory.get("y", out.shape)
+            columns = self.convolution.forward(x, y, train)
+        if self.norm is not None:
+            self.norm.forward(y, out, train, parts)
+        elif self.core is None:
+            activate(x, None, out, self.f, self.backend)
         self.saved = (x, out, columns)
         return out.reshape(n, *self.out_shape)
 
@@ -111,36 +91,26 @@ class Block:
         db = core.db if core is not None and need_dw else None
         if self.norm is not None:
             g = self.norm.backward(g, need_dx or core is not None, need_dw)
-        elif self.activation != IDENTITY:
+        elif self.f != IDENTITY:
             dy, g = g, self.memory.get("g", g.shape)
             self.activation_backward(dy, out, g, db)
             db = None  # done
         if core is None:
             return g.reshape(n, *self.in_shape) if need_dx else None
         if db is not None:
-            add_row_sums(g.reshape(-1, len(db)), db, self.backend)
-        convolution = self.convolution
-        dx = self.memory.get("dx", (n, *convolution.in_shape)) if need_dx else None
-        x, g = x.reshape(n, *convolution.in_shape), g.reshape(n, *convolution.out_shape)
-        convolution.backward(g, x, columns, need_dw, dx)
+            sum_rows(IDENTITY, g.reshape(-1, len(db)), None, None, db, self.backend)
+        dx = self.memory.get("dx", (n, *self.convolution.in_shape)) if need_dx else None
+        self.convolution.backward(g, x, columns, need_dw, dx)
         return None if dx is None else dx.reshape(n, *self.in_shape)
 
-    def core_forward(self, x: Array, y: Array, activation: Activation, train: bool) -> Any:
-        """y = activation(core(x) + b) -> what the core keeps"""
-        n, convolution = len(x), self.convolution
-        x, y = x.reshape(n, *convolution.in_shape), y.reshape(n, *convolution.out_shape)
-        return convolution.forward(x, y, activation, train)
-
     def activation_backward(self, dy: Array, out: Array, g: Array, db: Array | None) -> None:
-        """g = dy·activation', and db += its sums, in the same pass"""
-        kernels, (kind, a) = self.backend.kernels, self.activation
+        """g = dy·f', and db += its sums, in the same pass"""
         if db is not None:
             dy, out, g = (each.reshape(-1, len(db)) for each in (dy, out, g))
-            sum_rows(self.activation, dy, out, g, db, self.backend)
+            sum_rows(self.f, dy, out, g, db, self.backend)
             return
-        width = kernels.width(self.y_shape[-1])
-        kernel = kernels.get("activate_backward", activation=kind, width=width)
-        kernel(g.size // width, dy, out, g, g.size, a)
+        kernel = self.backend.kernels.get("activate_backward", kind=self.f[0], width=self.V)
+        kernel(g.size // self.V, dy, out, g, g.size, self.f[1])
 
 
 def activation_of(layer: ActivationLayer | None) -> Activation:

@@ -24,142 +24,115 @@ best.
 
 from math import prod
 
-from minigan.arrays import Array, Shape
+from minigan.arrays import Array
 from minigan.backends.cpu.chunks import chunks
-from minigan.backends.fusion import Core
+from minigan.backends.fusion import Core, CoreConvolution
 from minigan.backends.gpu.backend import GpuBackend
-from minigan.backends.gpu.kernels import Geometry
-from minigan.backends.gpu.reductions import sum_rows
+from minigan.backends.gpu.kernels import IDENTITY, Activation, Geometry, Kernel
 from minigan.backends.workspace import Workspace
-from minigan.layers import ConvTranspose2d, Linear
 
 COLUMNS = 128 * 2**20  # bytes of columns at a time
 KEPT = 256 * 2**20  # bytes of columns that one layer keeps, at most
 FEW_CHANNELS = 4
 TILE = 4  # FEW of kernels.cu: pixels that a thread takes there
-Activation = tuple[str, float]  # a name in kernels.cu, and its constant
-IDENTITY: Activation = ("Identity", 0.0)
 
 
-class Convolution:
-    """The convolution of one layer, for batches of any size. Shapes have no batch axis."""
+class Convolution(CoreConvolution):
+    """The convolution of one layer and the activation f behind it, for batches of any size."""
 
-    def __init__(self, layer: Core, backend: GpuBackend, memory: Workspace):
-        self.layer, self.backend, self.memory = layer, backend, memory
-        if isinstance(layer, Linear):  # images of one pixel
-            in_shape: Shape = (1, 1, *layer.in_shape)
-            out_shape: Shape = (1, 1, layer.out)
-            kernel_size, stride, pads = (1, 1), (1, 1), ((0, 0), (0, 0))
-        else:
-            in_shape, out_shape = layer.in_shape, layer.out_shape
-            kernel_size, stride, pads = layer.kernel_size, layer.stride, layer.pads
-        self.transposed = isinstance(layer, ConvTranspose2d)
-        self.in_shape, self.out_shape = x_shape, y_shape = in_shape, out_shape
-        if self.transposed:
-            x_shape, y_shape = y_shape, x_shape
-        self.x_shape, self.y_shape = x_shape, y_shape
-        self.W_shape = (*kernel_size, x_shape[2], y_shape[2])
-        self.pixels, self.window = prod(y_shape[:2]), prod(kernel_size) * x_shape[2]
-        whole_image = self.pixels == 1 and x_shape[:2] == kernel_size
+    def __init__(self, layer: Core, f: Activation, backend: GpuBackend, memory: Workspace):
+        super().__init__(layer)
+        self.f, self.backend, self.memory = f, backend, memory
+        (*_, c, self.d), kernel_size, stride = self.W_shape, self.kernel_size, self.stride
+        self.pixels, self.window = prod(self.y_shape[:2]), prod(kernel_size) * c
+        whole_image = self.pixels == 1 and self.x_shape[:2] == kernel_size
         pointwise = kernel_size == stride == (1, 1)
         # the columns are x itself
-        self.is_linear = pads == ((0, 0), (0, 0)) and (whole_image or pointwise)
-        self.is_few = x_shape[2] <= FEW_CHANNELS and not self.is_linear
-        corner = (pads[0][0], pads[1][0])
-        self.geometry = Geometry._make((*x_shape, *y_shape, *kernel_size, *stride, *corner))
+        self.is_linear = self.pads == ((0, 0), (0, 0)) and (whole_image or pointwise)
+        self.is_few = c <= FEW_CHANNELS and not self.is_linear
+        corner = (before for before, _ in self.pads)
+        sizes = (*self.x_shape, *self.y_shape, *kernel_size, *stride, *corner)
+        self.geometry = Geometry._make(sizes)
         kernels = backend.kernels
-        self.V, self.V_row = kernels.width(x_shape[2]), kernels.width_of_rows(self.geometry)
-        self.V_few = kernels.width(y_shape[2], packs=2)
+        self.V, self.V_row = kernels.width(c), kernels.width_of_rows(self.geometry)
+        self.V_few = kernels.width(self.d, packs=2)
+        if not self.is_linear:  # all that will be launched; col2im with what follows
+            self.im2col = kernels.get("im2col", self.geometry, width=self.V_row)
+            self.col2im(f if self.transposed else IDENTITY)
+        if self.is_few and not self.transposed:
+            self.few_forward = kernels.get("few_forward", self.geometry, f[0], self.V_few)
 
-    def name_kernels(self, activation: Activation) -> None:
-        """Name what will be launched, so that it is compiled together with everything else."""
-        get, geometry = self.backend.kernels.get, self.geometry
-        if self.is_linear:
-            return
-        if self.is_few:
-            kind = "Identity" if self.transposed else activation[0]
-            get("few_forward", geometry, kind, self.V_few)
-        get("im2col", geometry, width=self.V_row)
-        get("col2im", geometry, activation[0] if self.transposed else "Identity", self.V)
+    def col2im(self, f: Activation) -> Kernel:
+        """-> the kernel that gathers columns into an image, with f applied."""
+        return self.backend.kernels.get("col2im", self.geometry, f[0], self.V)
 
     # -- a layer's passes ---------------------------------------------------------------
 
-    def forward(self, x: Array, y: Array, activation: Activation, train: bool) -> Array | None:
-        """y = activation(core(x) + b) -> the columns of x, if they are kept for backward."""
-        W, b = self.layer.W.reshape(self.W_shape), self.layer.b
+    def forward(self, x: Array, y: Array, train: bool) -> Array | None:
+        """y = f(core(x) + b) -> the columns of x, if they are kept for backward."""
+        x, y = x.reshape(-1, *self.in_shape), y.reshape(-1, *self.out_shape)
         if self.transposed:
-            self.transpose(x, W, b, y, activation)
+            self.transpose(x, self.layer.b, y, self.f)
             return None
         columns = self.room_for_columns(len(x)) if train else None
-        self.convolve(x, W, b, y, activation, columns)
+        self.convolve(x, y, columns)
         return columns
 
     def backward(
         self, dy: Array, x: Array, columns: Array | None, need_dw: bool, dx: Array | None
     ) -> None:
         """dW += if need_dw, and dx = unless None; db is the caller's."""
-        W, dW = self.layer.W.reshape(self.W_shape), self.layer.dW.reshape(self.W_shape)
+        dW, d, gemm = self.layer.dW.reshape(self.window, self.d), self.d, self.backend.gemm
+        dy, x = dy.reshape(-1, *self.out_shape), x.reshape(-1, *self.in_shape)
         if not self.transposed:
             if need_dw:
                 self.gradient(x, dy, dW, columns)
             if dx is not None:
-                self.transpose(dy, W, None, dx)
+                self.transpose(dy, None, dx, IDENTITY)
         elif need_dw or dx is not None:  # both are products of the columns of dy
-            d, gemm = self.W_shape[3], self.backend.gemm
             for part in self.chunks(len(dy)):
                 cols, x_rows = self.columns(dy[part]), x[part].reshape(-1, d)
                 if need_dw:
-                    gemm(cols.T, x_rows, dW.reshape(self.window, d), accumulate=True)
+                    gemm(cols.T, x_rows, dW, accumulate=True)
                 if dx is not None:
-                    gemm(cols, W.reshape(self.window, d), dx[part].reshape(-1, d))
+                    gemm(cols, self.W(), dx[part].reshape(-1, d))
+
+    def W(self) -> Array:
+        """-> the weights as a matrix (window, d)."""
+        return self.layer.W.reshape(self.window, self.d)
 
     # -- the three uses -----------------------------------------------------------------
 
-    def convolve(
-        self,
-        x: Array,
-        W: Array,
-        b: Array | None,
-        y: Array,
-        activation: Activation = IDENTITY,
-        kept: Array | None = None,
-    ) -> None:
-        """y (n, *y_shape) = activation(conv(x, W) + b); the columns of x are left in `kept`."""
-        n, d, (kind, a), backend = len(x), self.W_shape[3], activation, self.backend
+    def convolve(self, x: Array, y: Array, kept: Array | None) -> None:
+        """y (n, *y_shape) = f(conv(x, W) + b); the columns of x are left in `kept`."""
+        n, W, b, backend = len(x), self.W(), self.layer.b, self.backend
         if self.is_few:
-            threads = -(-n * self.pixels // TILE) * (d // self.V_few)
-            kernel = backend.kernels.get("few_forward", self.geometry, kind, self.V_few)
-            kernel(threads, x, W, b, y, n, a)
+            threads = -(-n * self.pixels // TILE) * (self.d // self.V_few)
+            self.few_forward(threads, x, W, b, y, n, self.f[1])
             return
         for part in self.chunks(n):
             cols = self.columns(x[part], None if kept is None else kept[part])
-            backend.gemm(cols, W.reshape(self.window, d), y[part].reshape(-1, d))
-        finish(y, b, activation, backend)
+            backend.gemm(cols, W, y[part].reshape(-1, self.d))
+        activate(y, b, y, self.f, backend)
 
-    def transpose(
-        self, y: Array, W: Array, b: Array | None, x: Array, activation: Activation = IDENTITY
-    ) -> None:
-        """x (n, *x_shape) = activation(convᵀ(y, W) + b)"""
-        n, d, (kind, a), backend = len(y), self.W_shape[3], activation, self.backend
-        W_T = W.reshape(self.window, d).T
+    def transpose(self, y: Array, b: Array | None, x: Array, f: Activation) -> None:
+        """x (n, *x_shape) = f(convᵀ(y, W) + b)"""
+        n, W_T, backend = len(y), self.W().T, self.backend
         if self.is_linear:
-            backend.gemm(y.reshape(-1, d), W_T, x.reshape(n * self.pixels, self.window))
-            finish(x, b, activation, backend)
+            backend.gemm(y.reshape(-1, self.d), W_T, x.reshape(n * self.pixels, self.window))
+            activate(x, b, x, f, backend)
             return
-        col2im = backend.kernels.get("col2im", self.geometry, kind, self.V)
         for part in self.chunks(n):
-            rows, image = y[part].reshape(-1, d), x[part]
+            rows, image = y[part].reshape(-1, self.d), x[part]
             cols = backend.scratch("columns", (len(rows), self.window))
             backend.gemm(rows, W_T, cols)
-            col2im(image.size // self.V, cols, b, image, len(image), a)
+            self.col2im(f)(image.size // self.V, cols, b, image, len(image), f[1])
 
     def gradient(self, x: Array, y: Array, dW: Array, kept: Array | None) -> None:
-        """dW += the gradient of W, where y is that of conv(x, W); kept: the columns of x."""
-        d = self.W_shape[3]
+        """dW (window, d) += the gradient, where y is that of conv(x, W); kept: the columns of x."""
         for part in self.chunks(len(x)):
             cols = self.columns(x[part]) if kept is None else kept[part].reshape(-1, self.window)
-            dW_rows = dW.reshape(self.window, d)
-            self.backend.gemm(cols.T, y[part].reshape(-1, d), dW_rows, accumulate=True)
+            self.backend.gemm(cols.T, y[part].reshape(-1, self.d), dW, accumulate=True)
 
     # -- columns ------------------------------------------------------------------------
 
@@ -182,30 +155,17 @@ class Convolution:
         if self.is_linear:
             return x.reshape(shape)
         cols = backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
-        im2col = backend.kernels.get("im2col", self.geometry, width=self.V_row)
-        im2col(cols.size // self.V_row, x, cols, n)
+        self.im2col(cols.size // self.V_row, x, cols, n)
         return cols
 
 
-def finish(y: Array, b: Array | None, activation: Activation, backend: GpuBackend) -> None:
-    """y (..., c) = activation(y + b), in place"""
-    if b is not None or activation != IDENTITY:
-        activate(y, b, y, activation, backend)
-
-
-def activate(
-    x: Array, b: Array | None, y: Array, activation: Activation, backend: GpuBackend
-) -> None:
-    """y (..., c) = activation(x + b)"""
-    c, (kind, a) = x.shape[-1], activation
-    width = backend.kernels.width(c)
-    kernel = backend.kernels.get("activate", activation=kind, width=width)
-    kernel(x.size // width, x, b, y, x.size // c, c, a)
-
-
-def add_row_sums(dy: Array, db: Array, backend: GpuBackend) -> None:
-    """db (c,) += Σ over the rows of dy (m, c)"""
-    sum_rows(IDENTITY, dy, None, None, db, backend)
+def activate(x: Array, b: Array | None, y: Array, f: Activation, backend: GpuBackend) -> None:
+    """y (..., c) = f(x + b); y may be x."""
+    if y is x and b is None and f == IDENTITY:
+        return
+    c, width = x.shape[-1], backend.kernels.width(x.shape[-1])
+    kernel = backend.kernels.get("activate", kind=f[0], width=width)
+    kernel(x.size // width, x, b, y, x.size // c, c, f[1])
 
 
 def contiguous(array: Array, name: str, memory: Workspace) -> Array:

@@ -28,12 +28,10 @@ from minigan.errors import ArrayTypeError, BackendError
 WORKSPACE = 32 * 2**20  # bytes: what cuBLAS itself takes on the largest GPUs
 KEEP, TRANSPOSE = 0, 1  # cublasOperation_t
 DATA = {"float32": 0, "float64": 1}  # cudaDataType_t
-COMPUTE = {
-    ("float32", "fp32"): 68,
-    ("float32", "tf32"): 77,
-    ("float64", "fp32"): 70,
-    ("float64", "tf32"): 70,
-}  # cublasComputeType_t
+COMPUTE = {  # cublasComputeType_t
+    ("float32", "fp32"): 68, ("float32", "tf32"): 77,
+    ("float64", "fp32"): 70, ("float64", "tf32"): 70,
+}  # fmt: skip
 DEFAULT = -1  # cublasGemmAlgo_t: cuBLAS chooses
 
 pointer, integer = ctypes.c_void_p, ctypes.c_int

@@ -11,10 +11,11 @@ by the signature in kernels.cu: dtype, contiguous or not, a whole number or not.
 """
 
 import re
+from collections import namedtuple
 from functools import cache
 from importlib.resources import files
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,27 +32,16 @@ ALWAYS = (  # in every training step
     "fold", "squares", "root_of_sum", "bce", "probabilities", "collect", "adam", "adam_tick",
     "ema_update",
 )  # fmt: skip
-DTYPES = {  # of array arguments, except T
-    "double": "float64", "int": "int32", "unsigned char": "uint8", "unsigned long long": "uint64",
+DTYPES = {  # of array arguments, except T*
+    "double*": "float64", "int*": "int32", "unsignedchar*": "uint8", "unsignedlonglong*": "uint64",
 }  # fmt: skip
 TYPES = {"float32": "float", "float64": "double"}
+Activation = tuple[str, float]  # a name in kernels.cu, and its constant
+IDENTITY: Activation = ("Identity", 0.0)
 
 
-class Geometry(NamedTuple):
+class Geometry(namedtuple("Geometry", "H W C P Q D KH KW SH SW TOP LEFT")):
     """G of kernels.cu: of a convolution, or of the one that a transposed convolution transposes."""
-
-    H: int
-    W: int
-    C: int
-    P: int
-    Q: int
-    D: int
-    KH: int
-    KW: int
-    SH: int
-    SW: int
-    TOP: int
-    LEFT: int
 
     @property
     def name(self) -> str:
@@ -74,14 +64,9 @@ def signatures() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """-> kernel -> its template parameters ("T", "G", "F", "V"), argument types ("T*", "int")."""
     found = {}
     for parameters, name, arguments in SIGNATURE.findall(source()):
-        types = [
-            re.sub(r"\b(const|\w+$)", "", " ".join(argument.split())).replace(" ", "")
-            for argument in arguments.split(",")
-        ]
-        found[name] = (
-            tuple(parameter.split()[-1] for parameter in parameters.split(",")),
-            tuple(types),
-        )
+        names = tuple(parameter.split()[-1] for parameter in parameters.split(","))
+        types = (re.sub(r"\bconst\b|\w+$|\s", "", each) for each in arguments.split(","))
+        found[name] = (names, tuple(types))
     return found
 
 
@@ -89,21 +74,16 @@ class Kernel:
     """One variant of a kernel; calling it launches it, after compiling if necessary."""
 
     def __init__(self, kernels: "Kernels", expression: str, types: tuple[str, ...], aligned: int):
-        self.kernels, self.expression, self.types, self.aligned = (
-            kernels,
-            expression,
-            types,
-            aligned,
-        )
+        self.kernels, self.expression = kernels, expression
+        self.types, self.aligned = types, aligned
         self.function: Any = None
 
     def __call__(self, count: int, *arguments: Any) -> None:
         """Launch for `count` threads; arguments: arrays, numbers, None for a null pointer."""
         if self.function is None:
             self.kernels.compile()
-        checked = tuple(
-            self.check(argument, kind) for argument, kind in zip(arguments, self.types, strict=True)
-        )
+        pairs = zip(arguments, self.types, strict=True)
+        checked = tuple(self.check(argument, kind) for argument, kind in pairs)
         blocks = min(-(-expect_int(count) // BLOCK), MOST_BLOCKS)
         self.function((blocks,), (BLOCK,), checked)
 
@@ -115,16 +95,11 @@ class Kernel:
             return np.float64(argument)
         if argument is None:
             return np.uint64(0)
-        dtype = self.kernels.dtypes[kind]
-        if (
-            argument.dtype != dtype
-            or not argument.flags.c_contiguous
-            or argument.data.ptr % self.aligned
-        ):
+        dtype, contiguous = self.kernels.dtypes[kind], argument.flags.c_contiguous
+        if argument.dtype != dtype or not contiguous or argument.data.ptr % self.aligned:
             raise ArrayTypeError(
                 f"{self.expression}: expected a contiguous array of {dtype}, aligned to "
-                f"{self.aligned} bytes, got {argument.dtype}, "
-                f"contiguous: {argument.flags.c_contiguous}"
+                f"{self.aligned} bytes, got {argument.dtype}, contiguous: {contiguous}"
             )
         if dtype != np.uint8:
             expect_int(argument.size)
@@ -136,10 +111,7 @@ class Kernels:
 
     def __init__(self, xp: Any, dtype: np.dtype[Any]):
         self.xp, self.dtype = xp, dtype
-        self.dtypes = {
-            "T*": dtype,
-            **{f"{kind.replace(' ', '')}*": np.dtype(name) for kind, name in DTYPES.items()},
-        }
+        self.dtypes = {"T*": dtype} | {kind: np.dtype(name) for kind, name in DTYPES.items()}
         self.made: dict[str, Kernel] = {}
         self.pending: list[Kernel] = []
         self.geometries: set[Geometry] = set()
@@ -149,55 +121,39 @@ class Kernels:
 
     def width(self, channels: int, packs: int = 1) -> int:
         """-> V for this many channels, of at most this many packs."""
-        wide = PACK // self.dtype.itemsize
-        return next(
-            (count * wide for count in range(packs, 0, -1) if channels % (count * wide) == 0), 1
-        )
+        pack = PACK // self.dtype.itemsize
+        widths = range(packs * pack, 0, -pack)
+        return next((width for width in widths if channels % width == 0), 1)
 
     def width_of_rows(self, geometry: Geometry) -> int:
         """-> V for a window's part of one row; each image must begin at a multiple of V numbers."""
         return self.width(gcd(geometry.KW * geometry.C, geometry.H * geometry.W * geometry.C))
 
     def get(
-        self,
-        name: str,
-        geometry: Geometry | None = None,
-        activation: str = "Identity",
-        width: int = 1,
+        self, name: str, geometry: Geometry | None = None, kind: str = "Identity", width: int = 1
     ) -> Kernel:
-        """-> the variant of a kernel; it is compiled at the first launch of any."""
+        """-> the variant of a kernel, for a kind of activation; compiled at the next launch."""
         parameters, types = signatures()[name]
-        values = {
-            "T": TYPES[self.dtype.name],
-            "G": geometry and geometry.name,
-            "F": activation,
-            "V": width,
-        }
+        G = geometry and geometry.name
+        values = {"T": TYPES[self.dtype.name], "G": G, "F": kind, "V": width}
         expression = f"{name}<{', '.join(str(values[parameter]) for parameter in parameters)}>"
         if expression not in self.made:
-            aligned = (
-                min(PACK, width * self.dtype.itemsize) if "V" in parameters else self.dtype.itemsize
-            )
-            kernel = self.made[expression] = Kernel(
-                self, expression, types, aligned if "T*" in types else 1
-            )
-            self.pending.append(kernel)
+            aligned = min(PACK, width * self.dtype.itemsize) if "T*" in types else 1
+            self.made[expression] = Kernel(self, expression, types, aligned)
+            self.pending.append(self.made[expression])
             if geometry is not None:
                 self.geometries.add(geometry)
         return self.made[expression]
 
     def compile(self) -> None:
         """Compile everything named since the last time, as one module. Raises BackendError."""
-        wanted = sorted(self.pending, key=lambda kernel: kernel.expression)
+        names = tuple(sorted(kernel.expression for kernel in self.pending))
         text = source() + "".join(geometry.struct() for geometry in sorted(self.geometries))
         try:
-            module = self.xp.RawModule(
-                code=text,
-                options=OPTIONS,
-                name_expressions=tuple(kernel.expression for kernel in wanted),
-            )
-            functions = [module.get_function(kernel.expression) for kernel in wanted]
-        except (MemoryError, KeyboardInterrupt):
+            module = self.xp.RawModule(code=text, options=OPTIONS, name_expressions=names)
+            for name in names:
+                self.made[name].function = module.get_function(name)
+        except MemoryError:
             raise
         except Exception as error:  # CuPy raises many kinds
             first = " ".join(str(error).split())[:300] or type(error).__name__
@@ -206,8 +162,6 @@ class Kernels:
                 "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the "
                 "driver's CUDA version; or use --backend numpy"
             ) from error
-        for kernel, function in zip(wanted, functions, strict=True):
-            kernel.function = function
         self.pending, self.modules = [], self.modules + 1
 
 

@@ -8,7 +8,7 @@ until one is left.
 
 from minigan.arrays import Array
 from minigan.backends.gpu.backend import GpuBackend
-from minigan.backends.gpu.kernels import strips
+from minigan.backends.gpu.kernels import Activation, strips
 
 GROUP = 64  # strips that one thread folds
 THREADS = 2**17  # for the sum of squares over a whole network
@@ -36,22 +36,14 @@ def fold_down(sums: Array, backend: GpuBackend) -> Array:
 
 
 def sum_rows(
-    activation: tuple[str, float],
-    dy: Array,
-    y: Array | None,
-    g: Array | None,
-    db: Array,
-    backend: GpuBackend,
+    f: Activation, dy: Array, y: Array | None, g: Array | None, db: Array, backend: GpuBackend
 ) -> None:
-    """g (m, c) = dy·activation'(y), written unless None; db (c,) += Σ over the rows of g
-
-    activation  a name in kernels.cu and its constant
-    """
-    (rows, c), (kind, a) = dy.shape, activation
+    """g (m, c) = dy·f'(y), written unless None; db (c,) += Σ over the rows of g"""
+    (rows, c), (kind, a) = dy.shape, f
     width = backend.kernels.width(c)
     count = strips(rows, c // width)[1]
     sums = backend.scratch("sums of strips", (1, count, c))
-    kernel = backend.kernels.get("sum_rows", activation=kind, width=width)
+    kernel = backend.kernels.get("sum_rows", kind=kind, width=width)
     kernel(count * (c // width), dy, y, g, sums, rows, c, count, a)
     fold(sums, db, backend, add=True)
 

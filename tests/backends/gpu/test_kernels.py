@@ -27,7 +27,7 @@ def test_a_variant_per_width(make_cupy):
     assert [single.width(c, packs=2) for c in (1, 4, 8, 12, 16)] == [1, 4, 8, 4, 8]
     assert [double.width(c) for c in (1, 2, 3, 4)] == [1, 2, 1, 2]
     assert single.get("activate", width=4) is single.get("activate", width=4)
-    assert single.get("activate", width=4) is not single.get("activate", activation="Tanh", width=4)
+    assert single.get("activate", width=4) is not single.get("activate", kind="Tanh", width=4)
 
 
 def test_a_launch_takes_no_wrong_argument(make_cupy):
@@ -52,7 +52,7 @@ def test_more_numbers_than_threads(make_cupy, monkeypatch):
     backend = make_cupy("float64")
     x, y = np.random.default_rng(0).standard_normal((2, 3000))
     dx = filled(backend, 3000)
-    kernel = backend.kernels.get("activate_backward", activation="Tanh")
+    kernel = backend.kernels.get("activate_backward", kind="Tanh")
     kernel(3000, backend.asarray(x), backend.asarray(y), dx, 3000, 0.0)
     np.testing.assert_allclose(backend.to_host(dx), x * (1 - y * y), rtol=1e-13)
 
