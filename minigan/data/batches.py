@@ -32,6 +32,10 @@ BUFFERS = 3  # the batch drawn last, the one before it, and the one that is bein
 SHUFFLES = ("epoch", "once", "never")
 pread: Any = getattr(os, "pread", None)  # Windows lacks it, and reads through the map
 FLIPS = 1  # after seed and epoch: the random stream that decides about mirroring
+LOST = (
+    "the pictures can no longer be read ({}): is the disk still there? "
+    "Start again, or continue with --resume"
+)
 
 Batch = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
@@ -137,16 +141,12 @@ class Batches:
             return
         images: Any = self.images  # an np.memmap
         size = images[:1].nbytes
-        try:
+        with os_errors_as_data_errors(images.filename, LOST):
             for k, i in enumerate(chosen.tolist()):
                 content = pread(self.descriptor, size, images.offset + i * size)
+                if len(content) < size:
+                    raise OSError("it ends too early")
                 pixels[k] = np.frombuffer(content, np.uint8).reshape(pixels.shape[1:])
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", "it ends too early")
-            raise DataError(
-                f"{images.filename}: the pictures can no longer be read ({reason}): is the disk "
-                "still there? Start again, or continue with --resume"
-            ) from error
 
     def ensure_thread(self) -> None:
         """Start a thread in each process: a forked child does not have its parent's."""

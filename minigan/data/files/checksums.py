@@ -48,15 +48,9 @@ def find_published(
         check = partial(expect_published, published=published)
         return fetch([published.url], path, check=check, limit=published.bytes)
 
-    return locate(
-        title,
-        data_dir,
-        below,
-        find or find_file,
-        wanted=published.name + unpacked,
-        cure=f"put {published.url} there, or leave the folder out to have it downloaded",
-        fetch=download,
-    )
+    wanted = published.name + unpacked
+    cure = f"put {published.url} there, or leave the folder out to have it downloaded"
+    return locate(title, data_dir, below, find or find_file, wanted, cure, download)
 
 
 def expect_published(path: Path, published: Published, cure: str = "") -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from minigan.data.base import Shape
 from minigan.data.files.messages import printable
 from minigan.data.prepare.resize import Fit, resize, to_array
 from minigan.errors import ShapeError
@@ -45,7 +46,7 @@ class Unreadable(Exception):
     """Why one picture cannot be used, in a few words, without its name."""
 
 
-def decode(file: BinaryIO, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
+def decode(file: BinaryIO, shape: Shape, fit: Fit) -> np.ndarray:
     """An open picture file -> (h, w, c) uint8. Raises Unreadable, and nothing else.
 
     The caller silences Pillow's warnings about odd files: a warning filter belongs to the whole

@@ -65,10 +65,10 @@ def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
     name = url.rpartition("/")[2]
     try:
         with (
-            open_url(url, timeout) as answer,
+            open_url(url, timeout) as reply,
             # The length is None if it is not declared; disable=None: a bar only on a terminal.
             tqdm.wrapattr(
-                answer, "read", answer.length, desc=name, disable=None, leave=False
+                reply, "read", reply.length, desc=name, disable=None, leave=False
             ) as data,
         ):
             done = 0

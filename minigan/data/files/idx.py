@@ -29,11 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(
-    path: Path,
-    shape: tuple[int, ...],
-    *,
-    sha256: str | None = None,
-    cure: str = "delete it and download it again",
+    path: Path, shape: tuple[int, ...], *, sha256: str | None = None, cure: str = ""
 ) -> np.ndarray:
     """Read one IDX file of uint8, plain or gzip.
 

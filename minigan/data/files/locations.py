@@ -48,7 +48,6 @@ def locate(
     data_dir: str | Path | None,
     below: Sequence[str],
     find: Callable[[Path], Found | None],
-    *,
     wanted: str,
     cure: str,
     fetch: Callable[[], Found] | None = None,

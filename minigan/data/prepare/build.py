@@ -7,6 +7,7 @@ next build starts over.
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -31,15 +32,9 @@ Block = tuple[list[str], np.ndarray, dict[str, str]]  # names, pixels, name -> w
 
 
 def build(
-    source: Source,
-    names: list[str],
-    limit: int | None,
-    path: Path,
-    shape: Shape,
-    fit: Fit,
-    log: Log,
+    source: Source, names: list[str], limit: int | None, out: Path, shape: Shape, fit: Fit, log: Log
 ) -> dict[str, Any]:
-    """Decode the first `limit` pictures into the file `path`.
+    """Decode the first `limit` pictures into the file `out`.
 
     names  of all pictures, sorted; the folders on the first level after source.top are the labels
     -> what index.json stores, see sets/folder.py
@@ -49,14 +44,13 @@ def build(
 
     start = len(source.top)
     labeled, names = all("/" in name[start:] for name in names), names[:limit]
-    labels: list[str] = []
-    counts: list[int] = []  # readable pictures of each label
+    counts = Counter[str]()  # label -> readable pictures, also if there are none
     skipped: list[list[str]] = []  # [name, reason] of each unreadable picture
     digest, due = hashlib.sha256(), monotonic() + INTERVAL
     with (
         warnings.catch_warnings(),
         tqdm(total=len(names), unit="picture", leave=False, disable=None) as bar,
-        replacing(path) as file,
+        replacing(out) as file,
     ):
         warnings.simplefilter("ignore")  # Pillow's, about odd files
         for block, pixels, reasons in decode_blocks(source, names, shape, fit):
@@ -64,10 +58,7 @@ def build(
             digest.update(pixels.data)
             for name in block:
                 label = name[start:].partition("/")[0] if labeled else ""
-                if not labels or label != labels[-1]:
-                    labels.append(label)
-                    counts.append(0)
-                counts[-1] += name not in reasons
+                counts[label] += name not in reasons
             skipped += [[name, reason] for name, reason in reasons.items()]
             if len(skipped) > MOST_SKIPPED * len(names):
                 raise DataError(
@@ -76,13 +67,13 @@ def build(
                 )
             bar.update(len(block))  # on a terminal; elsewhere a line now and then
             if bar.disable and monotonic() >= due:
-                log(f"{sum(counts) + len(skipped):,} of {len(names):,} pictures prepared")
+                log(f"{counts.total() + len(skipped):,} of {len(names):,} pictures prepared")
                 due = monotonic() + INTERVAL
     return {
         "source": source.fingerprint,
         "files": len(names),
-        "counts": counts,
-        "classes": [printable(label) for label in labels] if labeled else [],
+        "counts": list(counts.values()),
+        "classes": [printable(label) for label in counts] if labeled else [],
         "skipped": skipped,
         "sha256": digest.hexdigest(),
     }

@@ -51,10 +51,8 @@ class Tree:
         self.path = path
         files = sorted((sort_key(name), name, changed) for name, changed in walk(path))
         self.sorted = [name for _, name, _ in files]
-        digest = hashlib.sha256()
-        for key, _, changed in files:
-            digest.update(b"%b\0%b\0" % (key, changed))
-        self.fingerprint = digest.hexdigest()
+        content = b"".join(b"%b\0%b\0" % (key, changed) for key, _, changed in files)
+        self.fingerprint = hashlib.sha256(content).hexdigest()
 
     def names(self) -> list[str]:
         return self.sorted

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minigan.data.base import Shape
 from minigan.data.prepare.threads import map_in_threads
 from minigan.errors import ConfigError, ShapeError
 
@@ -95,7 +96,7 @@ def resize(image: Image, fit: Fit, w: int, h: int) -> Image:
     return image if image.size == (w, h) else image.resize((w, h), Resampling.BILINEAR)
 
 
-def fit_arrays(images: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
+def fit_arrays(images: np.ndarray, shape: Shape, fit: Fit) -> np.ndarray:
     """images (n, H, W, C) uint8 -> (n, h, w, c) uint8, C and c 1 or 3; without a copy if possible.
 
     Gray becomes color by repetition, color gray by Pillow's "L" (0.299 R + 0.587 G + 0.114 B).
@@ -116,8 +117,7 @@ def fit_arrays(images: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
             image = Image.fromarray(images[i, :, :, 0] if channels == 1 else images[i])
             made[i] = to_array(resize(image.convert("L") if c == 1 else image, fit, w, h), c)
 
-    for _ in map_in_threads(work, range(0, count, CHUNK)):
-        pass
+    list(map_in_threads(work, range(0, count, CHUNK)))  # waits, and raises what work raises
     return made
 
 

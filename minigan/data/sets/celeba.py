@@ -35,14 +35,9 @@ def load_celeba(
               subfolder celeba; None: the usual folders
     Raises DataError: not complete, or not in data_dir; DataUnavailable.
     """
-    path = locate(
-        "CelebA",
-        data_dir,
-        ("celeba", "CelebA", ""),
-        find,
-        wanted=f"{FOLDER} or {ARCHIVE.name}",
-        cure=f"no program can download it: fetch {ARCHIVE.name} by hand from {PAGE}, put it there",
-    )
+    wanted = f"{FOLDER} or {ARCHIVE.name}"
+    cure = f"no program can download it: fetch {ARCHIVE.name} by hand from {PAGE}, put it there"
+    path = locate("CelebA", data_dir, ("celeba", "CelebA", ""), find, wanted, cure)
 
     def expect_all(count: int) -> None:
         if count != COUNT:

@@ -13,12 +13,14 @@ recognition", Proc. IEEE 86(11); Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; C
 arXiv:1812.01718. Hashes of the .gz files: TensorFlow Datasets, url_checksums
 """
 
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from minigan.data.base import LabeledImages
 from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.download import fetch
 from minigan.data.files.idx import read_idx
@@ -48,11 +50,9 @@ class IdxSet(NamedTuple):
 
 
 NAMES = (
-    ("train-images-idx3-ubyte", (60000, 28, 28)),
-    ("train-labels-idx1-ubyte", (60000,)),
-    ("t10k-images-idx3-ubyte", (10000, 28, 28)),
-    ("t10k-labels-idx1-ubyte", (10000,)),
-)
+    ("train-images-idx3-ubyte", (60000, 28, 28)), ("train-labels-idx1-ubyte", (60000,)),
+    ("t10k-images-idx3-ubyte", (10000, 28, 28)), ("t10k-labels-idx1-ubyte", (10000,)),
+)  # fmt: skip
 
 
 def idx_files(*hashes: tuple[str, int | None]) -> dict[str, tuple[IdxFile, IdxFile]]:
@@ -61,64 +61,50 @@ def idx_files(*hashes: tuple[str, int | None]) -> dict[str, tuple[IdxFile, IdxFi
     return {"train": (a, b), "test": (c, d)}
 
 
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
 FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 SETS = {
-    "mnist": IdxSet(
-        "MNIST",
-        ("mnist", ""),
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        0.1307,
-        tuple("0123456789"),
-        idx_files(
-            ("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", None),
-            ("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", None),
-            ("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", None),
-            ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", None),
-        ),
-    ),
+    "mnist": IdxSet("MNIST", ("mnist", ""), MIRRORS, 0.1307, tuple("0123456789"), idx_files(
+        ("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", None),
+        ("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", None),
+        ("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", None),
+        ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", None),
+    )),
     "fashion-mnist": IdxSet(
-        "Fashion-MNIST",
-        ("fashion-mnist", "fashion", "FashionMNIST/raw", ""),
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        0.2860,
-        tuple(FASHION.split(",")),
-        idx_files(
-            ("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", 26421880),
-            ("a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", 29515),
-            ("346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", 4422102),
-            ("67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", 5148),
-        ),
-    ),
+        "Fashion-MNIST", ("fashion-mnist", "fashion", "FashionMNIST/raw", ""),
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",), 0.2860,
+        tuple(FASHION.split(",")), idx_files(
+        ("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", 26421880),
+        ("a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", 29515),
+        ("346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", 4422102),
+        ("67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", 5148),
+    )),
     "kmnist": IdxSet(
-        "KMNIST",
-        ("kmnist", "KMNIST/raw", ""),
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        0.1918,
-        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        idx_files(
-            ("51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4", 18165135),
-            ("e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17", 29497),
-            ("edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5", 3041136),
-            ("20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c", 5120),
-        ),
-    ),
-}
+        "KMNIST", ("kmnist", "KMNIST/raw", ""),
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",), 0.1918,
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), idx_files(
+        ("51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4", 18165135),
+        ("e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17", 29497),
+        ("edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5", 3041136),
+        ("20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c", 5120),
+    )),
+}  # fmt: skip
 MEAN_ERROR = 0.025  # tolerance: the mean of the test images differs slightly
 
 
 def load_mnist(
     data_dir: str | Path | None = None, *, split: str = "train", download: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+) -> LabeledImages:
     """Load one split of MNIST: load_idx_set("mnist", ...)."""
     return load_idx_set("mnist", data_dir, split=split, download=download)
 
 
 def load_idx_set(
     name: str, data_dir: str | Path | None = None, *, split: str = "train", download: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+) -> LabeledImages:
     """Load one split of one set.
 
     name      "mnist", "fashion-mnist" or "kmnist"
@@ -147,15 +133,10 @@ def load_idx_set(
         folder = cache_folder() / name
         return [find(folder, file.name) or fetch_gz(file, folder, the_set) for file in files]
 
-    paths = locate(
-        the_set.title,
-        data_dir,
-        the_set.below if name == "mnist" or data_dir is not None else the_set.below[:-1],
-        find_all,
-        wanted=" and ".join(file.name for file in files) + " (each plain or .gz)",
-        cure="put them there, or leave the folder out to have them downloaded",
-        fetch=fetch_missing,
-    )
+    below = the_set.below if name == "mnist" or data_dir is not None else the_set.below[:-1]
+    wanted = " and ".join(file.name for file in files) + " (each plain or .gz)"
+    cure = "put them there, or leave the folder out to have them downloaded"
+    paths = locate(the_set.title, data_dir, below, find_all, wanted, cure, fetch_missing)
     # Not "delete it": a wrong file may be another set's, and complete.
     cure = f"put {the_set.title}'s own file there, {the_set.mirrors[0]}{{}}.gz"
     images, labels = (
@@ -167,11 +148,10 @@ def load_idx_set(
 
 def find(place: Path, name: str) -> Path | None:
     """The path of one file under the names that are in use."""
-    for stem in (name, name.replace("-idx", ".idx")):
-        for path in (place / stem, place / f"{stem}.gz"):
-            if path.is_file():  # some programs unpack into a folder of the file's name
-                return path
-    return None
+    other = name.replace("-idx", ".idx")
+    paths = [place / each for each in (name, f"{name}.gz", other, f"{other}.gz")]
+    # Not exists(): some programs unpack into a folder of the file's name.
+    return next(filter(Path.is_file, paths), None)
 
 
 def fetch_gz(file: IdxFile, folder: Path, the_set: IdxSet) -> Path:
@@ -179,10 +159,7 @@ def fetch_gz(file: IdxFile, folder: Path, the_set: IdxSet) -> Path:
     urls = [f"{mirror}{file.name}.gz" for mirror in the_set.mirrors]
     # More bytes than the file needs, so that a web page gets through to be recognized as one.
     limit = prod(file.shape) + (1 << 20)
-
-    def check(path: Path) -> None:
-        read(path, file, the_set)
-
+    check = partial(read, file=file, the_set=the_set)
     return fetch(urls, folder / f"{file.name}.gz", check=check, limit=limit)
 
 

@@ -29,6 +29,7 @@ import functools
 import numpy as np
 
 from minigan.checks import expect_size
+from minigan.data.base import LabeledImages
 
 SIDE = 28  # pixels, of the picture
 BOX = 20  # pixels, of the box that the digit fits
@@ -96,7 +97,7 @@ DIGITS = (
 )
 
 
-def strokes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def strokes(n: int, seed: int = 0) -> LabeledImages:
     """n pictures of handwritten digits, the same ones for the same seed.
 
     -> images (n, 28, 28, 1) uint8   0 black paper .. 255 white ink
@@ -193,9 +194,7 @@ def plans() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return points, matrix, down, often_of.cumsum(1) / often_of.sum(1, keepdims=True)
 
 
-def write(
-    digits: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def write(digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Write digits (n,), each in another handwriting. All randomness is here.
 
     -> nodes    (n, SEGMENTS + 1, 2)   (x, y) along the path, about -1 .. 1
