@@ -109,7 +109,7 @@ def main(argv):
         default = ROOT / "benchmarks" / "results" / f"{today}-{kind}.json"
         options.json = results.expect_writable(options.json or str(default))
         common = {"backend": "cupy", "date": today, "machine": machine.facts(None)}
-        log(", ".join(f"{name} {value}" for name, value in versions.items()))
+        log(results.listed(versions))
         records, failed = run_parts(workers, options, common | {"versions": versions}, log)
     for line in outcome(records):
         log(line)

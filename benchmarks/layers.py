@@ -63,8 +63,8 @@ def chosen_layers(options):
 
 def measure(options, log):
     """-> the measurement as a record; see results.py."""
-    common = dict(preset=options.preset, batch=options.batch, width=options.width)
-    common["device"] = "cuda" if options.backend == "cupy" else "cpu"
+    device = "cuda" if options.backend == "cupy" else "cpu"
+    common = dict(preset=options.preset, batch=options.batch, width=options.width, device=device)
     rows, layers, facts = [], chosen_layers(options), machine.facts(options.threads)
     with Workers() as workers:
         for name in options.variants:
@@ -96,9 +96,8 @@ def measure(options, log):
                 place = {"layer": path, "describe": layer.describe(), "pass": which}
                 rows.append({**place, "gflop": gflop, "seconds": seconds, "errors": of_pass})
                 log(line(rows[-1]))
-    more = dict(rounds=options.rounds, versions=versions, layers=rows, absent=workers.absent)
-    del common["device"]
-    return results.new_record("layers", facts, **common, backend=options.backend, **more)
+    found = dict(versions=versions, layers=rows, absent=workers.absent)
+    return results.new_record("layers", facts, options, **found)
 
 
 def line(row):

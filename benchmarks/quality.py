@@ -266,8 +266,7 @@ def table(record):
     for row in rows:
         if row["idle"] > interleaved.IDLE:
             yield f"note: {row['name']} used {row['idle']:.2f} s of processor time between turns"
-        versions = ", ".join(f"{name} {value}" for name, value in row["versions"].items())
-        yield f"{row['name']}: {row['peak_mib']:.0f} MiB, {versions}"
+        yield f"{row['name']}: {row['peak_mib']:.0f} MiB, {results.listed(row['versions'])}"
 
 
 def figures(pair):

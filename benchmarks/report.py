@@ -22,6 +22,7 @@ COLUMNS = {  # device -> heading -> contenders, of which the fastest counts
     "cpu": {"PyTorch": TORCH, "Keras/TF": ["keras"], "JAX": ["jax"], "DeZero": ["dezero"]},
     "cuda": {"PyTorch": TORCH, "PyTorch's own example": ["torch-example"], "JAX": ["jax"]},
 }
+NO_PACKAGES = ("gpu", "torch threads")  # among the versions of contenders
 NETS = {
     "fredriksson-mnist": "Fredriksson MNIST 28x28x1, k5",
     "mnist": "minigan's own MNIST 28x28x1, k4",
@@ -52,48 +53,44 @@ def cells(record):
     rate, limit = ours["gflops"], record["gemm_gflops"]
     share = f" ({rate / limit:.0%})" if limit else ""
     found = [title(record), text, f"{rate:,.0f}{share}"]
-    memory = f"{ours['peak_mib']:.0f}"
-    for heading, names in COLUMNS[device_of(record)].items():
+    for names in COLUMNS[device_of(record)].values():
         theirs = step.fastest(record, names)
-        if theirs is None:
-            found.append("-")
-            continue
-        name = f" ({theirs['name']})" if len(names) > 1 else ""
-        found.append(f"{median(results.ratios(ours, theirs)):.2f}{name}")
-        if heading == "PyTorch":
-            memory += f" / {theirs['peak_mib']:.0f}"
-    return [*found, f"{memory} MiB"]
+        name = f" ({theirs['name']})" if theirs and len(names) > 1 else ""
+        found.append(f"{median(results.ratios(ours, theirs)):.2f}{name}" if theirs else "-")
+    if device_of(record) == "cpu":  # on a GPU the process's memory is not the one that counts
+        torch = step.fastest(record, TORCH)
+        memory = f"{ours['peak_mib']:.0f}" + (f" / {torch['peak_mib']:.0f}" if torch else "")
+        found.append(f"{memory} MiB")
+    return found
 
 
 def table(rows):
     """(path, record) of one device -> lines of its table, and what it was measured on."""
-    headings = ["", "minigan", "GFLOP/s (of GEMM)", *COLUMNS[device_of(rows[0][1])]]
-    headings.append("peak memory, minigan / PyTorch")
+    device = device_of(rows[0][1])
+    headings = ["", "minigan", "GFLOP/s (of GEMM)", *COLUMNS[device]]
+    if device == "cpu":
+        headings.append("peak memory, minigan / PyTorch")
     lines = [headings, ["---"] * len(headings), *(cells(record) for _, record in rows)]
     yield from (f"| {' | '.join(line)} |" for line in lines)
-    machines, versions = {}, {}
+    machines = dict.fromkeys(machine_of(record) for _, record in rows)
+    versions = {}
     for _, record in rows:
-        facts, limit = record["machine"], record["gemm_gflops"]
-        name = (
-            record["gpu"]["before"].get("name", "a GPU")
-            if device_of(record) == "cuda"
-            else (f"{facts['cpu']}, {facts['threads']} threads, {facts['blas']}")
-        )
-        machines.setdefault(name, []).append(limit)
         for each in record["contenders"]:
             versions |= each.get("versions", {})
-    used = ", ".join(
-        f"{name} {value}" for name, value in versions.items() if " " not in name and name != "gpu"
-    )
-    limits = [
-        f"{name}, a bare GEMM at {min(rates):,.0f} to {max(rates):,.0f} GFLOP/s"
-        for name, rates in machines.items()
-    ]
-    names = dict.fromkeys(f"`{Path(path).name}`" for path, _ in rows)
+    packages = {name: value for name, value in versions.items() if name not in NO_PACKAGES}
+    files = dict.fromkeys(f"`{Path(path).name}`" for path, _ in rows)
     yield ""
     yield "Ratios: a contender's time over minigan's in the same run; above 1, minigan is faster."
-    yield f"Measured on {'; '.join(limits)}; {used}."
-    yield f"From {', '.join(names)} in `benchmarks/results/`."
+    yield f"Measured on {'; '.join(machines)}; {results.listed(packages)}."
+    yield f"From {', '.join(files)} in `benchmarks/results/`."
+
+
+def machine_of(record):
+    """-> what it was measured on."""
+    facts = record["machine"]
+    if device_of(record) == "cuda":
+        return record["gpu"]["before"].get("name", "a GPU")
+    return f"{facts['cpu']}, {facts['threads']} threads, {facts['blas']}"
 
 
 def tables(rows):

@@ -5,12 +5,14 @@ names of hosts or folders are recorded.
 """
 
 import json
+from argparse import Namespace
 from datetime import date
 from pathlib import Path
 
 from minigan.errors import DataError
 
 SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds")  # the same measurement
+COMMON = ("preset", "width", "batch", "backend", "precision", "rounds")
 
 
 def key(record):
@@ -20,9 +22,19 @@ def key(record):
     return [*map(record.get, SAME), precision, facts["cpu"], facts["threads"]]
 
 
-def new_record(what, facts, **more):
-    """-> a record of today, of the machine that facts describe."""
-    return {"what": what, "date": date.today().isoformat(), "machine": facts, **more}
+def new_record(what, facts, options=None, **more):
+    """-> a record of today.
+
+    facts    of the machine
+    options  of the command, of which those in COMMON are recorded
+    """
+    common = {name: value for name, value in vars(options or Namespace()).items() if name in COMMON}
+    return {"what": what, "date": date.today().isoformat(), "machine": facts, **common, **more}
+
+
+def listed(values):
+    """A dict -> "a 1, b 2"."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def load(path):

@@ -90,9 +90,7 @@ def measure(options, log):
         if len(sizes) > 1:
             time, memory = exponents.values()
             log(f"  time per image ~ {axis}^{time:.2f}, peak memory ~ {axis}^{memory:.2f}")
-    names = ("preset", "width", "batch", "backend", "rounds")
-    fixed = {name: getattr(options, name) for name in names}
-    return results.new_record("scaling", facts, **fixed, versions=versions, axes=axes)
+    return results.new_record("scaling", facts, options, versions=versions, axes=axes)
 
 
 def plot(record, path):

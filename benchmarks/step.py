@@ -118,11 +118,10 @@ def measure(options, log, workers, until=float("inf")):
         for name in (*ours, *options.against)
         if name not in timed
     ]
-    names = ("preset", "width", "batch", "backend", "precision", "rounds")
     return results.new_record(
         what,
         facts,
-        **{name: getattr(options, name) for name in names},
+        options,
         gpu={"before": before, "after": machine.gpu()} if device == "cuda" else {},
         gflop=flops * 1e-9,
         gemm_gflops=limit,
@@ -272,8 +271,7 @@ def table(record):
     yield from verdicts(record)
     for row in record["contenders"]:
         if "versions" in row:
-            pairs = row["versions"].items()
-            yield f"{row['name']}: " + ", ".join(f"{name} {value}" for name, value in pairs)
+            yield f"{row['name']}: {results.listed(row['versions'])}"
 
 
 def figures(row, ours, limit):

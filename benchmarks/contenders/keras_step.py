@@ -1,7 +1,7 @@
 """Keras on TensorFlow: one tf.function for the whole step; channels-last and "same" as in minigan.
 
-The step is recorded by two nested GradientTapes: G's forward runs once, and its tape goes on to
-record D's second forward, so that D's weights get no gradient in G's update.
+The step is recorded by two nested GradientTapes: G's forward runs once, and the outer one goes on
+to record D's second forward, so that D's weights get no gradient in G's update.
 """
 
 from benchmarks import nets

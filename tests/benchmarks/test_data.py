@@ -35,18 +35,3 @@ def test_each_measurement_is_a_process_with_its_own_cache(arguments, capsys, mon
     monkeypatch.setattr(data, "SECONDS", 0.02)
     assert data.main([*arguments, "--presets", ""]) == 0, capsys.readouterr().err
     assert "opened in 0.0" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    (
-        (["--images", "no/such/folder"], "--images no/such/folder: there is no such folder"),
-        (["--images", ".", "--edge", "0"], "--edge: must be at least 1, got 0"),
-        (["--images", ".", "--batch", "1"], "--batch: must be at least 2, got 1"),
-        ([], "the following arguments are required: --images"),
-    ),
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert data.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out

@@ -103,17 +103,3 @@ def test_without_a_gpu_one_line(module, expected, capsys, monkeypatch, quick):
     assert gpu.main([]) == 2
     captured = capsys.readouterr()
     assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    (
-        (["--minutes", "0"], "--minutes must be 1 to 600, got 0"),
-        (["--against", "keras"], "--against: unknown name 'keras': choose from torch-graph-cl,"),
-        (["--json", "no/such/folder/file.json"], "there is no such folder"),
-    ),
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert gpu.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out

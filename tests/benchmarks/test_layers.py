@@ -51,17 +51,3 @@ def test_layers_on_the_stand_in_for_a_gpu(capsys, device):
     arguments = ["--preset", "mnist", *SMALL, "--backend", "cupy"]
     arguments += ["--variants", "definition,minigan"]
     assert layers.main(arguments) == 0, capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["--layers", "G.99"], "--layers: no layer 'G.99': choose from G.1,"),
-        (["--variants", "fast"], "--variants: unknown name 'fast': choose from definition,minigan"),
-        (["--rounds", "0"], "--rounds: must be at least 1, got 0"),
-    ],
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert layers.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out

@@ -18,7 +18,7 @@ from minigan.training.config import new_config
 from minigan.training.loop import train
 from tests.support.pictures import dataset
 
-SHORT = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "5", "--every", "3"]
+SHORT = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "3", "--every", "2"]
 SHORT += ["--samples", "500"]
 
 
@@ -86,7 +86,7 @@ def check_quality(tmp_path, capsys, *arguments):
     assert "torch: relative difference at steps 1 to 3" in captured.out
     assert "equal steps: the intervals overlap at" in captured.out
     (record,) = results.load(file)
-    assert record["steps"] == [3, 5] and record["data"] == "strokes" and record["floor"] > 0
+    assert record["steps"] == [2, 3] and record["data"] == "strokes" and record["floor"] > 0
     assert [row["name"] for row in record["contenders"]] == ["minigan", "torch"]
     for row in record["contenders"]:
         assert len(row["curves"]) == 2
@@ -205,21 +205,3 @@ def test_learners_play_the_presets_round(tmp_path, preset):
         apart.append(np.abs(mean - np.sort(last[name], axis=None)).max())
     assert max(apart) > 3e-5
     assert ours.steps() == theirs.steps() == 9
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["--against", "torch,keras"], "--against: unknown name 'keras': choose from torch,torch-"),
-        (["--preset", "shibuya-svhn"], "--preset: invalid choice: 'shibuya-svhn'"),
-        (["--seeds", "1"], "--seeds: must be 2 to 10, got 1"),
-        (["--every", "0"], "--every: must be at least 1, got 0"),
-        (["--steps", "0"], "--steps must be"),
-        (["--dataset", "letters"], "--dataset must be one of"),
-        (["--json", "no/such/folder/file.json"], "there is no such folder"),
-    ],
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert quality.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out

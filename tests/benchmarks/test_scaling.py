@@ -25,17 +25,3 @@ def test_axes_are_measured_and_drawn(tmp_path, capsys, monkeypatch, quick):
     }
     assert found == {axis: list(sizes) for axis, sizes in axes.items()}
     assert picture.read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["--axes", "depth"], "--axes: unknown name 'depth': choose from batch,width,"),
-        (["--plot", "plot.exe"], "--plot: must be a .png or .svg"),
-        (["--plot", "no/such/folder/plot.png"], "in a folder that exists"),
-    ],
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert scaling.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out

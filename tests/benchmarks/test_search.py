@@ -90,21 +90,3 @@ def test_the_slower_candidate_has_the_larger_ratio(data, monkeypatch):
     monkeypatch.setattr(search, "STEPS", 1)
     seconds, ratio = search.time_step("batch_size=8", data)
     assert 0 < seconds < 5 and 0 < ratio < 1
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["width=x"], "--width must be"),
-        (["net=k7"], "candidate 'net=k7': cannot read 'net=k7'"),
-        (["seed=3"], "expected NAME=VALUE, of "),
-        (["--seconds", "0"], "--seconds must be above 0, got 0"),
-        (["--averages", "0,1"], "--averages must be decays"),
-        (["--averages", "0,x"], "argument --averages: invalid"),
-        (["--json", "no/such/folder/file.json"], "there is no such folder"),
-    ],
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert search.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out

@@ -114,32 +114,6 @@ def test_a_step_in_real_processes(tmp_path, capsys, monkeypatch):
     assert record["contenders"][0]["gflops"] < record["gemm_gflops"]
 
 
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["--against", "torch,caffe"], "--against: unknown name 'caffe': choose from torch,torch-"),
-        (["--preset", "nothing"], "argument --preset: invalid choice: 'nothing'"),
-        (["--batch", "1"], "--batch: must be at least 2, got 1"),
-        (["--threads", "100000"], "--threads: must be 1 to"),
-        (["--what", "sleep"], "--what: invalid choice: 'sleep'"),
-        (["--backend", "abacus"], "--backend: invalid choice: 'abacus'"),
-        (["--json", "no/such/folder/file.json"], "there is no such folder"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
-        (["--backend", "cupy", "--precision", "fp16"], "--precision: invalid choice: 'fp16'"),
-        (["--precision", "tf32"], "--precision tf32 is for a GPU: add --backend cupy"),
-        (["--against", "torch-graph"], "--against: unknown name 'torch-graph': choose from torch,"),
-        (
-            ["--backend", "cupy", "--against", "dezero"],
-            "name 'dezero': choose from torch-graph-cl,",
-        ),
-    ],
-)
-def test_wrong_options_give_one_line(arguments, expected, capsys):
-    assert step.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1 and not captured.out
-
-
 # -- on the stand-in for a GPU ------------------------------------------------------------------
 
 
