@@ -21,18 +21,8 @@ from minigan.backends.gpu.staging import PinnedStagingBuffer
 from minigan.backends.workspace import FastBackend, OutputPool, Workspace
 from minigan.errors import BackendError
 
-INSTALL = (
-    "install it with: pip install 'cupy-cuda13x[ctk]' "
-    "(or cupy-cuda12x, by the driver's CUDA version)"
-)
-
-
-class Recording:
-    """What the host does around each launch of a graph, since the recorded Python does not run."""
-
-    def __init__(self) -> None:
-        self.before: list[Callable[[], None]] = []
-        self.after: list[Callable[[], None]] = []
+Call = Callable[[], Any]  # a step, or what the host does around its launch
+MakeStep = Callable[[Backend], Call]
 
 
 class GpuBackend(FastBackend):
@@ -44,7 +34,9 @@ class GpuBackend(FastBackend):
 
     name = "cupy"
     captures_graphs = True
-    recording: Recording | None = None  # of a captured step's backend, while the graph is recorded
+    # While a captured step is recorded: what the host does before and after each launch of the
+    # graph, since the recorded Python does not run
+    recording: list[tuple[Call, Call]] | None = None
 
     def __init__(
         self, dtype: Any = "float32", precision: str = "fp32", operations: Operations | None = None
@@ -56,7 +48,9 @@ class GpuBackend(FastBackend):
             if isinstance(error, ModuleNotFoundError):
                 reason = "CuPy is not installed"
             raise BackendError(
-                f"backend cupy: {one_line(reason)}: {INSTALL}; or use --backend numpy"
+                f"backend cupy: {one_line(reason)}: install it with: pip install "
+                "'cupy-cuda13x[ctk]' (or cupy-cuda12x, by the driver's CUDA version); "
+                "or use --backend numpy"
             ) from error
         try:
             devices = cupy.cuda.runtime.getDeviceCount()
@@ -84,15 +78,10 @@ class GpuBackend(FastBackend):
         other.workspace, other.outputs = Workspace(other), OutputPool(other)
         return other
 
-    def capture(
-        self,
-        make_step: Callable[[Backend], Callable[[], Any]],
-        stateful: Sequence[Stateful],
-        rows: int = 0,
-    ) -> Callable[[], Any]:
+    def capture(self, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0) -> Call:
         return self.operation_for(Backend.capture)(self, make_step, stateful, rows)
 
-    def around_launch(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+    def around_launch(self, before: Call, after: Call) -> None:
         """Call before() and after() now, or around each launch if the step is being recorded.
 
         What lies between them in the caller's code must not depend on them.
@@ -101,8 +90,7 @@ class GpuBackend(FastBackend):
             before()
             after()
         else:
-            self.recording.before.append(before)
-            self.recording.after.append(after)
+            self.recording.append((before, after))
 
     def to_host(self, array: Array) -> np.ndarray:
         host: np.ndarray = self.xp.asnumpy(array)
@@ -118,8 +106,7 @@ class GpuBackend(FastBackend):
         return PinnedStagingBuffer(self, shape, dtype)
 
     def free_memory(self) -> int:
-        free: int = self.xp.cuda.runtime.memGetInfo()[0]
-        return free
+        return int(self.xp.cuda.runtime.memGetInfo()[0])
 
     def gather_images(self, pixels: Array, chosen: Array, out: Array, pixel_min: float) -> None:
         gather = self.kernels.get("gather_images")

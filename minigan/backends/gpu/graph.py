@@ -16,13 +16,12 @@ compiled; then networks and optimizers are restored. So a run with the graph has
 run without.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from minigan.arrays import Backend
 from minigan.arrays.backend import Stateful
-from minigan.backends.gpu.backend import GpuBackend, Recording
+from minigan.backends.gpu.backend import Call, GpuBackend, MakeStep
 from minigan.errors import StateError
 
 WARM_UP = 3  # steps
@@ -52,28 +51,26 @@ class Snapshot:
 class Replay:
     """The recorded step. Calling it launches it -> its result: the same arrays every time."""
 
-    def __init__(self, graph: Any, recording: Recording, result: Any, *kept: Any):
+    def __init__(self, graph: Any, recording: list[tuple[Call, Call]], result: Any, *kept: Any):
         self.graph, self.recording, self.result = graph, recording, result
         self.kept = kept  # owners of the memory that the graph uses
 
     def __call__(self) -> Any:
-        for before in self.recording.before:
+        for before, _ in self.recording:
             before()
         self.graph.launch()
-        for after in self.recording.after:
+        for _, after in self.recording:
             after()
         return self.result
 
 
 def capture(
-    parent: GpuBackend,
-    make_step: Callable[[Backend], Callable[[], Any]],
-    stateful: Sequence[Stateful],
-    rows: int = 0,
+    parent: GpuBackend, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0
 ) -> Replay:
     """As Backend.capture. Raises StateError if the step allocates memory each time."""
     backend, cuda = parent.for_captured_step(), parent.xp.cuda
-    step, snapshot, recording = make_step(backend), Snapshot(stateful), Recording()
+    step, snapshot = make_step(backend), Snapshot(stateful)
+    recording: list[tuple[Call, Call]] = []
     stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
     parent.synchronize()
     try:
