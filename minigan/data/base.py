@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+DataDir = str | Path | None  # the folder with the files of a set; None: the usual ones
 Shape = tuple[int, int, int]  # (h, w, c) of a picture
 LabeledImages = tuple[np.ndarray, np.ndarray]  # images, labels
 Log = Callable[[str], object]  # called with each line for the user

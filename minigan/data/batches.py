@@ -70,23 +70,21 @@ class Batches:
         flip: bool = False,
         pixel_min: float = -1.0,
     ):
-        count = len(images)
+        n = len(images)
         batch_size = expect_size("Batches: batch_size", batch_size, SMALLEST_BATCH)
         if images.dtype != np.uint8:
             raise DataError(f"Batches: expected uint8 images, got {images.dtype}")
-        if labels is not None and len(labels) != count:
-            raise DataError(f"Batches: expected {count} labels, one per image, got {len(labels)}")
+        if labels is not None and len(labels) != n:
+            raise DataError(f"Batches: expected {n} labels, one per image, got {len(labels)}")
         if shuffle not in SHUFFLES:
             raise ConfigError(f"Batches: expected shuffle in {SHUFFLES}, got {shuffle!r}")
-        if count < batch_size:
-            raise ConfigError(
-                f"batch_size {batch_size} is larger than the whole set, {count} images"
-            )
+        if n < batch_size:
+            raise ConfigError(f"batch_size {batch_size} is larger than the whole set, {n} images")
         expect_pixel_min("Batches", pixel_min)
         self.images, self.batch_size, self.labels = images, batch_size, labels
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]
-        full, rest = divmod(count, batch_size)
+        full, rest = divmod(n, batch_size)
         self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
         self.pixels = np.empty((batch_size, *images.shape[1:]), np.uint8)
         self.buffers = [np.empty(self.pixels.shape, np.float32) for _ in range(BUFFERS)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan.checks import expect_size
-from minigan.data.base import Dataset, LabeledImages, Log, Shape, fingerprint
+from minigan.data.base import DataDir, Dataset, LabeledImages, Log, Shape, fingerprint
 from minigan.data.prepare.resize import fit_arrays, parse_fit
 from minigan.data.sets import cifar10, mnist
 from minigan.data.sets.celeba import load_celeba
@@ -28,7 +28,7 @@ DIGITS = tuple("0123456789")
 
 def load_dataset(
     name: str,
-    data_dir: str | Path | None = None,
+    data_dir: DataDir = None,
     *,
     image_shape: Shape = (28, 28, 1),
     images: str | Path | None = None,
@@ -70,7 +70,7 @@ def load_dataset(
             f"got {name!r} with {images!r}"
         )
     if images is not None:
-        return load_folder(images, shape, parsed, limit, log=log)
+        return load_folder(Path(images), shape, parsed, limit, log)
     if name == "celeba":
         return load_celeba(data_dir, shape, parsed, limit, log)
     pictures, labels, classes = load_split(name, data_dir, limit=limit)
@@ -79,9 +79,7 @@ def load_dataset(
     return Dataset(name, pictures, labels, classes, fingerprint(shape, pixels, labels))
 
 
-def load_test(
-    name: str, data_dir: str | Path | None, image_shape: Shape, fit: str
-) -> LabeledImages:
+def load_test(name: str, data_dir: DataDir, image_shape: Shape, fit: str) -> LabeledImages:
     """The test images of one of TESTED -> images (n, h, w, c) uint8, labels (n,) uint8.
 
     They are looked for where load_dataset looks. Raises DataError, DataUnavailable, ConfigError.
@@ -91,7 +89,7 @@ def load_test(
 
 
 def load_split(
-    name: str, data_dir: str | Path | None, split: str = "train", limit: int | None = None
+    name: str, data_dir: DataDir, split: str = "train", limit: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """-> images in the set's own shape, labels, classes; at least `limit` if that saves work."""
     if name == "strokes":

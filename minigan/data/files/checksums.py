@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from minigan.data.base import DataDir
 from minigan.data.files.download import fetch
 from minigan.data.files.locations import cache_folder, locate
 from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
 
 CHUNK = 1 << 20  # bytes hashed at a time: 1 MiB
+
+Find = Callable[[Path], Path | None]
 
 
 class Published(NamedTuple):
@@ -25,32 +28,27 @@ class Published(NamedTuple):
     def name(self) -> str:
         return self.url.rpartition("/")[2]
 
+    def find(self, place: Path) -> Path | None:
+        """-> its path in a folder; None: it is not there."""
+        return place / self.name if (place / self.name).exists() else None
+
 
 def find_published(
-    title: str,
-    published: Published,
-    data_dir: str | Path | None,
-    below: Sequence[str],
-    find: Callable[[Path], Path | None] | None = None,
-    unpacked: str = "",
+    title: str, file: Published, data_dir: DataDir, below: Sequence[str], find: Find, wanted: str
 ) -> Path:
     """-> the path of a set that is one file, found or downloaded; see locate.
 
-    find      finds the file in a folder, or what it unpacks to, `unpacked` in words
+    find      finds the file in a folder, or what it unpacks to; wanted: the same in words
     Raises DataError, DataUnavailable.
     """
 
-    def find_file(place: Path) -> Path | None:
-        return place / published.name if (place / published.name).exists() else None
-
     def download() -> Path:
-        path = cache_folder() / below[0] / published.name
-        check = partial(expect_published, published=published)
-        return fetch([published.url], path, check=check, limit=published.bytes)
+        path = cache_folder() / below[0] / file.name
+        check = partial(expect_published, published=file)
+        return fetch([file.url], path, check=check, limit=file.bytes)
 
-    wanted = published.name + unpacked
-    cure = f"put {published.url} there, or leave the folder out to have it downloaded"
-    return locate(title, data_dir, below, find or find_file, wanted, cure, download)
+    cure = f"put {file.url} there, or leave the folder out to have it downloaded"
+    return locate(title, data_dir, below, find, wanted, cure, download)
 
 
 def expect_published(path: Path, published: Published, cure: str = "") -> None:

@@ -28,7 +28,6 @@ import numpy as np
 from minigan.data.base import Shape
 from minigan.data.files.messages import printable
 from minigan.data.prepare.resize import Fit, resize, to_array
-from minigan.errors import ShapeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,8 +73,6 @@ def decode(file: BinaryIO, shape: Shape, fit: Fit) -> np.ndarray:
             if plain.mode == "RGBA":
                 plain = Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain)
             return to_array(plain, c)
-    except (Unreadable, ShapeError) as error:
-        reason = str(error)
     except UnidentifiedImageError:
         reason = "not a picture in JPEG, PNG, WebP, BMP or GIF"
     except Exception as error:  # Pillow lets any kind through: SyntaxError, struct.error ...

@@ -5,19 +5,14 @@ is complete and correct, even if the power fails or two processes download at on
 urllib and tqdm are imported late: they take 0.07 s, and most runs download nothing.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors, printable
 from minigan.errors import DataError
 from minigan.files import replacing
-
-if TYPE_CHECKING:
-    from http.client import HTTPResponse
 
 CHUNK = 1 << 16  # bytes: 64 KiB
 
@@ -25,7 +20,7 @@ Check = Callable[[Path], object]
 
 
 def fetch(
-    urls: Sequence[str], path: Path, *, check: Check, limit: int, timeout: float = 10.0
+    urls: Sequence[str], path: Path, *, check: Check, limit: int, timeout: float = 10
 ) -> Path:
     """Download a file to `path`; its folder is created if it does not exist.
 
@@ -62,14 +57,11 @@ def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
 
     from tqdm import tqdm
 
-    name = url.rpartition("/")[2]
+    bar: Any = {"desc": url.rpartition("/")[2], "leave": False, "disable": None}  # on a terminal
     try:
         with (
             open_url(url, timeout) as reply,
-            # The length is None if it is not declared; disable=None: a bar only on a terminal.
-            tqdm.wrapattr(
-                reply, "read", reply.length, desc=name, disable=None, leave=False
-            ) as data,
+            tqdm.wrapattr(reply, "read", reply.length, **bar) as data,  # None: not declared
         ):
             done = 0
             while chunk := data.read(CHUNK):
@@ -84,17 +76,16 @@ def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
         raise DataError(f"{url}: {printable(str(error) or type(error).__name__)}") from error
 
 
-def open_url(url: str, timeout: float) -> HTTPResponse:
-    """urlopen within `timeout` s. Raises what urlopen raises.
+def open_url(url: str, timeout: float) -> Any:
+    """urlopen within `timeout` s -> http.client.HTTPResponse. Raises what urlopen raises.
 
     urlopen's own timeout does not cover the name lookup, and starts again for each of a host's
     addresses: behind a firewall that drops packets that is minutes. A late thread ends by itself.
     """
-    from concurrent.futures import Future
-    from concurrent.futures import TimeoutError as Late  # Python 3.10 has two of them
+    from concurrent import futures
     from urllib.request import Request, urlopen
 
-    answer: Future[HTTPResponse] = Future()
+    answer: futures.Future[Any] = futures.Future()
 
     def work() -> None:
         try:
@@ -106,5 +97,5 @@ def open_url(url: str, timeout: float) -> HTTPResponse:
     threading.Thread(target=work, daemon=True).start()
     try:
         return answer.result(timeout)
-    except Late:
+    except futures.TimeoutError:  # in Python 3.10 not the built-in one
         raise OSError(f"no answer within {timeout:g} s") from None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from minigan.data.base import DataDir
 from minigan.errors import DataError, DataUnavailable
 
 Found = TypeVar("Found")
@@ -45,7 +46,7 @@ def usual_folders() -> list[Path]:
 
 def locate(
     title: str,
-    data_dir: str | Path | None,
+    data_dir: DataDir,
     below: Sequence[str],
     find: Callable[[Path], Found | None],
     wanted: str,

@@ -108,10 +108,7 @@ class Archive:
     def names(self) -> list[str]:
         """Raises DataError."""
         try:
-            with os_errors_as_data_errors(self.path):
-                self.zip = zipfile.ZipFile(self.path)
-        except DataError:
-            raise
+            self.zip = zipfile.ZipFile(self.path)
         except Exception as error:  # zipfile lets many kinds through
             raise DataError(
                 f"{self.path}: is damaged, or not a complete .zip file: download or create it again"

@@ -51,10 +51,9 @@ class Fit:
         else:
             if self.kind == "centre":
                 across = down = self.numbers[0]
-            elif width * h > height * w:  # too wide: the full height
-                across, down = max(1, rounded_ratio(height * w, h)), height
             else:
-                across, down = width, max(1, rounded_ratio(width * h, w))
+                across = min(width, rounded_ratio(height * w, h))
+                down = min(height, rounded_ratio(width * h, w))
             left, top = (width - across) // 2, (height - down) // 2
             right, bottom = left + across, top + down
         if left < 0 or top < 0 or right > width or bottom > height:
@@ -66,8 +65,8 @@ class Fit:
 
 
 def rounded_ratio(a: int, b: int) -> int:
-    """-> a / b as the nearest whole number."""
-    return (2 * a + b) // (2 * b)
+    """-> a / b as the nearest whole number, at least 1."""
+    return max(1, (2 * a + b) // (2 * b))
 
 
 def parse_fit(text: str) -> Fit:

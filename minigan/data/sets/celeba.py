@@ -7,9 +7,10 @@ Source: Liu, Luo, Wang, Tang 2015, "Deep learning face attributes in the wild". 
 Datasets, url_checksums
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from minigan.data.base import Dataset, Log, Shape
+from minigan.data.base import DataDir, Dataset, Log, Shape
 from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.locations import locate
 from minigan.data.prepare.resize import Fit
@@ -19,16 +20,12 @@ from minigan.errors import DataError
 PAGE = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 FOLDER = "img_align_celeba"
 ARCHIVE = Published(
-    "img_align_celeba.zip",
-    1443490838,
-    "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74",
+    f"{FOLDER}.zip", 1443490838, "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74"
 )
 COUNT = 202_599
 
 
-def load_celeba(
-    data_dir: str | Path | None, shape: Shape, fit: Fit, limit: int | None, log: Log
-) -> Dataset:
+def load_celeba(data_dir: DataDir, shape: Shape, fit: Fit, limit: int | None, log: Log) -> Dataset:
     """All faces, without labels; see load_folder.
 
     data_dir  img_align_celeba, or a folder that contains it or img_align_celeba.zip, itself or in a
@@ -46,7 +43,7 @@ def load_celeba(
         if path.is_file():
             expect_published(path, ARCHIVE, f"fetch it again from {PAGE}")
 
-    return load_folder(path, shape, fit, limit, name="celeba", log=log, before=expect_all)
+    return replace(load_folder(path, shape, fit, limit, log, expect_all), name="celeba")
 
 
 def find(place: Path) -> Path | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.base import LabeledImages
+from minigan.data.base import DataDir, LabeledImages
 from minigan.data.files.checksums import Published, expect_published, find_published
 from minigan.data.files.messages import damaged, os_errors_as_data_errors
 from minigan.errors import ConfigError
@@ -39,7 +39,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
 
 
-def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train") -> LabeledImages:
+def load_cifar10(data_dir: DataDir = None, *, split: str = "train") -> LabeledImages:
     """Load one split.
 
     data_dir  folder that must contain the archive or its folder, itself or in a subfolder cifar10;
@@ -56,8 +56,8 @@ def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train") ->
         for folder in (place / FOLDER, place):
             if all((folder / name).is_file() for name in files):
                 return folder
-        if (place / ARCHIVE.name).exists():
-            return place / ARCHIVE.name
+        if archive := ARCHIVE.find(place):
+            return archive
         for name in PICKLES:
             if (place / name).exists():
                 reason = "is the Python version of CIFAR-10, pickles that can run any program"
@@ -65,9 +65,8 @@ def load_cifar10(data_dir: str | Path | None = None, *, split: str = "train") ->
                 raise damaged(place / name, reason, cure)
         return None
 
-    unpacked = f" or {FOLDER} with {files[-1]}"
-    below = ("cifar10", "cifar-10", "")
-    path = find_published("CIFAR-10", ARCHIVE, data_dir, below, find, unpacked)
+    below, wanted = ("cifar10", "cifar-10", ""), f"{ARCHIVE.name} or {FOLDER} with {files[-1]}"
+    path = find_published("CIFAR-10", ARCHIVE, data_dir, below, find, wanted)
     count, size = RECORDS * len(files), RECORDS * (1 + 3 * SIDE * SIDE)
     images, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), np.empty(count, np.uint8)
     read = read_archive if path.name == ARCHIVE.name else read_folder
@@ -94,11 +93,8 @@ def read_folder(folder: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes
 def read_archive(path: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """The same from the published .tar.gz, whose every byte is known. Raises DataError."""
     expect_published(path, ARCHIVE, CURE)
-    missing = set(files)
     with tarfile.open(path, "r|gz") as archive:
         for member in archive:
             name = member.name.rpartition("/")[2]
-            if name in missing and (content := archive.extractfile(member)) is not None:
-                missing.remove(name)
+            if name in files and (content := archive.extractfile(member)) is not None:
                 yield name, content.read()
-    assert not missing

@@ -37,22 +37,16 @@ from minigan.files import replacing
 
 VERSION = 2  # of everything in the cache, and of what decode.py makes of a picture
 
+Check = Callable[[int], object]
+
 
 def load_folder(
-    path: str | Path,
-    shape: Shape,
-    fit: Fit,
-    limit: int | None = None,
-    *,
-    name: str = "folder",
-    log: Log = print,
-    before: Callable[[int], object] = lambda count: None,
+    path: Path, shape: Shape, fit: Fit, limit: int | None, log: Log, before: Check | None = None
 ) -> Dataset:
     """Load a folder or .zip of pictures.
 
     shape   (h, w, c) after resizing, as `fit` says
     limit   only the first `limit` files; None: all
-    name    of the data set
     before  called with the number of all pictures before they are decoded; it may raise
     -> Dataset with memory-mapped images
     Raises DataError: no such folder, no pictures, more than 5% unreadable, no space in the cache.
@@ -80,7 +74,7 @@ def load_folder(
                     f"skipped {summary(skipped)} of {index['files']:,} files that cannot be read; "
                     f"all of them are listed in {entry / 'index.json'}"
                 )
-            return Dataset(name, images, labels, tuple(classes), identity)
+            return Dataset("folder", images, labels, tuple(classes), identity)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -89,7 +83,8 @@ def load_folder(
     names = source.names()
     if not names:
         raise DataError(f"{path}: no pictures in it (JPEG, PNG, WebP, BMP or GIF, not hidden)")
-    before(len(names))
+    if before:
+        before(len(names))
     waiting = f"{path}: another process is preparing these pictures: waiting for it"
     with os_errors_as_data_errors(entry, UNWRITABLE):
         entry.mkdir(parents=True, exist_ok=True)

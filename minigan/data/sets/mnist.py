@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan.data.base import LabeledImages
+from minigan.data.base import DataDir, LabeledImages
 from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.download import fetch
 from minigan.data.files.idx import read_idx
@@ -96,14 +96,14 @@ MEAN_ERROR = 0.025  # tolerance: the mean of the test images differs slightly
 
 
 def load_mnist(
-    data_dir: str | Path | None = None, *, split: str = "train", download: bool = True
+    data_dir: DataDir = None, *, split: str = "train", download: bool = True
 ) -> LabeledImages:
     """Load one split of MNIST: load_idx_set("mnist", ...)."""
     return load_idx_set("mnist", data_dir, split=split, download=download)
 
 
 def load_idx_set(
-    name: str, data_dir: str | Path | None = None, *, split: str = "train", download: bool = True
+    name: str, data_dir: DataDir = None, *, split: str = "train", download: bool = True
 ) -> LabeledImages:
     """Load one split of one set.
 

@@ -10,11 +10,9 @@ Source: Netzer et al. 2011, "Reading digits in natural images with unsupervised 
 Hash: TensorFlow Datasets, url_checksums
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from minigan.data.base import LabeledImages
+from minigan.data.base import DataDir, LabeledImages
 from minigan.data.files.checksums import Published, expect_published, find_published
 from minigan.errors import DataError
 
@@ -25,7 +23,7 @@ TRAIN = Published(
 )
 
 
-def load_svhn(data_dir: str | Path | None = None) -> LabeledImages:
+def load_svhn(data_dir: DataDir = None) -> LabeledImages:
     """The training set.
 
     data_dir  folder that must contain train_32x32.mat, itself or in a subfolder svhn; None: the
@@ -38,7 +36,7 @@ def load_svhn(data_dir: str | Path | None = None) -> LabeledImages:
     except ImportError as error:
         raise DataError("SVHN is a MATLAB file, which scipy reads: pip install scipy") from error
 
-    path = find_published("SVHN", TRAIN, data_dir, ("svhn", "SVHN", ""))
+    path = find_published("SVHN", TRAIN, data_dir, ("svhn", "SVHN", ""), TRAIN.find, TRAIN.name)
     expect_published(path, TRAIN, f"delete it and fetch {TRAIN.url}")
     content = loadmat(path, variable_names=("X", "y"))
     return np.ascontiguousarray(content["X"].transpose(3, 0, 1, 2)), content["y"].ravel() % 10

@@ -130,10 +130,8 @@ def spline(points: np.ndarray, t: np.ndarray) -> np.ndarray:
     i = np.minimum(t.astype(int), len(points) - 2)
     u = (t - i)[:, None]
     a, b, c, d = padded[i], padded[i + 1], padded[i + 2], padded[i + 3]
-    curve: np.ndarray = b + u / 2 * (
-        c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a))
-    )
-    return curve
+    bend = 2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)
+    return np.asarray(b + u / 2 * (c - a + u * bend))
 
 
 def plan(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -231,8 +229,7 @@ def fit_box(nodes: np.ndarray, width: np.ndarray) -> np.ndarray:
     """
     low, high = nodes.min(1), nodes.max(1)
     scale = (BOX - width) / (high - low).max(1)
-    fitted: np.ndarray = (nodes - (low + high)[:, None] / 2) * scale[:, None, None] + BOX / 2
-    return fitted
+    return np.asarray((nodes - (low + high)[:, None] / 2) * scale[:, None, None] + BOX / 2)
 
 
 # BLOBS[i] is the blob around i / STEPS at the centers of the pixels of one row: a table instead of
@@ -255,8 +252,7 @@ def draw_ink(nodes: np.ndarray, pressure: np.ndarray, width: np.ndarray) -> np.n
     in_y *= (length / (BLUR * np.sqrt(2 * np.pi)))[..., None]
     field = in_y.transpose(0, 2, 1) @ in_x
     distance = BLUR * np.sqrt(-2 * np.log(np.clip(field, 1e-30, 1)))
-    ink: np.ndarray = np.clip(0.5 + (width[:, None, None] / 2 - distance) / EDGE, 0, 1)
-    return ink
+    return np.asarray(np.clip(0.5 + (width[:, None, None] / 2 - distance) / EDGE, 0, 1))
 
 
 def place(ink: np.ndarray) -> np.ndarray:
@@ -266,8 +262,7 @@ def place(ink: np.ndarray) -> np.ndarray:
     moved by whole pixels, the ink stays sharp. A very top-heavy 7 stops at the edge of the picture.
     """
     n, cells, mass = len(ink), np.arange(BOX), ink.sum((1, 2))
-    top = SIDE / 2 - ink.sum(2) @ cells / mass
-    left = SIDE / 2 - ink.sum(1) @ cells / mass
+    top, left = (SIDE / 2 - ink.sum(axis) @ cells / mass for axis in (2, 1))
     top, left = (np.clip(np.rint(edge), 0, SIDE - BOX).astype(int) for edge in (top, left))
     rows, columns = top[:, None] + cells, left[:, None] + cells
     images = np.zeros((n, SIDE, SIDE), np.uint8)
