@@ -14,6 +14,7 @@ import numpy as np
 
 from minigan.data.files.png import load_png
 from minigan.errors import RunError
+from minigan.files import os_errors_as_run_errors
 from minigan.training.config import Config
 from minigan.training.run_folder import Run
 
@@ -47,12 +48,8 @@ class History:
         If a step was repeated, its last row counts.
         """
         file = self.run.metrics_file
-        try:
+        with os_errors_as_run_errors(f"read {file}", "is this the folder of a run?"):
             header, *lines = file.read_text("utf-8", errors="replace").splitlines() or [""]
-        except OSError as error:
-            raise RunError(
-                f"cannot read {file}: {error.strerror}: is this the folder of a run?"
-            ) from error
         names = header.split(",")
         if missing := [name for name in NEEDED if name not in names]:
             raise RunError(
@@ -83,12 +80,8 @@ class History:
     def sample_files(self) -> list[tuple[int, Path]]:
         """-> (step, file) of every sample grid, in order of step."""
         folder = self.run.samples
-        try:
+        with os_errors_as_run_errors(f"look into {folder}", "is this the folder of a run?"):
             paths = list(folder.iterdir())
-        except OSError as error:
-            raise RunError(
-                f"cannot look into {folder}: {error.strerror}: is this the folder of a run?"
-            ) from error
         found = [(int(match[1]), path) for path in paths if (match := GRID.fullmatch(path.name))]
         if not found:
             raise RunError(f"{folder} has no sample grids (step-*.png) yet: wait for the first")

@@ -27,9 +27,8 @@ from minigan.backends.cpu.chunks import (
 from minigan.backends.cpu.few_channels import FewChannels
 from minigan.backends.cpu.im2col import Im2col
 from minigan.backends.cpu.winograd import Winograd
-from minigan.backends.fusion import Core
+from minigan.backends.fusion import Core, CoreConvolution
 from minigan.backends.workspace import Workspace
-from minigan.layers import ConvTranspose2d, Linear
 
 FEW_CHANNELS = 4  # at most
 WIDE = 50_000  # numbers in W from which Winograd's savings outweigh its transforms
@@ -41,25 +40,13 @@ BeforeBackward = Callable[[slice, ThreadWorkspace, int], Array] | None  # -> dy 
 After = Callable[[slice, Array, ThreadWorkspace, int], None] | None  # with y or dx of the chunk
 
 
-class Convolution:
-    """The convolution of one layer, for batches of any size. Shapes have no batch axis."""
+class Convolution(CoreConvolution):
+    """The convolution of one layer, for batches of any size."""
 
     def __init__(self, layer: Core, backend: CpuBackend, memory: Workspace):
-        self.layer, self.backend, self.memory = layer, backend, memory
-        if isinstance(layer, Linear):
-            in_shape: Shape = (1, 1, *layer.in_shape)
-            out_shape: Shape = (1, 1, layer.out)
-            kernel_size, stride, padding = (1, 1), (1, 1), ((0, 0), (0, 0))
-        else:
-            in_shape, out_shape = layer.in_shape, layer.out_shape
-            kernel_size, stride, padding = layer.kernel_size, layer.stride, layer.pads
-        # in a transposed convolution the kernel's x is y, and the reverse
-        self.transposed = isinstance(layer, ConvTranspose2d)
-        self.in_shape, self.out_shape = x_shape, y_shape = in_shape, out_shape
-        if self.transposed:
-            x_shape, y_shape = y_shape, x_shape
-        self.W_shape = (*kernel_size, x_shape[2], y_shape[2])
-        self.kernel = choose_kernel(x_shape, self.W_shape, y_shape, stride, padding, backend)
+        super().__init__(layer)
+        self.backend, self.memory = backend, memory
+        self.kernel = choose_kernel(self, backend)
 
     def parts(self, n: int) -> list[slice]:
         return chunks(n, self.kernel.images(self.backend.dtype.itemsize), self.backend.team.size)
@@ -206,19 +193,22 @@ class Identity:
         self.backend.team.run(chunk, len(parts))
 
 
-def choose_kernel(
-    x_shape: Shape, W_shape: Shape, y_shape: Shape, stride: Any, padding: Any, backend: CpuBackend
-) -> Im2col | Winograd:
+def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winograd:
     """-> the kernel for a geometry."""
-    geometry = (x_shape, W_shape, y_shape, stride, padding)
+    (k_h, k_w, c_in, _), stride = core.W_shape, core.stride
+    geometry = (core.x_shape, core.W_shape, core.y_shape, stride, core.pads)
     columns = Im2col(*geometry)
-    k_h, k_w, c_in, _ = W_shape
     if columns.is_linear:
         return columns
     if c_in <= FEW_CHANNELS:
         return FewChannels(*geometry)
     taps = {-(-k // s) for k, s in zip((k_h, k_w), stride, strict=True)}
-    if backend.winograd and taps <= {2, 3} and stride in ((1, 1), (2, 2)) and prod(W_shape) >= WIDE:
+    if (
+        backend.winograd
+        and taps <= {2, 3}
+        and stride in ((1, 1), (2, 2))
+        and prod(core.W_shape) >= WIDE
+    ):
         winograd = Winograd(*geometry, backend.dtype)
         if winograd.tiles >= 4:  # with fewer tiles, U is larger than what it is multiplied by
             return winograd
