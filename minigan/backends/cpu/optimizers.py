@@ -59,6 +59,7 @@ def ema_update(mean: Array, new: Array, weight: float, backend: CpuBackend) -> N
 
 
 def with_l2(p: Array, g: Array, l2: float, workspace: Workspace) -> Array:
+    """-> g + l2·p, in scratch memory; g itself without l2."""
     if not l2:
         return g
     penalized = workspace.get("optimizer l2", p.shape)
@@ -68,6 +69,7 @@ def with_l2(p: Array, g: Array, l2: float, workspace: Workspace) -> Array:
 
 
 def adam_update(arrays: list[Array], constants: Any, workspace: Workspace) -> None:
+    """One block of Adam: arrays p, g, m, v."""
     (p, g, m, v), (lr, beta1, beta2, eps, correction1, correction2, l2) = arrays, constants
     g = with_l2(p, g, l2, workspace)
     change = workspace.get("optimizer change", p.shape)
@@ -87,6 +89,7 @@ def adam_update(arrays: list[Array], constants: Any, workspace: Workspace) -> No
 
 
 def rmsprop_update(arrays: list[Array], constants: Any, workspace: Workspace) -> None:
+    """One block of RMSprop: arrays p, g, s."""
     (p, g, s), (lr, rho, eps, l2) = arrays, constants
     g = with_l2(p, g, l2, workspace)
     change = workspace.get("optimizer change", p.shape)
@@ -102,6 +105,7 @@ def rmsprop_update(arrays: list[Array], constants: Any, workspace: Workspace) ->
 
 
 def sgd_update(arrays: list[Array], constants: Any, workspace: Workspace) -> None:
+    """One block of SGD: arrays p, g, and v with momentum."""
     (p, g, *moments), (lr, momentum, nesterov, l2) = arrays, constants
     g = with_l2(p, g, l2, workspace)
     change = workspace.get("optimizer change", p.shape)
@@ -118,6 +122,7 @@ def sgd_update(arrays: list[Array], constants: Any, workspace: Workspace) -> Non
 
 
 def ema_block(arrays: list[Array], weight: float, workspace: Workspace) -> None:
+    """One block of mean += weight·(new - mean)."""
     mean, new = arrays
     change = workspace.get("optimizer change", mean.shape)
     np.subtract(new, mean, out=change)
