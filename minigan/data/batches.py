@@ -156,9 +156,7 @@ class Batches:
 
     def following(self) -> tuple[int, int]:
         """-> epoch and position after one more batch."""
-        if self.position == self.per_epoch:
-            return self.epoch + 1, 1
-        return self.epoch, self.position + 1
+        return self.epoch + self.position // self.per_epoch, self.position % self.per_epoch + 1
 
     def prepare_next(self) -> Future[Batch]:
         # The thread does one job at a time: a batch that seek() made useless is finished before
@@ -172,8 +170,7 @@ class Batches:
         pixels, floats = self.pixels[: len(chosen)], floats[: len(chosen)]
         self.read(pixels, chosen)
         if flips is not None:
-            for i in np.flatnonzero(flips):
-                pixels[i] = pixels[i, :, ::-1]
+            pixels[flips > 0] = pixels[flips > 0, :, ::-1]
         to_floats(pixels, floats, self.pixel_min)
         return floats, None if self.labels is None else self.labels[chosen]
 

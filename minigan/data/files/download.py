@@ -6,7 +6,7 @@ urllib and tqdm are imported late: they take 0.07 s, and most runs download noth
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ CHUNK = 1 << 16  # bytes: 64 KiB
 Check = Callable[[Path], object]
 
 
-def fetch(
-    urls: Sequence[str], path: Path, *, check: Check, limit: int, timeout: float = 10
-) -> Path:
+def fetch(urls: list[str], path: Path, *, check: Check, limit: int, timeout: float = 10) -> Path:
     """Download a file to `path`; its folder is created if it does not exist.
 
     urls      tried in this order

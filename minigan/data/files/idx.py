@@ -56,8 +56,7 @@ def read_idx(
         expected = f"{header.hex()} (IDX, uint8, {shape})"
         wrong = f"begins with {found.hex() or 'nothing'}, expected {expected}"
     elif len(content) != length:
-        kind = "longer" if len(content) > length else "shorter"
-        wrong = f"is {kind} than the expected {length} bytes"
+        wrong = f"is {'longer' if content[length:] else 'shorter'} than the expected {length} bytes"
     elif sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         wrong = wrong_hash(hashlib.sha256(content).hexdigest(), sha256)
     else:

@@ -23,7 +23,6 @@ from minigan.data.files.messages import os_errors_as_data_errors, printable
 from minigan.errors import DataError
 
 LIMIT = 64 << 20  # bytes of one member of a .zip, unpacked: 64 MiB, far more than a picture has
-ENCRYPTED = 1  # a flag of a member
 
 
 def is_picture(name: str) -> bool:
@@ -127,7 +126,7 @@ class Archive:
     def open(self, name: str) -> BinaryIO:
         """Raises Unreadable."""
         member = self.members[name]
-        if member.flag_bits & ENCRYPTED:
+        if member.flag_bits & 1:
             raise Unreadable("encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # zipfile inflates the others without a limit

@@ -93,10 +93,10 @@ def load_folder(
                 return data
             if (entry / "index.json").exists():
                 log(f"{path}: has changed, or its cache is damaged: preparing the pictures again")
-            for old in entry.iterdir():  # of other pictures, or left by a build that was killed
-                if old.name != "lock":
-                    with suppress(PermissionError):  # Windows: a process is training on it
-                        old.unlink()
+            # What is left of other pictures, or of a build that was killed.
+            for old in set(entry.iterdir()) - {entry / "lock"}:
+                with suppress(PermissionError):  # Windows: a process is training on it
+                    old.unlink()
             count, size = len(names[:limit]), "x".join(map(str, shape))
             log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
             index = build(source, names, limit, pixels, shape, fit, log)
