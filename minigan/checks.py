@@ -42,7 +42,7 @@ def expect_number(name: str, value: Any, allowed: str) -> float:
 
 def did_you_mean(value: object, choices: Iterable[str]) -> str:
     """-> the end of a message about an unknown name: ": did you mean mnist?", or "" """
-    nearest = get_close_matches(str(value), choices, 1)
+    nearest = get_close_matches(str(value), choices, 1, cutoff=0.7)
     return f": did you mean {nearest[0]}?" if nearest else ""
 
 

@@ -163,12 +163,12 @@ def build_parser() -> Parser:
 
 def expect_known(parser: Parser, argv: list[str]) -> None:
     """Raises ConfigError if the command or an option does not exist, with the closest that does."""
-    command = parser.commands.get(argv[0])
+    command = parser if argv[0].startswith("-") else parser.commands.get(argv[0])
     if command is None:
         hint = did_you_mean(argv[0], parser.commands)
         raise ConfigError(f"unknown command {argv[0]!r}{hint} (see minigan --help)")
     options = re.findall(r"--[a-z][a-z0-9-]*", command.format_help())
-    for word in argv[1:]:
+    for word in argv:
         name = word.partition("=")[0]
         if len(name) > 2 and name.startswith("--") and not any(o.startswith(name) for o in options):
             hint = did_you_mean(name, options)
@@ -191,8 +191,7 @@ def run_command(argv: list[str]) -> None:
     if not argv:
         parser.print_help()
         return
-    if not argv[0].startswith("-"):
-        expect_known(parser, argv)
+    expect_known(parser, argv)
     arguments = parser.parse_args(argv)
     module = import_module(f"minigan.cli.{arguments.module}")
     command = getattr(module, arguments.command.replace("-", "_"))

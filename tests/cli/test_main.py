@@ -76,6 +76,8 @@ def test_what_train_gets_is_what_the_user_gave():
         ("train --widht 4", "unknown option --widht: did you mean --width? (see minigan train -"),
         ("train --btach-size=4", "unknown option --btach-size: did you mean --batch-size?"),
         ("sample --otu a.png", "unknown option --otu: did you mean --out? (see minigan sample -"),
+        ("--versoin", "unknown option --versoin: did you mean --version? (see minigan --help)"),
+        ("train --label 3", "unknown option --label (see minigan train --help)"),
         ("train --qqq", "unknown option --qqq (see minigan train --help)"),
         ("train extra", "unrecognized arguments: extra (see minigan --help)"),
         ("train --preset mnits", "unknown preset 'mnits': did you mean mnist?"),
