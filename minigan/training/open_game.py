@@ -9,7 +9,7 @@ import numpy as np
 
 from minigan.data import Dataset, load_dataset
 from minigan.data.files.npz import load_arrays
-from minigan.errors import ConfigError, DataError
+from minigan.errors import ConfigError, DataError, RunError
 from minigan.presets import Preset
 from minigan.training.config import Config
 from minigan.training.game import Game
@@ -26,6 +26,8 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     config, metadata = run.load_config()
     game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
     file = run.best_generator_file if best else run.generator_file
+    if best and not file.exists():
+        raise RunError(f"{run.folder} has no best checkpoint: train with --evaluate-every for one")
     game.G.ready().load_state(load_arrays(file), file)
     return game, metadata
 

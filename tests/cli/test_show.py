@@ -42,7 +42,10 @@ def test_sample(runs, tmp_path, capsys):
         (["nowhere", "--out", "a.png", "--seed", -1], "--seed must be a whole number of at least"),
         (["{plain}", "--out", "a.png", "--label", 3], "--label is for a conditional run"),
         (["{conditional}", "--out", "a.png", "--label", 10], "--label must be in 0 .. 9, got 10"),
-        (["{plain}", "--out", "a.png", "--best"], "best-generator.npz"),
+        (
+            ["{plain}", "--out", "a.png", "--best"],
+            "plain has no best checkpoint: train with --evaluate-every",
+        ),
         (["{plain}", "--out", "no/a.png"], "cannot write no/a.png: No such file or directory"),
     ),
 )
