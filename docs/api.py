@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from textwrap import dedent
 
 import pdoc
 import pdoc.render
@@ -27,7 +28,7 @@ def reading_order() -> list[tuple[str, list[tuple[str, str]]]]:
             found.append((line[3:], []))
         elif row := ROW.match(line):
             name = "minigan." + row[1].removesuffix(".py").replace("/", ".")
-            found[-1][1].append((name, row[2]))
+            found[-1][1].append((name, row[2].replace("`", "")))
     return [section for section in found if section[1]]
 
 
@@ -36,7 +37,7 @@ def paragraphs(docstring: str) -> list[tuple[bool, str]]:
     found = []
     for text in re.split(r"\n\s*\n", docstring.strip("\n")):
         is_layout = any(re.search(r"^\s|\S  +\S", line) for line in text.splitlines())
-        found.append((is_layout, text if is_layout else " ".join(text.split())))
+        found.append((is_layout, dedent(text) if is_layout else " ".join(text.split())))
     return found
 
 
