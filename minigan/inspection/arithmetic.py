@@ -1,7 +1,7 @@
 """Sums of z: thick 7 - thin 7 + thin 3 should be a thick 3.
 
-Nobody told G what a thick stroke is. If it can be added and subtracted nevertheless, G has found
-out what images have in common, and represents it as a direction of z. A single z means too much
+G was never taught what a thick stroke is. If it can be added and subtracted nevertheless, G has
+found out what images have in common, and represents it as a direction of z. A single z means too much
 else (this slant, that hook), so a group of a few represents what they share:
 
     z = mean(z of a) - mean(z of b) + mean(z of c)
@@ -17,22 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigan.errors import ConfigError
+from minigan.inspection import page_layout as layout
 from minigan.inspection.open_run import Floats, classes_in_turn, draw_z, generate
-from minigan.inspection.page_layout import (
-    GAP,
-    SMALL,
-    TITLE,
-    Block,
-    below,
-    beside,
-    cells,
-    enlargement,
-    framed,
-    picture,
-    sign,
-    space,
-    words,
-)
+from minigan.inspection.page_layout import GAP, SMALL, Block, below, beside, cells, picture, words
 from minigan.inspection.sample_groups import Group, stroke_width
 from minigan.training.game import Game
 
@@ -71,24 +58,22 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
             )
     members = [z[group.numbers] for group in groups]
     labels = [asked[group.numbers[0]] for group in groups]
-    samples = [generate(game, of, label) for of, label in zip(members, labels, strict=True)]
-    means = [
-        generate(game, of.mean(axis=0, keepdims=True), label)[0]
-        for of, label in zip(members, labels, strict=True)
-    ]
+    pairs = list(zip(members, labels, strict=True))
+    samples = [generate(game, of, label) for of, label in pairs]
+    means = [generate(game, of.mean(axis=0)[None], label)[0] for of, label in pairs]
     sums = generate(game, neighborhood(combine(*members), np.random.default_rng(seed)), labels[2])
     pixels = np.rint(combine(*(images.astype(np.float64) for images in samples)))
     in_pixels = np.clip(pixels, 0, 255).astype(np.uint8)
 
-    factor = enlargement(sums.shape[2], LARGE)
+    factor = layout.enlargement(sums.shape[2], LARGE)
     nine, h, w = cells(sums, 3, factor), factor * sums.shape[1], factor * sums.shape[2]
     middle = nine[h + GAP : 2 * h + GAP, w + GAP : 2 * w + GAP]
-    middle[...] = framed(middle[GAP:-GAP, GAP:-GAP], GAP, LINE)
+    middle[...] = layout.framed(middle[GAP:-GAP, GAP:-GAP], GAP, LINE)
 
     def row(left: str, blocks: Sequence[Block], right: Block, signs: str = "   ") -> Block:
         parts = [words(left, SMALL, width=100)]
         for block, operator in zip(blocks, signs, strict=True):
-            parts += [block, space(1, 24) if operator == " " else sign(operator)]
+            parts += [block, layout.space(1, 24) if operator == " " else layout.sign(operator)]
         return beside([*parts, right], align=0.5)
 
     def centered(text: str, width: int = w) -> Block:
@@ -99,7 +84,7 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     about_nine = centered(f"the sum (framed), and noise of ±{JITTER}", nine.shape[1])
     sum_of_pixels = [centered("the same sum of pixels"), picture(in_pixels, factor)]
     rows = [
-        words(formula, TITLE),
+        words(formula, layout.TITLE),
         row("", [centered(name) for name in names], about_nine),
         row("samples of G", [cells(images, 1, factor) for images in samples], nine, "-+="),
         row(
@@ -121,10 +106,10 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
 def draw_candidates(game: Game, seed: int) -> Block:
     """-> page: samples with the numbers that --pick takes."""
     images = generate(game, draw_z(game, SHOWN, seed), classes_in_turn(game, SHOWN))
-    factor = enlargement(images.shape[2])
+    factor = layout.enlargement(images.shape[2])
     numbered = [
         below([block, words(str(i), SMALL, width=block.shape[1], centered=True)], gap=0)
         for i, block in enumerate(picture(image, factor) for image in images)
     ]
     page = cells(numbered, game.preset.classes or 15)
-    return below([words("Samples to choose from", TITLE), page])
+    return below([words("Samples to choose from", layout.TITLE), page])

@@ -27,7 +27,7 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
     file = run.best_generator_file if best else run.generator_file
     if best and not file.exists():
-        raise RunError(f"{run.folder} has no best checkpoint: train with --evaluate-every for one")
+        raise RunError(f"{file} does not exist: only --evaluate-every keeps a best checkpoint")
     game.G.ready().load_state(load_arrays(file), file)
     return game, metadata
 

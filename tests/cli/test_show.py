@@ -44,7 +44,7 @@ def test_sample(runs, tmp_path, capsys):
         (["{conditional}", "--out", "a.png", "--label", 10], "--label must be in 0 .. 9, got 10"),
         (
             ["{plain}", "--out", "a.png", "--best"],
-            "plain has no best checkpoint: train with --evaluate-every",
+            "best-generator.npz does not exist: only --evaluate-every",
         ),
         (["{plain}", "--out", "no/a.png"], "cannot write no/a.png: No such file or directory"),
     ),
