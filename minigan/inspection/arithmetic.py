@@ -1,8 +1,8 @@
 """Sums of z: thick 7 - thin 7 + thin 3 should be a thick 3.
 
 G was never taught what a thick stroke is. If it can be added and subtracted nevertheless, G has
-found out what images have in common, and represents it as a direction of z. A single z means too much
-else (this slant, that hook), so a group of a few represents what they share:
+found out what images have in common, and represents it as a direction of z. A single z means too
+much else (this slant, that hook), so a group of a few represents what they share:
 
     z = mean(z of a) - mean(z of b) + mean(z of c)
 

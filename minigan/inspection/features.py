@@ -13,20 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigan.data import Dataset
+from minigan.inspection import page_layout as layout
 from minigan.inspection.guided_backprop import RECTIFIERS, guided_gradient
-from minigan.inspection.open_run import freeze_discriminator, real_images, untrained
-from minigan.inspection.page_layout import (
-    SMALL,
-    SOFT,
-    TITLE,
-    Block,
-    below,
-    beside,
-    cells,
-    enlargement,
-    signed,
-    words,
-)
+from minigan.inspection.open_run import Ints, freeze_discriminator, real_images, untrained
+from minigan.inspection.page_layout import below, beside, cells, enlargement, signed, words
 from minigan.inspection.partial_passes import expect_finite
 from minigan.layers import Conv2d, Linear, Reshape, Sequential
 from minigan.layers.sequential import forward_pass, plan
@@ -49,14 +39,8 @@ def last_map(D: Sequential) -> int:
 
 
 def strongest(
-    game: Game,
-    D: Sequential,
-    index: int,
-    data: Dataset,
-    numbers: NDArray[Any],
-    units: int,
-    count: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    game: Game, D: Sequential, index: int, data: Dataset, numbers: Ints, units: int, count: int
+) -> tuple[Ints, Ints]:
     """-> for each of the first units of a layer: the images in which it responds most, strongest
     first (units, count), and at which place of its map (units, count).
 
@@ -108,14 +92,8 @@ def cut(image: NDArray[Any], seen: Window, outside: int = 0) -> NDArray[Any]:
 
 
 def draw_unit(
-    game: Game,
-    D: Sequential,
-    index: int,
-    data: Dataset,
-    unit: int,
-    numbers: NDArray[Any],
-    places: NDArray[Any],
-) -> Block:
+    game: Game, D: Sequential, index: int, data: Dataset, unit: int, numbers: Ints, places: Ints
+) -> layout.Block:
     """-> a row of the page: the patches that excite a unit, and their guided gradients below.
 
     numbers, places  (count,), from `strongest`
@@ -124,20 +102,20 @@ def draw_unit(
     out_shape = D.layers[index].out_shape
     dy = game.backend.xp.zeros((len(x), *out_shape), game.backend.dtype)
     dy.reshape(len(x), -1, out_shape[-1])[np.arange(len(x)), places, unit] = 1
-    dx = game.backend.to_host(guided_gradient(D, index, x, dy, labels))
-    map_shape = out_shape[:2] if len(out_shape) == 3 else (1, 1)
-    windows = [window(D, index, divmod(int(place), map_shape[1])) for place in places]
-    patches = [cut(data.images[i], seen, GRAY) for i, seen in zip(numbers, windows, strict=True)]
-    gradients = [
-        signed(cut(gradient, seen))
-        for gradient, seen in zip(expect_finite(dx, D), windows, strict=True)
-    ]
+    dx = expect_finite(game.backend.to_host(guided_gradient(D, index, x, dy, labels)), D)
+    columns = out_shape[1] if len(out_shape) == 3 else 1
+    patches, gradients = [], []
+    for i, place, gradient in zip(numbers, places, dx, strict=True):
+        seen = window(D, index, divmod(int(place), columns))
+        patches.append(cut(data.images[i], seen, GRAY))
+        gradients.append(signed(cut(gradient, seen)))
     factor = enlargement(patches[0].shape[1], PATCH)
     block = cells([*patches, *gradients], len(patches), factor)
-    return beside([words(str(unit), SMALL, SOFT, width=24), block], gap=0, align=0.5)
+    number = words(str(unit), layout.SMALL, layout.SOFT, width=24)
+    return beside([number, block], gap=0, align=0.5)
 
 
-def draw_features(game: Game, data: Dataset, index: int) -> Block:
+def draw_features(game: Game, data: Dataset, index: int) -> layout.Block:
     """-> page: for the first units of a layer of D the patches of real images that excite them
     most, with their guided gradients; for D before and after training."""
     total = min(IMAGES, len(data.images))
@@ -148,12 +126,8 @@ def draw_features(game: Game, data: Dataset, index: int) -> Block:
     for D, when in ((untrained(game), "before training"), (game.D, "after training")):
         freeze_discriminator(game, D, data)
         images, places = strongest(game, D, index, data, numbers, units, count)
-        rows = [
-            draw_unit(game, D, index, data, unit, images[unit], places[unit])
-            for unit in range(units)
-        ]
+        rows = [draw_unit(game, D, index, data, i, images[i], places[i]) for i in range(units)]
         columns.append(below([words(f"D {when}"), *rows], gap=14))
-    page = beside(columns, gap=36)
     top, bottom, left, right = window(game.D, index, (0, 0))
     h, w = game.D.in_shape[:2]
     whole = bottom - top >= h or right - left >= w
@@ -163,5 +137,5 @@ def draw_features(game: Game, data: Dataset, index: int) -> Block:
         "and below them the pixels that excite it, by guided backpropagation "
         "(gray: none, or outside the image)."
     )
-    title = words(f"What the first {units} units of {layer.label} detect", TITLE)
-    return below([title, words(text, width=page.shape[1]), page], gap=16)
+    title = f"What the first {units} units of {layer.label} detect"
+    return layout.titled(title, text, beside(columns, gap=36))

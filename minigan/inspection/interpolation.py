@@ -27,7 +27,7 @@ import numpy as np
 
 from minigan.data.files.png import grid
 from minigan.inspection.open_run import Floats, draw_z, generate
-from minigan.inspection.page_layout import TITLE, Block, below, cells, enlargement, words
+from minigan.inspection.page_layout import Block, cells, enlargement, titled
 from minigan.training.game import Game
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ def draw_interpolation(game: Game, path: str, label: int | None, seed: int) -> B
         f"Each row begins with a random z and ends with that of the next row{each}; the last row "
         f"leads back to the first. {path.capitalize()} interpolation in {STEPS} equal steps."
     )
-    title = words("From one random z to another", TITLE)
-    return below([title, words(text, width=page.shape[1]), page])
+    return titled("From one random z to another", text, page, gap=12)
 
 
 def animate_interpolation(game: Game, path: str, label: int | None, seed: int) -> "list[Image]":

@@ -16,19 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minigan.inspection import page_layout as layout
 from minigan.inspection.open_run import Pixels, untrained
 from minigan.inspection.page_layout import (
-    CELL,
     SMALL,
     SOFT,
-    TITLE,
     Block,
     below,
     beside,
     cells,
     enlargement,
-    picture,
-    signed,
     words,
 )
 from minigan.inspection.partial_passes import activations, expect_finite
@@ -84,7 +81,7 @@ def map_pictures(values: NDArray[Any]) -> list[Pixels]:
         values = padded.reshape(-1, side, 1)
     maps = np.moveaxis(values, 2, 0)[..., None]
     return [
-        signed(each)
+        layout.signed(each)
         if each.min() < 0
         else np.rint(255 * (each / max(each.max(), 1e-30))).astype("u1")
         for each in maps
@@ -100,17 +97,15 @@ def draw_filters(game: Game) -> Block:
     for D, when in ((untrained(game), "before training"), (game.D, "after training")):
         W = expect_finite(filters(D), D)
         total, width = W.shape[0], W.shape[2]
-        factor = enlargement(width, SIDE if width < SIDE / 2 else CELL)
-        pictures = [signed(each) for each in W[:FILTERS]]
+        factor = enlargement(width, SIDE if width < SIDE / 2 else layout.CELL)
+        pictures = [layout.signed(each) for each in W[:FILTERS]]
         columns.append(below([words(f"D {when}"), cells(pictures, 8, factor)]))
-    page = beside(columns, gap=36)
     some = f"The first {FILTERS} of" if total > FILTERS else "All"
     text = (
         f"{some} {total:,} filters of {first_core(game.D).label}. "
         "Middle gray is a weight of 0; each filter is scaled by itself."
     )
-    title = words("Filters of D's first layer", TITLE)
-    return below([title, words(text, width=page.shape[1]), page], gap=16)
+    return layout.titled("Filters of D's first layer", text, beside(columns, gap=36))
 
 
 def draw_layer(
@@ -147,7 +142,7 @@ def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: Pixels, 
             block = words(f"{logit:+.2f}, so D(x) = {(1 + np.tanh(logit / 2)) / 2:.2f}")
         else:
             maps = map_pictures(values)
-            wanted = CELL if len(maps) > 1 else LARGE
+            wanted = layout.CELL if len(maps) > 1 else LARGE
             block = cells(maps, ROW, enlargement(maps[0].shape[1], wanted))
         about = words(f"{net.layers[start].path}: {parts}", SMALL)
         size = words(shape_in_words(outputs[end][0]) + some, SMALL, SOFT)
@@ -158,10 +153,10 @@ def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: Pixels, 
 
 def with_image(shown: Pixels, name: str, title: str, block: Block) -> Block:
     """-> page: the image and its name, next to the block."""
-    image = picture(shown, enlargement(shown.shape[1], LARGE))
+    image = layout.picture(shown, enlargement(shown.shape[1], LARGE))
     texts = [words(name, SMALL, width=LARGE), words(SCALE, SMALL, SOFT, width=LARGE)]
     left = below([image, *texts], gap=6)
-    return below([words(title, TITLE), beside([left, block], gap=28)], gap=16)
+    return below([words(title, layout.TITLE), beside([left, block], gap=28)], gap=16)
 
 
 def shape_in_words(values: NDArray[Any]) -> str:

@@ -1,6 +1,5 @@
 """A run opened for inspection: its networks as last saved, and its training images."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from minigan.inspection.partial_passes import freeze_statistics
 from minigan.layers import BatchNorm, Sequential
 from minigan.layers.base import Array
 from minigan.training.game import Game
-from minigan.training.open_game import open_game
+from minigan.training.open_game import Log, open_game
 from minigan.training.run_folder import Run
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
-Log = Callable[[str], object]
+Ints = NDArray[np.int64]
 
 
 def open_generator(folder: str) -> tuple[Game, dict[str, Any]]:
@@ -54,7 +53,7 @@ def open_discriminator(game: Game, folder: str, log: Log) -> int:
     )
 
 
-def classes_in_turn(game: Game, n: int) -> NDArray[np.int64]:
+def classes_in_turn(game: Game, n: int) -> Ints:
     """-> class numbers of the samples 0 .. n-1: 0, 1, 2 ... in turn; all 0 without classes."""
     return np.arange(n) % max(game.preset.classes, 1)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from minigan.data.files.png import save_png
 
 Block = NDArray[np.uint8]
+Images = Sequence[NDArray[Any]] | NDArray[Any]
 PAPER, INK, SOFT = 255, 45, 120  # grays
 TITLE, TEXT, SMALL = 20, 15, 13  # pixels of a line's letters
 MARGIN, GAP = 20, 3  # pixels around the page, and between the images of a grid
@@ -40,9 +41,7 @@ def signed(values: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels
 
 
-def cells(
-    images: Sequence[NDArray[Any]] | NDArray[Any], columns: int, factor: int = 1, gap: int = GAP
-) -> Block:
+def cells(images: Images, columns: int, factor: int = 1, gap: int = GAP) -> Block:
     """Images of one shape, row by row."""
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     return below([beside([picture(image, factor) for image in row], gap) for row in rows], gap)
@@ -110,6 +109,11 @@ def below(blocks: Sequence[Block], gap: int = 12, align: float = 0.0) -> Block:
         paper[top : top + len(block), left : left + block.shape[1]] = block
         top += len(block) + gap
     return paper
+
+
+def titled(title: str, text: str, block: Block, gap: int = 16) -> Block:
+    """The block below its title and a text, whose lines break at the block's width."""
+    return below([words(title, TITLE), words(text, width=block.shape[1]), block], gap)
 
 
 def save_page(path: str | Path, block: Block) -> None:

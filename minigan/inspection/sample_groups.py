@@ -17,12 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
 from minigan.evaluation.neighbors import nearest
-from minigan.inspection.open_run import Floats, Pixels, classes_in_turn, draw_z, generate
+from minigan.inspection.open_run import Floats, Ints, Pixels, classes_in_turn, draw_z, generate
 from minigan.training.game import Game
 
 DRAWN = 4096  # samples to choose from
@@ -75,7 +74,7 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
     distances, found = nearest(images, data.images[some], min(VOTES, len(some)))
     votes, width = np.asarray(data.labels)[some][found], stroke_width(images)
 
-    def by_width(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def by_width(name: str) -> tuple[Ints, Ints]:
         """-> the thin samples of a class, thinnest first, and the thick ones, thickest first."""
         number = data.classes.index(name)
         clear = (votes == number).all(axis=1)
@@ -102,9 +101,7 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
     ]
 
 
-def nearest_pairs(
-    z: Floats, first: NDArray[np.int64], second: NDArray[np.int64]
-) -> tuple[list[int], list[int]]:
+def nearest_pairs(z: Floats, first: Ints, second: Ints) -> tuple[list[int], list[int]]:
     """Numbers of some z, and of others -> EACH of both, pair by pair the nearest to each other."""
     distances = np.linalg.norm(z[first][:, None] - z[second][None], axis=2)
     chosen: tuple[list[int], list[int]] = ([], [])
