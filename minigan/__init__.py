@@ -43,38 +43,12 @@ from minigan.optimizers import SGD, Adam, RMSprop
 __version__ = "0.2.0"
 
 __all__ = [
-    "Adam",
-    "AppendLabels",
-    "ArrayTypeError",
-    "BackendError",
-    "BatchNorm",
-    "ConfigError",
-    "Conv2d",
-    "ConvTranspose2d",
-    "DataError",
-    "DataUnavailable",
-    "Dropout",
-    "Flatten",
-    "GradientError",
-    "Layer",
-    "LeakyReLU",
-    "Linear",
-    "MiniganError",
-    "RMSprop",
-    "ReLU",
-    "Reshape",
-    "RunError",
-    "SGD",
-    "Sequential",
-    "ShapeError",
-    "Sigmoid",
-    "StateError",
-    "Tanh",
-    "bce_with_logits",
-    "check_gradients",
-    "get_backend",
-    "softmax_cross_entropy",
-]
+    "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d",
+    "ConvTranspose2d", "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError",
+    "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape", "RunError", "SGD",
+    "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits",
+    "check_gradients", "get_backend", "softmax_cross_entropy",
+]  # fmt: skip
 
 _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}
 

@@ -35,12 +35,10 @@ class GradientReport:
     """What check_gradients found. True if every relative error is within rtol."""
 
     rtol: float
-    errors: dict[str, float] = field(
-        default_factory=dict
-    )  # "x" or parameter name -> largest relative error
-    places: dict[str, object] = field(
-        default_factory=dict
-    )  # the same -> where: "random direction", or an index
+    # "x" or parameter name -> largest relative error
+    errors: dict[str, float] = field(default_factory=dict)
+    # the same -> where: "a random direction", or an index
+    places: dict[str, object] = field(default_factory=dict)
 
     def record(self, name: str, where: object, error: float) -> None:
         if not error <= self.errors.get(name, -1.0):  # NaN counts as an error, and as the largest
@@ -185,19 +183,17 @@ class Snapshot:
     """Copies of everything that a forward or backward pass changes in a network."""
 
     def __init__(self, store: Store):
-        self.store = store
-        self.grads = store.flat_grads.copy()
-        self.buffers = {name: buffer.copy() for name, buffer in store.buffers.items()}
-        self.generators = {
-            name: generator.bit_generator.state for name, generator in store.generators.items()
-        }
+        self.flat_grads, self.grads = store.flat_grads, store.flat_grads.copy()
+        self.buffers = [(buffer, buffer.copy()) for buffer in store.buffers.values()]
+        generators = [generator.bit_generator for generator in store.generators.values()]
+        self.generators = [(generator, generator.state) for generator in generators]
 
     def restore_state(self) -> None:
-        for name, buffer in self.buffers.items():
-            self.store.buffers[name][...] = buffer
-        for name, state in self.generators.items():
-            self.store.generators[name].bit_generator.state = state
+        for buffer, values in self.buffers:
+            buffer[...] = values
+        for generator, state in self.generators:
+            generator.state = state
 
     def restore_all(self) -> None:
         self.restore_state()
-        self.store.flat_grads[...] = self.grads
+        self.flat_grads[...] = self.grads

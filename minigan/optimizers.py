@@ -15,6 +15,8 @@ from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
 
+Constants = tuple[float, ...]  # of an update: the learning rate first, l2 last
+
 
 class Optimizer:
     """Base: one network, a learning rate that may change at any time, named moments."""
@@ -110,14 +112,14 @@ def with_l2(p: Array, g: Array, l2: float) -> Array:
     return p * l2 + g if l2 else g
 
 
-def sgd_update(
-    p: Array, g: Array, v: Array | None, lr: float, momentum: float, nesterov: bool, l2: float
-) -> None:
+def sgd_update(p: Array, g: Array, v: Array | None, constants: Constants) -> None:
     """v = momentum·v + g;  p -= lr·v, or lr·(momentum·v + g) with Nesterov's look ahead.
 
-    p, g, v  (size,); v is None without momentum
+    p, g, v    (size,); v is None without momentum
+    constants  from SGD.constants
     Source: Sutskever et al. 2013, in PyTorch's form (the learning rate outside of v)
     """
+    lr, momentum, nesterov, l2 = constants
     g = with_l2(p, g, l2)
     if v is not None:
         v *= momentum
@@ -153,21 +155,20 @@ class SGD(Optimizer):
 
     def apply(self, backend: Backend) -> None:
         v = self.v if self.momentum else None
-        p, g = self.store.flat_params, self.store.flat_grads
-        sgd_update(p, g, v, *self.constants())
+        sgd_update(self.store.flat_params, self.store.flat_grads, v, self.constants())
 
-    def constants(self) -> tuple[float, float, bool, float]:
+    def constants(self) -> Constants:
         return self.lr, self.momentum, self.nesterov, self.l2
 
 
-def rmsprop_update(
-    p: Array, g: Array, s: Array, lr: float, rho: float, eps: float, l2: float, xp: Any
-) -> None:
+def rmsprop_update(p: Array, g: Array, s: Array, constants: Constants, xp: Any) -> None:
     """s = rho·s + (1 - rho)·g²;  p -= lr·g / (√s + eps)
 
-    p, g, s  (size,)
+    p, g, s    (size,)
+    constants  from RMSprop.constants
     Source: Tieleman & Hinton 2012; eps outside the root, as PyTorch
     """
+    lr, rho, eps, l2 = constants
     g = with_l2(p, g, l2)
     s *= rho
     s += g * g * (1.0 - rho)
@@ -195,32 +196,21 @@ class RMSprop(Optimizer):
 
     def apply(self, backend: Backend) -> None:
         p, g = self.store.flat_params, self.store.flat_grads
-        rmsprop_update(p, g, self.s, *self.constants(), backend.xp)
+        rmsprop_update(p, g, self.s, self.constants(), backend.xp)
 
-    def constants(self) -> tuple[float, float, float, float]:
+    def constants(self) -> Constants:
         return self.lr, self.rho, self.eps, self.l2
 
 
-def adam_update(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    correction1: float,
-    correction2: float,
-    l2: float,
-    xp: Any,
-) -> None:
+def adam_update(p: Array, g: Array, m: Array, v: Array, constants: Constants, xp: Any) -> None:
     """m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g²;  p -= lr·(m/c1) / (√(v/c2) + eps)
 
-    p, g, m, v   (size,)
-    correction1  c1 = 1 - β1ᵗ at step t: m starts at 0 and is too small by this factor
-    correction2  c2 = 1 - β2ᵗ, the same for v
+    p, g, m, v  (size,)
+    constants   from Adam.constants. Among them, at step t:
+                c1 = 1 - β1ᵗ: m starts at 0 and is too small by this factor
+                c2 = 1 - β2ᵗ, the same for v
     """
+    lr, beta1, beta2, eps, correction1, correction2, l2 = constants
     g = with_l2(p, g, l2)
     m *= beta1
     m += g * (1.0 - beta1)
@@ -261,9 +251,9 @@ class Adam(Optimizer):
 
     def apply(self, backend: Backend) -> None:
         p, g = self.store.flat_params, self.store.flat_grads
-        adam_update(p, g, self.m, self.v, *self.constants(), backend.xp)
+        adam_update(p, g, self.m, self.v, self.constants(), backend.xp)
 
-    def constants(self) -> tuple[float, float, float, float, float, float, float]:
+    def constants(self) -> Constants:
         """-> the numbers of adam_update for step t = self.steps."""
         correction1, correction2 = 1.0 - self.beta1**self.steps, 1.0 - self.beta2**self.steps
         eps = self.eps / correction2**0.5 if self.eps_hat else self.eps

@@ -50,19 +50,13 @@ class Store:
         return ".".join([*self.path, name])
 
     def parameter(
-        self,
-        layer: Any,
-        name: str,
-        shape: Shape,
-        initializer: Initializer,
-        fan_in: int = 0,
-        fan_out: int = 0,
+        self, layer: Any, name: str, shape: Shape, initializer: Initializer, *fans: int
     ) -> None:
         """Declare a trained array. After setup `layer.<name>` and `layer.d<name>` are its views.
 
         initializer  see initializers.py; called now, so that layers draw in order
-        fan_in       numbers that enter one output
-        fan_out      outputs that one input reaches
+        fans         fan_in, numbers that enter one output, and fan_out, outputs that one input
+                     reaches; left out if the initializer uses neither
         Raises ConfigError for something that is not an initializer.
         """
         full_name = self.full_name(name)
@@ -72,7 +66,7 @@ class Store:
                 f"got {initializer!r}"
             )
         try:
-            values = initializer(self.rng, shape, fan_in, fan_out)
+            values = initializer(self.rng, shape, *(fans or (0, 0)))
         except TypeError as error:
             raise ConfigError(
                 f"{full_name}: the initializer fails ({error}): was it called, as he()?"

@@ -15,18 +15,6 @@ from minigan.layers.sigmoid import Sigmoid
 from minigan.layers.tanh import Tanh
 
 __all__ = [
-    "AppendLabels",
-    "BatchNorm",
-    "Conv2d",
-    "ConvTranspose2d",
-    "Dropout",
-    "Flatten",
-    "Layer",
-    "LeakyReLU",
-    "Linear",
-    "ReLU",
-    "Reshape",
-    "Sequential",
-    "Sigmoid",
-    "Tanh",
-]
+    "AppendLabels", "BatchNorm", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten", "Layer",
+    "LeakyReLU", "Linear", "ReLU", "Reshape", "Sequential", "Sigmoid", "Tanh",
+]  # fmt: skip

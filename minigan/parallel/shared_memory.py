@@ -66,8 +66,7 @@ class SharedMemoryGroup(Group):
 
     def start(self, step: Callable[[], object]) -> None:
         """Fork. The others wait for run_once, and then run step() each time."""
-        if sys.platform == "win32":  # as can_fork says
-            return
+        assert sys.platform != "win32"  # as can_fork says
         from multiprocessing import get_context
 
         semaphore = get_context("fork").Semaphore
@@ -179,8 +178,7 @@ class SharedMemoryGroup(Group):
 
 def is_alive(child: int) -> bool:
     """Is a child alive? After its end ask once only: then the system forgets it."""
-    if sys.platform == "win32":
-        return False
+    assert sys.platform != "win32"
     try:
         return os.waitpid(child, os.WNOHANG) == (0, 0)
     except ChildProcessError:  # SIGCHLD is ignored here, so children are not reported
@@ -189,8 +187,7 @@ def is_alive(child: int) -> bool:
 
 def end_processes(children: list[int], parent: int) -> None:
     """Kill them. Only their parent does: a process forked from it forgets its copy of the group."""
-    if sys.platform == "win32":
-        return
+    assert sys.platform != "win32"
     for child in children if os.getpid() == parent else []:
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
@@ -201,8 +198,7 @@ def end_processes(children: list[int], parent: int) -> None:
 
 def end_with_parent() -> None:
     """Linux ends this process as soon as its parent has ended, for whatever reason."""
-    if sys.platform == "win32":
-        return
+    assert sys.platform != "win32"
     import ctypes
 
     PR_SET_PDEATHSIG = 1
