@@ -87,17 +87,29 @@ def conv2d_backward(
 class Convolution(Layer):
     """What Conv2d and ConvTranspose2d share: they differ in their sizes and in two definitions."""
 
-    channels: int
-    kernel_size: Pair
-    stride: Pair
-    padding: str | Padding  # as requested: "same" becomes numbers, `pads`, once the image is known
-    pads: Padding
-    use_bias: bool
-    initializer: Initializer
+    pads: Padding  # `padding` in numbers, once the image is known: see geometry.py
     W: Array
     dW: Array
     b: Array | None
     db: Array | None
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: str | int | Padding = "valid",
+        *,
+        bias: bool = True,
+        initializer: Initializer | None = None,
+    ):
+        kind = type(self).__name__
+        self.channels = expect_size(f"{kind}: channels", channels)
+        self.kernel_size = expect_pair(kind, "kernel_size", kernel_size)
+        self.stride = expect_pair(kind, "stride", stride)
+        self.padding = expect_padding(kind, padding, self.kernel_size)
+        self.use_bias = bias
+        self.initializer = initializer or glorot_uniform()
 
     def declare(self, store: Store, W_shape: Shape, c_in: int) -> None:
         """Declare W and b. The fans are the frameworks': k_h·k_w·channels, whatever the stride."""
@@ -130,23 +142,6 @@ class Conv2d(Convolution):
     bias                 add b or not: leave it out before BatchNorm, which would subtract it again
     initializer          of W; see initializers.py
     """
-
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Padding = "valid",
-        *,
-        bias: bool = True,
-        initializer: Initializer | None = None,
-    ):
-        self.channels = expect_size("Conv2d: channels", channels)
-        self.kernel_size = expect_pair("Conv2d", "kernel_size", kernel_size)
-        self.stride = expect_pair("Conv2d", "stride", stride)
-        self.padding = expect_padding("Conv2d", padding, self.kernel_size)
-        self.use_bias = bias
-        self.initializer = initializer or glorot_uniform()
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

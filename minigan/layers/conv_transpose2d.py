@@ -24,12 +24,10 @@ from typing import Any
 
 from minigan.arrays import Padding, Pair
 from minigan.arrays.im2col import col2im, im2col
-from minigan.checks import expect_size
 from minigan.errors import ConfigError
-from minigan.initializers import Initializer, glorot_uniform
 from minigan.layers.base import Array, Backend, Generator, Shape, Store
 from minigan.layers.conv2d import Convolution
-from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_padding, expect_pair
+from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_pair
 
 
 def conv_transpose2d_forward(
@@ -90,7 +88,7 @@ class ConvTranspose2d(Convolution):
     padding              as Conv2d's, but cropped from the output: "same" gives h·s,
                          other forms (h - 1)·s + k - top - bottom + output_padding
     output_padding       extra rows and columns at the end; smaller than the stride
-    bias, initializer    as Conv2d's
+    options              bias and initializer, as Conv2d's
     """
 
     def __init__(
@@ -100,15 +98,10 @@ class ConvTranspose2d(Convolution):
         stride: int | Pair = 1,
         padding: str | int | Padding = "valid",
         output_padding: int | Pair = 0,
-        *,
-        bias: bool = True,
-        initializer: Initializer | None = None,
+        **options: Any,
     ):
-        label = "ConvTranspose2d"
-        self.channels = expect_size(f"{label}: channels", channels)
-        self.kernel_size = expect_pair(label, "kernel_size", kernel_size)
-        self.stride = expect_pair(label, "stride", stride)
-        self.padding = expect_padding(label, padding, self.kernel_size)
+        super().__init__(channels, kernel_size, stride, padding, **options)
+        label = type(self).__name__
         self.output_padding = expect_pair(label, "output_padding", output_padding, least=0)
         for extra, s in zip(self.output_padding, self.stride, strict=True):
             if extra >= s:
@@ -120,8 +113,6 @@ class ConvTranspose2d(Convolution):
                 f'{label}: padding "same" fixes the output at size * stride: '
                 "leave output_padding at 0"
             )
-        self.use_bias = bias
-        self.initializer = initializer or glorot_uniform()
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

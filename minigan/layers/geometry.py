@@ -98,17 +98,12 @@ def conv_sizes(
 
 
 def conv_transpose_sizes(
-    label: str,
-    sizes: Pair,
-    kernel: Pair,
-    stride: Pair,
-    padding: str | Padding,
-    output_padding: Pair,
+    label: str, sizes: Pair, kernel: Pair, stride: Pair, padding: str | Padding, extra: Pair
 ) -> tuple[Pair, Padding]:
     """Transposed convolution of an image (h, w) -> (h_out, w_out), pads of the convolution.
 
     If the stride does not divide them, several sizes convolve to the same (h, w). The transposed
-    convolution takes the smallest, plus output_padding; "same" takes size * s.
+    convolution takes the smallest, plus `extra` (output_padding); "same" takes size * s.
     Raises ShapeError if the result would be empty.
     """
     outs = []
@@ -117,13 +112,12 @@ def conv_transpose_sizes(
             out = size * s
         else:
             before, after = (0, 0) if isinstance(padding, str) else padding[axis]
-            out = (size - 1) * s + k - before - after + output_padding[axis]
+            out = (size - 1) * s + k - before - after + extra[axis]
         if out < 1:
             raise ShapeError(
                 f"{label}: padding {before}+{after} leaves nothing of {AXES[axis]} {size}: "
                 f"(size - 1) * stride + kernel - padding is {out}; take less padding"
             )
         outs.append(out)
-    h_out, w_out = outs
-    _, pads = conv_sizes(label, (h_out, w_out), kernel, stride, padding)
-    return (h_out, w_out), pads
+    y_sizes = outs[0], outs[1]
+    return y_sizes, conv_sizes(label, y_sizes, kernel, stride, padding)[1]
