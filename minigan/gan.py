@@ -55,18 +55,23 @@ def update_discriminator(
     -> loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities), grad_norm_d = |dL_D/dθ|
     Fast version: backends/gpu/joined_update.py
     """
-    result: Result = {}
     D.zero_grads()
-    for x, target, name, mean in (
-        (x_real, real_target, "loss_d_real", "d_x"),
-        (x_fake, fake_target, "loss_d_fake", "d_gz"),
-    ):
-        logits = D.forward(x, labels=labels)
-        result[name], dlogits = bce_with_logits(logits, target, backend=D.backend, limit=loss_limit)
-        result[mean] = mean_probability(D, logits)
-        D.backward(dlogits, need_dx=False)  # gradients add up; the image's is not needed
+    loss_real, d_x = add_gradients(D, x_real, labels, real_target, loss_limit)
+    loss_fake, d_gz = add_gradients(D, x_fake, labels, fake_target, loss_limit)
     optimizer.step()
+    result = {"loss_d_real": loss_real, "d_x": d_x, "loss_d_fake": loss_fake, "d_gz": d_gz}
     return result | {"grad_norm_d": gradient_norm(D)}
+
+
+def add_gradients(
+    D: Sequential, x: Array, labels: Array | None, target: float, loss_limit: float | None = None
+) -> tuple[Array, Array]:
+    """Add the gradient of mean BCE(σ(D(x)), target) to D's -> this loss, mean probability."""
+    logits = D.forward(x, labels=labels)
+    loss, dlogits = bce_with_logits(logits, target, backend=D.backend, limit=loss_limit)
+    mean = mean_probability(D, logits)
+    D.backward(dlogits, need_dx=False)  # the image's gradient is not needed
+    return loss, mean
 
 
 def update_generator(
@@ -140,26 +145,16 @@ class Players:
         return self.generator_update(self.G, self.D, self.optimizer_g, x_fake, labels, **options)
 
 
-def plain_round(
-    players: Players,
-    *,
-    real_target: float = 1.0,
-    fake_target: float = 0.0,
-    loss_limit: float | None = None,
-) -> Result:
+def plain_round(players: Players, *, loss_limit: float | None = None, **targets: float) -> Result:
     """One round: D learns from a real batch and as many fakes; G learns from the same fakes.
 
+    targets  real_target and fake_target of update_discriminator
     -> what MEASURED names
     """
     x_real, labels = players.draw_images()
     z = players.draw_z(len(x_real))
     x_fake = players.G.forward(z, labels=labels)
     of_discriminator = players.update_discriminator(
-        x_real,
-        x_fake,
-        labels,
-        real_target=real_target,
-        fake_target=fake_target,
-        loss_limit=loss_limit,
+        x_real, x_fake, labels, loss_limit=loss_limit, **targets
     )
     return of_discriminator | players.update_generator(x_fake, labels, loss_limit=loss_limit)

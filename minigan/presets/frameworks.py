@@ -22,9 +22,8 @@ from minigan.presets import Arguments
 KERAS_ADAM: Arguments = dict(eps=1e-8, eps_hat=True)  # Keras up to 2.1, tf.train
 TF_KERAS_ADAM: Arguments = dict(eps=1e-7, eps_hat=True)  # tf.keras
 KERAS_LIMIT = log((1 - 1e-7) / 1e-7)  # logit of p = 1 - 1e-7: losses reach 16.118 and no more
-SAME: Arguments = dict(
-    kernel_size=5, stride=2, padding="same"
-)  # the step of every Keras DCGAN, up and down
+# the step of every Keras DCGAN, up and down
+SAME: Arguments = dict(kernel_size=5, stride=2, padding="same")
 
 
 def keras_norm(momentum: float = 0.99) -> BatchNorm:

@@ -12,52 +12,42 @@ Source: github.com/CarlFredriksson/dcgan_tensorflow, gan.py and dcgan.py
 
 from math import log
 
+from minigan import layers as nn
 from minigan.gan import Players, Result
-from minigan.layers import (
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Tanh,
-)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, SAME
 
 
-def norm() -> BatchNorm:
-    return BatchNorm(running_rate=0.01, eps=1e-3, unbiased=False, sampling="batch")
+def norm() -> nn.BatchNorm:
+    return nn.BatchNorm(running_rate=0.01, eps=1e-3, unbiased=False, sampling="batch")
 
 
 def fnn_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
-    return [Linear(width), ReLU(), Linear(h * w * c), Tanh(), Reshape(image_shape)]
+    return [nn.Linear(width), nn.ReLU(), nn.Linear(h * w * c), nn.Tanh(), nn.Reshape(image_shape)]
 
 
 def fnn_discriminator(width: int, image_shape: ImageShape) -> Layers:
-    return [Flatten(), Linear(width), ReLU(), Linear(1)]
+    return [nn.Flatten(), nn.Linear(width), nn.ReLU(), nn.Linear(1)]
 
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     first: Arguments = dict(kernel_size=(h // 4, w // 4), bias=False)
     return [
-        Reshape((1, 1, z_dim)),
-        ConvTranspose2d(2 * width, **first), norm(), LeakyReLU(0.2),
-        ConvTranspose2d(width, **SAME, bias=False), norm(), LeakyReLU(0.2),
-        ConvTranspose2d(c, **SAME), Tanh(),
+        nn.Reshape((1, 1, z_dim)),
+        nn.ConvTranspose2d(2 * width, **first), norm(), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(width, **SAME, bias=False), norm(), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(c, **SAME), nn.Tanh(),
     ]  # fmt: skip
 
 
 def discriminator(width: int, image_shape: ImageShape) -> Layers:
     h, w, _ = image_shape
     return [
-        Conv2d(width, **SAME, bias=False), norm(), LeakyReLU(0.2),
-        Conv2d(2 * width, **SAME, bias=False), norm(), LeakyReLU(0.2),
-        Conv2d(1, kernel_size=(h // 4, w // 4)), Flatten(),
+        nn.Conv2d(width, **SAME, bias=False), norm(), nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, **SAME, bias=False), norm(), nn.LeakyReLU(0.2),
+        nn.Conv2d(1, kernel_size=(h // 4, w // 4)), nn.Flatten(),
     ]  # fmt: skip
 
 

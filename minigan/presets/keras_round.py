@@ -6,8 +6,7 @@
 """
 
 from minigan.arrays import Array
-from minigan.gan import Players, Result, gradient_norm, mean_probability
-from minigan.losses import bce_with_logits
+from minigan.gan import Players, Result, add_gradients, gradient_norm
 
 
 def keras_round(
@@ -25,8 +24,10 @@ def keras_round(
     n = len(x_real)
     z = players.draw_z(n)
     x_fake = players.G.forward(z, train=False, labels=labels)
-    result = train_on_batch(players, x_real, labels, real_target, loss_limit, "loss_d_real", "d_x")
-    result |= train_on_batch(players, x_fake, labels, 0.0, loss_limit, "loss_d_fake", "d_gz")
+    loss_real, d_x = train_on_batch(players, x_real, labels, real_target, loss_limit)
+    loss_fake, d_gz = train_on_batch(players, x_fake, labels, 0.0, loss_limit)
+    result = {"loss_d_real": loss_real, "d_x": d_x, "loss_d_fake": loss_fake, "d_gz": d_gz}
+    result["grad_norm_d"] = gradient_norm(players.D)  # of the step on the fakes
     if generator_batch is not None:
         z = players.draw_z(n * generator_batch)
     x_fake = players.G.forward(z, labels=labels)
@@ -34,20 +35,10 @@ def keras_round(
 
 
 def train_on_batch(
-    players: Players,
-    x: Array,
-    labels: Array | None,
-    target: float,
-    loss_limit: float | None,
-    loss_name: str,
-    mean_name: str,
-) -> Result:
-    """One step of D on one batch: half of gan.update_discriminator."""
-    D = players.D
-    D.zero_grads()
-    logits = D.forward(x, labels=labels)
-    loss, dlogits = bce_with_logits(logits, target, backend=D.backend, limit=loss_limit)
-    mean = mean_probability(D, logits)
-    D.backward(dlogits, need_dx=False)
+    players: Players, x: Array, labels: Array | None, target: float, loss_limit: float | None
+) -> tuple[Array, Array]:
+    """One step of D on one batch: half of gan.update_discriminator. -> loss, mean probability"""
+    players.D.zero_grads()
+    loss, mean = add_gradients(players.D, x, labels, target, loss_limit)
     players.optimizer_d.step()
-    return {loss_name: loss, mean_name: mean, "grad_norm_d": gradient_norm(D)}
+    return loss, mean

@@ -54,27 +54,23 @@ def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
     return sizes, [min(2**i, 8) for i in range(len(sizes) - 1)]
 
 
+def double(h: int, w: int) -> Arguments:
+    """-> the arguments of a transposed convolution that grows to (h, w), the inverse of HALVE."""
+    return dict(**HALVE, output_padding=(h % 2, w % 2))
+
+
 def generator(width: int, z_dim: int, image_shape: ImageShape, refined: bool = False) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
     layers = [Linear(h * w * channels, **WEIGHTS), Reshape((h, w, channels))]
-    for i, ((h, w), multiple) in enumerate(
-        zip(sizes[-2::-1], [*multiples[-2::-1], None], strict=True)
-    ):
-        odd = (h % 2, w % 2)
+    doubled = zip(sizes[-2:0:-1], multiples[-2::-1], strict=True)
+    for i, ((h, w), multiple) in enumerate(doubled):
         layers += [torch_norm(), ReLU()]
-        if multiple is None:
-            layers += [
-                ConvTranspose2d(
-                    image_shape[2], **HALVE, output_padding=odd, initializer=normal(0.02)
-                ),
-                Tanh(),
-            ]
-        else:
-            layers += [ConvTranspose2d(multiple * width, **HALVE, output_padding=odd, **WEIGHTS)]
-            if refined and i == 0:  # the map before the smallest
-                layers += [torch_norm(), ReLU(), Conv2d(multiple * width, **KEEP, **WEIGHTS)]
-    return layers
+        layers += [ConvTranspose2d(multiple * width, **double(h, w), **WEIGHTS)]
+        if refined and i == 0:  # the map before the smallest
+            layers += [torch_norm(), ReLU(), Conv2d(multiple * width, **KEEP, **WEIGHTS)]
+    image = ConvTranspose2d(image_shape[2], **double(*sizes[0]), initializer=normal(0.02))
+    return [*layers, torch_norm(), ReLU(), image, Tanh()]
 
 
 def discriminator(width: int, image_shape: ImageShape, refined: bool = False) -> Layers:

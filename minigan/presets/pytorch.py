@@ -7,44 +7,31 @@ mode).
 Source: github.com/pytorch/examples, dcgan/main.py
 """
 
+from minigan import layers as nn
 from minigan.initializers import normal
-from minigan.layers import (
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    LeakyReLU,
-    ReLU,
-    Reshape,
-    Tanh,
-)
 from minigan.presets import ImageShape, Layers, Preset
 from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS
 
 DOUBLE = HALVE = dict(kernel_size=4, stride=2, padding=1, **WEIGHTS)
 
 
-def norm() -> BatchNorm:
-    return BatchNorm(gain_initializer=normal(0.02, mean=1.0), sampling="batch")
+def norm() -> nn.BatchNorm:
+    return nn.BatchNorm(gain_initializer=normal(0.02, mean=1.0), sampling="batch")
 
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
-    layers = [
-        Reshape((1, 1, z_dim)),
-        ConvTranspose2d(8 * width, kernel_size=4, **WEIGHTS),
-        norm(),
-        ReLU(),
-    ]  # 4x4
+    first = nn.ConvTranspose2d(8 * width, kernel_size=4, **WEIGHTS)
+    layers = [nn.Reshape((1, 1, z_dim)), first, norm(), nn.ReLU()]  # 4x4
     for multiple in (4, 2, 1):  # 8x8, 16x16, 32x32
-        layers += [ConvTranspose2d(multiple * width, **DOUBLE), norm(), ReLU()]
-    return [*layers, ConvTranspose2d(image_shape[2], **DOUBLE), Tanh()]
+        layers += [nn.ConvTranspose2d(multiple * width, **DOUBLE), norm(), nn.ReLU()]
+    return [*layers, nn.ConvTranspose2d(image_shape[2], **DOUBLE), nn.Tanh()]
 
 
 def discriminator(width: int, image_shape: ImageShape, last_stride: int = 1) -> Layers:
-    layers = [Conv2d(width, **HALVE), LeakyReLU(0.2)]  # 32x32
+    layers = [nn.Conv2d(width, **HALVE), nn.LeakyReLU(0.2)]  # 32x32
     for multiple in (2, 4, 8):  # 16x16, 8x8, 4x4
-        layers += [Conv2d(multiple * width, **HALVE), norm(), LeakyReLU(0.2)]
-    return [*layers, Conv2d(1, kernel_size=4, stride=last_stride, **WEIGHTS), Flatten()]
+        layers += [nn.Conv2d(multiple * width, **HALVE), norm(), nn.LeakyReLU(0.2)]
+    return [*layers, nn.Conv2d(1, kernel_size=4, stride=last_stride, **WEIGHTS), nn.Flatten()]
 
 
 PRESETS = {

@@ -15,21 +15,9 @@ Source: Radford et al. 2016, arXiv:1511.06434; github.com/Newmu/dcgan_code,
 faces/train_uncond_dcgan.py and mnist/train_cond_dcgan.py
 """
 
+from minigan import layers as nn
 from minigan.gan import Players, Result
 from minigan.initializers import normal
-from minigan.layers import (
-    AppendLabels,
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Sigmoid,
-    Tanh,
-)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS
 
@@ -39,48 +27,50 @@ DOUBLE: Arguments = dict(kernel_size=5, stride=2, padding=2, output_padding=1, *
 NORM: Arguments = dict(eps=1e-8, unbiased=False, sampling="batch")
 
 
-def norm() -> BatchNorm:
-    return BatchNorm(gain_initializer=normal(0.02, mean=1.0), **NORM)
+def norm() -> nn.BatchNorm:
+    return nn.BatchNorm(gain_initializer=normal(0.02, mean=1.0), **NORM)
 
 
-def bare_norm() -> BatchNorm:
-    return BatchNorm(gain=False, bias=False, **NORM)
+def bare_norm() -> nn.BatchNorm:
+    return nn.BatchNorm(gain=False, bias=False, **NORM)
 
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 16, w // 16
-    layers = [Linear(h * w * 8 * width, **WEIGHTS), norm(), ReLU(), Reshape((h, w, 8 * width))]
+    first = nn.Linear(h * w * 8 * width, **WEIGHTS)
+    layers = [first, norm(), nn.ReLU(), nn.Reshape((h, w, 8 * width))]
     for multiple in (4, 2, 1):
-        layers += [ConvTranspose2d(multiple * width, **DOUBLE), norm(), ReLU()]
-    return [*layers, ConvTranspose2d(c, **DOUBLE), Tanh()]
+        layers += [nn.ConvTranspose2d(multiple * width, **DOUBLE), norm(), nn.ReLU()]
+    return [*layers, nn.ConvTranspose2d(c, **DOUBLE), nn.Tanh()]
 
 
 def discriminator(width: int, image_shape: ImageShape) -> Layers:
-    layers = [Conv2d(width, **HALVE), LeakyReLU(0.2)]
+    layers = [nn.Conv2d(width, **HALVE), nn.LeakyReLU(0.2)]
     for multiple in (2, 4, 8):
-        layers += [Conv2d(multiple * width, **HALVE), norm(), LeakyReLU(0.2)]
-    return [*layers, Flatten(), Linear(1, **WEIGHTS)]
+        layers += [nn.Conv2d(multiple * width, **HALVE), norm(), nn.LeakyReLU(0.2)]
+    return [*layers, nn.Flatten(), nn.Linear(1, **WEIGHTS)]
 
 
 def conditional_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 4, w // 4
     return [
-        AppendLabels(DIGITS), Linear(16 * width, **WEIGHTS), bare_norm(), ReLU(),
-        AppendLabels(DIGITS), Linear(h * w * 2 * width, **WEIGHTS), bare_norm(), ReLU(),
-        Reshape((h, w, 2 * width)),
-        AppendLabels(DIGITS), ConvTranspose2d(width, **DOUBLE), bare_norm(), ReLU(),
-        AppendLabels(DIGITS), ConvTranspose2d(c, **DOUBLE), Sigmoid(),
+        nn.AppendLabels(DIGITS), nn.Linear(16 * width, **WEIGHTS), bare_norm(), nn.ReLU(),
+        nn.AppendLabels(DIGITS), nn.Linear(h * w * 2 * width, **WEIGHTS), bare_norm(), nn.ReLU(),
+        nn.Reshape((h, w, 2 * width)),
+        nn.AppendLabels(DIGITS), nn.ConvTranspose2d(width, **DOUBLE), bare_norm(), nn.ReLU(),
+        nn.AppendLabels(DIGITS), nn.ConvTranspose2d(c, **DOUBLE), nn.Sigmoid(),
     ]  # fmt: skip
 
 
 def conditional_discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [
-        AppendLabels(DIGITS), Conv2d(width, **HALVE), LeakyReLU(0.2),
-        AppendLabels(DIGITS), Conv2d(2 * width, **HALVE), bare_norm(), LeakyReLU(0.2),
-        Flatten(), AppendLabels(DIGITS), Linear(16 * width, **WEIGHTS), bare_norm(), LeakyReLU(0.2),
-        AppendLabels(DIGITS), Linear(1, **WEIGHTS),
+        nn.AppendLabels(DIGITS), nn.Conv2d(width, **HALVE), nn.LeakyReLU(0.2),
+        nn.AppendLabels(DIGITS), nn.Conv2d(2 * width, **HALVE), bare_norm(), nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.AppendLabels(DIGITS), nn.Linear(16 * width, **WEIGHTS), bare_norm(), nn.LeakyReLU(0.2),
+        nn.AppendLabels(DIGITS), nn.Linear(1, **WEIGHTS),
     ]  # fmt: skip
 
 
@@ -95,12 +85,9 @@ def alternating_round(players: Players) -> Result:
 
 
 COMMON: Arguments = dict(
-    source="Radford et al. 2016, dcgan_code",
-    z="uniform",
-    round=alternating_round,
-    images_per_round=2,
-    z_per_round=(1, 1),
-)
+    source="Radford et al. 2016, dcgan_code", z="uniform", round=alternating_round,
+    images_per_round=2, z_per_round=(1, 1),
+)  # fmt: skip
 
 PRESETS = {
     "radford-64": Preset(

@@ -20,19 +20,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from minigan import layers as nn
 from minigan.arrays import Array
 from minigan.gan import Result, Stepper, gradient_norm
 from minigan.initializers import Initializer, glorot_uniform, normal
-from minigan.layers import (
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    Reshape,
-    Sequential,
-    Tanh,
-)
 from minigan.losses import bce_with_logits
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, SAME, keras_norm
@@ -41,30 +32,32 @@ from minigan.presets.keras_round import keras_round
 
 def fnn_generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
-    return [Linear(width), LeakyReLU(0.01), Linear(h * w * c), Tanh(), Reshape(image_shape)]
+    hidden = [nn.Linear(width), nn.LeakyReLU(0.01)]
+    return [*hidden, nn.Linear(h * w * c), nn.Tanh(), nn.Reshape(image_shape)]
 
 
 def fnn_discriminator(width: int, image_shape: ImageShape) -> Layers:
-    return [Flatten(), Linear(width), LeakyReLU(0.01), Linear(1)]
+    return [nn.Flatten(), nn.Linear(width), nn.LeakyReLU(0.01), nn.Linear(1)]
 
 
 def mnist_generator(width: int, z_dim: int, image_shape: ImageShape, slope: float) -> Layers:
     h, w, c = image_shape
     return [
-        Linear(h // 4 * (w // 4) * (width // 2)), Reshape((h // 4, w // 4, width // 2)),
-        keras_norm(), LeakyReLU(slope),
-        ConvTranspose2d(width, **SAME), keras_norm(), LeakyReLU(slope),
-        ConvTranspose2d(c, **SAME), Tanh(),
+        nn.Linear(h // 4 * (w // 4) * (width // 2)), nn.Reshape((h // 4, w // 4, width // 2)),
+        keras_norm(), nn.LeakyReLU(slope),
+        nn.ConvTranspose2d(width, **SAME), keras_norm(), nn.LeakyReLU(slope),
+        nn.ConvTranspose2d(c, **SAME), nn.Tanh(),
     ]  # fmt: skip
 
 
 def mnist_discriminator(width: int, image_shape: ImageShape, slope: float) -> Layers:
     h, w, _ = image_shape
     return [
-        Conv2d(width, **SAME), LeakyReLU(slope),
-        Conv2d(width // 2, **SAME), keras_norm(), LeakyReLU(slope),
-        Flatten(), Linear(h // 4 * (w // 4) * (width // 2)), keras_norm(), LeakyReLU(slope),
-        Linear(1),
+        nn.Conv2d(width, **SAME), nn.LeakyReLU(slope),
+        nn.Conv2d(width // 2, **SAME), keras_norm(), nn.LeakyReLU(slope),
+        nn.Flatten(),
+        nn.Linear(h // 4 * (w // 4) * (width // 2)), keras_norm(), nn.LeakyReLU(slope),
+        nn.Linear(1),
     ]  # fmt: skip
 
 
@@ -72,27 +65,27 @@ def generator(width: int, z_dim: int, image_shape: ImageShape, initializer: Init
     h, w, c = image_shape
     weights: Arguments = dict(initializer=initializer)
     return [
-        Linear(h // 8 * (w // 8) * 4 * width, **weights), Reshape((h // 8, w // 8, 4 * width)),
-        keras_norm(), LeakyReLU(0.2),
-        ConvTranspose2d(2 * width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
-        ConvTranspose2d(width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
-        ConvTranspose2d(c, **SAME, **weights), Tanh(),
+        nn.Linear(h // 8 * (w // 8) * 4 * width, **weights),
+        nn.Reshape((h // 8, w // 8, 4 * width)), keras_norm(), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(2 * width, **SAME, **weights), keras_norm(), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(width, **SAME, **weights), keras_norm(), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(c, **SAME, **weights), nn.Tanh(),
     ]  # fmt: skip
 
 
 def discriminator(width: int, image_shape: ImageShape, initializer: Initializer) -> Layers:
     weights: Arguments = dict(initializer=initializer)
     return [
-        Conv2d(width // 2, **SAME, **weights), LeakyReLU(0.2),
-        Conv2d(width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
-        Conv2d(2 * width, **SAME, **weights), keras_norm(), LeakyReLU(0.2),
-        Flatten(), Linear(1, **weights),
+        nn.Conv2d(width // 2, **SAME, **weights), nn.LeakyReLU(0.2),
+        nn.Conv2d(width, **SAME, **weights), keras_norm(), nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, **SAME, **weights), keras_norm(), nn.LeakyReLU(0.2),
+        nn.Flatten(), nn.Linear(1, **weights),
     ]  # fmt: skip
 
 
 def update_jointly(
-    G: Sequential,
-    D: Sequential,
+    G: nn.Sequential,
+    D: nn.Sequential,
     optimizer: Stepper,
     x_fake: Array,
     labels: Array | None = None,
@@ -117,12 +110,9 @@ def update_jointly(
 
 
 COMMON: Arguments = dict(
-    settings=KERAS_ADAM,
-    round=keras_round,
+    settings=KERAS_ADAM, shuffle="never", drop_last=True, round=keras_round,
     round_options=dict(real_target=0.9, loss_limit=KERAS_LIMIT),
-    shuffle="never",
-    drop_last=True,
-)
+)  # fmt: skip
 MNIST: Arguments = dict(
     data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON
 )

@@ -11,17 +11,8 @@ the last batch of 96 images; here there are as many fakes as real images.)
 Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
 """
 
-from minigan.gan import Players, Result, gradient_norm, mean_probability
-from minigan.layers import (
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    Reshape,
-    Tanh,
-)
+from minigan import layers as nn
+from minigan.gan import Players, Result, add_gradients, gradient_norm, mean_probability
 from minigan.losses import bce_with_logits
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import SAME, TF_KERAS_ADAM, keras_norm
@@ -31,20 +22,20 @@ def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:
     h, w, c = image_shape
     h, w = h // 4, w // 4
     return [
-        Linear(h * w * 4 * width, bias=False), keras_norm(), LeakyReLU(0.3),
-        Reshape((h, w, 4 * width)),
-        ConvTranspose2d(2 * width, kernel_size=5, padding="same", bias=False),
-        keras_norm(), LeakyReLU(0.3),
-        ConvTranspose2d(width, **SAME, bias=False), keras_norm(), LeakyReLU(0.3),
-        ConvTranspose2d(c, **SAME, bias=False), Tanh(),
+        nn.Linear(h * w * 4 * width, bias=False), keras_norm(), nn.LeakyReLU(0.3),
+        nn.Reshape((h, w, 4 * width)),
+        nn.ConvTranspose2d(2 * width, kernel_size=5, padding="same", bias=False),
+        keras_norm(), nn.LeakyReLU(0.3),
+        nn.ConvTranspose2d(width, **SAME, bias=False), keras_norm(), nn.LeakyReLU(0.3),
+        nn.ConvTranspose2d(c, **SAME, bias=False), nn.Tanh(),
     ]  # fmt: skip
 
 
 def discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [
-        Conv2d(width, **SAME), LeakyReLU(0.3), Dropout(0.3),
-        Conv2d(2 * width, **SAME), LeakyReLU(0.3), Dropout(0.3),
-        Flatten(), Linear(1),
+        nn.Conv2d(width, **SAME), nn.LeakyReLU(0.3), nn.Dropout(0.3),
+        nn.Conv2d(2 * width, **SAME), nn.LeakyReLU(0.3), nn.Dropout(0.3),
+        nn.Flatten(), nn.Linear(1),
     ]  # fmt: skip
 
 
@@ -57,11 +48,7 @@ def simultaneous_round(players: Players) -> Result:
     x_real, labels = players.draw_images()
     x_fake = G.forward(players.draw_z(len(x_real)), labels=labels)
     D.zero_grads()
-    logits = D.forward(x_real, labels=labels)
-    loss_real, dlogits = bce_with_logits(logits, 1.0, backend=D.backend)
-    d_x = mean_probability(D, logits)
-    D.backward(dlogits, need_dx=False)
-
+    loss_real, d_x = add_gradients(D, x_real, labels, target=1.0)
     logits = D.forward(x_fake, labels=labels)
     d_gz = mean_probability(D, logits)
     loss_fake, dlogits = bce_with_logits(logits, 0.0, backend=D.backend)

@@ -70,7 +70,7 @@ class Watched:
             self.watch(net)
         for name, optimizer in (("D", players.optimizer_d), ("G", players.optimizer_g)):
             self.watch_step(optimizer, f"step-{name}")
-        for module in (gan, keras_round, shibuya, tensorflow):
+        for module in (gan, shibuya, tensorflow):
             monkeypatch.setattr(module, "bce_with_logits", self.loss)
 
     def name(self, array, name):
