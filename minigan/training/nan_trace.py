@@ -2,15 +2,16 @@
 
 Training notices NaN in a loss steps after it arose, and one step later it is everywhere. But a run
 can be repeated bit for bit. So the steps since the last checkpoint are played again, the fatal one
-with a probe around every layer that checks all inputs and outputs.
+layer by layer, with a probe around each that checks its parameters, outputs and gradients. (Not in
+fused blocks: what one of them returns may be completed only by the next.)
 """
 
 from typing import Any
 
-from minigan.arrays import Array
+from minigan.arrays import Array, Backend
 from minigan.data import Batches
 from minigan.layers import Layer, Sequential
-from minigan.layers.sequential import Step
+from minigan.layers.sequential import Step, plan
 
 
 class NanFound(Exception):
@@ -18,42 +19,46 @@ class NanFound(Exception):
 
 
 class Probe:
-    """A step of a network, a layer or several fused ones, that reports when it is not finite."""
+    """A layer that reports when it is not finite; `step` is what the backend runs for it."""
 
-    def __init__(self, step: Step, net: Sequential):
-        self.step, self.net = step, net
-        self.layers: list[Layer] = list(getattr(step, "layers", None) or [step])
+    def __init__(self, layer: Layer, step: Step, backend: Backend):
+        self.layer, self.step, self.backend = layer, step, backend
         self.has_parameters, self.takes_labels = step.has_parameters, step.takes_labels
 
     def forward(self, x: Array, train: bool, *labels: Array | None) -> Array:
-        for layer in self.layers:  # the optimizer may have done it in the last step
-            for name in ("W", "b", "gain", "bias"):
-                if not self.is_finite(getattr(layer, name, None)):
-                    raise NanFound(f"{layer.label}: its {name} is no longer finite")
+        for name in ("W", "b", "gain", "bias"):  # the optimizer may have done it in the last step
+            if not self.is_finite(getattr(self.layer, name, None)):
+                raise NanFound(f"{self.layer.label}: its {name} is no longer finite")
         y = self.step.forward(x, train, *labels)
         if not self.is_finite(y):
-            for layer in self.layers[:-1]:  # of fused layers, which one was it?
-                x = layer.forward(x, train)
-                if not self.is_finite(x):
-                    raise NanFound(f"{layer.label}: forward")
-            raise NanFound(f"{self.layers[-1].label}: forward")
+            raise NanFound(f"{self.layer.label}: forward")
         return y
 
     def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
         dx = self.step.backward(dy, need_dx, need_dw)
-        for layer in self.layers:
-            for name in ("dW", "db", "dgain", "dbias"):
-                if need_dw and not self.is_finite(getattr(layer, name, None)):
-                    raise NanFound(f"{layer.label}: backward, in {name}")
+        for name in ("dW", "db", "dgain", "dbias"):
+            if need_dw and not self.is_finite(getattr(self.layer, name, None)):
+                raise NanFound(f"{self.layer.label}: backward, in {name}")
         if not self.is_finite(dx):
-            labels = dict.fromkeys((self.layers[0].label, self.layers[-1].label))
-            raise NanFound(f"{' to '.join(labels)}: backward")
+            raise NanFound(f"{self.layer.label}: backward")
         return dx
 
     def is_finite(self, array: Array | None) -> bool:
         # a sum is finite only if all of its terms are (or it overflows, which is as bad)
-        backend = self.net.backend
+        backend = self.backend
         return array is None or abs(float(backend.to_host(backend.xp.sum(array)))) < float("inf")
+
+
+def add_probes(net: Sequential) -> None:
+    """From now on the network runs layer by layer, each in a probe."""
+    backend = net.backend
+    steps_of = backend.operation_for(plan)
+    net.steps = [
+        Probe(layer, step, backend) for layer in net.layers for step in steps_of([layer], backend)
+    ]
+    for layer in net.layers:
+        if isinstance(layer, Sequential):
+            add_probes(layer)
 
 
 def locate_nan(game: Any, batches: Batches, steps: int) -> str:
@@ -66,7 +71,7 @@ def locate_nan(game: Any, batches: Batches, steps: int) -> str:
     for _ in range(steps - 1):
         game.round(batches)
     for net in (game.G, game.D):
-        net.steps = [Probe(step, net) for step in net.steps]
+        add_probes(net)
     try:
         game.round(batches)
     except NanFound as place:
