@@ -5,7 +5,6 @@ import pytest
 
 import minigan as mg
 from minigan.gan import MEASURED, Players, plain_round, update_discriminator, update_generator
-from minigan.initializers import normal
 from tests.support.networks import assert_close
 from tests.support.tiny_gan import (
     IMAGE,
@@ -262,8 +261,7 @@ class TorchTwin:
         return [real.item(), fake.item(), generator.item()]
 
 
-@pytest.mark.parametrize("h, w, c", ((28, 28, 1), (16, 24, 3)))
-@pytest.mark.parametrize("backend", ("plain", "numpy"))
+@pytest.mark.parametrize("backend, h, w, c", (("plain", 16, 24, 3), ("numpy", 28, 28, 1)))
 def test_ten_steps_of_a_dcgan_in_pytorch(backend, h, w, c):
     """From the same weights, the same images and the same z, in float64."""
     torch, rng = import_torch(), np.random.default_rng(110)
@@ -290,31 +288,3 @@ def test_ten_steps_of_a_dcgan_in_pytorch(backend, h, w, c):
         for name, value in {**net.params, **net.buffers}.items():
             theirs = twin.weights[f"{net.name}.{name}"].detach().numpy()
             assert_close(value, theirs, f"{net.name}.{name}", rtol=1e-7)
-
-
-def test_gradients_of_a_generator_and_a_discriminator_in_a_row(make_backend):
-    backend = make_backend()
-    big = normal(0.5)
-    layers = [
-        mg.Linear(4 * 4 * 3, initializer=big),
-        mg.Reshape((4, 4, 3)),
-        mg.BatchNorm(),
-        mg.ReLU(),
-        mg.ConvTranspose2d(2, 5, 2, "same", initializer=big),
-        mg.BatchNorm(),
-        mg.LeakyReLU(0.2),
-        mg.ConvTranspose2d(1, 4, 2, 1, initializer=big),
-        mg.Tanh(),
-        mg.Conv2d(3, 4, 2, 1, initializer=big),
-        mg.LeakyReLU(0.2),
-        mg.Conv2d(4, 5, 2, "same", initializer=big),
-        mg.BatchNorm(),
-        mg.LeakyReLU(0.2),
-        mg.Flatten(),
-        mg.Linear(1, initializer=big),
-    ]
-    net = mg.Sequential(layers, name="D(G(z))")
-    net.setup((6,), backend=backend, rng=np.random.default_rng(0))
-    z = backend.asarray(np.random.default_rng(1).standard_normal((5, 6)))
-    report = mg.check_gradients(net, z, directions=1)
-    assert max(report.errors.values()) <= 1e-6

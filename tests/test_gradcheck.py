@@ -134,7 +134,7 @@ def test_a_small_error_in_a_large_network_is_seen():
 
 def test_kinks_do_not_disturb_it():
     """Among many inputs of ReLUs some lie within h of 0, and are no mistake."""
-    for seed in range(4):
+    for seed in range(2):
         layers = [mg.Linear(200), mg.ReLU(), mg.Linear(200), mg.LeakyReLU(0.1), mg.Linear(1)]
         x = np.random.default_rng(seed).standard_normal((30, 5))
         assert mg.check_gradients(network(layers, (5,)), x, seed=seed)

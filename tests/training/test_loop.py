@@ -463,7 +463,7 @@ def watch(self, batches):
         seen[count[0]] = look()
     return play(self, batches)
 Game.round = watch
-options = {**SMALL, "threads": int(sys.argv[3]), "steps": steps, "sample_every": 25}
+options = {**SMALL, "threads": int(sys.argv[3]), "steps": steps, "sample_every": 15}
 training.train(options, out=sys.argv[2], log=lambda line: None)
 (a, x), (b, y) = seen.values()
 print(b - a, y - x)
@@ -471,9 +471,9 @@ print(b - a, y - x)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
-@pytest.mark.parametrize("steps", (150, long_form("run-steps")))
+@pytest.mark.parametrize("steps", (90, long_form("run-steps")))
 def test_memory_and_handles_of_a_long_run(steps, many, tally, tmp_path):
-    threads = "1" if steps == 150 else "2"
+    threads = "1" if steps == 90 else "2"
     steps = many(steps)
     command = [sys.executable, "-c", WATCHED, str(steps), str(tmp_path / "a"), threads]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)

@@ -16,9 +16,9 @@ ITERATORS = 3 * 8192 * 4 + 16_384  # bytes
 SMALLEST_ACTIVATION = BATCH * 7 * 7 * 32 * 4  # of the nets below
 
 
-def make(preset, backend="numpy"):
+def make(preset, backend="numpy", width=16):
     images = np.random.default_rng(0).integers(0, 256, (150, 28, 28, 1), np.uint8)
-    options = dict(preset=preset, width=16, batch_size=BATCH, backend=backend)
+    options = dict(preset=preset, width=width, batch_size=BATCH, backend=backend)
     game = Game(new_config(options | ({"threads": 1} if backend == "numpy" else {})))
     labels = np.arange(150) % 10
     return game, Batches(images, BATCH, labels=labels, pixel_min=game.preset.pixel_min)
@@ -68,6 +68,6 @@ def test_the_measurement_would_see_one():
 
 
 def test_the_plain_backend_allocates_where_that_is_simpler_to_read():
-    game, batches = make("mnist", "plain")
+    game, batches = make("mnist", "plain", width=4)
     game.round(batches)
     assert peak_of_rounds(game, batches, 1) > 10 * ITERATORS
