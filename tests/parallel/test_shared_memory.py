@@ -63,7 +63,7 @@ class Slow(SharedMemoryGroup):
 
     def pause(self):
         if self.rank == 1:
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def barrier(self):
         super().barrier()

@@ -50,7 +50,7 @@ def contiguous(array: Array, name: str, memory: Workspace) -> Array:
 
 def column_sums(rows: Array, out: Array, workspace: ThreadWorkspace) -> None:
     """out (c,) = sums over the rows (m, c), as a product with ones: ten times as fast as np.sum."""
-    if workspace.ones.size < len(rows) or workspace.ones.dtype != rows.dtype:
+    if workspace.ones.size < len(rows):
         workspace.ones = np.ones(len(rows), rows.dtype)
     workspace.backend.xp.matmul(workspace.ones[: len(rows)], rows, out=out)
 

@@ -11,6 +11,7 @@ import minigan as mg
 from minigan.arrays import Backend
 from minigan.backends.cpu import blocks, convolution
 from minigan.backends.cpu.blocks import Block, NormBlock
+from minigan.layers.sequential import backward_pass
 from minigan.presets import get_preset
 
 
@@ -72,6 +73,10 @@ CHAINS = {
         mg.Conv2d(4, 3), mg.Sequential([mg.BatchNorm(), mg.ReLU(), mg.Conv2d(3, 2)]), mg.Tanh(),
     ],
     "vectors": lambda: [mg.Flatten(), mg.Linear(9), mg.BatchNorm(), mg.ReLU(), mg.Linear(1)],
+    "paddings that differ at equal sizes": lambda: [
+        mg.Conv2d(5, 3, 1, 1), mg.Conv2d(5, 3, 1, ((2, 0), (2, 0))),
+        mg.Conv2d(5, 3, 1, ((0, 2), (0, 2))), mg.Conv2d(5, 3, 1, 1),
+    ],
     "activations only": lambda: [mg.Tanh(), mg.Sigmoid(), mg.LeakyReLU(0.5)],
 }  # fmt: skip
 
@@ -97,6 +102,27 @@ def test_odd_chains(name, monkeypatch):
             expect_close(dx_fast, dx, 1e-11)
     for key, expected in (nets[0].grads | nets[0].buffers).items():
         expect_close((nets[1].grads | nets[1].buffers)[key], expected, 1e-11, key)
+
+
+def test_a_backward_pass_may_start_at_any_block():
+    """As those of single layers in inspection/ do; the block behind has not measured anything."""
+    plain, fast = (
+        networks("mnist", backend)[1]
+        for backend in (Backend("float64"), mg.get_backend("numpy", "float64", threads=2))
+    )
+    rng, n = np.random.default_rng(0), 5
+    x, dy = (rng.standard_normal((n, *shape)) for shape in (plain.in_shape, plain.out_shape))
+    for net in (plain, fast):
+        net.forward(x)
+        net.backward(dy)  # all blocks measure for those before them
+    for count in range(1, len(fast.steps) + 1):
+        steps = fast.steps[:count]
+        layers = plain.layers[: sum(len(step.layers) for step in steps)]
+        dy = rng.standard_normal((n, *layers[-1].out_shape))
+        expected = backward_pass(layers, dy, True, True)
+        expect_close(backward_pass(steps, dy, True, True), expected, 1e-11, str(count))
+    for name, expected in plain.grads.items():
+        expect_close(fast.grads[name], expected, 1e-10, name)
 
 
 def test_a_batch_far_from_zero_keeps_its_variance():

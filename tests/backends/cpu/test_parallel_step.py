@@ -18,7 +18,6 @@ from minigan.gan import Players, plain_round
 from minigan.parallel import shared_memory
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
-from minigan.presets import MODULES
 from tests.support.noise_games import (
     SYSTEMS,
     assert_near,
@@ -170,20 +169,6 @@ def test_samples_and_the_average_leave_the_processes_alone():
     assert group_of(game).children == children
     game.captured.close()
     assert all(wait_for_end(child) for child in children)
-
-
-def test_presets_announce_the_z_that_their_rounds_draw():
-    for name in MODULES:
-        game = make_game(name, captured=False, width=2, batch_size=4, z_dim=3)
-        batches, drawn, draw_z = make_batches(game, count=40), [], game.draw_z
-
-        def draw(n, drawn=drawn, draw_z=draw_z):
-            drawn.append(n)
-            return draw_z(n)
-
-        game.draw_z = draw
-        game.round(batches)
-        assert tuple(drawn) == tuple(4 * multiple for multiple in game.preset.z_per_round), name
 
 
 # -- one small step ----------------------------------------------------------------------------
@@ -445,6 +430,31 @@ def test_no_process_outlives_the_program(end):
     assert wait_for_end(int(done.stdout)), done.stderr
     assert done.stdout.count("\n") == 1, "the other process prints nothing"
     assert ("ZeroDivision" in done.stderr) == (end == "1 / 0")
+
+
+BUSY = """
+import os, signal, sys, time, numpy as np
+import minigan as mg
+backend = mg.get_backend("numpy", threads=2)
+net = mg.Sequential([mg.Linear(2)])
+net.setup((2,), backend=backend, rng=np.random.default_rng(0))
+def make_step(own):
+    def step():
+        if own.group.rank == 1:
+            time.sleep(60)
+        print(play.group.children[0], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step
+play = backend.capture(make_step, [net.store], 100)
+play()
+"""
+
+
+def test_a_process_that_computes_ends_with_its_parent():
+    """It does not look for its parent before the next barrier; the system ends it."""
+    done = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert wait_for_end(int(done.stdout), seconds=5), done.stderr
 
 
 def test_warnings_about_forks_are_not_shown():

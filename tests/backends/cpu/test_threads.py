@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,15 @@ def test_an_error_of_any_worker_is_raised_once_all_have_stopped(where):
 
 
 def test_of_two_errors_the_lowest_workers_is_raised():
-    def work(i, worker):
-        raise ValueError(f"of worker {worker}")
+    """Even if it comes last."""
 
-    with pytest.raises(ValueError, match="of worker 0"):
+    def work(i, worker):
+        if worker == 1:
+            time.sleep(0.02)
+        if worker:
+            raise ValueError(f"of worker {worker}")
+
+    with pytest.raises(ValueError, match="of worker 1"):
         threads.Team(3).run(work, 3)
 
 
@@ -104,6 +110,7 @@ def test_a_blas_that_cannot_be_held_leaves_one_worker(monkeypatch):
     (
         (2, "100000 100000", 1),
         (2, "50000 100000", 1),
+        (2, "900000 100000", 6),
         (2, "max 100000", 6),
         (2, "nonsense", 6),
         (1, "250000 100000", 2),

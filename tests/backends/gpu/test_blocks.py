@@ -45,7 +45,7 @@ def test_two_parts_of_a_batch_have_their_own_statistics(make_cupy):
 
 
 def test_arrays_that_kernels_cannot_read_are_copied(make_cupy):
-    net = build("k3 s1", make_cupy())
+    net = build("k5 s2 same", make_cupy())  # reads 16 bytes at a time
     backend, host = net.backend, net.backend.to_host
     x = np.random.default_rng(0).standard_normal((3, *net.in_shape)).astype(np.float32)
     wide = backend.asarray(np.repeat(x, 2, axis=-1))[..., ::2]  # not contiguous

@@ -29,6 +29,17 @@ def test_uploads_neither_wait_nor_use_pageable_memory(stand_in):
     assert counts["pageable uploads"] == counts["synchronizations"] == counts["allocations"] == 0
 
 
+def test_the_next_rows_go_to_the_other_half(make_cupy):
+    """So that the host can write while the GPU copies."""
+    buffer = make_cupy().staging_buffer((3, 2))
+    halves = []
+    for _ in range(4):
+        halves.append(buffer.host_rows(3))
+        buffer.upload()
+    assert not np.shares_memory(halves[0], halves[1])
+    assert np.shares_memory(halves[0], halves[2]) and np.shares_memory(halves[1], halves[3])
+
+
 def test_the_stand_in_finds_pinned_memory_that_is_written_too_early(stand_in):
     backend = mg.get_backend("cupy")
     buffer = backend.staging_buffer((3, 2))
