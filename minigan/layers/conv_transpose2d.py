@@ -25,6 +25,7 @@ from typing import Any
 from minigan.arrays import Padding, Pair
 from minigan.arrays.im2col import col2im, im2col
 from minigan.errors import ConfigError
+from minigan.initializers import Initializer
 from minigan.layers.base import Array, Backend, Generator, Shape, Store
 from minigan.layers.conv2d import Convolution
 from minigan.layers.geometry import conv_transpose_sizes, expect_image, expect_pair
@@ -88,7 +89,7 @@ class ConvTranspose2d(Convolution):
     padding              as Conv2d's, but cropped from the output: "same" gives h·s,
                          other forms (h - 1)·s + k - top - bottom + output_padding
     output_padding       extra rows and columns at the end; smaller than the stride
-    options              bias and initializer, as Conv2d's
+    bias, initializer    as Conv2d's
     """
 
     def __init__(
@@ -98,9 +99,11 @@ class ConvTranspose2d(Convolution):
         stride: int | Pair = 1,
         padding: str | int | Padding = "valid",
         output_padding: int | Pair = 0,
-        **options: Any,
+        *,
+        bias: bool = True,
+        initializer: Initializer | None = None,
     ):
-        super().__init__(channels, kernel_size, stride, padding, **options)
+        super().__init__(channels, kernel_size, stride, padding, bias=bias, initializer=initializer)
         label = type(self).__name__
         self.output_padding = expect_pair(label, "output_padding", output_padding, least=0)
         for extra, s in zip(self.output_padding, self.stride, strict=True):

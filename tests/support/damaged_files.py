@@ -8,7 +8,7 @@ LIMIT = 512 * 2**20  # bytes that a damaged file may take
 
 @contextmanager
 def little_memory():
-    """Fail if the process grows by more than LIMIT, however briefly. (Windows does not report it.)"""
+    """Fail if the process grows by more than LIMIT, however briefly. Windows reports nothing."""
     before = peak_memory()
     yield
     assert peak_memory() - before < LIMIT
@@ -25,7 +25,7 @@ def peak_memory():
 
 
 def mutated(data, rng):
-    """-> the bytes with a few changes: bits, bytes, runs of them, cuts, repeats, special numbers."""
+    """-> the bytes with a few changes: bits, bytes, runs, cuts, repeats, special numbers."""
     data = bytearray(data)
     for _ in range(rng.randint(1, 6)):
         if not data:

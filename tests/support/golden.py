@@ -1,9 +1,9 @@
 """Golden runs: six systems trained for 30 steps, and the SHA-256 of everything they leave.
 
-    python tests/support/golden.py write FILE [--source DIR]     train, write the hashes
-    python tests/support/golden.py check FILE [--source DIR]     train, name every array that differs
-    ... --backend cupy                                           on the stand-in for CuPy, small nets
-    ... --float64 --arrays DIR                                   compare to 1e-5 instead
+    python tests/support/golden.py write FILE [--source DIR]    train, write the hashes
+    python tests/support/golden.py check FILE [--source DIR]    train, name every array that differs
+    ... --backend cupy                                          on the stand-in for CuPy, small nets
+    ... --float64 --arrays DIR                                  compare to 1e-5 instead
 
 A change that promises the same numbers is checked by writing at the revision before it and checking
 after it. DIR is a checkout (default: this one). The hashes depend on the machine's BLAS, so no file

@@ -2,7 +2,7 @@
 
     python tests/support/walk.py [plain|numpy]
 
-A move is a call from a function in one file of minigan to a function in another, in the main thread.
+A move is a call from a function in one file of minigan to one in another, in the main thread.
 """
 
 import sys
