@@ -52,13 +52,11 @@ def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int
         raise ConfigError(f"an animation must end in {' or '.join(FORMATS)}, got {path.name!r}")
     ends = np.round(np.cumsum([0, *(1000 * each for each in seconds)]), -1)  # a GIF counts in 10 ms
     durations = np.diff(ends).astype(int).tolist()
-    options: dict[str, Any] = dict(save_all=True, duration=durations, loop=0)
-    if kind == "GIF":
-        images = with_palette(images)
-    else:
-        options |= dict(quality=80, method=0)
+    options: dict[str, Any] = {} if kind == "GIF" else dict(quality=80, method=0)
+    options |= dict(save_all=True, duration=durations, loop=0)
+    first, *others = with_palette(images) if kind == "GIF" else images
     memory = io.BytesIO()
-    images[0].save(memory, kind, append_images=images[1:], **options)
+    first.save(memory, kind, append_images=others, **options)
     write_atomically(path, memory.getvalue())
     return len(memory.getvalue()), sum(durations) / 1000
 
@@ -112,9 +110,7 @@ def with_palette(images: "list[Image]") -> "list[Image]":
         return [image.point(levels) for image in images]
     pixels = len(images) * images[0].width * images[0].height
     stride = max(1, pixels // PALETTE_PIXELS) | 1  # odd: it does not run down a grid's columns
-    seen = [
-        np.asarray(image).reshape(-1, 3)[i % stride :: stride] for i, image in enumerate(images)
-    ]
+    seen = [np.asarray(each).reshape(-1, 3)[i % stride :: stride] for i, each in enumerate(images)]
     sample = Image.fromarray(np.concatenate(seen)[None])
     palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]

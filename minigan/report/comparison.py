@@ -20,20 +20,17 @@ RUNS = (2, 8)  # that one picture can show
 def differences(configs: list[Config]) -> list[str]:
     """-> a label for each: the options that differ, "lr_g 0.002, seed 1"; "" if none does."""
     options = [asdict(config) for config in configs]
-    names = [
-        name
-        for name in options[0]
-        if name not in IGNORED and len({repr(each[name]) for each in options}) > 1
-    ]
+    names = [name for name in options[0] if len({repr(each[name]) for each in options}) > 1]
 
     def label(name: str, value: object) -> str:  # a line is not broken at its space
         plain = name in ("preset", "dataset")
         return clean(value, 30) if plain else f"{name}\u00a0{clean(value, 20)}"
 
-    return [
-        ", ".join(label(name, each[name]) for name in names if each[name] is not None)
-        for each in options
-    ]
+    labels = []
+    for each in options:
+        shown = [name for name in names if name not in IGNORED and each[name] is not None]
+        labels.append(", ".join(label(name, each[name]) for name in shown))
+    return labels
 
 
 def draw_comparison(histories: list[History]) -> bytes:

@@ -58,23 +58,20 @@ class History:
         rows, damaged = {}, 0
         for line in lines:
             try:
-                cells = (float(cell or "nan") for cell in line.split(","))
+                cells = [float(cell or "nan") for cell in line.split(",")]
                 row = dict(zip(names, cells, strict=True))
                 if not (0 <= row["step"] <= LARGEST and 0 <= row["epoch"] <= LARGEST):
                     raise ValueError
-                rows[row["step"]] = row
+                rows[row["step"]] = cells
             except ValueError:  # cut off in the middle, or not a number
                 damaged += 1
         if damaged:
             self.log(f"left out {damaged} damaged row{'s' * (damaged > 1)} of {file}")
         if not rows:
             raise RunError(f"{file} has no rows yet: wait until the run has made some steps")
-        ordered = [rows[step] for step in sorted(rows)]
-        columns = {name: np.array([row[name] for row in ordered]) for name in names}
-        return {
-            name: np.where(np.abs(values) <= LARGEST, values, np.nan)
-            for name, values in columns.items()
-        }
+        table = np.array([rows[step] for step in sorted(rows)])
+        table[np.abs(table) > LARGEST] = np.nan
+        return dict(zip(names, table.T, strict=True))
 
     @cached_property
     def sample_files(self) -> list[tuple[int, Path]]:

@@ -35,19 +35,15 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     "legend.borderaxespad": 0.2,
     "legend.handlelength": 1.4,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "axes.edgecolor": "#999999",
     "text.parse_math": False,  # a $ in a name is a $
     "agg.path.chunksize": 10_000,  # the line of a long run is too much for Agg at once
 }
+Lines = dict[str, tuple[np.ndarray, str]]  # name -> values (n,), color
 MOST_EPOCHS = 12  # that are marked
 
 
@@ -150,11 +146,10 @@ def draw_losses(history: History) -> bytes:
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         for each in axes[2:]:
             each.set_yscale("log")
-            each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            each.yaxis.set_major_formatter("{x:g}")
+            each.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
             each.yaxis.set_minor_formatter(NullFormatter())
         if norms:
-            curves(axes[2], "Gradient norms", steps, window, norms, log=True)
+            curves(axes[2], "Gradient norms", steps, window, norms)
         if distances is not None:
             measured = np.isfinite(distances)
             points = {"samples": (distances[measured], BLUE)}
@@ -164,18 +159,10 @@ def draw_losses(history: History) -> bytes:
 
 
 def curves(
-    axes: "Axes",
-    title: str,
-    steps: np.ndarray,
-    window: int,
-    lines: dict[str, tuple[np.ndarray, str]],
-    log: bool = False,
-    marker: str = "",
+    axes: "Axes", title: str, steps: np.ndarray, window: int, lines: Lines, marker: str = ""
 ) -> None:
-    """Draw lines, name -> (values, color): each step thin, its running mean thick.
-
-    log  the mean of logarithms, for a logarithmic axis
-    """
+    """Each step thin, its running mean thick; on a logarithmic axis the mean of logarithms."""
+    log = window > 1 and axes.get_yscale() == "log"
     axes.set_title(title)
     marker = "." if len(steps) == 1 else marker
     for name, (values, color) in lines.items():
