@@ -110,12 +110,17 @@ class MeanPixel:
         return {"samples": self.samples, "judge": {"name": "0"}, "floor": 0.2}
 
 
-def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, quick):
-    """minigan against itself: the same distances. And the figure."""
-    pytest.importorskip("matplotlib")
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Images of zeros, and MeanPixel."""
     monkeypatch.setattr(quality, "Evaluator", MeanPixel)
     data = dataset(np.zeros((300, 28, 28, 1), np.uint8), name="strokes")
     monkeypatch.setattr(quality, "load_images", lambda *arguments: data)
+
+
+def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, evaluated, quick):
+    """minigan against itself: the same distances. And the figure."""
+    pytest.importorskip("matplotlib")
     learners = dict.fromkeys(("minigan", "torch"), contenders.LEARNERS["minigan"])
     monkeypatch.setattr(contenders, "LEARNERS", learners)
     picture = tmp_path / "quality.png"
@@ -136,7 +141,7 @@ def test_real_images_are_the_floor(strokes):
 
 
 @pytest.mark.slow
-def test_quality_against_torch(tmp_path, capsys, strokes):
+def test_quality_against_torch(tmp_path, capsys, evaluated):
     """In real processes."""
     load_torch_learner()
     record = check_quality(tmp_path, capsys, "--against", "torch")
