@@ -1,9 +1,9 @@
 """A process group on one machine: forked processes that share memory.
 
-The program is forked before the first step. From then on all copies run the same step, again and
-again, each in memory of its own; what they exchange lies in memory that they share. They wait for
-one another at barriers: a process that arrives first looks at a semaphore without pause for a
-while, because sleeping and waking takes longer than most others take to arrive.
+The program is forked before the first step. From then on all processes repeat the same step, each
+in its own memory, and exchange data through shared memory. They wait for each other at barriers. A
+process that arrives early spins on a semaphore for a while, because sleeping and waking up usually
+takes longer than the wait.
 
 Linux only: elsewhere a process with threads cannot be forked safely, or not at all.
 """
@@ -25,7 +25,7 @@ from minigan.arrays import Array, Shape
 from minigan.parallel.group import Group
 
 SMALL = 2**16  # bytes of an array that is exchanged as a whole; larger ones are added in parts
-SPIN = 2000  # looks at a semaphore before sleeping: about 300 microseconds
+SPIN = 2000  # polls of a semaphore before sleeping: about 300 microseconds
 SLEEP = 0.5  # seconds, after which a process checks that the others are alive
 MESSAGE = 1000  # bytes of an error message
 
@@ -66,7 +66,8 @@ class SharedMemoryGroup(Group):
 
     def start(self, step: Callable[[], object]) -> None:
         """Fork. The others wait for run_once, and then run step() each time."""
-        assert sys.platform != "win32"  # as can_fork says
+        if sys.platform == "win32":  # can_fork() is False there
+            raise NotImplementedError
         from multiprocessing import get_context
 
         semaphore = get_context("fork").Semaphore
@@ -79,7 +80,7 @@ class SharedMemoryGroup(Group):
         self.parent = os.getpid()
         self.end = weakref.finalize(self, end_processes, self.children, self.parent)
         for rank in range(1, self.size):
-            with warnings.catch_warnings():  # Python, and JAX, warn of threads that a child lacks
+            with warnings.catch_warnings():  # Python, and JAX, warn of threads a child lacks
                 warnings.simplefilter("ignore")
                 child = os.fork()
             if child == 0:
@@ -92,7 +93,7 @@ class SharedMemoryGroup(Group):
             self.end()
 
     def serve(self, step: Callable[[], object], rank: int) -> NoReturn:
-        """The life of a process other than the caller's."""
+        """The main loop of a process other than the caller's."""
         try:
             self.rank = rank
             end_with_parent()
@@ -117,7 +118,7 @@ class SharedMemoryGroup(Group):
         """Are all of the others alive?"""
         return bool(self.children) and all(is_alive(child) for child in self.children)
 
-    # -- the verbs ----------------------------------------------------------------------
+    # -- the operations ----------------------------------------------------------------------
 
     def barrier(self) -> None:
         if self.rank:
@@ -129,7 +130,7 @@ class SharedMemoryGroup(Group):
         self.begin_step()
 
     def wait(self, semaphore: Any) -> None:
-        """Return when it was raised; lower it again. Raises BackendError if it never will be."""
+        """Wait until it is raised, then lower it. Raises BackendError if it never will be."""
         acquire = semaphore.acquire
         for _ in range(SPIN):
             if acquire(False):
@@ -141,12 +142,12 @@ class SharedMemoryGroup(Group):
                 os._exit(0)
 
     def expect_alive(self) -> None:
-        """Raises BackendError if a process has ended within a step."""
+        """Raises BackendError if a process has ended during a step."""
         for rank, child in enumerate(self.children, start=1):
             if not is_alive(child):
                 text = bytes(self.message[rank]).rstrip(b"\0").decode(errors="replace")
                 self.abort(
-                    f"backend numpy: process {rank} of {self.size} ended within a step "
+                    f"backend numpy: process {rank} of {self.size} ended during a step "
                     f"({text or 'killed: was there enough memory?'}): "
                     "try a smaller batch or width, or --threads 1, which runs one process"
                 )
@@ -165,7 +166,7 @@ class SharedMemoryGroup(Group):
         if flat.nbytes <= SMALL:
             np.sum(self.all_gather(flat), axis=0, out=flat)
             return
-        self.barrier()  # until then a process may be reading the last array
+        self.barrier()  # before this, a process may still be reading the last array
         parts = self.large[:, : flat.nbytes].view(flat.dtype)
         parts[self.rank] = flat
         self.barrier()
@@ -177,8 +178,9 @@ class SharedMemoryGroup(Group):
 
 
 def is_alive(child: int) -> bool:
-    """Is a child alive? After its end ask once only: then the system forgets it."""
-    assert sys.platform != "win32"
+    """Is a child alive? After its end, ask only once: then the system forgets it."""
+    if sys.platform == "win32":  # can_fork() is False there
+        raise NotImplementedError
     try:
         return os.waitpid(child, os.WNOHANG) == (0, 0)
     except ChildProcessError:  # SIGCHLD is ignored here, so children are not reported
@@ -187,7 +189,8 @@ def is_alive(child: int) -> bool:
 
 def end_processes(children: list[int], parent: int) -> None:
     """Kill them. Only their parent does: a process forked from it forgets its copy of the group."""
-    assert sys.platform != "win32"
+    if sys.platform == "win32":  # can_fork() is False there
+        raise NotImplementedError
     for child in children if os.getpid() == parent else []:
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
@@ -198,7 +201,8 @@ def end_processes(children: list[int], parent: int) -> None:
 
 def end_with_parent() -> None:
     """Linux ends this process as soon as its parent has ended, for whatever reason."""
-    assert sys.platform != "win32"
+    if sys.platform == "win32":  # can_fork() is False there
+        raise NotImplementedError
     import ctypes
 
     PR_SET_PDEATHSIG = 1

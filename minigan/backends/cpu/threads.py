@@ -1,13 +1,13 @@
 """One Python thread for each CPU; together they run the pieces of one operation.
 
-NumPy holds Python's lock only to set an operation up: while it multiplies, adds or copies an array,
+NumPy holds Python's global lock only to set up an operation: while it multiplies, adds or copies an array,
 another thread may do the same. So an operation is cut into chunks of the batch, small enough for a
 core's own cache, and each thread works through its chunks: fill a column matrix, multiply it, add,
 all in cache. BLAS's own threads would synchronize at the end of every product instead, so within
 `Team.run` BLAS is held to one thread.
 
-The numbers of thread and chunk alone decide who takes which chunk. So a sum over chunks has the
-same order, and a result the same bits, however busy the machine is.
+The numbers of threads and chunks alone decide which thread takes which chunk. So a sum over chunks
+has the same order, and a result the same bits, no matter how busy the machine is.
 Shown by: benchmarks/step.py, with --threads 1 against the default
 """
 
@@ -72,7 +72,7 @@ def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] |
     """-> functions that get and set OpenBLAS's number of threads; None, None for another BLAS."""
     try:
         core = import_module("numpy._core._multiarray_umath")
-        library = ctypes.CDLL(core.__file__)  # finds names in the libraries it is linked to, too
+        library = ctypes.CDLL(core.__file__)  # also finds names in the libraries it links to
     except (ImportError, OSError):
         return None, None
     for prefix in ("scipy_openblas", "openblas"):
@@ -88,8 +88,9 @@ def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] |
 
 def available_cpus() -> int:
     """-> how many CPUs this process may use: by affinity, and by the quota of its container."""
-    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
-    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    count = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        count = len(os.sched_getaffinity(0))
     for files in CGROUP_FILES:
         try:
             words = " ".join(Path(file).read_text() for file in files).split()
@@ -117,8 +118,8 @@ class Team:
     def run(self, work: Work, count: int) -> None:
         """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
 
-        Returns when all are done. An exception in a worker is raised here; of several, that of the
-        lowest worker.
+        Returns when all are done. An exception in a worker is raised here; if there are several,
+        that of the lowest worker.
         """
         with blas.single_threaded():
             if self.size > 1 and count > 1 and self.busy.acquire(blocking=False):
@@ -183,7 +184,7 @@ def do_share(work: Work, count: int, worker: int, size: int) -> None:
 
 
 def serve(queue: SimpleQueue[Any]) -> None:
-    """A worker's life: shares from its queue, each answered by (number, None or exception)."""
+    """A worker's loop: shares from its queue, each answered by (number, None or exception)."""
     while True:
         work, count, worker, size, outbox, handling = queue.get()
         try:
