@@ -5,9 +5,9 @@ of an epoch, and which pictures are mirrored, depend only on the seed and the nu
 so `epoch` and `position` are all that a checkpoint needs.
 
 While a batch is trained on, a background thread prepares the next one, so that training does not
-wait for a disk. Memory-mapped pictures are read from their file and not through the map: a disk
-that fails then raises an error, where a map would end the process. benchmarks/data.py measures how
-long training waits for a batch.
+wait for a disk. Memory-mapped pictures are read from their file, not through the map: a failing
+disk then raises an error, while reading through the map would crash the process.
+benchmarks/data.py measures how long training waits for a batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SMALLEST_BATCH = 2  # images in a batch: BatchNorm has no statistics of one
 BUFFERS = 3  # the batch drawn last, the one before it, and the one that is being prepared
 SHUFFLES = ("epoch", "once", "never")
 pread: Any = getattr(os, "pread", None)  # Windows lacks it, and reads through the map
-FLIPS = 1  # after seed and epoch: the random stream that decides about mirroring
+FLIPS = 1  # after seed and epoch: the random stream for mirroring
 LOST = (
     "the pictures can no longer be read ({}): is the disk still there? "
     "Start again, or continue with --resume"
@@ -53,7 +53,7 @@ class Batches:
     flip        mirror each image left to right with probability 1/2, drawn again in each epoch
     pixel_min   what pixel 0 becomes: -1.0 or 0.0; 255 becomes 1
 
-    epoch, position  how many epochs, and batches of this one, were drawn: the arguments of seek()
+    epoch, position  epochs completed, and batches drawn from this one: the arguments of seek()
 
     A forked child continues from the same place. The thread ends with the object and the program.
     """
@@ -108,8 +108,7 @@ class Batches:
     def draw(self) -> Batch:
         """-> the next batch: images (n, h, w, c) float32 in [pixel_min, 1], labels (n,) or None.
 
-        The arrays are valid until the call after the next: of three draws in a row, the second
-        leaves the first's arrays alone, the third overwrites them.
+        The arrays stay valid through the next call of draw(); the call after it overwrites them.
         Raises DataError if the pictures cannot be read; the next draw tries the same batch again.
         """
         self.ensure_thread()
@@ -121,8 +120,8 @@ class Batches:
         return batch
 
     def choose(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """-> the next batch as numbers: indices of its images (n,), which of them are mirrored (n,)
-        or None, labels (n,) or None. Instead of draw(), for a caller that has the images already.
+        """-> the next batch as indices of its images (n,), which of them are mirrored (n,) or None,
+        labels (n,) or None. For a caller that already has the images, instead of draw().
         """
         self.ensure_thread()
         self.next = None
@@ -177,7 +176,7 @@ class Batches:
     def select(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray | None]:
         """-> indices of the images of batch position - 1, which of them are mirrored or None.
 
-        Order and flips of an epoch depend on nothing that was before.
+        Order and flips of an epoch do not depend on earlier epochs.
         """
         if self.arranged != epoch:
             order, rng = np.arange(len(self.images)), np.random.default_rng

@@ -91,7 +91,7 @@ def load_test(name: str, data_dir: DataDir, image_shape: Shape, fit: str) -> Lab
 def load_split(
     name: str, data_dir: DataDir, split: str = "train", limit: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """-> images in the set's own shape, labels, classes; at least `limit` if that saves work."""
+    """-> images in the set's own shape, labels, classes; all, or at least the first `limit`."""
     if name == "strokes":
         return *strokes(min(STROKES, limit or STROKES)), DIGITS
     if name == "cifar10":

@@ -1,4 +1,4 @@
-"""The training loop, and what a run needs to go on bit for bit."""
+"""The training loop, and everything needed to resume a run bit for bit."""
 
 from minigan.training.game import Game
 from minigan.training.loop import train

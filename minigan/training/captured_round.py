@@ -1,12 +1,12 @@
 """Whole rounds of the game, and whole batches of samples, captured.
 
-Images, labels and z go to staging buffers; then `backend.capture` plays the round from there. On a
-GPU it is recorded once as a CUDA graph and launched; on a CPU several processes play it. A smaller
-batch, at the end of an epoch, is played operation by operation.
+Images, labels and z go to staging buffers; then the round captured by `backend.capture` reads them
+there. On a GPU it is recorded once as a CUDA graph and launched; on a CPU several processes run it.
+A smaller batch, at the end of an epoch, is run operation by operation.
 
-On a GPU all images stay there as bytes if they take at most half of the free memory: a batch is
-then a list of numbers. Otherwise batches are prepared on the host, as floats. What a round measured
-also stays on the GPU, in a row of a table, until it is read.
+On a GPU, all images stay in its memory as bytes if they take at most half of the free memory: a
+batch is then a list of indices. Otherwise batches are prepared on the host, as floats. The
+measurements of a round also stay on the GPU, in a row of a table, until they are read.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ Game = Any  # training/game.py, which imports this file
 ROWS = 64  # rounds whose measurements stay on the device
 PART = 2**24  # bytes of images to upload at a time
 
-# The objects here do not keep the Game that owns them: the game passes itself. So its processes
-# end with it, and not when the garbage collector finds a circle.
+# The objects here keep no reference to the Game that owns them: the game passes itself. So its
+# processes end with it, and not only when the garbage collector finds a cycle.
 
 
 class CapturedRound:
@@ -43,11 +43,11 @@ class CapturedRound:
         self.rows = self.backend.xp.empty((ROWS, len(MEASURED)), self.backend.dtype)
         self.row = 0
         self.pixels: Array | None = None  # all images, on the device
-        self.batches: Batches | None = None  # those that pixels belong to
+        self.batches: Batches | None = None  # the ones whose images `pixels` holds
         self.replay: Callable[[], Result] | None = None  # the round with whole batches
 
     def round(self, game: Game, batches: Batches) -> dict[str, Any]:
-        """-> {"row": what MEASURED names, on the device; "images": number of real ones}"""
+        """-> {"row": the values of MEASURED, on the device; "images": number of real images}"""
         if batches is not self.batches:
             self.batches, self.pixels = batches, self.keep(batches)
         drawn = [self.upload_batch(game, i, batches) for i in range(len(self.images))]
@@ -100,7 +100,7 @@ class CapturedRound:
         return make_step
 
     def close(self) -> None:
-        """Release what plays whole rounds, processes or a graph; the next round makes it again."""
+        """Release the processes or the graph of whole rounds; the next round makes them again."""
         self.replay = None
 
     # -- what a round reads ------------------------------------------------------------

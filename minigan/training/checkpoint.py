@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on bit for bit, at the step it was saved.
+"""Checkpoints: everything that a run needs to resume bit for bit from the step it was saved at.
 
 checkpoints/step-*.npz    the newest two
 checkpoints/best.npz      of the best evaluation
@@ -57,7 +57,7 @@ class Checkpoints:
     def write(
         self, game: Savable, batches: Batches, step: int, files: tuple[Path, Path], **more: Any
     ) -> None:
-        """The files of G and of the checkpoint; more: further JSON-able entries of the record."""
+        """The files of G and of the checkpoint; more: other JSON-able entries for the record."""
         generator_file, checkpoint_file = files
         sections, record = game.state()
         record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}

@@ -1,4 +1,4 @@
-"""Mode collapse: a GAN that has collapsed goes on as if nothing had happened. Three signs of it.
+"""Mode collapse: a collapsed GAN keeps training as if nothing had happened. Three signs reveal it.
 
     D has won           its two losses together stay close to 0: G learns almost nothing
     samples look alike  the standard deviation of their pixels is far below the real images'
@@ -23,7 +23,7 @@ ENOUGH = 1000  # real images, to know their standard deviation and their means
 
 
 class CollapseMonitor:
-    """CollapseMonitor(data): look() at the rows of every reading, and at samples."""
+    """CollapseMonitor(data): call look() with the new rows of every reading, and samples."""
 
     def __init__(self, data: Dataset):
         # from the whole set: it may be sorted by class

@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "z": ("normal", "uniform"),
     "shuffle": ("epoch", "once", "never"),
 }
-SIZES = {  # from, to: the upper ends are far beyond sense, and below what NumPy cannot express
+SIZES = {  # from, to: the upper ends are far above any sensible value, and within NumPy's limits
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
     "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
@@ -46,7 +46,7 @@ FROM_PRESET = (
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the numbers of a run depend on, and its end. Raises ConfigError."""
+    """Everything that the numbers of a run depend on, and when it ends. Raises ConfigError."""
 
     preset: str
     dataset: str
@@ -55,7 +55,7 @@ class Config:
     channels: int  # 1 gray, 3 color
     fit: str  # how a picture gets that size; see data/prepare/resize.py
     limit: int | None  # only this many images of the set
-    shuffle: str  # the order of the images: new every "epoch", drawn "once", or "never"
+    shuffle: str  # reshuffle the images every "epoch", shuffle them "once", or "never"
     drop_last: bool  # leave out the smaller last batch of an epoch
     width: int  # channels of the feature map next to the image
     z_dim: int
@@ -126,7 +126,7 @@ class Config:
                 f"as in preset {self.preset}"
             )
         if (self.epochs is None) == (self.steps is None):
-            raise ConfigError("give the end of the run as --epochs or as --steps, one of the two")
+            raise ConfigError("give the end of the run as --epochs or as --steps, not both")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -170,7 +170,7 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
     defaults |= dict(preset=preset.name, images=None, image_size=f"{h}x{w}", channels=c)
     defaults |= dict(dataset="folder" if data == "folder" else "auto")
     if data not in ("auto", preset.data) or options.get("images") is not None:
-        # the published choice and order of images was another set's: folders come class by class
+        # published limits and orders are meant for other sets: folders are sorted by class
         defaults |= dict(limit=None, fit="crop", shuffle="epoch")
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
@@ -178,7 +178,7 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
 
 
 def normal_form(options: dict[str, Any]) -> dict[str, Any]:
-    """-> the options that are kept in another form than they are typed."""
+    """-> the options that are stored in another form than the one that is typed."""
     changed = {}
     if "image_size" in options:
         changed["image_size"] = "x".join(map(str, parse_size(options["image_size"])))
@@ -188,7 +188,7 @@ def normal_form(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
-    """Config of a run, with what --resume may change. Raises ConfigError for anything else."""
+    """Config of a run, with what --resume may change. Raises ConfigError for any other change."""
     options = {**options, **normal_form(options)}
     for name, value in options.items():
         chosen = name == "dataset" and value == "auto"  # when the run began

@@ -1,4 +1,4 @@
-"""A game: both nets, their optimizers and z. Everything that is learned or drawn, but for the data.
+"""A game: both nets, their optimizers and z. Everything that is learned or drawn, except the data.
 
 All random numbers of a run come from its seed, in separate streams, so that none depends on how
 often another was used.
@@ -65,7 +65,7 @@ class Game:
     def can_be_captured(self) -> bool:
         """Can a round be captured? Not if the host must intervene during it.
 
-        It must for Dropout, which draws, and on a GPU for an optimizer without a kernel.
+        It must for Dropout, which draws masks, and on a GPU for an optimizer without a kernel.
         """
         if any(net.ready().generators for net in self.nets.values()):
             return False
@@ -221,7 +221,7 @@ class Game:
         return to_pixels(y, self.preset.pixel_min)
 
     def sample_grid(self) -> np.ndarray:
-        """-> the samples of the run's grids: of the same z every time."""
+        """-> the samples for the run's grids, drawn from the same z every time."""
         rows, columns = self.preset.grid
         return self.sample(rows * columns, self.stream("fixed z"))
 
@@ -245,7 +245,7 @@ class Game:
         return sections, {"optimizer_steps": steps, "generators": generators, **averaged}
 
     def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None:
-        """Restore what state() gave. Raises RunError if it belongs to another game."""
+        """Restore what state() returned. Raises RunError if it belongs to another game."""
         try:
             generators = record["generators"]
             for name, net in self.nets.items():

@@ -1,4 +1,4 @@
-"""The training loop, in plain sight."""
+"""The training loop."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,11 +38,11 @@ def train(
 ) -> Run | None:
     """Train from the start, or resume a run. -> Run when it is done, None after a dry run.
 
-    options      dict of Config's fields, those that the user gave
+    options      Config's fields as a dict, only those that the user gave
     data_dir     folder with the data set's files, or None for the usual places
-    out, resume  folder to make, or folder to resume in
+    out, resume  folder to create, or folder of the run to resume
     log          gets each line for the user
-    Raises MiniganError; Interrupted after SIGINT or SIGTERM, when everything is saved.
+    Raises MiniganError; Interrupted after SIGINT or SIGTERM, once everything is saved.
     """
     metadata: dict[str, Any] = {}
     if resume is not None:
@@ -156,7 +156,7 @@ def loop(
     evaluation: PeriodicEvaluation | None,
     log: Log,
 ) -> None:
-    """Steps step+1 .. last_step. On SIGINT or SIGTERM: end the step, save, raise Interrupted.
+    """Steps step+1 .. last_step. On SIGINT or SIGTERM: finish the step, save, raise Interrupted.
 
     A failing disk does not end it: one line reports it, and what could not be written is tried
     again. Raises RunError at the first loss or gradient that is not finite, or if the end cannot
@@ -217,7 +217,7 @@ def loop(
             unlogged = attempt(write_rows, rows, at_sample or stop)
             if at_sample:
                 attempt(run.save_samples, samples, step, game.preset.grid)
-            if at_sample or stop or unsaved:  # last: a kill repeats whatever is not done yet
+            if at_sample or stop or unsaved:  # last: if killed earlier, it is all repeated
                 unsaved = attempt(run.checkpoints.save, game, batches, step)
                 saved = saved if unsaved else step
             if at_sample or evaluate or stop:
@@ -246,12 +246,12 @@ def expect_finite(
     for i, row in enumerate(rows):
         wrong = [name for name in MEASURED if not isfinite(row[name])]
         if wrong:
-            with suppress(RunError):  # the greater problem is reported
+            with suppress(RunError):  # the greater problem is reported instead
                 write_rows(rows[: i + 1], True)
             start = run.checkpoints.load(game, batches, log=lambda line: None)
             place = locate_nan(game, batches, row["step"] - start)
             raise RunError(
                 f"step {row['step']}: {wrong[0]} is {row[wrong[0]]}{place}. The checkpoint of "
-                f"step {start} is kept, but resuming it leads to the same: start another run "
+                f"step {start} is kept, but resuming it ends the same way: start another run "
                 "with a smaller --lr-d and --lr-g, or another --seed"
             )

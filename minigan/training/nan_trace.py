@@ -1,9 +1,9 @@
 """Where a run diverged: the layer in which a number first stopped being finite.
 
-Training notices NaN in a loss steps after it arose, and one step later it is everywhere. But a run
-can be repeated bit for bit. So the steps since the last checkpoint are played again, the fatal one
-layer by layer, with a probe around each that checks its parameters, outputs and gradients. (Not in
-fused blocks: what one of them returns may be completed only by the next.)
+Training notices a NaN in a loss some steps after it first appeared, and one step later it is
+everywhere. But a run can be repeated bit for bit. So the steps since the last checkpoint are run
+again, the fatal one layer by layer, with a probe around each layer that checks its parameters,
+outputs and gradients. (Not in fused blocks: the output of one may be completed only by the next.)
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ class Probe:
         self.has_parameters, self.takes_labels = step.has_parameters, step.takes_labels
 
     def forward(self, x: Array, train: bool, *labels: Array | None) -> Array:
-        for name in ("W", "b", "gain", "bias"):  # the optimizer may have done it in the last step
+        for name in ("W", "b", "gain", "bias"):  # the last update may have made the NaN
             if not self.is_finite(getattr(self.layer, name, None)):
                 raise NanFound(f"{self.layer.label}: its {name} is no longer finite")
         y = self.step.forward(x, train, *labels)
@@ -64,7 +64,7 @@ def add_probes(net: Sequential) -> None:
 def locate_nan(game: Any, batches: Batches, steps: int) -> str:
     """-> ", first in D.3 (BatchNorm 64): forward", or "" if it cannot be found.
 
-    game, batches  as at the last checkpoint (they are used up)
+    game, batches  as they were at the last checkpoint (they cannot be used afterward)
     steps          from there to the step with a number that is not finite
     """
     game.captured = None  # a captured round would bypass the probes

@@ -1,4 +1,4 @@
-"""A run's nets and images, opened: to train on, to sample, to evaluate, to inspect."""
+"""A run's nets and images, opened for training, sampling, evaluation and inspection."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Log = Callable[[str], object]
 
 
 def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Game, dict[str, Any]]:
-    """-> Game with G as the run saved it, last or at its best; the metadata of config.json.
+    """-> Game with the G that the run saved, the newest or the best; the metadata of config.json.
 
     If samples are drawn from an average of G's weights, G has that average. Raises RunError.
     """
@@ -42,7 +42,7 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
         images = os.path.abspath(os.path.expanduser(data_dir))
         config, data_dir = replace(config, images=images), None
     data = load_images(config, game.preset, data_dir, log)
-    expect_same_images(data, metadata, "say where those are with --data-dir")
+    expect_same_images(data, metadata, "give their folder with --data-dir")
     return data
 
 

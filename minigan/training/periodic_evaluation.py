@@ -1,4 +1,4 @@
-"""The evaluation that the options of a run ask for: see evaluation/during_training.py."""
+"""The evaluations that a run's options request: see evaluation/during_training.py."""
 
 import shlex
 from collections.abc import Callable
@@ -26,11 +26,11 @@ def make_evaluation(
     best: dict[str, float] | None,
     log: Callable[[str], object],
 ) -> PeriodicEvaluation:
-    """-> the evaluation of a run that has not begun. Raises MiniganError if there cannot be one.
+    """-> the evaluation for a run that is about to start. Raises MiniganError if it is impossible.
 
     data      as the run loaded it, with the same data_dir
     metadata  of the run; it gets the classifier's hash: a run has one classifier, or its metrics
-              would not compare
+              would not be comparable
     best      metrics of the best checkpoint so far, or None
     """
     real = split(data, data_dir, config.fit)
@@ -45,8 +45,8 @@ def make_evaluation(
     if metadata.get("judge", classifier.sha256) != classifier.sha256:
         raise ConfigError(
             f"classifier {classifier.name} in {classifier_file(real)} is not the one that the run "
-            f"began with, {str(metadata['judge'])[:8]!r}, and metrics of different classifiers do "
-            f"not compare: restore that file; {WITHOUT}"
+            f"began with, {str(metadata['judge'])[:8]!r}, and metrics of different classifiers "
+            f"cannot be compared: restore that file; {WITHOUT}"
         )
     metadata["judge"] = classifier.sha256
     evaluation = PeriodicEvaluation(

@@ -1,4 +1,4 @@
-"""What a user sees of a run in progress, and how it is stopped: lines or a bar, Ctrl-C."""
+"""How a run shows its progress, and how it is stopped: lines or a bar, and Ctrl-C."""
 
 import signal
 import sys

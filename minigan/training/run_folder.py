@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind.
+"""The folder of a run.
 
 runs/<time>-<name>/
     config.json           everything needed to repeat the run, with versions
@@ -62,9 +62,9 @@ class Run:
             )
 
     def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
-        """Make the folder -> Run, this one.
+        """Create the folder -> its Run.
 
-        metadata      JSON-able, kept beside the options
+        metadata      JSON-able, stored with the options
         another_name  if the folder exists, add -2, -3 ...: two runs may begin in one second
         """
         run, number = self, 1
@@ -89,7 +89,7 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While this process trains here. Raises RunError if another one does."""
+        """Lock the folder while this process trains in it. Raises RunError if another one does."""
         with os_errors_as_run_errors(f"write into {self.folder}"):
             file = open(self.folder / "lock", "ab")
         with file:
@@ -155,7 +155,7 @@ class Run:
             with reported():
                 good = os.fstat(file.fileno()).st_size
                 content = b"".join(waiting)
-                if file.write(content) != len(content):  # a full disk takes a part
+                if file.write(content) != len(content):  # a full disk takes only part of it
                     file.truncate(good)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 waiting.clear()

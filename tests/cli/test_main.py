@@ -98,7 +98,7 @@ def test_what_train_gets_is_what_the_user_gave():
         ),
         ("train --lr-g x", "argument --lr-g: expected a number, got 'x'"),
         ("train --sample-every x", "--sample-every: expected a whole number or epoch, got 'x'"),
-        ("train --steps 3 --epochs 3", "give the end of the run as --epochs or as --steps, one"),
+        ("train --steps 3 --epochs 3", "give the end of the run as --epochs or as --steps, not"),
         ("train --batch-size 1", "--batch-size must be a whole number of at least 2, got 1"),
         ("train --width 0", "--width must be a whole number of at least 1, got 0"),
         ("train --z-dim -5", "--z-dim must be a whole number of at least 1, got -5"),

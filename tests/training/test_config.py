@@ -79,7 +79,7 @@ MISTAKES = (
     (dict(width=0), "--width must be a whole number of at least 1, got 0"),
     (dict(width=10**21), "--width must be a whole number of at least 1 and at most 65536"),
     (dict(epochs=0), "--epochs must be a whole number of at least 1, got 0"),
-    (dict(steps=3, epochs=3), "give the end of the run as --epochs or as --steps, one of the two"),
+    (dict(steps=3, epochs=3), "give the end of the run as --epochs or as --steps, not both"),
     (dict(seed=-1), "--seed must be a whole number of at least 0, got -1"),
     (dict(limit=0), "--limit must be a whole number of at least 1, got 0"),
     (dict(sample_every=0), "--sample-every must be a whole number of at least 1"),

@@ -11,12 +11,12 @@
     another size            cropped and resized as `fit` says, before it is composed onto white
 
 A large JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that is at least twice the wanted size
-(Pillow's draft mode): the filter still averages two pixels for each that it makes, and a photograph
-takes a tenth of the time and memory. Only for crop and squash: the numbers of the other fits are
-pixels of the full picture.
+(Pillow's draft mode): the filter still averages two pixels for each pixel of the result, and a
+photograph takes a tenth of the time and memory. This is done only for crop and squash: the numbers
+of the other fits count pixels of the full picture.
 
-Only the five formats are tried, recognized by content and not by name: Pillow has decoders that
-start programs. Pillow's limit of 89 million pixels applies (after draft mode).
+Only the five formats are tried, recognized by content and not by name: some of Pillow's
+other decoders start programs. Pillow's limit of 89 million pixels applies (after draft mode).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def fetch(urls: list[str], path: Path, *, check: Check, limit: int, timeout: flo
 
 
 def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
-    """The answer of `url` in chunks. Raises DataError for whatever goes wrong on the network."""
+    """The answer of `url` in chunks. Raises DataError for any network error."""
     from http.client import HTTPException
     from urllib.error import HTTPError
 
@@ -70,7 +70,7 @@ def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):
             error.close()
-        # A server's words may be long and contain line breaks and terminal codes.
+        # A server's message may be long and contain line breaks and terminal codes.
         raise DataError(f"{url}: {printable(str(error) or type(error).__name__)}") from error
 
 
@@ -78,7 +78,7 @@ def open_url(url: str, timeout: float) -> Any:
     """urlopen within `timeout` s -> http.client.HTTPResponse. Raises what urlopen raises.
 
     urlopen's own timeout does not cover the name lookup, and starts again for each of a host's
-    addresses: behind a firewall that drops packets that is minutes. A late thread ends by itself.
+    addresses: that takes minutes if a firewall drops packets. A late thread ends by itself.
     """
     from concurrent import futures
     from urllib.request import Request, urlopen

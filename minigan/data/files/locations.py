@@ -22,7 +22,7 @@ def cache_folder() -> Path:
     Source: XDG base directory specification; the choices of the platformdirs package
     """
     home = Path(os.path.expanduser("~"))
-    if not home.is_absolute():  # a user without a home
+    if not home.is_absolute():  # the user has no home folder
         home = Path(tempfile.gettempdir())
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"

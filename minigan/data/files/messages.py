@@ -18,7 +18,7 @@ def os_errors_as_data_errors(path: object, trouble: str = UNREADABLE) -> Iterato
     """Raise DataError "<path>: <trouble, with what the system says>" for an OSError inside."""
     try:
         yield
-    except DataError:  # an OSError too; it says already what to do
+    except DataError:  # an OSError too; it already says what to do
         raise
     except OSError as error:
         raise DataError(f"{path}: {trouble.format(error.strerror or error)}") from error

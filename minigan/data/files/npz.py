@@ -1,7 +1,7 @@
-"""Arrays in one .npz file, without pickle: written atomically, read with suspicion.
+"""Arrays in one .npz file, without pickle: written atomically, checked when read.
 
-A file may come from a stranger, or from a failing disk. So what the archive declares is checked
-before anything is read: members must be uncompressed and no longer than the file. The comment of
+A file may be damaged, or made to do harm. So the sizes that the archive declares are checked before
+anything is read: members must be uncompressed and no longer than the file. The comment of
 the archive holds the SHA-256 of its content.
 
 A checkpoint has named sections of arrays, and a JSON record in the array "json": see pack.
@@ -28,7 +28,7 @@ Sections = dict[str, dict[str, np.ndarray]]  # networks and optimizers, each as 
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """name -> array, as an uncompressed .npz; equal arrays give equal bytes. Raises RunError."""
-    named: dict[str, Any] = {**arrays}  # savez has other named arguments, too
+    named: dict[str, Any] = {**arrays}  # Any: savez has keyword arguments of other types, too
 
     def write(file: IO[bytes]) -> None:
         np.savez(file, **named)
@@ -53,7 +53,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len({member.filename for member in members}) < len(members):
-                raise ValueError("two members have one name")
+                raise ValueError("two members have the same name")
             if sum(member.compress_size for member in members) > os.fstat(file.fileno()).st_size:
                 raise ValueError("the members are longer than the file")
             for member in members:

@@ -44,7 +44,7 @@ def build(
 
     start = len(source.top)
     labeled, names = all("/" in name[start:] for name in names), names[:limit]
-    counts = Counter[str]()  # label -> readable pictures, also if there are none
+    counts = Counter[str]()  # label -> readable pictures, which may be 0
     skipped: list[list[str]] = []  # [name, reason] of each unreadable picture
     digest, due = hashlib.sha256(), monotonic() + INTERVAL
     with (
@@ -63,7 +63,7 @@ def build(
             if len(skipped) > MOST_SKIPPED * len(names):
                 raise DataError(
                     f"{source.path}: {summary(skipped)} of {len(names):,} files cannot be read, "
-                    f"more than {MOST_SKIPPED:.0%}: repair them or take them out"
+                    f"more than {MOST_SKIPPED:.0%}: repair or remove them"
                 )
             bar.update(len(block))  # on a terminal; elsewhere a line now and then
             if bar.disable and monotonic() >= due:

@@ -62,7 +62,7 @@ class Tree:
 
 
 def walk(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The pictures in a folder, in any order: name, and what changes with the content.
+    """The pictures in a folder, in any order: name, and bytes that change with the content.
 
     Raises DataError if a folder cannot be read.
     """
@@ -84,16 +84,16 @@ def walk(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
-    """-> kind of the file that an entry leads to, and its size and time of change."""
+    """-> mode of the file that an entry refers to, and its size and modification time."""
     try:
         status = os.stat(entry.path)
-    except OSError:  # a link that leads nowhere: a file that cannot be read
+    except OSError:  # a broken link: a file that cannot be read
         return stat.S_IFREG, b""
     return status.st_mode, b"%d %d" % (status.st_size, status.st_mtime_ns)
 
 
 class Archive:
-    """A .zip of pictures. If two members have one name the later counts, as in unpacking."""
+    """A .zip of pictures. If two members have the same name, the last counts, as in unpacking."""
 
     top = ""
 
@@ -135,7 +135,7 @@ class Archive:
             raise Unreadable(f"{member.file_size >> 20} MiB large, expected at most {LIMIT >> 20}")
         try:
             with self.lock, self.zip.open(member) as file:
-                content = file.read(member.file_size)  # inflates no more, whatever there is
+                content = file.read(member.file_size)  # inflates no more than this
         except Exception as error:  # zipfile lets many kinds through
             raise Unreadable(printable(f"damaged ({error or type(error).__name__})")) from error
         if len(content) != member.file_size:

@@ -1,4 +1,4 @@
-"""How a picture of any size becomes one of the size that is trained on: crop a box, then resize it.
+"""How pictures of any size are resized for training: crop a box, then resize the box.
 
 There are four ways to choose the box, in whole pixels of the picture:
 
@@ -7,7 +7,7 @@ There are four ways to choose the box, in whole pixels of the picture:
     squash                      the whole picture, distorted if its aspect ratio differs
     centre:SIZE                 the square of SIZE x SIZE pixels in the middle; centre:108 is what
                                 the first DCGANs took of CelebA's 178 x 218. center:SIZE is the same
-    box:LEFT,TOP,RIGHT,BOTTOM   this part, counted from the upper left corner, RIGHT and BOTTOM not
+    box:LEFT,TOP,RIGHT,BOTTOM   this box, counted from the upper left corner, RIGHT and BOTTOM not
                                 included; box:14,34,144,184 is Shibuya's part of CelebA
 
 The box is resized with Pillow's BILINEAR filter, which averages over all pixels that fall into one

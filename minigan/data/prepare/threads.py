@@ -1,4 +1,4 @@
-"""Work on a thread for each CPU: Pillow releases Python's lock while it computes."""
+"""Work on one thread per CPU: Pillow releases Python's lock while it computes."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar

@@ -10,7 +10,7 @@ memory-mapped from then on. That folder holds one set of pictures in one shape:
 
     pixels-*      count * h * w * c bytes: the readable pictures, sorted by name
     index.json    which pictures these are: labels, what was skipped, SHA-256 of the pixels.
-                  Written last: without it, everything else is leftovers
+                  Written last: without it, the other files are leftovers
     lock          locked by the process that builds
 
 A complete file of pixels is never changed, only replaced: another process may be training on it.
@@ -56,7 +56,7 @@ def load_folder(
     short = re.sub(r"[^\w.-]+", "-", path.stem)[:40] or "pictures"
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     source = open_source(path)
-    pixels = entry / f"pixels-{source.fingerprint[:16]}"  # changed pictures have another file
+    pixels = entry / f"pixels-{source.fingerprint[:16]}"  # changed pictures get another file
 
     def from_cache() -> Dataset | None:
         """None unless the cache holds exactly these pictures."""
@@ -93,7 +93,7 @@ def load_folder(
                 return data
             if (entry / "index.json").exists():
                 log(f"{path}: has changed, or its cache is damaged: preparing the pictures again")
-            # What is left of other pictures, or of a build that was killed.
+            # Leftovers of other pictures, or of a build that was killed.
             for old in set(entry.iterdir()) - {entry / "lock"}:
                 with suppress(PermissionError):  # Windows: a process is training on it
                     old.unlink()

@@ -1,12 +1,12 @@
 """MNIST and two sets in its format, Fashion-MNIST and KMNIST: 70,000 images of 28 x 28 gray pixels.
 
-They are found on the disk or downloaded, and compared with what was published. All three use the
-same file names, and a swap must be noticed:
+They are found on disk or downloaded, and compared with the published files. All three use the same
+file names, so a mix-up must be detected:
 
     MNIST           the SHA-256 of the decompressed files is known: a file may be plain or gzip
     Fashion-MNIST,  only the SHA-256 of the .gz files is known. A decompressed file is accepted if
     KMNIST          its shape is right and, for images, the mean of the pixels, which differs
-                    between the three sets; a flipped bit would not be noticed
+                    between the three sets; a flipped bit would not be detected
 
 Source: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document
 recognition", Proc. IEEE 86(11); Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; Clanuwat et al. 2018,

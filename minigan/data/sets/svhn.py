@@ -1,7 +1,7 @@
 """SVHN, the cropped digits: 73,257 house numbers of 32 x 32 pixels, from a MATLAB file.
 
 scipy, an optional package, reads MATLAB's format. Only the published file is opened (SHA-256), so
-that scipy reads nothing from strangers.
+scipy never reads an untrusted file.
 
     X (32, 32, 3, n)   rows, columns, colors, pictures
     y (n, 1)           1 to 9, and 10 for the digit 0

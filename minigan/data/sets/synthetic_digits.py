@@ -20,8 +20,8 @@ Along a straight line of such pieces the blobs add up to
           = exp(-d^2 / (2 s^2)),     d the distance from (x, y) to the line,
 
 so d = s sqrt(-2 ln F). A blob is a function of y times a function of x, which makes F a product of
-two small matrices, (20, 64) by (64, 20). At ends F is half as large and the ink tapers, where lines
-meet it is larger and the ink runs a little, just as ink does.
+two small matrices, (20, 64) by (64, 20). At the ends of a line F is half as large, so the ink
+tapers; where lines meet F is larger, so the ink spreads a little, as real ink does.
 """
 
 import functools
@@ -33,7 +33,7 @@ from minigan.data.base import LabeledImages
 
 SIDE = 28  # pixels, of the picture
 BOX = 20  # pixels, of the box that the digit fits
-BLOCK = 500  # pictures drawn together, from one generator: part of what a seed means
+BLOCK = 500  # pictures drawn together, from one generator: another number changes what a seed draws
 SEGMENTS = 64  # pieces of a pen path, about 1 pixel long in the longest ones
 BLUR = 0.7  # pixels, s above; below half a piece's length a line would break into dots
 EDGE = 1.1  # pixels, from black to white across the edge of a line
@@ -103,7 +103,7 @@ def strokes(n: int, seed: int = 0) -> LabeledImages:
     -> images (n, 28, 28, 1) uint8   0 black paper .. 255 white ink
        labels (n,)           uint8   0..9 in random order, 50 of each in every 500
     Picture i depends only on seed and i: strokes(1000) begins with strokes(100).
-    Raises ConfigError unless n is an integer from 1 and seed one from 0.
+    Raises ConfigError unless n >= 1 and seed >= 0 are integers.
     """
     n = expect_size("strokes: n", n)
     seed = expect_size("strokes: seed", seed, least=0, most=2**63)
@@ -193,10 +193,10 @@ def plans() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def write(digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Write digits (n,), each in another handwriting. All randomness is here.
+    """Write digits (n,), each in a different handwriting. All randomness is here.
 
     -> nodes    (n, SEGMENTS + 1, 2)   (x, y) along the path, about -1 .. 1
-       pressure (n, SEGMENTS)          of the pen on each piece, about 1; 0 lifted
+       pressure (n, SEGMENTS)          of the pen on each piece, about 1; 0 if lifted
        width    (n,)                   of the pen, pixels
     """
     n = len(digits)
