@@ -1,13 +1,13 @@
 """What a training step costs: operations and bytes, counted from the shapes of the layers.
 
-Operations. A multiplication and an addition are two. Convolutions are counted as their definition
-has them, every kernel position of every output pixel, whatever a backend really computes: a faster
-algorithm then shows as a higher rate. Everything else (BatchNorm, activations, optimizer, loss) is
+Operations. A multiplication and an addition are two. Convolutions are counted as defined,
+every kernel position of every output pixel, whatever a backend really computes: a faster algorithm
+then shows as a higher rate. Everything else (BatchNorm, activations, optimizer, loss) is
 left out; it is about a percent. With f for the forward pass of a layer, its dW takes f and its dx
 takes f. The round itself is played once, by networks that count and compute nothing.
 
-Bytes, 4 for each number: parameters, gradients and the optimizer's moments; and for each sample of
-a batch y and dx of every layer with weights, x̂ and dx of every BatchNorm. A backend needs more: the
+Bytes, 4 for each number: parameters, gradients and the optimizer's moments; for each sample of a
+batch, y and dx of every layer with weights, x̂ and dx of every BatchNorm. A backend needs more: the
 columns of im2col, transformed filters, scratch.
 """
 
@@ -85,7 +85,7 @@ class CountingNet:
         """There are none."""
 
     def ready(self) -> "CountingNet":
-        """-> itself, with flat_grads, in place of the store."""
+        """-> itself, with flat_grads, instead of the store."""
         return self
 
 
@@ -111,7 +111,7 @@ def step_flops(
 
 
 def step_bytes(G: Sequential, D: Sequential, batch: int, moments: int = 2) -> int:
-    """-> bytes that a training step needs at least.
+    """-> bytes that a training step needs, at the least.
 
     moments  arrays that the optimizer keeps for each network: 2 for Adam
     """

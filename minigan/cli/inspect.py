@@ -26,7 +26,7 @@ from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
 from minigan.training.open_game import Log, open_images
 
-FRAME = 0.05  # seconds that a frame of an animation stays
+FRAME = 0.05  # seconds per frame of an animation
 
 
 def interpolate(arguments: Namespace, log: Log) -> None:
@@ -56,7 +56,7 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
     file = output_file(arguments.out, Path(run, name), ".png")
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if classes is not None and pick is not None:
-        raise ConfigError("--classes and --pick choose the groups in two ways: give one of them")
+        raise ConfigError("--classes and --pick both choose the groups: give one of them")
     groups = sample_groups.parse_groups(pick) if pick else None
     game, metadata = open_generator(run)
     if pick == []:

@@ -1,6 +1,6 @@
 """The command line: the parser of all commands, and how errors are reported.
 
-Each command is a function in a module that is imported when the command runs: help comes at once.
+Each command is a function in a module that is imported when the command runs, so help is instant.
 A mistake ends in one line on stderr and exit code 2, a failure in 1, Ctrl-C in 130.
 """
 
@@ -44,21 +44,21 @@ N, NUMBER = whole(), {"metavar": "X", "type": float}
 SWITCH = {"action": "store_true"}
 RUN: Row = ("run", {"metavar": "RUN"}, "folder of a run, finished or not")
 DATA_DIR: Row = ("--data-dir", DIR, "folder with the data set's files")
-SEED: Row = ("--seed", whole(0), "of z (default 0)")
-BEST: Row = ("--best", SWITCH, "of the best checkpoint of train --evaluate-every")
-LABEL: Row = ("--label", N, "class of the images, of a conditional run (default: each in turn)")
+SEED: Row = ("--seed", whole(0), "seed of z (default 0)")
+BEST: Row = ("--best", SWITCH, "use the best checkpoint of train --evaluate-every")
+LABEL: Row = ("--label", N, "class of the images, for conditional runs (default: each in turn)")
 IMAGES: list[Row] = [  # which images, and on what machine
     ("--preset", NAME, "networks and hyper-parameters: see minigan presets"),
     ("--backend", NAME, "plain, numpy (default) or cupy"),
-    ("--precision", NAME, "of products on a GPU: fp32 (default), or tf32 by tensor cores"),
+    ("--precision", NAME, "precision of products on a GPU: fp32 (default) or tf32"),
     ("--dataset", NAME, f"{', '.join(DATASETS)}; auto (default) is the preset's"),
     DATA_DIR,
     ("--images", DIR, "use the images in this folder, or in a .zip of one"),
-    ("--image-size --size", {"metavar": "HxW"}, "64 or 48x64; with mnist, color32, image64"),
-    ("--channels", N, "1 for gray, 3 for color; with the same presets"),
+    ("--image-size --size", {"metavar": "HxW"}, "64 or 48x64, for presets mnist, color32, image64"),
+    ("--channels", N, "1 for gray, 3 for color; for the same presets"),
     ("--fit", {"metavar": "HOW"}, "crop, squash, center:N or box:LEFT,TOP,RIGHT,BOTTOM"),
     ("--limit", N, "only the first N images"),
-    ("--seed", N, "of all random numbers (default 0)"),
+    ("--seed", N, "seed of all random numbers (default 0)"),
     ("--threads", N, "CPUs to use (default all; another number rounds differently)"),
 ]
 EVERY = {"metavar": "N", "type": steps_or_epoch}
@@ -66,29 +66,29 @@ TRAIN: list[Row] = [
     ("--flip", SWITCH, "mirror images at random"),
     ("--shuffle", {"metavar": "WHEN"}, "a new order every epoch, once, or never"),
     ("--drop-last", {"action": argparse.BooleanOptionalAction}, "omit a smaller last batch"),
-    ("--epochs", N, "end of the run; a total, also with --resume"),
-    ("--steps", N, "the same in steps"),
+    ("--epochs", N, "epochs in total, also with --resume"),
+    ("--steps", N, "steps in total, instead of --epochs"),
     ("--batch-size", N, "images in a step"),
     ("--width", N, "channels of the feature maps next to the image"),
     ("--z-dim", N, "length of the noise vector"),
-    ("--z", NAME, "its distribution: normal or uniform"),
+    ("--z", NAME, "distribution of the noise: normal or uniform"),
     ("--lr-g", NUMBER, "learning rate of the generator"),
     ("--lr-d", NUMBER, "learning rate of the discriminator"),
     ("--beta1", NUMBER, "Adam's first decay"),
     ("--ema", NUMBER, "draw images from an average of G's weights with this decay; 0: from G"),
-    ("--joint-update", SWITCH, "G's update moves D too: a known mistake, to look at"),
+    ("--joint-update", SWITCH, "G's update also changes D: a known mistake, to study"),
     ("--sample-every", EVERY, "steps between samples and checkpoints, or epoch (default 200)"),
     ("--evaluate-every", N, "steps between evaluations, which keep the best checkpoint too"),
-    ("--out", DIR, "folder to make for the run (default runs/<time>-<preset>)"),
+    ("--out", DIR, "folder to create for the run (default runs/<time>-<preset>)"),
     ("--resume", DIR, "resume the run in this folder, bit for bit"),
-    ("--dry-run", SWITCH, "make one step, show the layers, write nothing"),
+    ("--dry-run", SWITCH, "run one step, show the layers, write nothing"),
 ]
 SAMPLE: list[Row] = [
-    ("--n", whole(64), "how many (default 64)"),
+    ("--n", whole(64), "number of images (default 64)"),
     ("--out", FILE | {"required": True}, "a grid as .png, or an array (n, h, w, c) uint8 as .npy"),
 ]
 EVALUATE: list[Row] = [
-    ("--n", N, "how many images (default 10000, or as many as can be compared)"),
+    ("--n", N, "number of images (default 10000, or as many as can be compared)"),
     out("RUN/evaluation.json"),
 ]
 CLASSES = {"metavar": ("A", "B"), "nargs": 2}
@@ -103,7 +103,7 @@ ACTIVATIONS: list[Row] = [
     out("RUN/activations.png"),
 ]
 SECONDS: Row = ("--seconds", NUMBER | {"default": 8.0}, "from first to last grid (default 8)")
-PATH: Row = ("--path", NAME, "linear or spherical (default: as fits the distribution of z)")
+PATH: Row = ("--path", NAME, "linear or spherical (default: the one that fits z's distribution)")
 LAYER: Row = ("--layer", NAME, "layer of D such as D.3 (default: the last map)")
 
 
@@ -136,20 +136,20 @@ def build_parser() -> Parser:
         command.set_defaults(module=module)
         parser.epilog = f"{parser.epilog}\n  {name:<18}{text}"
 
-    name: Row = ("name", {"metavar": "NAME", "nargs": "?"}, "one of them")
+    name: Row = ("name", {"metavar": "NAME", "nargs": "?"}, "the preset to show")
     runs: Row = ("runs", {"metavar": "RUN", "nargs": "+"}, RUN[-1])
     add("train", "train", "train a GAN; leaves a folder under runs/", *IMAGES, *TRAIN)
     add("show", "sample", "draw images from a run", RUN, *SAMPLE, SEED, LABEL, BEST)
     add("presets_table", "presets", "list the presets, or show one with its layers", name)
-    text = "train the classifier that evaluate measures with"
+    text = "train the classifier that evaluate uses"
     add("evaluate", "train-classifier", text, *IMAGES)
-    text = "measure a run's images against real ones"
+    text = "compare a run's images with real ones"
     add("evaluate", "evaluate", text, RUN, *EVALUATE, BEST, DATA_DIR)
     add("show", "animate", "animate sample grids", RUN, SECONDS, out("RUN/progress.gif"))
     add("show", "plot", "plot a run's curves; needs matplotlib", RUN, out("RUN/losses.png"))
     add("show", "compare", "compare 2 to 8 runs; needs matplotlib", runs, out("compare.png"))
     add("show", "report", "make a page that shows a run", RUN, out("RUN/report.html"))
-    text = "draw what lies between random z"
+    text = "draw the images between random z"
     add("inspect", "interpolate", text, RUN, PATH, SEED, LABEL, out("RUN/interpolation.png"))
     text = "draw sums of z: thick 7 - thin 7 + thin 3"
     add("inspect", "arithmetic", text, RUN, *ARITHMETIC, SEED, DATA_DIR)
@@ -176,7 +176,7 @@ def expect_known(parser: Parser, argv: list[str]) -> None:
 
 
 def log(line: str) -> None:
-    """print, until the reader is gone (`minigan train | head`): a run goes on without."""
+    """print, until the reader is gone (`minigan train | head`): the run goes on without output."""
     try:
         print(line, flush=True)
     except OSError:
@@ -203,7 +203,7 @@ def run_command(argv: list[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 after a mistake; 1 after a failure; 130 or 143 after a signal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not know every letter
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
     return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv))
 
 

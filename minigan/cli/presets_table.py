@@ -19,7 +19,7 @@ from minigan.training.loop import make_batches
 from minigan.training.open_game import Log
 
 HEADINGS = ("preset", "source", "data", "image", "G", "D", "GFLOP/step", "memory")
-LEFT = 3  # columns that are aligned to the left
+LEFT = 3  # columns that are left-aligned
 
 
 def presets(arguments: Namespace, log: Log) -> None:
@@ -40,7 +40,7 @@ def table() -> Iterator[str]:
         if preset and preset.variants:
             names = ", ".join(f"{preset.name}:{variant}" for variant in preset.variants)
             yield f"{'':<{widths[0]}}  variants: {names}"
-    yield "G, D: parameters and running statistics. Memory: at least, for one batch."
+    yield "G, D: parameters and running statistics. Memory: the minimum for one batch."
     yield "One preset in detail, with its layers and the time of a step: minigan presets NAME"
 
 
@@ -53,7 +53,7 @@ def row(preset: Preset) -> tuple[str, ...]:
 
 
 def costs(preset: Preset, G: Sequential, D: Sequential) -> tuple[str, str]:
-    """-> GFLOP of a step, MiB that it needs at least."""
+    """-> GFLOP of a step, the least MiB that it needs."""
     play_round = partial(preset.round, **preset.round_options)
     moments = len(getattr(optimizers, preset.optimizer).moments)
     flops = step_flops(G, D, preset.batch_size, play_round)

@@ -1,4 +1,4 @@
-"""How good are the images? Metrics without a download, each next to that of real images."""
+"""How good are the images? Metrics without a download, each next to its value for real images."""
 
 from minigan.evaluation.classifier import Classifier
 from minigan.evaluation.frechet import frechet_distance, moments

@@ -1,4 +1,4 @@
-"""A small classifier of the real images, whose features all metrics are computed in.
+"""A small classifier of the real images. All metrics are computed in its features.
 
 Distances between pixels say little: a stroke that is moved by one pixel is far away. The features
 of a classifier, the activations before its last layer, are close if two images mean the same. FID
@@ -9,7 +9,7 @@ downloaded.
     body   strided convolutions down to less than 8 pixels, then 128 features: a descendant of LeNet
     head   one Linear layer: features -> one logit per class
 
-Every classifier has different features, so metrics computed with different ones do not compare.
+Every classifier has different features, so metrics of different ones are not comparable.
 Its name is the start of the SHA-256 of its weights, and all metrics are labeled with it.
 It is stored in the cache folder.
 Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition"
@@ -34,8 +34,8 @@ from minigan.layers import BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, R
 
 VERSION = 1  # of the network and its training: a new one makes cached classifiers obsolete
 FEATURES = 128
-SMALLEST = 8  # pixels on the shorter side that are still halved
-DETAILED = 32  # pixels on it up to which color images get a second convolution
+SMALLEST = 8  # the shorter side is halved while it has this many pixels or more
+DETAILED = 32  # color images up to this many pixels on it get a second convolution
 BATCH = 250  # images that are classified at a time
 LARGEST = 1e6  # of a feature: BatchNorm keeps them near 1
 
@@ -73,7 +73,7 @@ class Classifier:
     """Classifier(image_shape, classes, backend, rng): untrained.
 
     rng     draws the initial weights
-    record  the seed of its training, its accuracy on test images, and how many of these there were
+    record  the seed of its training, its accuracy on test images, and how many of those there were
     """
 
     def __init__(

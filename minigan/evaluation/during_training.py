@@ -1,7 +1,7 @@
 """Metrics of a run during training, in at most a twentieth of its time.
 
-Every few steps 2,000 samples are drawn and compared with the real test images, by those metrics for
-which that is enough. This does not affect training: z comes from a separate random stream, and G is
+Every few steps 2,000 samples are drawn and compared with the real test images, by the metrics that
+need no more. This does not affect training: z comes from a separate random stream, and G is
 in sampling mode. A run is the same, bit for bit, with and without it.
 
 A measurement that would exceed the budget is skipped; preparing, and writing the best checkpoint,
@@ -30,7 +30,7 @@ class PeriodicEvaluation:
     every    steps between measurements, at least
     best     Fréchet distance of the best checkpoint, the one to beat
     samples  how many to draw for `measure`
-    floor    the Fréchet distance of as many real training images
+    floor    the Fréchet distance of the same number of real training images
     """
 
     def __init__(

@@ -13,8 +13,8 @@ The square root of a rounding error is larger than a rounding error, so d is acc
 of Tr C.
 
 In the features of minigan's classifier this is called the LeNet Fréchet distance. It is not FID,
-which takes the features of Inception, and compares only with itself, for the same classifier and
-the same n (fewer samples give a larger distance, even of real images: the floor shows how large).
+which takes the features of Inception, and is comparable only for the same classifier and the
+same n (fewer samples give a larger distance, even of real images: the floor shows how large).
 
 Source: Dowson & Landau 1982; as a metric of GANs: Heusel et al. 2017, arXiv:1706.08500
 """

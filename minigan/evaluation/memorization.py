@@ -1,7 +1,7 @@
 """Does the generator memorize its training images?
 
 Each sample has a distance to its nearest training image: Euclidean over all pixels, black 0 and
-white 1. Real test images, which are no copies, show what counts as near. If samples are nearer on
+white 1. Real test images, which are not copies, show how near is normal. If samples are nearer on
 average, or the closest of them much closer, they are suspicious. (Simple images are nearer, too: a
 blurred stroke has more neighbors. So look at the picture.)
 

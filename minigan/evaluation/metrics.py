@@ -1,12 +1,12 @@
-"""All metrics of a set of samples, each next to its floor: what real images would get.
+"""All metrics of a set of samples, each next to its floor, the score of real images.
 
     samples   G's images compared with real test images
     floor     as many real training images compared with the same, as if G had made them
 
 A metric without its floor says little. The Fréchet distance of real images to real images is not 0:
 there are few of them, and the classifier's features of the images that it was trained on differ a
-little from those of test images. Metrics compare only for the same data, n and classifier; all
-three are in the table and in the record.
+little from those of test images. Metrics are comparable only for the same data, n and classifier;
+all three are in the table and in the record.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Evaluation:
 
     data: str
     n: int  # samples, and real images that they are compared with
-    held_out: bool  # from the training images? Otherwise these are the set's own test images
+    held_out: bool  # from the training images? Otherwise they are the set's own test images
     classifier: dict[str, Any] | None  # its name, hash, seed, accuracy
     samples: dict[str, float]
     floor: dict[str, float]
@@ -135,7 +135,7 @@ def evaluate(
             "name": classifier.name,
             "sha256": classifier.sha256,
             "seed": classifier.record["seed"],
-            # measured, because a file can claim any
+            # measured here, because a file can claim any accuracy
             "accuracy": float(np.mean(p.argmax(axis=1) == test.labels)),
         }
         true_labels = None if labels is None else train.labels

@@ -2,7 +2,7 @@
 
     |q - c|² = |q|² - 2 q·c + |c|²
 
-so that all distances from many queries to many rows are one matrix product. It is computed tile by
+so all distances from many queries to many rows take one matrix product. It is computed tile by
 tile: memory does not grow with the corpus, which may be memory-mapped.
 
 In float32 this is inexact: it subtracts large numbers to get a small one. So the product only
@@ -12,8 +12,8 @@ selects candidates. For rows of d numbers it is off by at most
 
 in whatever order it is summed. Every row within 2E of the k-th best is measured again, as
 Σ (q_i - c_i)² in float64. Whether a row lies within a radius is in doubt only if the product comes
-within E of it; then it is measured too. The result is that of a plain loop, for any tile size, any
-number of threads and any BLAS: equal distances are equal, and a copy is at distance 0.
+within E of it; then it is measured too. The result equals that of a plain loop, for any tile size,
+any number of threads and any BLAS: equal distances are equal, and a copy is at distance 0.
 Source of the bound: Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1
 """
 
@@ -66,9 +66,9 @@ def nearest(
 
 
 def balls_around(queries: Rows, corpus: Rows, radii: NDArray[np.float64]) -> NDArray[np.int64]:
-    """In how many balls around the rows of the corpus does each query lie? A ball has its surface.
+    """In how many balls around the rows of the corpus does each query lie? Surfaces count.
 
-    queries, corpus  as in nearest, which measures the radii (m,) in the same way
+    queries, corpus  as in nearest;  radii (m,) as it measures them
     -> counts (n,)
     Raises ShapeError, ArrayTypeError.
     """
@@ -105,10 +105,10 @@ def expect_alike(label: str, queries: Rows, corpus: Rows, k: int) -> None:
 
 @dataclass(frozen=True)
 class Tile:
-    """Some rows."""
+    """Some rows, prepared for products."""
 
     rows: NDArray[Any]  # (n, d), as they are
-    centered: NDArray[np.float32]  # (n, d), less the center
+    centered: NDArray[np.float32]  # (n, d), minus the center
     squares: NDArray[np.float64]  # (n,), the squared norms of those
 
 
@@ -118,7 +118,7 @@ def flat(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def center_of(corpus: Rows) -> NDArray[np.float32]:
-    """-> a point (d,) in the midst: relative to it rows are shorter, and errors smaller."""
+    """-> a point (d,) amid the rows: relative to it they are shorter, and errors smaller."""
     center: NDArray[np.float32] = flat(corpus[:CORPUS]).mean(axis=0, dtype=np.float32)
     return center
 

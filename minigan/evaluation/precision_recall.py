@@ -1,13 +1,13 @@
 """How samples and real images overlap, by their nearest neighbors in feature space.
 
 Two-sample test. Pool real images and as many samples, and classify each as real or fake by its
-nearest neighbor, itself left out. If both have the same distribution, half of the answers are
+nearest neighbor other than itself. If both have the same distribution, half of the answers are
 right. All are right if they lie apart; fewer than half if each sample lies next to a real image, as
 copies do. The two classes are reported separately: on real images the accuracy is low if samples
 come close to them; collapsed samples have only each other as neighbors.
 
 Precision and recall. Draw a ball around each real image that reaches its k-th nearest real one: the
-union of the balls estimates where real images are. In the same way the balls around samples.
+union of the balls estimates where real images are. Balls around samples do the same for them.
 
     precision   share of samples that lie in any real ball: are they realistic?
     recall      share of real images that lie in any sample's ball: is everything covered?
@@ -41,7 +41,7 @@ def nearest_others(rows: np.ndarray, k: int) -> NDArray[np.float64]:
 
 
 def two_sample_accuracy(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """As many rows of each -> share of the real ones, and of the fakes, classified correctly."""
+    """Equally many rows of each -> share of the real ones, and of the fakes, classified right."""
     to_fake, to_real = nearest(real, fake)[0][:, 0], nearest(fake, real)[0][:, 0]
     return {
         "two_sample_real": accuracy(nearest_others(real, 1)[:, 0], to_fake),
@@ -55,7 +55,7 @@ def accuracy(same: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = K) -> dict[str, float]:
-    """As many rows of each -> precision, recall, density, coverage and the two-sample test."""
+    """Equally many rows of each -> precision, recall, density, coverage and the two-sample test."""
     near_real, near_fake = nearest_others(real, k), nearest_others(fake, k)
     to_fake, to_real = nearest(real, fake)[0][:, 0], nearest(fake, real)[0][:, 0]
     in_real_balls = balls_around(fake, real, near_real[:, -1])

@@ -2,8 +2,8 @@
 
 MNIST, Fashion-MNIST, KMNIST and CIFAR-10 are published with 10,000 test images, which G never sees.
 Of any other set a fifth is held out, at most 10,000 images. The classifier does not train on these,
-so that they can test it. G does: the floor (see metrics.py) still makes the comparison a fair one,
-but a copy of a held-out image is not noticed.
+so that they can test it. G does: the floor (see metrics.py) still makes the comparison fair, but a
+copy of a held-out image is not detected.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,14 @@
 """Sums of z: thick 7 - thin 7 + thin 3 should be a thick 3.
 
-G was never taught what a thick stroke is. If it can be added and subtracted nevertheless, G has
-found out what images have in common, and represents it as a direction of z. A single z means too
-much else (this slant, that hook), so a group of a few represents what they share:
+G was never taught what a thick stroke is. If thickness can be added and subtracted nevertheless, G
+has learned it from the images, and represents it as a direction of z. A single z encodes too much
+else (this slant, that hook), so a small group represents what its members share:
 
     z = mean(z of a) - mean(z of b) + mean(z of c)
 
 With three z in a group, each mean has a third of the variance of one z, and the sum of three means
 has all of it again: a z roughly as long as those that G knows. The same sum of pixels is shown next
-to it: what images give without z.
+to it: the result without z.
 Source: Radford et al. 2016, arXiv:1511.06434, figure 7
 """
 
@@ -25,7 +25,7 @@ from minigan.training.game import Game
 
 SHOWN = 150  # samples with their numbers, to choose by hand
 JITTER = 0.25  # added to the sum, uniform in ±JITTER
-LARGE = 80  # pixels that an image in the page should be wide, roughly
+LARGE = 80  # approximate width of an image in the page, in pixels
 LINE = 200  # gray of the line around the sum
 
 
@@ -45,7 +45,7 @@ def neighborhood(z: Floats, rng: np.random.Generator) -> Floats:
 def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Block, str]:
     """-> page: the groups, G of the mean of each, and G of a - b + c; the sum in words.
 
-    Raises ConfigError if a group mixes classes: a conditional G draws its mean as one of them.
+    Raises ConfigError if a group mixes classes: a conditional G draws its mean in one class.
     """
     count = 1 + max(max(group.numbers) for group in groups)
     z, asked = draw_z(game, count, seed), classes_in_turn(game, count)

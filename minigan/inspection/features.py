@@ -24,7 +24,7 @@ from minigan.training.game import Game
 
 IMAGES = 5000  # real images that are searched
 UNITS, PATCHES = 6, 9  # units in the page, images of each
-PATCH = 44  # pixels that a patch should be wide, roughly
+PATCH = 44  # approximate width of a patch, in pixels
 GRAY = 128  # outside the image, and where a gradient is 0
 Window = tuple[int, int, int, int]  # top, bottom, left, right in pixels; bottom, right exclusive
 
@@ -46,7 +46,7 @@ def strongest(
 
     numbers  of the images to search, at least count of them
     """
-    steps = D.backend.operation_for(plan)(D.layers[: index + 1], D.backend)  # fast, if there are
+    steps = D.backend.operation_for(plan)(D.layers[: index + 1], D.backend)  # fast, if possible
     peaks, places, size = [], [], game.config.batch_size
     for start in range(0, len(numbers), size):
         x, labels = real_images(game, data, numbers[start : start + size])
@@ -61,8 +61,8 @@ def strongest(
 def window(net: Sequential, index: int, place: tuple[int, int]) -> Window:
     """-> the pixels that layer `index` sees from this place of its map, perhaps beyond the image.
 
-    From the layer back to the image: a convolution with kernel k, stride s and padding p makes
-    pixel i of the pixels s·i - p to s·i - p + k - 1. A Linear layer sees all.
+    From the layer back to the image: a convolution with kernel k, stride s and padding p
+    computes pixel i from the pixels s·i - p to s·i - p + k - 1. A Linear layer sees all.
     """
     (top, left), (bottom, right) = place, place
     for layer in reversed(net.layers[: index + 1]):
@@ -80,7 +80,7 @@ def window(net: Sequential, index: int, place: tuple[int, int]) -> Window:
 def cut(image: NDArray[Any], seen: Window, outside: int = 0) -> NDArray[Any]:
     """image (h, w, c) -> the window of it, or all of it if the window is as large.
 
-    outside  the value of what lies beyond the image
+    outside  the value of pixels beyond the image
     """
     h, w, _ = image.shape
     top, bottom, left, right = seen

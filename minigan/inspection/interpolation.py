@@ -1,21 +1,21 @@
 """Interpolation in z: what G draws on the way from one random z to another.
 
 A G that has memorized some images jumps from one to the next; one that has learned how images are
-made changes one into the other, and every point on the way is an image too. (Radford et al. 2016,
-arXiv:1511.06434, figure 4)
+made turns one gradually into the other, and every point on the way is an image too. (Radford et al.
+2016, arXiv:1511.06434, figure 4)
 
 Which path is right depends on the distribution of z, because G knows nothing else.
 
     linear       z(t) = (1-t)·a + t·b
 
-For uniform z. They fill the cube [-1, 1]^d evenly, and with a and b the cube contains the whole
+For uniform z, which fill the cube [-1, 1]^d evenly: if a and b lie in the cube, so does the whole
 line between them. An arc would leave it: halfway between (1, 0) and (0, 1) lies (0.71, 0.71), but
 between (1, 1) and (1, -1) lies (1.41, 0), and no z has a coordinate of 1.41.
 
     spherical    z(t) = |z(t)|·( sin((1-t)Ω)/sin Ω · a/|a|  +  sin(tΩ)/sin Ω · b/|b| )
                  |z(t)| = (1-t)·|a| + t·|b|                  Ω: the angle between a and b
 
-For normal z. In d dimensions they lie close to a sphere: |z|² is a sum of d squares of mean 1, so
+For normal z, which in d dimensions lie close to a sphere: |z|² is a sum of d squares of mean 1, so
 |z| is √d ± 0.7. Two of them are nearly orthogonal, and halfway along the line |z| is only √(d/2):
 for d = 64 that is 5.7, and nearly all z have between 6.6 and 9.4. The arc keeps the length.
 Source: Shoemake 1985 (the arc); White 2016, arXiv:1609.04468 (for z)
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 POINTS = 9  # z in a ring, as in the paper
 STEPS, FRAMES = 8, 16  # from one z to the next, in a page and in an animation
 RINGS = 16  # that an animation shows side by side
-WIDE = 400  # pixels that it should be, roughly
+WIDE = 400  # approximate width of an animation, in pixels
 PARALLEL = 1e-6  # radians from a straight line: there is no arc, or there are many
 
 
@@ -73,7 +73,7 @@ def draw_interpolation(game: Game, path: str, label: int | None, seed: int) -> B
     """-> page: a ring of random z, a row from each to the next.
 
     path   one of PATHS
-    label  class of all images, if G is conditional; None: each row has another
+    label  class of all images, if G is conditional; None: each row has a different one
     seed   of z, as of `minigan sample`
     """
     points, numbers, each = POINTS, np.full(POINTS, label or 0), ""

@@ -1,13 +1,13 @@
 """Weights and activations as pictures: the filters of D's first layer, and the maps of a network.
 
-The numbers in a filter or a map have any range, and each has another. So each is scaled by itself:
-the pattern within one can be seen, and the brightness of two cannot be compared.
+Filters and maps have numbers of very different ranges. So each is scaled by itself: the pattern
+within one is visible, but brightness cannot be compared between two.
 
     numbers of both signs    0 is middle gray, the largest magnitude is black or white
     none below 0             0 is black, the largest is white
 
 The filters of a convolution that reads images are small images themselves, in color if those are. A
-Linear layer that reads images has some as large as the images. Weights of labels, which a
+Linear layer that reads images has filters as large as the images. Weights of labels, which a
 conditional D reads besides the pixels, are left out.
 """
 
@@ -40,7 +40,7 @@ SCALE = (
     "Each map is scaled by itself: white is its largest number, and 0 is black, "
     "or gray if some are below 0."
 )
-SIDE, LARGE = 40, 112  # pixels that a filter or a map, and an image, should be wide, roughly
+SIDE, LARGE = 40, 112  # approximate widths of a filter or map, and of an image
 
 
 def first_core(D: Sequential) -> Any:

@@ -68,7 +68,7 @@ def draw_z(game: Game, n: int, seed: int) -> Floats:
 def generate(game: Game, z: Floats, numbers: Any = 0) -> Pixels:
     """z (n, z_dim), class number of each or of all -> images of G (n, h, w, c) uint8.
 
-    In whole batches, as `minigan sample`: to the last bit an image is the same among any others.
+    In whole batches, as in `minigan sample`: an image has the same bits whatever else is drawn.
     Raises RunError for NaN.
     """
     size = game.config.batch_size
@@ -83,7 +83,7 @@ def generate(game: Game, z: Floats, numbers: Any = 0) -> Pixels:
 
 
 def real_images(game: Game, data: Dataset, numbers: NDArray[Any]) -> tuple[Array, Array | None]:
-    """Numbers of images (n,) -> x (n, h, w, c) as D receives them, and their labels if it does."""
+    """Numbers of images (n,) -> x (n, h, w, c) as D receives them, and their labels or None."""
     floats = np.empty((len(numbers), *data.images.shape[1:]), np.float32)
     to_floats(data.images[numbers], floats, game.preset.pixel_min)
     labels = None if data.labels is None else game.labels(np.asarray(data.labels)[numbers])
@@ -91,7 +91,7 @@ def real_images(game: Game, data: Dataset, numbers: NDArray[Any]) -> tuple[Array
 
 
 def freeze_discriminator(game: Game, D: Sequential, data: Dataset) -> None:
-    """Freeze D's statistics at a batch of real images: see partial_passes.py."""
+    """Freeze D's statistics at those of a batch of real images: see partial_passes.py."""
     count = min(game.config.batch_size, len(data.images))
     numbers = game.stream("real").choice(len(data.images), count, replace=False)
     freeze_statistics(D, *real_images(game, data, np.sort(numbers)))

@@ -1,7 +1,7 @@
-"""Images with words: blocks, placed beside and below one another on white paper.
+"""Pages of images and text: blocks, placed beside and below one another on white paper.
 
-A block is an array (h, w, 3) uint8. Every function here takes blocks, or makes one, so that a page
-is written as it is read:
+A block is an array (h, w, 3) uint8. Every function here takes blocks, or makes one, so the code
+of a page reads like the page:
 
     below([words("Samples", TITLE), beside([cells(samples, 3), cells(real, 3)])])
 """
@@ -18,13 +18,13 @@ from minigan.data.files.png import save_png
 Block = NDArray[np.uint8]
 Images = Sequence[NDArray[Any]] | NDArray[Any]
 PAPER, INK, SOFT = 255, 45, 120  # grays
-TITLE, TEXT, SMALL = 20, 15, 13  # pixels of a line's letters
+TITLE, TEXT, SMALL = 20, 15, 13  # font sizes, in pixels
 MARGIN, GAP = 20, 3  # pixels around the page, and between the images of a grid
-CELL = 56  # pixels that an image should be wide, roughly
+CELL = 56  # approximate width of an image, in pixels
 
 
 def enlargement(width: int, wanted: int = CELL) -> int:
-    """-> the whole factor that makes images of this width roughly as wide as wanted."""
+    """-> the integer factor that makes images of this width roughly as wide as wanted."""
     return max(1, round(wanted / width))
 
 

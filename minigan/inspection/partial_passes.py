@@ -1,10 +1,10 @@
 """A network called layer by layer, with its BatchNorm statistics frozen.
 
 Some published networks use batch statistics for sampling too. Then an image depends on the other z
-of its batch: the same z looks different among others, and a single one cannot be drawn at all. To
-inspect such a network, every BatchNorm gets the statistics of one batch, once and for all, each
-layer those of its input when all layers before it are frozen. That is the network that this batch
-met in training, and no image depends on another.
+of its batch: the same z gives different images in different batches, and cannot be drawn alone. To
+inspect such a network, every BatchNorm is frozen at the statistics of one batch, layer by layer:
+those of its input once all layers before it are frozen. For this batch the network computes what it
+computes in training, and no image depends on another.
 
 D is always inspected in this way, with a batch of real images: it was trained on batches that were
 all real or all generated, and its running statistics mix the two, which no batch did.

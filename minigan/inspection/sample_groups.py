@@ -8,9 +8,9 @@ line of width w and length l has the area w·l and an outline of roughly 2·l, s
 
 For gray images the area is the sum of the pixels, and the outline the sum of their gradients'
 magnitudes: the mean of the outlines at all levels (coarea formula). Thick and thin are the tenths
-of a class with the widest and the narrowest strokes. Of the thick and thin 7s, those pairs are
-chosen whose z are nearest to each other, because they differ least in everything else; of the thin
-3s, those nearest to a training image.
+of a class with the widest and the narrowest strokes. The thick and thin 7s are chosen in pairs
+whose z are nearest to each other, because they differ least in everything else; the thin 3s are
+those nearest to a training image.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def stroke_width(images: Pixels) -> Floats:
 
 
 def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[Group]:
-    """-> thick and thin samples of the first class, thin ones of the second, EACH of them.
+    """-> thick and thin samples of the first class, thin ones of the second, EACH of every kind.
 
     names  of the two classes, as the data set has them
     Raises ConfigError if there are no such classes, or too few samples that are clearly of them.
@@ -102,7 +102,7 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
 
 
 def nearest_pairs(z: Floats, first: Ints, second: Ints) -> tuple[list[int], list[int]]:
-    """Numbers of some z, and of others -> EACH of both, pair by pair the nearest to each other."""
+    """Numbers of z of two kinds -> EACH of both: the pairs whose z are nearest to each other."""
     distances = np.linalg.norm(z[first][:, None] - z[second][None], axis=2)
     chosen: tuple[list[int], list[int]] = ([], [])
     for _ in range(EACH):
@@ -114,7 +114,7 @@ def nearest_pairs(z: Floats, first: Ints, second: Ints) -> tuple[list[int], list
 
 
 def parse_groups(texts: Sequence[str]) -> list[Group]:
-    """Three times "3,14,15", numbers of samples -> groups A, B and C. Raises ConfigError."""
+    """Three texts such as "3,14,15", sample numbers -> groups A, B and C. Raises ConfigError."""
     if len(texts) != 3:
         raise ConfigError(
             f"--pick: expected three groups of samples such as {EXAMPLE}, got {len(texts)}"

@@ -1,1 +1,1 @@
-"""What a run leaves to look at: curves, animations, comparisons, and a page."""
+"""Views of a run: curves, animations, comparisons, and a page."""

@@ -1,8 +1,9 @@
 """report.html: a page that shows a run, in one file that needs no network and no other file.
 
 page.html is the page with $names where the parts of a run go. Whatever comes from the files of a
-run, which may be somebody else's, goes through `escape`. And the page's policy allows its own
-script, by checksum, and embedded images: even if a text slipped through, nothing would run or load.
+run, which may be somebody else's, goes through `escape`. And the page's Content-Security-Policy
+allows only its own script, by checksum, and embedded images: even if a text were not escaped,
+nothing would run or load.
 """
 
 import base64
@@ -111,7 +112,7 @@ def image(path: Path, picture: np.ndarray, alt: str, hidden: bool = False) -> st
 
 
 def curves(history: History) -> str:
-    """-> the plot of draw_losses as <img>, or why there is none."""
+    """-> the plot of draw_losses as <img>, or the reason why there is none."""
     try:
         data = base64.b64encode(draw_losses(history)).decode()
     except ConfigError as missing:
@@ -138,7 +139,7 @@ def facts(history: History, batch_size: int) -> str:
 
 
 def rate(metrics: dict[str, np.ndarray]) -> tuple[str, str]:
-    """images/s over the run -> points of a polyline in SVG, 1000 x 100, and what it shows."""
+    """images/s over the run -> points of a polyline in SVG, 1000 x 100, and its caption."""
     there = metrics["images_per_s"] > 0
     if not there.any():
         return "", "metrics.csv has none."

@@ -131,7 +131,7 @@ def test_features_of_a_chosen_layer(runs, tmp_path, capsys):
         ("arithmetic plain --pick 1,2 3", "--pick: expected three groups of samples such as 3,14"),
         ("arithmetic plain --pick 1 2 x", "--pick: expected numbers of samples below 4096"),
         ("arithmetic conditional --pick 1 2 3,4", "group C mixes the classes 3, 4: choose samples"),
-        ("arithmetic plain --pick 1 2 3 --classes 1 2", "choose the groups in two ways: give one"),
+        ("arithmetic plain --pick 1 2 3 --classes 1 2", "both choose the groups: give one"),
         ("filters", "the following arguments are required: RUN"),
     ),
 )
