@@ -1,7 +1,7 @@
 """minigan: deep learning that you can read.
 
-Layers with hand-written backward passes, on NumPy or CuPy, and the DCGANs made of them.
-Start reading at layers/linear.py; README.md has the whole path.
+Layers with hand-written backward passes, on NumPy or CuPy, and the DCGANs built from them.
+Start reading at layers/linear.py; README.md has the full reading order.
 """
 
 from importlib import import_module
@@ -54,7 +54,7 @@ _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}
 
 
 def __getattr__(name: str) -> ModuleType:
-    # loaded at their first use, so that `import minigan` stays quick
+    # loaded on first use, which keeps `import minigan` fast
     if name in _SUBMODULES:
         return import_module(f"minigan.{name}")
     raise AttributeError(f"module 'minigan' has no attribute {name!r}")

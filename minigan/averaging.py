@@ -1,15 +1,15 @@
 """Weight averaging (EMA): images are drawn from an average of the generator's recent weights.
 
-Two players who chase each other do not come to rest: G circles around the place where it would be
-good. The mean of where it has been is closer to that place than where it is now, and costs one pass
-over the weights. The game itself goes on with the weights as they are.
+Two networks trained against each other do not settle: G's weights circle around a good point. Their
+mean is closer to that point than the current weights are, and costs one pass over the weights.
+Training itself continues with the current weights.
 
     a_t = β·a_(t-1) + (1 - β)·θ_t,  a_0 = 0      θ_t: weights after step t
     ā_t = a_t / (1 - β^t)                        corrected for the start at 0, as in Adam
         = ā_(t-1) + (1 - β) / (1 - β^t) · (θ_t - ā_(t-1))
 
-ā_1 = θ_1; later about 1 / (1 - β) steps are in the mean, or all while there are fewer. The running
-statistics of BatchNorm are averaged in the same way.
+ā_1 = θ_1. Later the mean covers about the last 1 / (1 - β) steps, or all steps if there are fewer.
+The running statistics of BatchNorm are averaged in the same way.
 Source: Yazıcı et al. 2019, arXiv:1806.04498; Karras et al. 2018, arXiv:1710.10196
 Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py
 """
@@ -19,7 +19,7 @@ from minigan.layers import Sequential
 
 
 def ema_update(mean: Array, new: Array, weight: float, backend: Backend) -> None:
-    """mean += weight·(new - mean), arrays of one shape."""
+    """mean += weight·(new - mean), for arrays of the same shape."""
     mean += (new - mean) * weight
 
 
@@ -27,7 +27,7 @@ class Average:
     """Average(net, source, decay): `net` holds the average of `source`, a net of the same layers.
 
     decay  β in [0, 1)
-    steps  in the average; part of a checkpoint
+    steps  number of steps in the average; saved in checkpoints
     """
 
     def __init__(self, net: Sequential, source: Sequential, decay: float):

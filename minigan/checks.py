@@ -1,4 +1,4 @@
-"""Arguments that must be numbers in a range, or one of some names: one check, one wording."""
+"""Checks of arguments (numbers in a range, unknown names): one check, one wording."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ from typing import Any
 
 from minigan.errors import ConfigError
 
-LARGEST = 2**31 - 1  # of an extent: beyond it NumPy cannot even report the missing memory
+LARGEST = 2**31 - 1  # of an extent: above it NumPy cannot even report that memory is missing
 
 
 def expect_size(name: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
@@ -32,7 +32,7 @@ def expect_number(name: str, value: Any, allowed: str) -> float:
     low, high = (float(end) for end in allowed[1:-1].split(","))
     try:
         number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # a whole number too large for a float
         number = inf
     above = number > low or (number == low and allowed[0] == "[")
     if not (above and (number < high or (number == high and allowed[-1] == "]"))):

@@ -2,12 +2,12 @@
 
 Each derives from the built-in exception that fits, so that `except ValueError` works as expected,
 and from MiniganError, which the command line turns into one line on stderr and exit code 2. A
-message is one line: the object, what was expected, what came, what to do.
+message is one line: the object, the expected value, the actual value, the fix.
 """
 
 
 class MiniganError(Exception):
-    """Base of all: a mistake, with the cure in its message."""
+    """Base class of all. The message says how to fix the mistake."""
 
 
 class ShapeError(MiniganError, ValueError):
@@ -23,7 +23,7 @@ class ArrayTypeError(MiniganError, TypeError):
 
 
 class StateError(MiniganError, RuntimeError):
-    """Calls in an order without meaning, such as backward before forward."""
+    """Calls in an invalid order, such as backward before forward."""
 
 
 class BackendError(MiniganError, RuntimeError):
@@ -37,7 +37,7 @@ class DataError(MiniganError, OSError):
 class DataUnavailable(DataError):
     """A data set is in none of the usual places and could not be downloaded.
 
-    This is the one DataError after which another data set may take its place. Damaged files, or
+    This is the only DataError after which another data set may be used instead. Damaged files, or
     files missing from a folder that the user named, are plain DataErrors.
     """
 

@@ -1,6 +1,6 @@
-"""A lock between processes, which the system releases when its holder ends, however it ends.
+"""A lock between processes. The system releases it when its holder ends, even by a crash.
 
-Only the lock counts, not that the file exists: a crash leaves no lock behind.
+Only the lock counts, not whether the file exists: a crash leaves no lock behind.
 """
 
 import sys

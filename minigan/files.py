@@ -1,8 +1,8 @@
 """Atomic file writes.
 
 A file is written under a temporary name in the same folder, flushed to the disk and then renamed,
-and the folder is flushed too. At every instant, even if the power fails, the name shows the old
-file or the new one, never a part.
+and the folder is flushed too. At every instant, even if the power fails, the name refers to
+the old file or the new one, never to part of one.
 """
 
 import os
@@ -20,7 +20,7 @@ def os_errors_as_run_errors(action: str, cure: str = "") -> Iterator[None]:
     """Raise RunError "cannot <action>: <what the system says>: <cure>" for an OSError inside."""
     try:
         yield
-    except MiniganError:  # some are OSErrors; they say already what to do
+    except MiniganError:  # some are OSErrors; they already say what to do
         raise
     except OSError as error:
         reason = f"cannot {action}: {error.strerror or error}"
@@ -29,9 +29,9 @@ def os_errors_as_run_errors(action: str, cure: str = "") -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """-> an open file, which takes the name `path` if the block ends without an exception.
+    """-> an open file, renamed to `path` if the block ends without an exception.
 
-    Otherwise it is deleted, and what was at `path` stays. Raises OSError.
+    Otherwise it is deleted, and the old file at `path` stays. Raises OSError.
     """
     file = tempfile.NamedTemporaryFile(
         "w+b", dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False
@@ -41,13 +41,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if os.name == "posix":  # a temporary file is private, this one has the usual permissions
+        if os.name == "posix":  # a temporary file is private; this one gets the usual permissions
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(file.name, 0o666 & ~mask)
         os.replace(file.name, path)
         flush_folder(path.parent)
-    except BaseException:  # Ctrl-C too must leave no temporary file
+    except BaseException:  # even Ctrl-C must leave no temporary file
         with suppress(OSError):
             os.unlink(file.name)
         raise
@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """bytes, or a function that writes into an open file -> file.
 
-    Raises RunError if the file cannot be written; what was there before stays.
+    Raises RunError if the file cannot be written; the old file stays.
     """
     cure = "free some space or choose another folder"
     with os_errors_as_run_errors(f"write {path}", cure), replacing(Path(path)) as file:

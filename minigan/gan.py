@@ -1,11 +1,11 @@
 """The game: a generator G against a discriminator D. The only file that knows both.
 
 D sees images and says how sure it is that they are real. G makes images from noise z and is
-rewarded when D is fooled. Each update below is one step of one player. Logits are written D(x); σ
-is the sigmoid inside the loss (losses.py).
+rewarded when D is fooled. Each update below is one step of one player. D(x) denotes a
+logit; σ is the sigmoid inside the loss (losses.py).
 
 Published systems agree on these updates and differ in their order, their batches and their targets:
-each tells its own round in presets/.
+each has its own round in presets/.
 Source: Goodfellow et al. 2014, arXiv:1406.2661; Radford et al. 2016, arXiv:1511.06434
 """
 
@@ -19,13 +19,13 @@ from minigan.losses import bce_with_logits, mean_sigmoid
 from minigan.optimizers import l2_norm
 
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
-MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")  # what a round returns
+MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")  # names of the values that a round returns
 
 Result = dict[str, Array]  # name -> scalar of the backend
 
 
 class Stepper(Protocol):
-    """What an update needs of an optimizer."""
+    """The part of an optimizer that an update uses."""
 
     def step(self) -> None: ...
 
@@ -45,7 +45,7 @@ def update_discriminator(
 
         L_D = mean BCE(σ(D(x_real)), real_target) + mean BCE(σ(D(x_fake)), fake_target)
 
-    Two batches, one after the other: BatchNorm uses the statistics of each by itself.
+    Two batches, one after the other: BatchNorm uses separate statistics for each.
 
     x_real       (n, h, w, c)   images in the range of G's output
     x_fake       (n, h, w, c)   G(z)
@@ -66,7 +66,7 @@ def update_discriminator(
 def add_gradients(
     D: Sequential, x: Array, labels: Array | None, target: float, loss_limit: float | None = None
 ) -> tuple[Array, Array]:
-    """Add the gradient of mean BCE(σ(D(x)), target) to D's -> this loss, mean probability."""
+    """Add the gradient of mean BCE(σ(D(x)), target) to D's gradients -> loss, mean probability."""
     logits = D.forward(x, labels=labels)
     loss, dlogits = bce_with_logits(logits, target, backend=D.backend, limit=loss_limit)
     mean = mean_probability(D, logits)
@@ -88,9 +88,9 @@ def update_generator(
 
         L_G = mean BCE(σ(D(G(z))), target)
 
-    The gradient goes through D to G: D's forward runs with its present weights, and its backward
-    with need_dw=False, which leaves D's gradients bit for bit alone. D does not change, except for
-    its running statistics, as in any training forward.
+    The gradient goes through D to G: D's forward runs with its current weights, and its backward
+    with need_dw=False, which leaves D's gradients unchanged, bit for bit. D itself does not change,
+    except for its running statistics, as in any training forward.
 
     x_fake  (n, h, w, c)   G(z), from G's last forward; G has not changed since
     labels  (n, classes)   that G and D received, if they are conditional
@@ -117,7 +117,7 @@ def gradient_norm(net: Sequential) -> Array:
 
 @dataclass
 class Players:
-    """Both players, and where a round gets its images and its noise from.
+    """Both players, and the sources of a round's images and noise.
 
     draw_images()  -> the next real batch (n, h, w, c), its labels (n, classes) or None
     draw_z(n)      -> z (n, z_dim)
@@ -146,10 +146,10 @@ class Players:
 
 
 def plain_round(players: Players, *, loss_limit: float | None = None, **targets: float) -> Result:
-    """One round: D learns from a real batch and as many fakes; G learns from the same fakes.
+    """One round: D learns from a real batch and a batch of fakes; G from the same fakes.
 
     targets  real_target and fake_target of update_discriminator
-    -> what MEASURED names
+    -> the values named in MEASURED
     """
     x_real, labels = players.draw_images()
     z = players.draw_z(len(x_real))

@@ -4,15 +4,15 @@ For a direction u in the space of x or of a parameter, and a random dy,
 
     L(p) = Σ y(p)·dy        dL along u  =  (L(p + h·u) - L(p - h·u)) / 2h  +  O(h²)
 
-must equal the backward pass' <gradient, u>. In float64 with h = 1e-5 the two agree to about 1e-9 if
-the backward pass is right; a wrong one is off by percents.
+must equal <gradient, u>, where the backward pass gives the gradient. In float64 with h = 1e-5 the
+two agree to about 1e-9 if the backward pass is right; a wrong one is off by several percent.
 
-Why dy is random: with dy = 1 the true dx of BatchNorm is 0 (its output sums to a constant), so that
-a formula that always gives 0 would pass.
+Why dy is random: with dy = 1 the true dx of BatchNorm is 0 (its output sums to a constant), so a
+formula that always gives 0 would pass.
 
 Why several h: if a ReLU's input is within h of 0, the difference straddles the kink and is wrong
 while the backward pass is right. A smaller h then agrees. A wrong formula disagrees at every h, so
-the best h counts.
+only the smallest error counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def check_gradients(
 
     net         Sequential on a float64 backend; for one layer: Sequential([MyLayer()])
     x           (n, *in_shape)    float64
-    dy          (n, *out_shape)   random, from `seed`, if not given: prefer that
+    dy          (n, *out_shape)   drawn from `seed` if not given, which is best
     labels      (n, classes)      of a conditional network
     train       mode of the forward passes
     directions  random directions to try for x and for each parameter
@@ -109,7 +109,7 @@ def check_gradients(
             dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
         net.zero_grads()
         net.backward(dy)
-        dx = net.backward(dy)  # again: gradients must add up; one that is set is half as large
+        dx = net.backward(dy)  # again: gradients must add up; an overwritten one is half as large
         gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
         report = GradientReport(rtol)
         before = backend.to_host(store.flat_grads).copy()
@@ -117,7 +117,7 @@ def check_gradients(
         if not np.array_equal(before, backend.to_host(store.flat_grads)):
             report.record("need_dw=False", "the gradients, which it changed", np.inf)
 
-        # rounding of y alone makes differences of this size: no error is relative to less
+        # rounding of y alone causes differences of this size: errors are relative to at least this
         rounding = np.finfo(np.float64).eps * float(np.linalg.norm(backend.to_host(y * dy)))
         floor = 100 * rounding / (STEPS[0] * rtol)
         arrays = {"x": x.copy(), **store.params}
@@ -146,7 +146,7 @@ def check_gradients(
 def chosen_directions(
     array: Array, directions: int, rng: np.random.Generator
 ) -> Iterator[tuple[object, np.ndarray]]:
-    """-> yields (where, direction): some at random, and of a small array each number."""
+    """-> yields (where, direction): random ones, and each number of a small array."""
     shape = tuple(array.shape)
     for _ in range(directions):
         direction = rng.standard_normal(shape)

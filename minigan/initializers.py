@@ -29,7 +29,7 @@ def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
 
 
 def glorot_uniform() -> Initializer:
-    """U(-a, a), a = √(6 / (fan_in + fan_out)): keeps the variance both ways through a layer.
+    """U(-a, a), a = √(6 / (fan_in + fan_out)): preserves the variance in both passes of a layer.
 
     Source: Glorot & Bengio 2010. The default of Keras.
     """
@@ -42,7 +42,7 @@ def glorot_uniform() -> Initializer:
 
 
 def he() -> Initializer:
-    """N(0, 2 / fan_in): keeps the variance forward through a layer before ReLU.
+    """N(0, 2 / fan_in): preserves the variance in the forward pass of a layer before ReLU.
 
     Source: He et al. 2015, arXiv:1502.01852
     """

@@ -1,11 +1,11 @@
-"""Losses on logits: what a discriminator and a classifier are trained with.
+"""Losses on logits, for training a discriminator or a classifier.
 
 Binary cross-entropy. A discriminator gives a logit l for each image; p = sigmoid(l) is its
 probability that the image is real; the target t is 1 for real and 0 for fake, or softer: 0.9.
 
     loss = -t·log p - (1 - t)·log(1 - p)
 
-Taken literally this is 0·log 0 as soon as p rounds to 0 or 1. With log p = l - softplus(l) and
+Computed literally, this is 0·log 0 when p rounds to 0 or 1. With log p = l - softplus(l) and
 log(1 - p) = -softplus(l), where softplus(l) = log(1 + e^l), it becomes
 
     loss = softplus(l) - t·l = max(l, 0) - t·l + log(1 + e^-|l|)
@@ -20,8 +20,8 @@ distribution over them.
 
     p_k = e^l_k / Σ_j e^l_j             loss = -Σ_k t_k·log p_k
 
-e^l overflows at l = 89 in float32. But p is the same if one number is subtracted from all logits.
-With s = l - max_j l_j no exponent is above 0, the sum is at least 1, and
+e^l overflows at l = 89 in float32. But p does not change if the same number is subtracted from all
+logits. With s = l - max_j l_j no exponent is above 0, the sum is at least 1, and
 
     log p_k = s_k - log Σ_j e^s_j
 
@@ -30,7 +30,7 @@ is exact for every l. The derivative of the logarithm of the sum is softmax itse
 
     dloss/dl_i = -Σ_k t_k·(δ_ik - p_i) = p_i - t_i
 
-the same as above, which is this with two classes and the logits l and 0.
+the same as above: the binary case is two classes with the logits l and 0.
 
 The mean over the batch puts 1/n before each gradient, here and nowhere else.
 Fast versions of mean_bce and mean_sigmoid: backends/cpu/losses.py, backends/gpu/losses.py
@@ -53,9 +53,9 @@ def bce_with_logits(
 ) -> tuple[Array, Array]:
     """Mean binary cross-entropy and its gradient.
 
-    logits   (n, 1), or any shape   n is the number of all logits
+    logits   (n, 1), or any shape   n counts all logits
     target   number in [0, 1], or array as logits: 1 real, 0 fake; 0.9 is one-sided smoothing
-    backend  of logits; found from the array's type if not given
+    backend  of logits; inferred from the array's type if not given
     limit    report the loss of the logits clipped to ±limit; the gradient is exact in any case
     -> mean loss (a scalar of the backend), dlogits as logits, 1/n included; the caller's to keep
     Raises ConfigError for a number outside [0, 1] (arrays are not checked), ShapeError,
@@ -99,8 +99,8 @@ def softmax_cross_entropy(
     """Mean softmax cross-entropy and its gradient.
 
     logits   (n, classes)
-    labels   (n, classes)   one-hot, or any numbers from 0 with sum 1 in each row (not checked)
-    backend  of both; found from the arrays' type if not given
+    labels   (n, classes)   one-hot, or nonnegative numbers with sum 1 in each row (not checked)
+    backend  of both; inferred from the arrays' type if not given
     -> mean loss over the n rows (a scalar of the backend), dlogits as logits, 1/n included
     Raises ShapeError, ArrayTypeError.
     """

@@ -21,7 +21,7 @@ Constants = tuple[float, ...]  # of an update: the learning rate first, l2 last
 class Optimizer:
     """Base: one network, a learning rate that may change at any time, named moments."""
 
-    moments: tuple[str, ...] = ()  # names of the arrays kept from step to step, as flat_params
+    moments: tuple[str, ...] = ()  # names of arrays kept between steps, shaped as flat_params
 
     def __init__(self, net: Sequential, lr: float, l2: float):
         label = type(self).__name__
@@ -36,9 +36,9 @@ class Optimizer:
             setattr(self, name, self.backend.xp.zeros_like(self.store.flat_params))
 
     def step(self) -> None:
-        """Change the parameters by their gradients, once.
+        """Update the parameters once from their gradients.
 
-        Raises StateError if the network was set up again since.
+        Raises StateError if the network was set up again after the optimizer was made.
         """
         self.step_on(self.backend)
 
@@ -49,7 +49,7 @@ class Optimizer:
         """
         if self.net.store is not self.store:
             raise StateError(
-                f"{type(self).__name__}: {self.net.name} was set up again since: "
+                f"{type(self).__name__}: {self.net.name} was set up again: "
                 "make a new optimizer for it"
             )
         backend.all_reduce(self.store.flat_grads)
@@ -74,18 +74,18 @@ class Optimizer:
         return {"steps": self.steps, **{name: getattr(self, name) for name in self.moments}}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` gave; raises RunError if it is another optimizer's or network's."""
+        """Restore a result of `state`. Raises RunError if another optimizer or network saved it."""
         label = type(self).__name__
         if set(state) != set(self.state()):
             raise RunError(
                 f"{label}: expected saved {sorted(self.state())}, got {sorted(state)}: "
-                "of another optimizer"
+                "it is from another optimizer"
             )
         for name in self.moments:
             expected, got = getattr(self, name).shape, state[name].shape
             if tuple(got) != tuple(expected):
                 raise RunError(
-                    f"{label}: expected {name} of {expected}, got {got}: of another network"
+                    f"{label}: expected {name} of {expected}, got {got}: it is from another network"
                 )
         for name in self.moments:
             getattr(self, name)[...] = self.backend.asarray(state[name])
@@ -113,11 +113,11 @@ def with_l2(p: Array, g: Array, l2: float) -> Array:
 
 
 def sgd_update(p: Array, g: Array, v: Array | None, constants: Constants) -> None:
-    """v = momentum·v + g;  p -= lr·v, or lr·(momentum·v + g) with Nesterov's look ahead.
+    """v = momentum·v + g;  p -= lr·v, or lr·(momentum·v + g) with Nesterov's lookahead.
 
     p, g, v    (size,); v is None without momentum
     constants  from SGD.constants
-    Source: Sutskever et al. 2013, in PyTorch's form (the learning rate outside of v)
+    Source: Sutskever et al. 2013, in PyTorch's form (the learning rate outside v)
     """
     lr, momentum, nesterov, l2 = constants
     g = with_l2(p, g, l2)
@@ -166,7 +166,7 @@ def rmsprop_update(p: Array, g: Array, s: Array, constants: Constants, xp: Any) 
 
     p, g, s    (size,)
     constants  from RMSprop.constants
-    Source: Tieleman & Hinton 2012; eps outside the root, as PyTorch
+    Source: Tieleman & Hinton 2012; eps outside the root, as in PyTorch
     """
     lr, rho, eps, l2 = constants
     g = with_l2(p, g, l2)
@@ -222,10 +222,10 @@ def adam_update(p: Array, g: Array, m: Array, v: Array, constants: Constants, xp
 class Adam(Optimizer):
     """Adam(net, lr): momentum over a running scale, both corrected for their start at 0.
 
-    The paper publishes two places for its epsilon, and frameworks differ in which they took:
+    The paper has two places for epsilon, and frameworks differ in their choice:
     eps_hat=False   lr·m̂ / (√v̂ + eps): algorithm 1; PyTorch
     eps_hat=True    lr·√(1-β2ᵗ)/(1-β1ᵗ) · m / (√v + eps): the faster form before section 2.1;
-                    TensorFlow and Keras. The same but for eps, which is divided by √(1-β2ᵗ)
+                    TensorFlow and Keras. The same except that eps is divided by √(1-β2ᵗ)
     Source: Kingma & Ba 2015, arXiv:1412.6980
     """
 

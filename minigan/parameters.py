@@ -1,7 +1,7 @@
 """Where a network's numbers live: one flat array each for parameters and gradients.
 
 params   [ 0.W ............ | 0.b | 1.gain | 1.bias | ... ]
-grads    [ the same names at the same places                ]
+grads    [ the same names in the same places                ]
 
 Layers declare what they need while the network is set up. Then the flat arrays are made, once, and
 every layer gets named views into them. So an optimizer is one pass over one array, zeroing is one
@@ -21,7 +21,7 @@ from minigan.arrays import Array, Backend, Shape
 from minigan.errors import ConfigError, RunError
 from minigan.initializers import Initializer
 
-ALIGNMENT = 64  # views start at multiples of it: whole cache lines, full-width loads on a GPU
+ALIGNMENT = 64  # views start at multiples of this: whole cache lines, full-width loads on a GPU
 
 
 class Store:
@@ -41,7 +41,7 @@ class Store:
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Names declared inside get `name.` in front."""
+        """Prefix all names declared inside with `name.`."""
         self.path.append(name)
         yield
         self.path.pop()
@@ -55,9 +55,9 @@ class Store:
         """Declare a trained array. After setup `layer.<name>` and `layer.d<name>` are its views.
 
         initializer  see initializers.py; called now, so that layers draw in order
-        fans         fan_in, numbers that enter one output, and fan_out, outputs that one input
-                     reaches; left out if the initializer uses neither
-        Raises ConfigError for something that is not an initializer.
+        fans         fan_in, the inputs of one output, and fan_out, the outputs that one input
+                     reaches; omit them if the initializer uses neither
+        Raises ConfigError if it is not an initializer.
         """
         full_name = self.full_name(name)
         if not callable(initializer):

@@ -180,16 +180,16 @@ def set_up_again():
         (lambda: mg.SGD(one_layer(2), 1, l2="x"), mg.ConfigError, "SGD: l2 must be at least 0"),
         (lambda: mg.SGD(one_layer(2), 1, nesterov=True), mg.ConfigError, "give a momentum above 0"),
         (lambda: mg.RMSprop(one_layer(2), eps=0), mg.ConfigError, "RMSprop: eps must be above 0"),
-        (set_up_again, mg.StateError, "Adam: N was set up again since: make a new optimizer"),
+        (set_up_again, mg.StateError, "Adam: N was set up again: make a new optimizer"),
         (
             lambda: mg.Adam(one_layer(2)).load_state(mg.RMSprop(one_layer(2)).state()),
             mg.RunError,
-            "of another optimizer",
+            "it is from another optimizer",
         ),
         (
             lambda: mg.Adam(one_layer(2)).load_state(mg.Adam(one_layer(200)).state()),
             mg.RunError,
-            "of another network",
+            "it is from another network",
         ),
     ),
 )

@@ -1,9 +1,10 @@
-"""The plain backend: where arrays live, which dtype they have, and nothing that is fast.
+"""The plain backend: where arrays live and which dtype they have, without any speedups.
 
-A backend owns an array module (`xp`: numpy, or cupy with the same names) and one dtype for all that
-is trained. It is passed to every network at setup; there is no global one. This class is complete:
-it runs every definition exactly as its file has it, and `--backend plain` trains with it. It is the
-specification that faster backends (backends/cpu, backends/gpu) are tested against.
+A backend owns an array module (`xp`: numpy, or cupy with the same names) and one dtype for
+everything that is trained. It is passed to every network at setup; there is no global one. This
+class is complete: it runs every definition exactly as written in its file, and `--backend plain`
+trains with it. It is the specification that faster backends (backends/cpu, backends/gpu) are tested
+against.
 
 A method exists only if two backends need different code for it.
 """
@@ -74,7 +75,7 @@ class Backend:
     def copy_out(self, array: Array, name: str) -> Array:
         """-> a copy for the caller to keep and change: a layer may still need the original.
 
-        name  "y" or "dx": on a fast backend, results of one name recycle one another's memory
+        name  "y" or "dx": on a fast backend, results of the same name reuse each other's memory
         """
         return array.copy()
 
@@ -115,7 +116,7 @@ class Backend:
             )
 
     def synchronize(self) -> None:
-        """Wait until everything that was launched is done; on a CPU it is when a call returns."""
+        """Wait for everything that was launched. On a CPU it is done when a call returns."""
 
     # -- a step that runs as a whole -----------------------------------------
 
@@ -129,7 +130,7 @@ class Backend:
 
         make_step  backend -> step(). The backend that it is given belongs to the captured step:
                    networks and optimizers join it by `on(backend)`. It may be called more than once
-        stateful   what the step changes for good
+        stateful   the objects that the step changes permanently
         rows       of its batches, which it takes from staging buffers through backend.shard
         A GPU records the step as one graph: backends/gpu/graph.py. On a CPU several processes each
         run it on their rows: backends/cpu/parallel_step.py.
@@ -137,11 +138,11 @@ class Backend:
         return make_step(self)
 
     def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
-        """-> array of at most shape[0] rows that the host writes again and again."""
+        """-> array of at most shape[0] rows that the host rewrites before each step."""
         return StagingBuffer(self, shape, dtype)
 
     def shard(self, batch: Array) -> Array:
-        """batch (n, ...) -> the rows of it that this process computes: all, if it is alone."""
+        """batch (n, ...) -> the rows that this process computes: all, if it is the only one."""
         return batch
 
     def all_reduce(self, array: Array) -> None:

@@ -1,12 +1,12 @@
-"""im2col and col2im: what turns a convolution into a matrix product, and back.
+"""im2col and col2im turn a convolution into a matrix product, and back.
 
 A convolution looks at an image through a window of k_h x k_w pixels, at every s-th place. im2col
-copies what each window sees into a row of its own:
+copies each window into one row:
 
-    cols[n, p, q, i, j] = x[n, p·s_h + i - top, q·s_w + j - left]        0 outside of the image
+    cols[n, p, q, i, j] = x[n, p·s_h + i - top, q·s_w + j - left]        0 outside the image
 
-p, q count the windows, i, j the pixels within one. Seen as a matrix, cols has one window a row, so
-that "every window times the same weights" is one product of matrices: layers/conv2d.py.
+p, q index the windows; i, j the pixels within one. As a matrix, cols has one window per row. Then
+"every window times the same weights" is one matrix product: layers/conv2d.py.
 
 im2col is linear in x: it only copies. So there is a matrix M of zeros and ones with cols = M·x, and
 the chain rule sends the gradient of cols back through its transpose, dx = Mᵀ·dcols. That is col2im.
@@ -16,7 +16,7 @@ A pixel was copied into every window that covers it; its gradient is the sum ove
     col2im   pixel       += cols[window]
 
 col2im is the adjoint of im2col, not its inverse: <im2col(x), c> == <x, col2im(c)> for every x and
-c, which is what the tests check. col2im(im2col(x)) counts each pixel as often as windows cover it.
+c; the tests check this. col2im(im2col(x)) counts each pixel as often as windows cover it.
 
 Source: Chellapilla et al. 2006; Dumoulin & Visin 2016, arXiv:1603.07285
 Fast versions: backends/cpu/im2col.py, backends/gpu/kernels.cu
@@ -47,10 +47,10 @@ def im2col(x: Array, kernel: Pair, stride: Pair, padding: Padding, xp: Any) -> A
 
 
 def col2im(cols: Array, x_shape: Shape, stride: Pair, padding: Padding, xp: Any) -> Array:
-    """Add the rows up again: the transpose of im2col.
+    """Add each row back into its window: the transpose of im2col.
 
     cols     (n, h_out, w_out, k_h, k_w, c)
-    x_shape  (n, h, w, c) of the image that im2col read
+    x_shape  (n, h, w, c) of the image passed to im2col
     -> x     (n, h, w, c), each pixel the sum of its copies
     """
     (n, h, w, c), (s_h, s_w), ((top, bottom), (left, right)) = x_shape, stride, padding

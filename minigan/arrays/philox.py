@@ -1,13 +1,13 @@
-"""Philox4x32-10: random numbers that are looked up rather than drawn one after the other.
+"""Philox4x32-10: random numbers computed from a counter, not from the previous number.
 
 A counter of four 32-bit words is mixed with a key in ten rounds; four random words come out:
 
-    (hi0, lo0) = 0xD2511F53·c0        (hi1, lo1) = 0xCD9E8D57·c2        products of 64 bits
+    (hi0, lo0) = 0xD2511F53·c0        (hi1, lo1) = 0xCD9E8D57·c2        64-bit products
     c = (hi1 ⊕ c1 ⊕ k0, lo1, hi0 ⊕ c3 ⊕ k1, lo0)      k0 += 0x9E3779B9, k1 += 0xBB67AE85
 
-So each thread of a GPU makes its own numbers from its own counter (place, steps, steps >> 32,
-stream), with the seed as the key. The only state is the number of calls, `steps`. This file is the
-same in NumPy, for every other backend. The words and the uniform numbers are equal bit for bit.
+So each thread of a GPU computes its own numbers from its own counter (place, steps, steps >> 32,
+stream), with the seed as the key. The only state is the number of calls, `steps`. This file does
+the same in NumPy, for every other backend. The words and the uniform numbers are equal bit for bit.
 Normal numbers are too, unless two libraries' sine or logarithm differ in their last bit.
 
 uniform   float32: 24 bits of a word; float64: 53 bits of two
@@ -35,7 +35,7 @@ class Philox:
 
     seed    0 .. 2^64 - 1
     stream  0 .. 2^31 - 1: streams of one seed are independent
-    steps   how many calls there were; set it to continue where another generator stopped
+    steps   number of calls so far; set it to continue where another generator stopped
     """
 
     def __init__(self, backend: "Backend", seed: int, stream: int = 0):
@@ -59,7 +59,7 @@ class Philox:
 
 
 def words(counters: list[np.ndarray], seed: int) -> np.ndarray:
-    """counters: four arrays (count,) of uint64, one of each word -> (count, 4) uint32"""
+    """counters: four arrays (count,) of uint64, one for each word -> (count, 4) uint32"""
     c, k = counters, [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
         a, b = MULTIPLIERS[0] * c[0], MULTIPLIERS[1] * c[2]

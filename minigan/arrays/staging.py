@@ -1,7 +1,7 @@
-"""Staging buffers: arrays that stay where they are while the host writes them again and again.
+"""Staging buffers: arrays that stay in place while the host rewrites them.
 
 A captured step (backends/gpu/graph.py, backends/cpu/parallel_step.py) reads its inputs from the
-same memory at every call. So the host writes there before each:
+same memory at every call. So the host writes there before each call:
 
     buffer.host_rows(n)[...] = images    memory on the host
     x = buffer.upload()                  the array that the step reads

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-Array = Any  # numpy.ndarray or cupy.ndarray: the one kind that a backend computes with
+Array = Any  # numpy.ndarray or cupy.ndarray: the kind that the backend computes with
 Shape = tuple[int, ...]
 Pair = tuple[int, int]  # (vertical, horizontal)
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
