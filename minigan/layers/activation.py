@@ -2,7 +2,7 @@
 
     y = f(x)        dx = dy·f'(x), with f'(x) written in terms of y
 
-so that x need not be kept. Each activation's file has f, and f' in terms of y.
+so x need not be kept. Each activation's file has f, and f' in terms of y.
 Fast versions: backends/cpu/activations.py, backends/gpu/kernels.cu
 """
 

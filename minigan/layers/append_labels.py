@@ -1,11 +1,11 @@
-"""AppendLabels: a conditional network learns the class from further channels of its input.
+"""AppendLabels: a conditional network learns the class from extra channels of its input.
 
     y = [x | label]      label: 1 for the class of the sample, 0 for all others ("one-hot")
 
 A vector gets the label after its numbers. An image gets it after the channels of every pixel, as
 planes of one value each. So the next layer can weigh the class like any other feature.
 
-    dx = dy[..., :c]     the label is given, not learned: its part of dy goes nowhere
+    dx = dy[..., :c]     the label is given, not learned: its part of dy is dropped
 
 x (n, c) or (n, h, w, c)    labels (n, classes)    y as x, with c + classes channels
 Source: Mirza & Osindero 2014, arXiv:1411.1784; at every layer: Radford et al. 2016,

@@ -1,4 +1,4 @@
-"""What a layer is: setup once, then forward and backward.
+"""The interface of a layer: setup once, then forward and backward.
 
     class Layer:
         setup(in_shape, *, backend, rng, store) -> out_shape
@@ -11,11 +11,11 @@ A layer calls the definition in its file: y, saved = linear_forward(...). `saved
 backward pass needs; the layer keeps it in self.saved and hands it to linear_backward.
 
 A network asks its backend for the steps of its passes (`plan` in sequential.py). The plain backend
-answers with the layers themselves, so that the text in these files is the text that runs. A fast
-backend may answer with steps that stand in for a layer, or for several in a row: each must give
-what the layers would.
+answers with the layers themselves, so the code in these files is the code that runs. A fast
+backend may answer with steps that replace a layer, or several in a row: each must compute the same
+as the layers.
 
-dx and dW can be requested separately, because a GAN needs exactly that: the generator's update
+dx and dW can be requested separately, because a GAN needs this: the generator's update
 sends a gradient through the discriminator for dx alone, and in the discriminator's own update
 nothing needs dx of the first layer.
 
@@ -67,7 +67,7 @@ class Layer:
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 
-        Adds into the gradients if need_dw; otherwise leaves them bit for bit alone.
+        Adds into the gradients if need_dw; otherwise leaves them unchanged, bit for bit.
         """
         raise NotImplementedError
 

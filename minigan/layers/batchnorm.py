@@ -15,8 +15,9 @@ x_i affects L along three paths: x̂_i itself, the mean, and the variance. Since
     dx_i = gain/σ · (g_i - 1/m Σ g_j - x̂_i·1/m Σ g_j·x̂_j)
          = gain/σ · (g_i - dbias/m - x̂_i·dgain/m)
 
-So dx has mean 0 and, but for eps, no component along x̂: the two directions that normalizing
-removed. (With g = 1 everywhere Σ g·x̂ is 0, and a check passes without the last term: use random g.)
+So dx has mean 0 and, apart from eps, no component along x̂: normalizing removed these two
+directions. (With g = 1 everywhere Σ g·x̂ is 0, and a check passes without the last term: use a
+random g.)
 
 For sampling, running averages of mean and var replace the batch's own:
     running = (1 - running_rate)·running + running_rate·batch
@@ -36,7 +37,7 @@ from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 class Saved(NamedTuple):
-    """What the backward pass needs of the forward pass."""
+    """Values that the backward pass needs from the forward pass."""
 
     x_hat: Array  # as x
     inv_std: Array  # (c,), 1/σ
@@ -115,9 +116,9 @@ class BatchNorm(Layer):
     running_rate      weight of the new batch in the running statistics, 0 < rate <= 1
                       (PyTorch calls this momentum; Keras' momentum is 1 - running_rate)
     eps               added to the variance
-    unbiased          keep the running variance with 1/(m-1), as PyTorch, or with 1/m, as Keras
-    sampling          what forward(train=False) normalizes by: "running" statistics, or the
-                      "batch"'s own (the running ones stay as they are)
+    unbiased          keep the running variance with 1/(m-1), as in PyTorch, or 1/m, as in Keras
+    sampling          statistics that forward(train=False) normalizes by: the "running" ones, or
+                      the "batch"'s own (the running ones then do not change)
     Raises ShapeError for a batch of 1 if its own statistics are needed.
     """
 
@@ -184,7 +185,7 @@ class BatchNorm(Layer):
         return is_batch
 
     def update_running(self, mean: Array, var: Array, m: int) -> None:
-        """running += rate·(batch - running), in place; m values of a channel were in the batch."""
+        """running += rate·(batch - running), in place; m is the number of values per channel."""
         if self.unbiased:
             var = var * (m / (m - 1))
         self.running_mean += (mean - self.running_mean) * self.running_rate

@@ -6,7 +6,7 @@
 out the window under each output pixel as one row of k·k·c_in numbers. The sum over i, j, c becomes
 a product of matrices:
 
-    cols = im2col(x)        (n·h_out·w_out, k·k·c_in)    the window of each output pixel, a row
+    cols = im2col(x)        (n·h_out·w_out, k·k·c_in)    one row per output pixel: its window
     y    = cols·W + b       W seen as (k·k·c_in, c_out)
 
 This is a Linear layer on the rows of cols. So its backward pass is Linear's,
@@ -85,7 +85,7 @@ def conv2d_backward(
 
 
 class Convolution(Layer):
-    """What Conv2d and ConvTranspose2d share: they differ in their sizes and in two definitions."""
+    """The base of Conv2d and ConvTranspose2d, which differ in sizes and in two definitions."""
 
     pads: Padding  # `padding` in numbers, once the image is known: see geometry.py
     W: Array

@@ -9,7 +9,7 @@ transposed convolution is the layer whose *forward* is that dx:
 
     y[n, p·s + i - top, q·s + j - left, o] += x[n, p, q, c] · W[i, j, o, c]   for all i, j
 
-Each input pixel paints its k x k patch into the output, patches s pixels apart. ("Deconvolution"
+Each input pixel adds a k x k patch to the output; the patches are s pixels apart. ("Deconvolution"
 is a misnomer: nothing is inverted.)
 
 W is the weight of the convolution that this layer transposes, so it maps from this layer's

@@ -1,10 +1,10 @@
-"""Dropout: in training each value becomes 0 with probability p, and the others grow.
+"""Dropout: in training each value becomes 0 with probability p, and the others are scaled up.
 
     mask = 1/(1-p) with probability 1-p, else 0        drawn at every forward
     y    = x·mask
     dx   = dy·mask
 
-The factor 1/(1-p) keeps the expected value of y at x, so that sampling needs no correction:
+The factor 1/(1-p) keeps the expected value of y at x, so sampling needs no correction:
 forward(train=False) is the identity.
 Source: Srivastava et al. 2014, in the "inverted" form
 Fast version: backends/steps.py

@@ -1,4 +1,4 @@
-"""Sizes of convolutions: kernel, stride and padding -> how large the output is.
+"""Sizes of convolutions: kernel, stride and padding -> output size.
 
 Along one axis, a convolution with kernel k, stride s and `before` + `after` pixels of padding has
 
@@ -8,7 +8,7 @@ windows in `size` pixels. Padding may be given as
     "valid"                          none
     "same"                           TensorFlow's: the output is ⌈size / s⌉; an odd pixel goes after
     p                                p on every side
-    ((top, bottom), (left, right))   each side by itself
+    ((top, bottom), (left, right))   each side separately
 Source: Dumoulin & Visin 2016, arXiv:1603.07285
 """
 

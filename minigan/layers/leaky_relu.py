@@ -1,4 +1,4 @@
-"""LeakyReLU: negative values are scaled down, not cut off, so that a gradient remains.
+"""LeakyReLU: negative values are scaled down, not cut off, so a gradient remains.
 
     y  = x for x > 0,  slope·x otherwise
     dx = dy for x > 0, slope·dy otherwise
@@ -28,7 +28,7 @@ def leaky_relu_backward(dy: Array, y: Array, slope: float) -> Array:
 class LeakyReLU(Activation):
     """LeakyReLU(slope): any shape. DCGAN's discriminator has slope 0.2.
 
-    slope  0 <= slope < 1; ReLU() is the quicker form of 0. Frameworks disagree on a default
+    slope  0 <= slope < 1; for 0, ReLU() is faster. Frameworks disagree on a default
            (PyTorch 0.01, Keras 0.3), so there is none here.
     """
 

@@ -1,4 +1,4 @@
-"""Reshape and Flatten: the same numbers under another shape.
+"""Reshape and Flatten: the same numbers in another shape.
 
 y[n] = x[n] read in C order under the new shape;  dx is dy under the old one
 """
@@ -11,7 +11,7 @@ from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
 
 class Reshape(Layer):
-    """Reshape((7, 7, 128)): any shape of equally many numbers, without the batch axis."""
+    """Reshape((7, 7, 128)): any shape of the same size, without the batch axis."""
 
     def __init__(self, shape: Shape):
         if not isinstance(shape, (tuple, list)):

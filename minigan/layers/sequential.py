@@ -4,8 +4,8 @@
     dx = f_1'(f_2'(... f_k'(dy)))   backward, last to first
 
 A Sequential is a network: it owns the flat arrays of parameters and gradients, and its forward and
-backward validate their arrays once, at the entry. Inside another Sequential it is a layer like any
-other.
+backward validate their arrays once, at the entry. Inside another Sequential it is an ordinary
+layer.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ from minigan.parameters import Store
 
 
 class Step(Protocol):
-    """What a pass goes through: a layer, or a backend's stand-in for several; see `plan`."""
+    """One step of a pass: a layer, or a backend's replacement for several; see `plan`."""
 
     has_parameters: bool
     takes_labels: bool
@@ -42,7 +42,7 @@ class Sequential(Layer):
     steps: Sequence[Step]
     classes = 0
     batch: int | None  # rows of the last forward, if backward may follow
-    version: int  # of the parameters in it
+    version: int  # of the parameters in that forward
 
     def __init__(self, layers: Iterable[Layer], name: str = "net"):
         if not isinstance(layers, Iterable):
@@ -84,7 +84,7 @@ class Sequential(Layer):
             in_shape = expect_shape(self.name, in_shape)
             expect_kind(self.name, "backend", backend, Backend, 'get_backend("numpy")')
             expect_kind(self.name, "rng", rng, Generator, "numpy.random.default_rng(seed)")
-            self.store = None  # a setup that fails half way leaves no network
+            self.store = None  # a setup that fails halfway leaves no network
             store = Store(backend, rng, self.name)
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         shape = self.in_shape
@@ -177,7 +177,7 @@ class Sequential(Layer):
         store = self.ready()
         self.backend.guard(x, self.in_shape, self.first_label(), "x")
         self.expect_labels(labels, len(x))
-        self.batch = None  # a forward that fails leaves nothing to go back through
+        self.batch = None  # if this forward fails, backward must not run
         y = forward_pass(self.steps, x, train, labels)
         self.batch, self.version = len(x), store.version
         return self.backend.copy_out(y, "y")
@@ -185,7 +185,7 @@ class Sequential(Layer):
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 
-        need_dw  add into the gradients; without it they stay bit for bit as they are
+        need_dw  add into the gradients; otherwise they stay unchanged, bit for bit
         Raises StateError: no forward before it, or the parameters were updated since.
         """
         if self.container is not None:
@@ -234,7 +234,7 @@ class Sequential(Layer):
         return f"Sequential of {len(self.layers)}"
 
     def count(self, layer: int | None = None) -> tuple[int, int]:
-        """-> numbers that are trained, and running statistics; of one layer, or of all."""
+        """-> how many trained numbers, and running statistics, one layer has, or all have."""
 
         def size(arrays: dict[str, Array]) -> int:
             return sum(

@@ -1,7 +1,7 @@
-"""Whole systems by name: nets, hyper-parameters, the round of the game, data. One module a source.
+"""Complete systems by name: networks, hyperparameters, training round, data. One module per source.
 
-A preset is a table to read: get_preset("shibuya-svhn") gives it, get_preset("shibuya-svhn:T3") one
-of its published variants; training/ plays it. If the published program had a mistake, the preset
+A preset is a table to read: get_preset("shibuya-svhn") returns one, get_preset("shibuya-svhn:T3")
+one of its published variants; training/ runs it. If the published program had a mistake, the preset
 does what its author meant, and the module says so.
 """
 
@@ -34,7 +34,7 @@ MODULES = {  # preset -> its module here
 
 @dataclass(frozen=True)
 class Preset:
-    """One system: functions that give layers, and defaults that the command line overrides."""
+    """One system: functions that return layers, and defaults that the command line overrides."""
 
     name: str
     source: str
@@ -52,12 +52,12 @@ class Preset:
     lr_d: float = 2e-4
     beta1: float | None = 0.5  # Adam's; None with another optimizer
     settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
-    decay: tuple[int, int] | None = None  # rates fall after this many epochs, in this many to 0
+    decay: tuple[int, int] | None = None  # epochs (start, length) in which rates fall to 0
     ema: float = 0.0  # decay of the average of G's weights that images are drawn from; 0: none
     round: Callable[..., Result] = plain_round  # (players, **round_options)
     round_options: Arguments = field(default_factory=dict)
     images_per_round: int = 1  # real batches that a round draws
-    z_per_round: tuple[int, ...] = (1,)  # the z that it draws, each in batches
+    z_per_round: tuple[int, ...] = (1,)  # sizes of the z that it draws, in batches
     simultaneous: bool = False  # do both players move at once?
     classes: int = 0  # of the labels that G and D receive; 0: none
     pixel_min: float = -1.0  # value of black; white is 1. -1 if G ends in tanh, 0 in a sigmoid

@@ -1,4 +1,4 @@
-"""What frameworks do where a published program says nothing: constants that a program inherits.
+"""Framework defaults: constants that a published program inherits unless it sets them.
 
                          Keras, TensorFlow 1                  PyTorch, the DCGAN paper's program
 BatchNorm running rate   0.01 ("momentum" 0.99)               0.1
@@ -9,8 +9,8 @@ Adam                     eps outside the bias correction      inside
 reported loss            p clipped to [1e-7, 1 - 1e-7]        log p clipped at -100
 odd pixel of "same"      after                                -
 
-minigan trains on logits, where nothing has to be clipped. So that a run prints the number that the
-published one printed, the reported loss is that of logits clipped at the same place.
+minigan trains on logits, where nothing has to be clipped. The reported loss is computed on logits
+clipped at the same place, so a run prints the same number as the published program.
 """
 
 from math import log
@@ -27,7 +27,7 @@ SAME: Arguments = dict(kernel_size=5, stride=2, padding="same")
 
 
 def keras_norm(momentum: float = 0.99) -> BatchNorm:
-    """BatchNorm with Keras' constants; momentum as in Keras, the weight of the past."""
+    """BatchNorm with Keras' constants; momentum as in Keras: the weight of the old value."""
     return BatchNorm(running_rate=round(1 - momentum, 10), eps=1e-3, unbiased=False)
 
 

@@ -1,4 +1,4 @@
-"""Jayathilaka's dense GAN with BatchNorm for faces of 28x28, trained by three optimizers.
+"""Jayathilaka's dense GAN with BatchNorm for 28x28 faces, trained with three optimizers.
 
 G: 100 -> 256 -> 512 -> 1024 -> 28x28x3, BatchNorm after each activation
 D: 2352 -> 512 -> 256 -> 1
@@ -7,8 +7,8 @@ The first 5,000 pictures of CelebA, their middle 108x108 pixels. The round is Ke
 and there were 5,000.
 
 The program's curve "Discriminator Loss - Fake" shows D's accuracy, and its pictures have 0.8 of
-their contrast: not so here. It shares one Adam, and so one count of steps for the bias correction,
-between both players; here each counts its own.
+their contrast; both are correct here. It shares one Adam, and so one step count for the bias
+correction, between both players; here each player has its own.
 Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
 """
 

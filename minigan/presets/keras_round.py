@@ -1,6 +1,6 @@
 """The round of Keras GANs that call `predict` and `train_on_batch`.
 
-`G.predict` gives the fakes for D: they come from G's running statistics, not from the batch's.
+`G.predict` makes the fakes for D: they use G's running statistics, not from the batch's.
 `D.train_on_batch` is called twice: D takes one step on the real batch and another on the fakes.
 `gan.train_on_batch` then moves G, through D, on a training-mode forward.
 """
@@ -18,7 +18,7 @@ def keras_round(
 ) -> Result:
     """One round: D steps on real images, then on fakes of `predict`; then G steps.
 
-    generator_batch  G learns from new z, this many times as many; None: from the z that D saw
+    generator_batch  G learns from this many new batches of z; None: from the z that D saw
     """
     x_real, labels = players.draw_images()
     n = len(x_real)

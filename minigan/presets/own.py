@@ -2,7 +2,7 @@
 
 The paper's guidelines: strided convolutions, BatchNorm except at the image, ReLU in G, LeakyReLU in
 D, tanh at the output. Kernels of 4 with stride 2 tile without overlap artifacts, and take 16
-multiplications a pixel instead of the 25 of kernels of 5.
+multiplications per pixel; kernels of 5 take 25.
 
 D halves the image while at least 3 pixels are left on the shorter side; G doubles as often:
 
@@ -10,10 +10,10 @@ D halves the image while at least 3 pixels are left on the shorter side; G doubl
     75 -> 37 -> 18 -> 9 -> 4
 
 An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
-channels, up to 8 times the width. `refined` nets have another convolution, 3x3 with stride 1, at
-the map before the smallest, if there is one between that and the image.
+channels, up to 8 times the width. `refined` nets have an extra convolution, 3x3 with stride 1, at
+the map before the smallest, if that is not the image itself.
 
-mnist    digits within two minutes on two CPU cores, by numbers that were searched for
+mnist    digits within two minutes on two CPU cores, with hyperparameters found by search
          (benchmarks/search.py): narrow refined nets, small batches, large steps, and the average
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN

@@ -1,9 +1,9 @@
 """The DCGAN example of PyTorch: 64x64 in color, kernels of 4 from the first layer to the last.
 
-G: z -> 4x4 by a transposed convolution of kernel 4, then four times kernel 4, stride 2 D: its
-mirror image, to one logit by a convolution of kernel 4 D moves first; G learns from the fakes that
-D has seen. BatchNorm uses batch statistics for sampling, too (the program never leaves training
-mode).
+G: z -> 4x4 by a transposed convolution of kernel 4, then four times kernel 4, stride 2
+D: its mirror image, to one logit by a convolution of kernel 4
+D moves first; G learns from the fakes that D has seen. BatchNorm uses batch statistics for
+sampling, too (the program never leaves training mode).
 Source: github.com/pytorch/examples, dcgan/main.py
 """
 

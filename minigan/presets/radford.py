@@ -3,14 +3,14 @@
 64                 G: dense to 4x4x1024, then 512, 256, 128, image;  D: 128 to 1024, one logit
 mnist-conditional  one-hot labels after z and every hidden vector, as planes after every map;
                    G ends in a sigmoid (pixels in [0, 1]); BatchNorm without gain and bias
-All convolutions k5 s2 without bias, padded as Theano does: 2 pixels before and, with one pixel less
-to crop, 1 after. BatchNorm uses batch statistics for sampling, too; an L2 penalty is added to the
-gradient of every parameter.
+All convolutions k5 s2 without bias, padded as in Theano: 2 pixels on each side; G's transposed
+convolutions crop 2 before and 1 after. BatchNorm uses batch statistics for sampling, too; an L2
+penalty is added to the gradient of every parameter.
 
 One player per batch, alternating: G on one, D on the next. So an epoch has half as many updates of
-each as elsewhere. In the program Adam's first decay itself decays by 1e-8 a step: left out. It
-trained on 50,000 of MNIST's images, shuffled, and kept the last 10,000 of them for validation: here
-the first 50,000 of the file.
+each as elsewhere. In the program Adam's beta1 itself decays by 1e-8 per step; that is left out. The
+program shuffles MNIST, trains on 50,000 images and keeps the last 10,000 for validation; here the
+first 50,000 images of the file are used.
 Source: Radford et al. 2016, arXiv:1511.06434; github.com/Newmu/dcgan_code,
 faces/train_uncond_dcgan.py and mnist/train_cond_dcgan.py
 """

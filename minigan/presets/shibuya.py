@@ -11,8 +11,8 @@ The round is Keras' (keras_round.py), with G learning from the z that D saw. Rea
 
 The notebooks compile the stacked model before they freeze D, so that G's update also moves D, with
 G's learning rate, toward calling fakes real. That explains losses up to 15, and why D needs ten
-times G's rate. Here D is frozen, as its author meant; `--joint-update` brings the mistake back, to
-look at. The MNIST notebook shows every pixel above 0 as white; here pictures are shown as they are.
+times G's rate. Here D is frozen, as its author meant; `--joint-update` restores the mistake, for
+study. The MNIST notebook shows every pixel above 0 as white; here pictures are shown as they are.
 Source: github.com/naokishibuya/deep-learning, gan_mnist.ipynb, dcgan_{mnist,svhn,celeba}.ipynb
 """
 
