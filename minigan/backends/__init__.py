@@ -16,12 +16,12 @@ def get_backend(
 ) -> Backend:
     """-> a new backend; pass it to `net.setup`, there is no global one.
 
-    name       "plain": every definition exactly as its file has it, on NumPy;
+    name       "plain": every definition exactly as written, on NumPy;
                "numpy": the same numbers to rounding, fast; "cupy": on an NVIDIA GPU
     dtype      "float32" for training, "float64" for gradient checks
     threads    of the numpy backend; by default the number of CPUs that this process may use.
-               Equally many give the same bits at every run, another number the same to rounding
-    precision  of float32 products on a GPU: "fp32", or "tf32": tensor cores, factors of 11 bits
+               The same number gives the same bits in every run; another, the same to rounding
+    precision  of float32 products on a GPU: "fp32", or "tf32": tensor cores, 11-bit factors
     Raises ConfigError (unknown name, dtype or precision, impossible threads), BackendError (no
     CuPy, no GPU).
     """

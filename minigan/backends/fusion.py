@@ -23,7 +23,7 @@ ROLES: tuple[tuple[str, tuple[type[L.Layer], ...]], ...] = (
 
 
 class CoreConvolution:
-    """A core as a convolution y = conv(x, W), or as its transpose x = convᵀ(y, W): the geometry.
+    """The geometry of a core: a convolution y = conv(x, W), or its transpose x = convᵀ(y, W).
 
     Shapes have no batch axis. W is (k_h, k_w, channels of x, channels of y).
     """
@@ -87,7 +87,7 @@ def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
 
 
 def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
-    """Do all steps treat each sample by itself, except blocks, which know of the whole batch?
+    """Do all steps treat each sample by itself, except blocks, which handle the whole batch?
 
     And does no step draw random numbers?
     """

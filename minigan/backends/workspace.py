@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan.arrays import Array, Backend, Shape
 
-FEW = 8  # scalars that one round keeps at a time, at most
+FEW = 8  # at most this many scalars are kept by one round at a time
 probe = [np.empty(1)]
 UNSHARED = getrefcount(probe[0])  # references to an array that only a list holds, while we look
 
@@ -16,7 +16,7 @@ UNSHARED = getrefcount(probe[0])  # references to an array that only a list hold
 class Workspace:
     """Named memory, allocated once and reused.
 
-    A name's memory grows to the largest size requested and never shrinks, so that a smaller last
+    A name's memory grows to the largest size requested and never shrinks, so a smaller last
     batch is a leading view of the same memory.
     """
 
@@ -35,10 +35,10 @@ class Workspace:
 
 
 class OutputPool:
-    """Arrays that are given away, and recycled as soon as nobody holds them or a view of them.
+    """Arrays given to callers, recycled when nothing refers to them or to a view of them.
 
-    Views keep their owner alive, so its reference count tells. In a training loop two arrays of
-    one name alternate; results that a caller keeps stay, and further ones are allocated.
+    Views keep their owner alive, so its reference count shows it. In a training loop two arrays of
+    one name alternate; results that a caller keeps stay valid, and new ones are allocated.
     """
 
     def __init__(self, backend: Backend):
@@ -58,7 +58,7 @@ class OutputPool:
 
 
 class FastBackend(Backend):
-    """What the CPU's and the GPU's backend share."""
+    """The base of the CPU and the GPU backend."""
 
     def __init__(self, dtype: Any, xp: Any):
         super().__init__(dtype, xp)

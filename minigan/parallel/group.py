@@ -1,17 +1,17 @@
-"""A process group: processes that compute the same step, each with its rows of the batch.
+"""A process group: processes that compute the same step, each on its rows of the batch.
 
 Every process holds the whole network and takes the same step. They communicate where a number
 depends on the whole batch:
 
-    BatchNorm          mean and variance; in the backward pass the two sums      2c numbers a layer
+    BatchNorm          mean and variance; in the backward pass the two sums      2c per layer
     the loss           its mean                                                  two numbers
-    the optimizer      gradients are sums over the batch: add up the parts       one a parameter
+    the optimizer      gradients are sums over the batch: add up the parts       one per parameter
 
 Then all have the same gradients, take the same step, and have the same parameters, bit for bit.
 
-An engine brings the verbs, in MPI's words: all_reduce, all_gather, barrier and abort. What follows
-from them is written here, once. This class is the group of one process, where there is nothing to
-do. Engines: shared_memory.py.
+An engine implements the operations, named as in MPI: all_reduce, all_gather, barrier and abort.
+Everything built on them is written here, once. This class is the group of one process, where there
+is nothing to do. Engines: shared_memory.py.
 """
 
 from typing import Any, NoReturn
@@ -27,7 +27,7 @@ class Group:
 
     rank, size = 0, 1
 
-    # -- the verbs of an engine --------------------------------------------------------
+    # -- the operations of an engine --------------------------------------------------------
 
     def all_reduce(self, array: np.ndarray) -> None:
         """array = Σ over all processes, in place, with the same bits in each."""
@@ -40,13 +40,13 @@ class Group:
         """Return when every process has arrived here."""
 
     def abort(self, reason: str) -> NoReturn:
-        """End the job: no process may wait for ever. Raises BackendError."""
+        """End the job: no process may wait forever. Raises BackendError."""
         raise BackendError(reason)
 
-    # -- what follows from them -----------------------------------------------------------
+    # -- built on these operations -----------------------------------------------------------
 
     def shard(self, batch: Array) -> Array:
-        """batch (n, ...) -> the rows of this process, a view; shards differ by one row at most."""
+        """batch (n, ...) -> this process's rows, a view; shard sizes differ by at most one."""
         n = len(batch)
         return batch[self.rank * n // self.size : (self.rank + 1) * n // self.size]
 
@@ -59,7 +59,7 @@ class Group:
         return value.dtype.type(sums[1] / sums[0]), n / float(sums[0])
 
     def sync_batchnorm(self, mean: np.ndarray, var: np.ndarray, n: int) -> int:
-        """mean and biased variance (c,) of n rows here become those of all rows -> their number.
+        """mean and biased variance (c,) of n rows here become those of all rows -> row count.
 
         One all-reduce of 2c + 1 numbers: n, n·mean and n·(var + mean²). In float64 the difference
         of the last two loses nothing that float32 could show.

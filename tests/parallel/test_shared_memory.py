@@ -158,7 +158,7 @@ def test_a_process_that_is_gone_is_noticed_at_the_next_barrier():
     group.start(group.barrier)
     os.kill(group.children[0], signal.SIGKILL)
     group.begin_step()
-    with pytest.raises(mg.BackendError, match="process 1 of 2 ended within a step"):
+    with pytest.raises(mg.BackendError, match="process 1 of 2 ended during a step"):
         group.barrier()
     group.stop()
 

@@ -1,4 +1,4 @@
-"""The activations written into given memory: backends/cpu/blocks.py calls them on chunks."""
+"""Activations written into the caller's memory: backends/cpu/blocks.py calls them on chunks."""
 
 from collections.abc import Callable
 from typing import Any

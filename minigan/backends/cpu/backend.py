@@ -1,4 +1,4 @@
-"""The CPU backend: NumPy on threads and processes. table.py lists what is faster on it."""
+"""The CPU backend: NumPy on threads and processes. table.py lists its faster operations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

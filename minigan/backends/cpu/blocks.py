@@ -1,19 +1,18 @@
 """Blocks: a convolution, its BatchNorm and its activation as one step, chunk by chunk.
 
 Layer by layer, each operation reads a whole activation from memory and writes another one. At 32
-channels that takes longer than the products. A block hands the next operation a chunk that still
-lies in the core's cache:
+channels that takes longer than the matrix products. A block hands the next operation a chunk that
+is still in the core's cache:
 
     forward    1  y = conv(x) + b, and the chunk's sums for mean and variance
                2  c = y - mean, out = activation(gain/σ·c + bias)
     backward   1  g = dy·activation', and its sums Σ g and Σ g·c
                2  BatchNorm's dx of the chunk, and at once the convolution's backward pass of it
 
-Between 1 and 2 all chunks must have been seen, because BatchNorm's statistics are the batch's;
-without BatchNorm there is one round only. If blocks follow one another, round 2 of the forward pass
-is left to the next block, which does it just before it reads a chunk. So is round 1 of the backward
-pass, as soon as it has a chunk of dx: the rest of dx need not be kept then, and g of all blocks
-lies in two places alternately.
+Round 2 starts after all chunks are through round 1, because BatchNorm's statistics are the batch's;
+without BatchNorm there is only one round. In a run of blocks, the next block does round 2 of the
+forward pass just before it reads a chunk. It also does round 1 of the backward pass as soon as it
+has a chunk of dx. Then dx as a whole is not kept, and the blocks' g alternate between two buffers.
 
 The chain of layers remains the definition of all this: see `plan` in layers/sequential.py.
 Shown by: benchmarks/step.py
@@ -42,7 +41,7 @@ from minigan.layers import BatchNorm, Layer
 from minigan.layers.activation import Activation
 from minigan.layers.sequential import Step
 
-PIECE = 2**18  # numbers to take through a sequence of operations at a time, in larger chunks
+PIECE = 2**18  # numbers per piece; larger chunks go through the operations piece by piece
 
 
 def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
@@ -69,7 +68,7 @@ class Saved:
     # of a NormBlock
     c: Array  # y - mean
     is_batch: bool  # were the statistics the batch's own?
-    m: int  # values of a channel in the batch, of all processes
+    m: int  # values per channel in the batch, over all processes
     inv_std: Array
     A: Array  # gain/σ
     A_row: Array
@@ -135,7 +134,7 @@ class Block:
     # -- parts of both, also for NormBlock ------------------------------------------------
 
     def begin_forward(self, x: Array) -> tuple[Saved, BeforeForward]:
-        """-> a new Saved with x and room for the output; what must precede the reading of x."""
+        """-> a new Saved with x and room for the output; what to call before x is read."""
         n, saved = len(x), Saved()
         saved.x = contiguous(x, "x", self.memory).reshape(n, *self.operation.in_shape)
         saved.out = self.memory.get("out", (n, *self.operation.out_shape))
@@ -180,7 +179,7 @@ class NormBlock(Block):
         out = activation(A·c + bias)        A = gain/σ
         dx  = A·g - B·c - C                 B = A/(m·σ²)·Σ g·c    C = A/m·Σ g    g = dy·activation'
 
-    A, B and C have one number a channel; they are tiled to rows as long as an image.
+    A, B and C have one number per channel; they are tiled to rows as long as an image.
     """
 
     def __init__(
@@ -239,8 +238,8 @@ class NormBlock(Block):
     def statistics(self, y: Array, before: BeforeForward) -> tuple[Array, Array]:
         """y = core(x), written; -> mean and biased variance of y's channels.
 
-        Each chunk gives its mean and the squares about its mean, so that nothing large is
-        subtracted from something large; then
+        Each chunk gives its mean and the squares about its mean, so no large
+        numbers are subtracted from each other; then
         m·var = Σ chunk's squares + Σ m_chunk·(chunk's mean - mean)².
         """
         saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
@@ -277,7 +276,7 @@ class NormBlock(Block):
         return mean, var
 
     def set_scale(self, mean: Array, var: Array) -> None:
-        """Keep 1/σ, A = gain/σ, and what shifts and scales each pixel of a chunk."""
+        """Keep 1/σ, A = gain/σ, and the rows that shift and scale each pixel of a chunk."""
         saved, norm, memory, xp = self.saved, self.norm, self.memory, self.backend.xp
         saved.inv_std, saved.A = memory.get("inv_std", var.shape), memory.get("A", var.shape)
         xp.add(var, norm.eps, out=saved.inv_std)
@@ -360,7 +359,7 @@ class NormBlock(Block):
     def norm_backward(
         self, g: Array, part: slice, B_row: Array, C_row: Array, workspace: ThreadWorkspace
     ) -> Array:
-        """-> dx of BatchNorm for one chunk, in scratch memory; A·g if the statistics were given."""
+        """-> dx of BatchNorm for one chunk, in scratch memory; A·g with running statistics."""
         saved, xp = self.saved, self.backend.xp
         rows = (len(g), self.pixels * self.channels)
         dx, g_rows = workspace.get("dy", rows), g.reshape(rows)

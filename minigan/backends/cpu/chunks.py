@@ -9,7 +9,7 @@ from minigan.arrays import Array, Shape
 from minigan.backends.workspace import FastBackend, Workspace
 
 # Bytes that the largest array of a chunk may fill. A core's own cache has 1 or 2 MiB, but its share
-# of the common cache serves a large copy almost as well, and every NumPy call costs a microsecond
+# of the shared cache is almost as good for a large copy, and every NumPy call costs a microsecond
 # in which the other threads wait
 CACHE = 2**21
 
@@ -23,9 +23,9 @@ class ThreadWorkspace(Workspace):
         self.frames: dict[tuple[str, Shape], Array] = {}  # name, shape of one image -> memory
 
     def frame(self, name: str, shape: Shape, dtype: Any) -> Array:
-        """-> array that is zero except where this name's user writes: a border around pictures.
+        """-> array of zeros, except where the caller writes: a border around images.
 
-        shape  (n, ...): a name has one shape, but for n
+        shape  (n, ...): a name has one shape, except for n
         """
         key, size = (name, shape[1:]), prod(shape)
         if key not in self.frames or self.frames[key].size < size:
@@ -63,7 +63,7 @@ def add_sums(sums: Array, total: Array, memory: Workspace) -> None:
 
 
 def tile_row(vector: Array, name: str, pixels: int, memory: Workspace) -> Array:
-    """vector (c,) -> (pixels·c,), repeated for each pixel: NumPy prefers one long row to many."""
+    """vector (c,) -> (pixels·c,), repeated for each pixel: NumPy is faster on one long row."""
     row = memory.get(name, (pixels, *vector.shape), vector.dtype)
     memory.backend.xp.copyto(row, vector)
     return row.reshape(-1)

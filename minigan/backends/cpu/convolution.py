@@ -4,7 +4,7 @@ The shape alone decides which kernel multiplies a chunk: few_channels.py for ima
 winograd.py where its savings are worth it, im2col.py everywhere else. A Linear layer is the
 convolution of an image of one pixel.
 
-What surrounds a convolution can be done chunk by chunk too, while the chunk is in cache: `after`
+The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
 BatchNorm); see blocks.py.
 Shown by: benchmarks/layers.py
@@ -54,7 +54,7 @@ class Convolution(CoreConvolution):
     def forward(
         self, x: Array, y: Array | None, before: BeforeForward = None, after: After = None
     ) -> Any:
-        """Compute y, chunk by chunk -> what backward needs besides x.
+        """Compute y, chunk by chunk -> the values that backward needs besides x.
 
         before(part, workspace)       is called before a chunk of x is read
         after(part, y, workspace, i)  gets each chunk of y as soon as it is ready; y may be None
@@ -210,6 +210,6 @@ def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winogr
         and prod(core.W_shape) >= WIDE
     ):
         winograd = Winograd(*geometry, backend.dtype)
-        if winograd.tiles >= 4:  # with fewer tiles, U is larger than what it is multiplied by
+        if winograd.tiles >= 4:  # with fewer tiles, U is larger than the other factor
             return winograd
     return columns

@@ -1,13 +1,13 @@
-"""Convolution of images of one to four channels, whose pixels are too short a run to copy.
+"""Convolution of images of one to four channels, whose pixels are too short to copy efficiently.
 
-A window's row of a gray image has k numbers: copying columns in runs of five takes longer than
-multiplying them. Here the column matrix is laid out the other way round, with a row for each
-(i, j, c). A run then goes along the output pixels, and one copy brings all rows:
+In a gray image each row of a window has k numbers: copying columns in runs of five takes longer
+than multiplying them. Here the column matrix is transposed, with a row for each (i, j, c). A run
+then goes along the output pixels, and one copy fills all rows:
 
     cols[i, j, c, n, p, q] = x[n, p·s + i - top, q·s + j - left, c]        y = colsᵀ·W
 
 BLAS reads a transposed matrix just as well, so nothing else changes. The product is made image by
-image: for matrices so small OpenBLAS has kernels that need no preparations.
+image: for matrices so small OpenBLAS has kernels without setup cost.
 Shown by: benchmarks/layers.py
 """
 

@@ -1,6 +1,6 @@
 """Convolution of one chunk of images by im2col and GEMM, all of it in cache.
 
-A convolution y = conv(x, W) is used in three ways, and a transposed convolution is the same three
+A convolution y = conv(x, W) is used in three ways. A transposed convolution uses the same three,
 with the roles of x and y exchanged:
 
     forward     y = cols(x)·W             Conv2d's forward, ConvTranspose2d's dx
@@ -9,9 +9,10 @@ with the roles of x and y exchanged:
 
 Two ideas make the definition (arrays/im2col.py, layers/conv2d.py) faster. The column matrix never
 exists as a whole: the caller passes a few images, whose columns fit in a core's own cache. And
-nothing is copied in pieces of c numbers: in a padded copy of x the window's row (k_w, c) is one run
-of memory, so im2col is a single strided copy. Fold adds whole patches: those of every ⌈k/s⌉-th
-output pixel lie side by side without overlap, so a few large additions replace k·k small ones.
+nothing is copied in pieces of only c numbers: in a padded copy of x the window's row (k_w, c) is
+one run of memory, so im2col is a single strided copy. Fold adds whole patches: those of every
+⌈k/s⌉-th output pixel lie side by side without overlap, so a few large additions replace k·k small
+ones.
 Shown by: benchmarks/layers.py
 """
 
@@ -24,7 +25,7 @@ from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.cpu.chunks import CACHE, ThreadWorkspace
 from minigan.backends.workspace import Workspace
 
-ROWS = 256  # of a matrix product, at least: with fewer, BLAS spends more on its preparations
+ROWS = 256  # of a matrix product, at least: with fewer, BLAS spends more time on setup
 
 
 class Im2col:
@@ -128,7 +129,7 @@ class Gradient:
         self.sums = [None] * self.backend.team.size
 
     def place(self, part: slice) -> None:
-        """-> None: columns are not kept; making them again is faster than writing and reading."""
+        """-> None: columns are not kept; recomputing them is faster than storing them."""
 
     def kept(self, x: Array, part: slice, worker: int) -> Array:
         return self.kernel.read_x(x, self.backend.workspaces[worker], None)

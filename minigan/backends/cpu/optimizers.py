@@ -1,8 +1,8 @@
 """Optimizers in blocks that stay in cache.
 
 A definition in optimizers.py passes over the parameters some thirteen times. Here the same
-operations run on one block of 32,768 numbers after the other, so that each is read from memory
-once; the blocks are distributed over the threads. Every number has the bits of the definition.
+operations run on one block of 32,768 numbers after another, so each is read from memory once;
+the blocks are distributed over the threads. Every number equals the definition's, bit for bit.
 Shown by: benchmarks/step.py
 """
 

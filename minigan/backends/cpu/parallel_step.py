@@ -1,11 +1,11 @@
-"""A whole training step on all CPUs: one process for each, with its rows of the batch.
+"""A whole training step on all CPUs: one process per CPU, each on its rows of the batch.
 
-Threads (threads.py) share Python's lock. If a NumPy call takes 20 microseconds, as in narrow nets,
-they contend for the lock after nearly every call, and waking up costs more than the call: two
-threads are then no faster than one. Processes have a lock each. So the step is played by a process
-group (parallel/shared_memory.py), and each process traces its passes (trace.py).
+Threads (threads.py) share Python's global lock. If a NumPy call takes 20 microseconds, as in narrow
+nets, they contend for the lock after nearly every call, and waking up costs more than the call: two
+threads are then no faster than one. Each process has its own lock. So a process group
+(parallel/shared_memory.py) runs the step, and each process traces its passes (trace.py).
 
-The numbers are those of one process but for rounding, and the same at every run with equally many
+The results are those of one process up to rounding, and the same in every run with this number of
 processes. If something else has changed networks or optimizers since the last step (a smaller
 batch, a checkpoint), the other processes are stale: they end, and new ones are forked. If processes
 cannot be forked, threads do the work.
@@ -26,8 +26,8 @@ from minigan.backends.cpu.trace import TracingBackend
 from minigan.errors import BackendError
 from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
 
-MAX_STATE = 2**23  # numbers of networks and optimizers; with more, threads are as fast, and leaner
-MIN_ROWS = 4  # in a shard; with fewer, what a process does besides its rows weighs more
+MAX_STATE = 2**23  # numbers of networks and optimizers; above it, threads are as fast and leaner
+MIN_ROWS = 4  # in a shard; with fewer, a process's other work weighs more
 
 
 class ParallelStep:
@@ -45,7 +45,7 @@ class ParallelStep:
         self.group = SharedMemoryGroup(size, max(array.nbytes for array in arrays))
         self.step = make_step(TracingBackend(parent, self.group))
         self.known: list[tuple[Any, ...]] | None = None  # the state after the last step
-        # the group itself is in circles of references, which only the garbage collector finds
+        # the group itself is in reference cycles, which only the garbage collector finds
         weakref.finalize(self, self.group.stop)
 
     def __call__(self) -> Any:
@@ -81,7 +81,7 @@ class ParallelStep:
         return result
 
     def state(self) -> list[tuple[Any, ...]]:
-        """-> what shows whether anything else has changed networks or optimizers."""
+        """-> values that show whether anything else has changed networks or optimizers."""
         names = ("steps", "version", "lr")
         return [tuple(getattr(each, name, None) for name in names) for each in self.stateful]
 

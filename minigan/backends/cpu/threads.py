@@ -1,10 +1,10 @@
 """One Python thread for each CPU; together they run the pieces of one operation.
 
-NumPy holds Python's global lock only to set up an operation: while it multiplies, adds or copies an array,
-another thread may do the same. So an operation is cut into chunks of the batch, small enough for a
-core's own cache, and each thread works through its chunks: fill a column matrix, multiply it, add,
-all in cache. BLAS's own threads would synchronize at the end of every product instead, so within
-`Team.run` BLAS is held to one thread.
+NumPy holds Python's global lock only to set up an operation: while it multiplies, adds or copies an
+array, another thread may do the same. So an operation is split into chunks of the batch, small
+enough for a core's own cache, and each thread works through its chunks: fill a column matrix,
+multiply it, add, all in cache. BLAS's own threads would synchronize at the end of every product
+instead, so within `Team.run` BLAS is held to one thread.
 
 The numbers of threads and chunks alone decide which thread takes which chunk. So a sum over chunks
 has the same order, and a result the same bits, no matter how busy the machine is.

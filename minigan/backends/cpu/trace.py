@@ -1,14 +1,14 @@
 """Trace and replay: a pass of a network as a list of NumPy calls, recorded once.
 
-In a narrow net a NumPy call takes 10 microseconds, and Python as long to reach it: which layer is
-next, where its memory is, how a batch is cut. All of that is the same at every step, because a step
-allocates nothing and its batches have one size. So in a captured step (parallel_step.py) the first
-forward and backward pass of each kind is recorded, call by call:
+In a narrow net a NumPy call takes 10 microseconds, and Python takes as long to reach it: it finds
+the next layer, its memory, the chunks of the batch. All of that is the same at every step, because
+a step allocates nothing and its batches have one size. So in a captured step (parallel_step.py) the
+first forward and backward pass of each kind is recorded, call by call:
 
     (np.multiply, (x, 0.2, out)), (np.add, (y, b, y)), (np.matmul, (columns, W, y)), ...
 
-with the very arrays, views of the same memory at every step. From then on the list is replayed, and
-no layer runs. On a GPU a CUDA graph does the same: backends/gpu/graph.py.
+with the same arrays, views of the same memory, at every step. From then on the list is replayed,
+and no layer runs. On a GPU a CUDA graph does the same: backends/gpu/graph.py.
 
 The kernels of this folder compute through `backend.xp`. In a captured step that is TracingNumPy,
 which calls NumPy and, while a pass is recorded, keeps the call. The rules for a kernel:
@@ -18,8 +18,8 @@ which calls NumPy and, while a pass is recorded, keeps the call. The rules for a
     - everything else (shapes, views, which chunk is next) depends on shapes alone
     - whatever is not a NumPy call, such as an all-reduce, goes through backend.opaque_call
 
-Inputs are copied to places of their own, where the list expects them. What a forward pass leaves
-for the backward pass (`saved` of each step) is kept with its trace and restored at each replay.
+Inputs are copied to fixed places, where the list expects them. The values that a forward pass saves
+for the backward pass (`saved` of each step) are kept with its trace and restored at each replay.
 Shown by: benchmarks/step.py --against minigan-threads
 """
 
@@ -45,7 +45,7 @@ OUT_BY_NAME = (np.maximum, np.minimum)  # NumPy 2.4 warns if they get it by posi
 
 
 class TracingNumPy:
-    """numpy, as far as kernels use it; keeps their calls while a pass is recorded."""
+    """The part of numpy that kernels use; keeps their calls while a pass is recorded."""
 
     calls: Calls | None = None  # of the pass that is being recorded
 
@@ -146,11 +146,11 @@ class Trace:
 
 
 class ForwardTrace(Trace):
-    """Of a forward pass, with what its steps saved, and the traces of its backward passes."""
+    """The trace of a forward pass, with its steps' saved values and its backward traces."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.saved: list[tuple[Any, Any]] = []  # (step, what it saved)
+        self.saved: list[tuple[Any, Any]] = []  # (step, its saved values)
         self.backward: dict[tuple[bool, bool], Trace] = {}  # by need_dx, need_dw
 
 
@@ -165,7 +165,7 @@ class TracedSteps:
         self.current: ForwardTrace | None = None  # of the last forward pass
 
     def forward(self, x: Array, train: bool, labels: Array | None = None) -> Array:
-        if self.backend.xp.calls is not None:  # within another network, which is recorded
+        if self.backend.xp.calls is not None:  # inside another network, which is recording
             self.current = None
             return forward_pass(self.steps, x, train, labels)
         trace = self.current = self.traces.setdefault((len(x), train), ForwardTrace())

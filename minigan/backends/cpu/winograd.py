@@ -1,13 +1,13 @@
 """Winograd's convolution of one chunk of images: fewer multiplications for the same result.
 
 Take a filter g of three numbers and four outputs y_j = Σ d_{j+i}·g_i: twelve products. Now read g
-and d as polynomials: the outputs are coefficients of a product, which its values at six points
-determine. So six products are enough, with some additions:
+and d as polynomials: the outputs are coefficients of a product, which is determined by its
+values at six points. So six products are enough, plus some additions:
 
     y = Aᵀ[(G·g) ⊙ (Bᵀ·d)]          tiles d of 6, filters g of 3, outputs y of 4
 
-In two dimensions rows and columns are both treated so: 36 products for 16 outputs, where the plain
-sum takes 144. Over many channels and tiles, each of the 36 is a matrix product:
+In two dimensions rows and columns are both treated this way: 36 products for 16 outputs, where the
+plain sum takes 144. Over many channels and tiles, each of the 36 is a matrix product:
 
     V = Bᵀ d B    (36, tiles, c_in)       from x
     U = G g Gᵀ    (36, c_in, c_out)       from W, once a batch
@@ -20,8 +20,8 @@ of 3x3 or 2x2. A sum over phases is a sum over channels: the phases make c_in fo
 In the other direction, from y to x, each phase of x is a convolution of y by the flipped filter.
 The gradient is the transpose of the forward pass: dU = Vᵀ·(A dy Aᵀ), dW = Gᵀ dU G.
 
-Exact in real numbers; rounding in float32 makes errors of about 2e-6 of the largest value, where
-the plain sum makes 5e-7 (the tests hold both to that).
+Exact in real numbers; rounding in float32 causes errors of about 2e-6 of the largest value, where
+the plain sum has 5e-7 (the tests hold both to that).
 Sources: Lavin & Gray 2015, arXiv:1509.09308; on the points Barabasz et al. 2018, arXiv:1803.10986
 Shown by: benchmarks/layers.py
 """
@@ -38,9 +38,9 @@ from minigan.backends.cpu.im2col import view
 from minigan.backends.workspace import Workspace
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity. Near 1: powers stay small
-TILE = 4  # outputs of a tile, each way
-SMALL = 10**6  # multiplications: OpenBLAS has kernels without preparations for smaller products
-ROWS = 384  # tiles in a larger product: enough to be worth the preparations, and little memory
+TILE = 4  # outputs of a tile, in each direction
+SMALL = 10**6  # multiplications: OpenBLAS has kernels without setup cost for smaller products
+ROWS = 384  # tiles in a larger product: enough to be worth the setup, and little memory
 BLOCK = 2**21  # bytes of tiles to transform at a time, and of filters
 
 
@@ -98,7 +98,7 @@ class Winograd:
         (k_h, k_w, c_in, c_out), (s_h, s_w), (r_h, r_w) = self.W_shape, self.stride, self.taps
         axes = (c_out, s_h, s_w, c_in) if transposed else (s_h, s_w, c_in, c_out)
         filters = backend.scratch("filters", (r_h, r_w, *axes))
-        if k_h % s_h or k_w % s_w:  # some phases have one tap less than others
+        if k_h % s_h or k_w % s_w:  # some phases have one tap fewer than others
             backend.xp.copyto(filters, 0)
         phases = filters[::-1, ::-1].transpose(0, 1, 3, 4, 5, 2) if transposed else filters
         for a in range(s_h):
@@ -195,7 +195,7 @@ class Tiles:
     """An image (h, w, c) as tiles: how it is read into Winograd's domain, or written from there.
 
     phases  (s_h, s_w)   the image is s_h·s_w phases, each of which is tiled
-    first   (y, x)       pixel where the first tile starts; outside of the image there are zeros
+    first   (y, x)       pixel where the first tile starts; outside the image there are zeros
     extent  (h, w)       outputs that the tiles must hold, of each phase
     taps    (r_h, r_w)   tiles overlap by one less
     """
@@ -244,7 +244,7 @@ class Tiles:
             xp.copyto(image[part, of_rows, of_columns], plane[:, rows, columns])
 
     def batches(self, image: Array) -> list[slice]:
-        """-> slices of so few images that their tiles stay in cache while they are transformed"""
+        """-> slices small enough for their tiles to stay in cache while they are transformed"""
         size = self.count * self.size[0] * self.size[1]
         size *= self.phases[0] * self.phases[1] * self.shape[2]
         return chunks(len(image), max(1, BLOCK // (size * image.itemsize)), 1)
@@ -259,7 +259,7 @@ class Tiles:
         return view(plane, 0, shape, strides)
 
     def as_matrices(self, tiles: Array) -> Array:
-        """-> (tiles, s_h, tile_h·tile_w, s_w·c): small matrices, which BLAS likes best"""
+        """-> (tiles, s_h, tile_h·tile_w, s_w·c): small matrices, which BLAS multiplies fastest"""
         return tiles.reshape(-1, self.phases[0], self.size[0] * self.size[1], tiles.shape[-1])
 
     def in_domain(self, array: Array, part: slice) -> Array:
@@ -272,8 +272,8 @@ class Tiles:
 def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
     """-> Aᵀ (m, a), G (a, r), Bᵀ (a, a) in float64 for m outputs of a filter of r, a = m + r - 1.
 
-    Row i of Bᵀ holds the coefficients of Π (x - p_l) over the other points l; that of infinity
-    those of the product over all points.
+    Row i of Bᵀ holds the coefficients of Π (x - p_l) over the other points l; the row of
+    infinity holds those of the product over all points.
     """
     a = m + r - 1
     points = np.array(POINTS[: a - 1])

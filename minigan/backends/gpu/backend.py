@@ -1,7 +1,7 @@
-"""The GPU backend: CuPy on an NVIDIA GPU. table.py lists what is faster on it.
+"""The GPU backend: CuPy on an NVIDIA GPU. table.py lists its faster operations.
 
-Kernels are in kernels.cu, products in gemm.py, captured steps in graph.py. This file is about how
-arrays come and go, and what to report if there is no GPU.
+Kernels are in kernels.cu, products in gemm.py, captured steps in graph.py. This file moves
+arrays to and from the GPU, and reports a missing GPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ class GpuBackend(FastBackend):
         self.step_states: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # see step_state.py
 
     def for_captured_step(self) -> "GpuBackend":
-        """-> this backend with memory of its own: what runs beside the step cannot take it away."""
+        """-> this backend with separate memory, which code outside the step cannot reuse."""
         other = copy(self)
         other.workspace, other.outputs = Workspace(other), OutputPool(other)
         return other
@@ -84,7 +84,7 @@ class GpuBackend(FastBackend):
     def around_launch(self, before: Call, after: Call) -> None:
         """Call before() and after() now, or around each launch if the step is being recorded.
 
-        What lies between them in the caller's code must not depend on them.
+        The caller's code between them must not depend on them.
         """
         if self.recording is None:
             before()

@@ -1,11 +1,11 @@
-"""BatchNorm with the activation behind it, on the GPU: layers/batchnorm.py in CUDA kernels.
+"""BatchNorm with the activation after it, on the GPU: layers/batchnorm.py in CUDA kernels.
 
     forward    mean and variance of the rows, by strips; mean, 1/σ and the running statistics;
                out = activation(gain·x̂ + bias)
     backward   Σ g and Σ g·x̂, by strips, g = dy·activation'; dx. x̂ and activation' are recomputed
                from the input
 
-A batch may have several equal parts, each with statistics of its own: joined_update.py.
+A batch may have several equal parts, each with its own statistics: joined_update.py.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ GROUP = 32  # strips whose moments one thread folds
 
 
 class Norm:
-    """BatchNorm and the activation behind it, over rows of c channels."""
+    """BatchNorm and the activation after it, over rows of c channels."""
 
     # the input, from which backward recomputes x̂; equal parts of the batch; rows in one;
     # were the statistics the batch's own?; mean, 1/σ, gain, bias

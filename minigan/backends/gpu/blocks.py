@@ -10,7 +10,7 @@ needs
     backward             with BatchNorm a pass over dy and y for its two sums, one for its dx;
                          without it one pass, which also takes the sums for the bias
 
-What the activation did is recomputed from y, not read from memory.
+The activation is recomputed from y, not read from memory.
 
 The chain of layers remains the definition of all this: see `plan` in layers/sequential.py.
 """
@@ -29,7 +29,7 @@ from minigan.layers import BatchNorm, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
 from minigan.layers.activation import Activation as ActivationLayer
 from minigan.layers.sequential import Step
 
-KINDS = (LeakyReLU, ReLU, Sigmoid, Tanh)  # named alike in kernels.cu
+KINDS = (LeakyReLU, ReLU, Sigmoid, Tanh)  # with the same names in kernels.cu
 
 
 def plan(layers: Sequence[Layer], backend: GpuBackend) -> list[Step]:
@@ -60,7 +60,7 @@ class Block:
         f, channels, self.norm = activation_of(activation), self.y_shape[-1], None
         if norm is not None:
             self.norm, f = Norm(norm, f, backend, self.memory), IDENTITY
-        self.f = f  # of what is not done by norm
+        self.f = f  # the activation, unless norm applies it
         if core is not None:
             self.convolution = Convolution(core, f, backend, self.memory)
             channels = self.convolution.out_shape[-1]
@@ -70,7 +70,7 @@ class Block:
                 backend.kernels.get(name, kind=f[0], width=self.V)
 
     def forward(self, x: Array, train: bool = True, parts: int = 1) -> Array:
-        """parts  equal parts of the batch, each with statistics of its own: joined_update.py"""
+        """parts  equal parts of the batch, each with its own statistics: joined_update.py"""
         n, columns = len(x), None
         x = contiguous(x, "x", self.memory).reshape(n, *self.x_shape)
         out = self.memory.get("out", (n, *self.y_shape))

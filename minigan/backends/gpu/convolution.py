@@ -8,7 +8,7 @@ image:
     gradient    dW from x and y
 
 The column matrix is up to 25 times as large as the image, so it is made for a part of a batch at a
-time. A Conv2d keeps it for dW if it is not too large; otherwise it is made again. Parts that fit
+time. A Conv2d keeps it for dW if it is not too large; otherwise it is recomputed. Parts that fit
 into the L2 cache are too small: on an H200 a step with parts of 24 MiB takes 1.2 times as long as
 with 128 MiB, and 512 MiB gain one or two percent more (TF32; benchmarks/gpu.py).
 
@@ -18,8 +18,8 @@ no gathering afterwards. But these columns are c_out/c_in times as large, and DC
 channels where they halve the image: twice the traffic.)
 
 With 1 to 4 channels in x, `convolve` reads the image directly; on an H200 that is as fast as
-columns. Gradient and transpose do not: there the columns have fewer numbers than y, and cuBLAS does
-best.
+columns. Gradient and transpose do not: there the columns have fewer numbers than y, and cuBLAS is
+faster.
 """
 
 from math import prod
@@ -38,7 +38,7 @@ TILE = 4  # FEW of kernels.cu: pixels that a thread takes there
 
 
 class Convolution(CoreConvolution):
-    """The convolution of one layer and the activation f behind it, for batches of any size."""
+    """The convolution of one layer and the activation f after it, for batches of any size."""
 
     def __init__(self, layer: Core, f: Activation, backend: GpuBackend, memory: Workspace):
         super().__init__(layer)
@@ -56,7 +56,7 @@ class Convolution(CoreConvolution):
         kernels = backend.kernels
         self.V, self.V_row = kernels.width(c), kernels.width_of_rows(self.geometry)
         self.V_few = kernels.width(self.d, packs=2)
-        if not self.is_linear:  # all that will be launched; col2im with what follows
+        if not self.is_linear:  # every kernel that will be launched; col2im with what follows it
             self.im2col = kernels.get("im2col", self.geometry, width=self.V_row)
             self.col2im(f if self.transposed else IDENTITY)
         if self.is_few and not self.transposed:
@@ -142,7 +142,7 @@ class Convolution(CoreConvolution):
         return chunks(n, max(1, COLUMNS // size), 1)
 
     def room_for_columns(self, n: int) -> Array | None:
-        """-> memory for the columns of n images; None if there is nothing to keep, or too much"""
+        """-> memory for the columns of n images; None if there are none to keep, or too many"""
         size = n * self.pixels * self.window * self.backend.dtype.itemsize
         if self.is_linear or self.is_few or size > KEPT:
             return None

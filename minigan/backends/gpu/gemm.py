@@ -1,13 +1,13 @@
-"""Matrix products on the GPU: cuBLAS, through a handle of our own.
+"""Matrix products on the GPU: cuBLAS, through our own handle.
 
 CuPy multiplies by cuBLAS too, but refuses to while a CUDA graph is recorded, because each of its
-calls sets the handle's stream again. cuBLAS itself can be recorded. So the library that CuPy has
+calls sets the handle's stream. cuBLAS itself can be recorded. So the library that CuPy has
 loaded is called here, by ctypes: five functions of its C interface, each declared in full.
 (NVIDIA's binding, nvmath-python, would save that, but brings 22 MB and four packages.)
 
-The handle gets its workspace from us, and again whenever its stream changes, which takes the
-workspace away. So a call allocates nothing, and with one workspace on one stream a product has the
-same bits at every run.
+We give the handle its workspace, and give it again after each change of stream, which resets it. So
+a call allocates nothing, and with one workspace on one stream a product has the same bits in every
+run.
 
 Arrays here are row-major, cuBLAS reads column-major, which is the transpose: out = a·b is computed
 as outᵀ = bᵀ·aᵀ. Nothing is copied: a flag makes cuBLAS read the transpose of a contiguous matrix.
@@ -25,7 +25,7 @@ import numpy as np
 from minigan.arrays import Array
 from minigan.errors import ArrayTypeError, BackendError
 
-WORKSPACE = 32 * 2**20  # bytes: what cuBLAS itself takes on the largest GPUs
+WORKSPACE = 32 * 2**20  # bytes, as many as cuBLAS itself takes on the largest GPUs
 KEEP, TRANSPOSE = 0, 1  # cublasOperation_t
 DATA = {"float32": 0, "float64": 1}  # cudaDataType_t
 COMPUTE = {  # cublasComputeType_t
@@ -51,13 +51,13 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 def load_cublas(xp: Any) -> Any:
     """-> CuPy's cuBLAS library. Raises ImportError, OSError, RuntimeError."""
-    from cuda import pathfinder  # CuPy brings it
+    from cuda import pathfinder  # installed with CuPy
 
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
 
 class Gemm:
-    """Products of matrices of one dtype, in one precision; loads the library at the first."""
+    """Products of matrices of one dtype, in one precision; the first call loads the library."""
 
     def __init__(self, xp: Any, dtype: np.dtype[Any], precision: str):
         self.xp, self.dtype, self.compute = xp, dtype, COMPUTE[dtype.name, precision]
@@ -112,7 +112,7 @@ class Gemm:
                 getattr(cublas, name).argtypes, getattr(cublas, name).restype = types, integer
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(
-                f"backend cupy: cuBLAS is not there ({' '.join(str(error).split())[:200]}): "
+                f"backend cupy: cuBLAS was not found ({' '.join(str(error).split())[:200]}): "
                 "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; "
                 "or use --backend numpy"
             ) from error

@@ -2,18 +2,17 @@
 
 A step of a DCGAN is more than a hundred kernels, and Python launches them one by one more slowly
 than a GPU runs them (7.3 ms against 1.44 for Fredriksson's net on an H200, in TF32;
-benchmarks/gpu.py). So the step runs once while the GPU records what it is asked for, and from then
-on the record is launched as a whole. It holds addresses and plain numbers. Therefore a step that is
-recorded
+benchmarks/gpu.py). So the step runs once while its launches are recorded, and from then on the
+recording is launched as a whole. It holds addresses and plain numbers. Therefore a recorded step
 
     - reads its inputs (z, images, labels) from staging buffers, written before each launch
-    - has what changes from step to step in the GPU's memory: see step_state.py
-    - allocates nothing. Its backend has memory of its own, which nothing else can take away
+    - keeps values that change from step to step in the GPU's memory: see step_state.py
+    - allocates nothing. Its backend has separate memory, which nothing else reuses
     - reads nothing back, and returns arrays that every launch writes again
 
 Before the recording the step runs a few times, so that all memory exists and all kernels are
 compiled; then networks and optimizers are restored. So a run with the graph has the same bits as a
-run without.
+run without it.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ WARM_UP = 3  # steps
 
 
 class Snapshot:
-    """Copies of everything that a step changes for good."""
+    """Copies of everything that a step changes permanently."""
 
     def __init__(self, stateful: Sequence[Stateful]):
         self.stateful = stateful
@@ -86,7 +85,7 @@ def capture(
             try:
                 result = step()
             except BaseException:
-                with suppress(Exception):  # the recording is spoiled as well
+                with suppress(Exception):  # the recording is unusable as well
                     stream.end_capture()
                 raise
             graph = stream.end_capture()

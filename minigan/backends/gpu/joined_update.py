@@ -1,7 +1,7 @@
 """D's update on a GPU: real and fake images in one pass.
 
-Half as many operations, each twice as large, keep a GPU busy. BatchNorm still uses the statistics
-of each batch by itself, real before fake: batchnorm.py. So the numbers are those of
+Half as many operations, each twice as large, keep a GPU busier. BatchNorm still uses separate
+statistics for each batch, real before fake: batchnorm.py. So the numbers are those of
 update_discriminator in gan.py, which takes one batch after the other.
 """
 
@@ -37,7 +37,7 @@ def update_discriminator(
     n, backend = len(x_real), D.backend
     assert isinstance(backend, GpuBackend)
     D.zero_grads()
-    D.batch = None  # what the layers save is of both batches
+    D.batch = None  # the layers save values of both batches
     labels = None if labels is None else join(backend, "labels", labels, labels)
     x = join(backend, "x", x_real, x_fake)
     logits = backend.copy_out(forward_joined(D.steps, x, labels), "y")
@@ -51,7 +51,7 @@ def update_discriminator(
 
 
 def can_join(D: Sequential, real: Array, fake: Array, labels: Array | None) -> bool:
-    """Can both batches go through D at once? If an argument is wrong, the definition says so."""
+    """Can both batches go through D at once? If an argument is wrong, the definition reports it."""
     backend = D.backend
     arrays = [real, fake] if labels is None else [real, fake, labels]
     return (

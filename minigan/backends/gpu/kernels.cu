@@ -3,7 +3,7 @@
 Each kernel is a loop over independent numbers: no shared memory, no barriers, no atomics. So a sum
 over many rows takes two or more rounds. Threads lie along the channels (neighbors read neighboring
 numbers), each adds up one strip of rows, and `fold` adds the strips, always in the same order. The
-results have the same bits at every run, and a CPU can run the kernels thread by thread, as the
+results have the same bits in every run, and a CPU can run the kernels thread by thread, as the
 tests do.
 
 Template parameters
@@ -190,8 +190,8 @@ __global__ void activate_backward(const T *dy, const T *y, T *dx, int size, doub
 }
 
 /* g = dy * F'(y), and sums (strips, c) of g: the gradient of a bias. y and g may be null if F is
-   Identity. A strip is every `strips`-th row, so that neighbors read neighboring numbers even if
-   there is only one channel */
+   Identity. A strip is every `strips`-th row, so neighboring threads read neighboring numbers
+   even if there is only one channel */
 template <class T, class F, int V>
 __global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c, int strips,
                          double a) {
@@ -450,9 +450,9 @@ __global__ void collect(T *row, const T *a, const T *b, const T *c, const T *d, 
   }
 }
 
-/* ---- Adam: see optimizers.py. What changes from step to step is on the device, so that a recorded
-   step can be replayed. numbers (5,): steps, lr; and computed from these: lr / correction1,
-   1 / correction2, eps */
+/* ---- Adam: see optimizers.py. Values that change from step to step are on the device, so that a
+   recorded step can be replayed. numbers (5,): steps, lr; and computed from these:
+   lr / correction1, 1 / correction2, eps */
 
 template <class T>
 __global__ void adam_tick(double *numbers, double beta1, double beta2, double eps, int eps_hat) {
@@ -510,7 +510,7 @@ template <class T> __global__ void square_rows(const T *rows, T *squares, int n,
   }
 }
 
-/* best (2, queries, strips) = over every `strips`-th candidate the least of squares - 2 products,
+/* best (2, queries, strips) = the least of squares - 2 products over every `strips`-th candidate,
    and the first candidate that has it;  squares (candidates,), products (queries, candidates).
    A strip without a candidate has the largest int */
 template <class T>
@@ -532,7 +532,7 @@ __global__ void nearest_of_strips(const T *products, const T *squares, int *best
   }
 }
 
-/* out (2, queries) from best (2, queries, strips); of equally near candidates the first */
+/* out (2, queries) from best (2, queries, strips); of equally near candidates, the first */
 template <class T>
 __global__ void nearest_strip(const int *best, int *out, int queries, int strips) {
   EACH(t, queries) {

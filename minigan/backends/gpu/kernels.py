@@ -1,10 +1,10 @@
-"""The kernels of kernels.cu: which are needed, how they are compiled, and a checked launch.
+"""The kernels of kernels.cu: selection, compilation and checked launches.
 
-CuPy's own elementwise kernels take more than a second each to compile, a kernel without headers a
-twentieth of that. So all of minigan's are in one file, as templates, and a variant is compiled for
-each geometry: its sizes are constants, so that dividing by them is almost free. Blocks name what
-they need at setup; at the first launch everything named so far is compiled as one module. CuPy
-keeps it on the disk: later runs load it.
+CuPy's own elementwise kernels take more than a second each to compile; a kernel without headers
+takes a twentieth of that. So all of minigan's are in one file, as templates, and a variant is
+compiled for each geometry: its sizes are constants, so that dividing by them is almost free. Blocks
+name what they need at setup; at the first launch everything named so far is compiled as one module.
+CuPy keeps it on the disk: later runs load it.
 
 A launch copies its arguments into a block of memory that nothing checks. So each is checked here,
 by the signature in kernels.cu: dtype, contiguous or not, a whole number or not.

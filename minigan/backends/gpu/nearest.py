@@ -2,14 +2,13 @@
 
     |q - c|² = |q|² - 2 q·c + |c|²
 
-of bytes from which 128 is subtracted, -128 .. 127. Then q·c and all sums on the way to it are whole
+Subtracting 128 from all bytes leaves -128 .. 127. Then q·c and all its partial sums are whole
 numbers of at most d·128², which float32 represents exactly up to 2²⁴: for d up to 1,024 numbers in
-an image, so that one of 28x28 has 240 to spare. The rest, |c|² - 2 q·c, is computed in whole
-numbers. So there is no rounding and nothing to verify: distances, indices and ties are those of
-evaluation/neighbors.py.
+an image. A 28x28 image has 784. The rest, |c|² - 2 q·c, is computed in whole numbers. So there is
+no rounding and nothing to verify: distances, indices and ties are those of evaluation/neighbors.py.
 
-Each query looks at every STRIPS-th image in a thread of its own, in which neighbors read
-neighboring products; then at the STRIPS best.
+Each query has STRIPS threads. Each thread looks at every STRIPS-th image, so neighboring threads
+read neighboring products. Then the STRIPS best are compared.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
-"""Sums over many rows on the GPU: strips side by side, then the strips, in a fixed order.
+"""Sums over many rows on the GPU: over strips in parallel, then over the strips, in a fixed order.
 
 One thread that adds up 100,000 rows leaves the rest of the GPU idle, and threads that add into one
-place would do it in another order at every run. So the rows are cut into strips (kernels.strips),
-each thread adds up one strip of one channel, and the sums of the strips are folded, 64 at a time,
-until one is left.
+place would do so in a different order in every run. So the rows are cut into strips
+(kernels.strips), each thread adds up one strip of one channel, and the sums of the strips are
+folded, 64 at a time, until one is left.
 """
 
 from minigan.arrays import Array

@@ -1,8 +1,8 @@
 """The staging buffer on a GPU: two halves of pinned memory alternate, so that the host never waits.
 
 A GPU copies from pinned memory by itself, once everything launched before is done; a copy from
-other memory makes the host wait for that. An event after each copy tells when its half may be
-written again: two uploads later it nearly always has happened.
+other memory makes the host wait for that. An event after each copy signals that its half may be
+written again: two uploads later it has nearly always happened.
 """
 
 from math import prod

@@ -1,9 +1,9 @@
 """State that changes from step to step, on the device: for Adam and for Philox.
 
-A recorded step launches the same kernels with the same arguments again and again. So what changes
-from step to step (their number, the learning rate) is in the GPU's memory, where a kernel of one
-thread advances it. The host knows what is there, and writes only if it wants something else: at the
-first step, after a checkpoint was loaded, when the rate falls.
+A recorded step launches the same kernels with the same arguments again and again. So the values
+that change from step to step (the step count, the learning rate) are in the GPU's memory, where a
+kernel of one thread advances them. The host knows these values and writes only if it needs others:
+at the first step, after loading a checkpoint, when the learning rate falls.
 """
 
 from copy import copy
@@ -18,7 +18,7 @@ from minigan.optimizers import Adam
 
 
 class StepState:
-    """Numbers on the device, of which the host knows the first ones."""
+    """Numbers on the device; the host knows the first of them."""
 
     steps = 0
 
@@ -28,7 +28,7 @@ class StepState:
         self.known: tuple[float, ...] | None = None
 
     def set(self, *values: float) -> None:
-        """Write them to the device, unless they are there."""
+        """Write them to the device, unless they are already there."""
         if values != self.known:
             stream = self.current_stream()  # the one on which kernels read them
             self.numbers[: len(values)].set(np.array(values, self.numbers.dtype), stream=stream)
@@ -62,7 +62,7 @@ def adam(optimizer: Adam, backend: GpuBackend) -> None:
 
 
 def ema_update(mean: Array, new: Array, weight: float, backend: GpuBackend) -> None:
-    """As ema_update in averaging.py. Never recorded: the weight is another one after each step."""
+    """As ema_update in averaging.py. Never recorded: the weight differs at each step."""
     backend.kernels.get("ema_update")(mean.size, mean, new, mean.size, weight)
 
 

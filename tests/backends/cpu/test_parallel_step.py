@@ -325,7 +325,7 @@ def no_memory():
 @pytest.mark.parametrize(
     "failure, message",
     (
-        (no_memory, r"process 1 of 3 ended within a step \(MemoryError: no room for 5 GiB\): try"),
+        (no_memory, r"process 1 of 3 ended during a step \(MemoryError: no room for 5 GiB\): try"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed: was there enough memory"),
     ),
 )

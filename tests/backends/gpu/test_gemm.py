@@ -72,7 +72,7 @@ def test_a_missing_library_is_one_line(stand_in, monkeypatch):
     monkeypatch.setattr("minigan.backends.gpu.gemm.load_cublas", missing)
     backend = mg.get_backend("cupy")
     x = filled(backend, (4, 4), 1.0)
-    line = r"cuBLAS is not there .*cannot open shared object.*pip install 'cupy-cuda13x\[ctk\]'"
+    line = r"cuBLAS was not found .*cannot open shared object.*pip install 'cupy-cuda13x\[ctk\]'"
     with pytest.raises(mg.BackendError, match=line) as caught:
         backend.gemm(x, x, filled(backend, (4, 4)))
     assert "\n" not in str(caught.value)
