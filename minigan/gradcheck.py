@@ -137,7 +137,7 @@ def check_gradients(
                 report.record(name, where, min(errors))
     finally:
         saved.restore_all()
-        net.batch = None  # what the layers saved belongs to another x and other parameters
+        net.batch = None  # the layers' saved values belong to another x and other parameters
     if not report and raise_on_failure:
         raise GradientError(f"{net.name}: {report}")
     return report

@@ -127,7 +127,7 @@ def backend_of(array: Array, label: str) -> Backend:
     dtype = getattr(array, "dtype", None)
     if kind not in ("numpy", "cupy") or dtype not in ("float32", "float64"):
         raise ArrayTypeError(
-            f"{label}: expected logits as a float32 or float64 array of NumPy or CuPy, "
+            f"{label}: expected logits as a NumPy or CuPy array of float32 or float64, "
             f"got {type(array).__name__} {dtype or ''}: call backend.asarray(logits) first"
         )
     return Backend(dtype, sys.modules[kind])

@@ -43,7 +43,7 @@ class Optimizer:
         self.step_on(self.backend)
 
     def step_on(self, backend: Backend) -> None:
-        """step() on another backend of the same arrays, such as that of a captured step.
+        """step() on another backend with the same arrays, such as a captured step's.
 
         If several processes share the step, their gradients are added up first.
         """
@@ -62,7 +62,7 @@ class Optimizer:
         return BoundOptimizer(self, backend)
 
     def apply(self, backend: Backend) -> None:
-        """Change self.store.flat_params by flat_grads; self.steps already counts this step."""
+        """Update self.store.flat_params from flat_grads; self.steps already counts this step."""
         raise NotImplementedError
 
     def state_arrays(self) -> list[Array]:

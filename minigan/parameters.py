@@ -127,14 +127,14 @@ class Store:
         if missing or surplus:
             raise RunError(
                 f"{source}: {self.name} has {min(missing or surplus)} only "
-                f"{'here' if missing else 'in the file'}: it is of another architecture"
+                f"{'here' if missing else 'in the file'}: it is from another architecture"
             )
         for name, target in targets.items():
             array = arrays[name]
             if tuple(array.shape) != tuple(target.shape) or array.dtype != target.dtype:
                 raise RunError(
                     f"{source}: {self.name}.{name} is {array.dtype} {array.shape} in the file and "
-                    f"{target.dtype} {tuple(target.shape)} here: it is of another architecture"
+                    f"{target.dtype} {tuple(target.shape)} here: it is from another architecture"
                 )
         for name, target in targets.items():
             target[...] = self.backend.asarray(arrays[name])

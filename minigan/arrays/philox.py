@@ -1,4 +1,4 @@
-"""Philox4x32-10: random numbers computed from a counter, not from the previous number.
+"""Philox4x32-10: random numbers computed from a counter, not from the number before.
 
 A counter of four 32-bit words is mixed with a key in ten rounds; four random words come out:
 

@@ -201,14 +201,14 @@ class Sequential(Layer):
         self.backend.guard(dy, self.out_shape, self.name, "dy")
         if len(dy) != self.batch:
             raise ShapeError(
-                f"{self.name}: expected dy of the {self.batch} samples of the last forward, "
+                f"{self.name}: expected dy for the {self.batch} samples of the last forward, "
                 f"got {len(dy)}"
             )
         dx = backward_pass(self.steps, dy, need_dx, need_dw)
         return None if dx is None else self.backend.copy_out(dx, "dx")
 
     def expect_labels(self, labels: Array | None, n: int) -> None:
-        """Raises unless labels are what the network expects: a row for each of n samples."""
+        """Raises unless labels fit the network: one row for each of n samples."""
         if labels is None and self.classes:
             raise ConfigError(
                 f"{self.name}: expected labels (n, {self.classes}), got none: "
@@ -222,7 +222,7 @@ class Sequential(Layer):
             self.backend.guard(labels, (self.classes,), self.name, "labels")
             if len(labels) != n:
                 raise ShapeError(
-                    f"{self.name}: expected labels of the {n} samples of x, got {len(labels)}"
+                    f"{self.name}: expected labels for the {n} samples of x, got {len(labels)}"
                 )
 
     def first_label(self) -> str:
@@ -302,4 +302,4 @@ def expect_shape(label: str, shape: Any) -> Shape:
 def expect_kind(label: str, name: str, value: Any, kind: type, cure: str) -> None:
     """Raises ConfigError unless value is of this kind."""
     if not isinstance(value, kind):
-        raise ConfigError(f"{label}: expected {name} as from {cure}, got {value!r}")
+        raise ConfigError(f"{label}: expected {name} from {cure}, got {value!r}")

@@ -4,7 +4,7 @@ The paper's guidelines: strided convolutions, BatchNorm except at the image, ReL
 D, tanh at the output. Kernels of 4 with stride 2 tile without overlap artifacts, and take 16
 multiplications per pixel; kernels of 5 take 25.
 
-D halves the image while at least 3 pixels are left on the shorter side; G doubles as often:
+D halves the image while at least 3 pixels are left on the shorter side; G doubles it as often:
 
     28 -> 14 -> 7 -> 3      32 -> 16 -> 8 -> 4      64 -> 32 -> 16 -> 8 -> 4
     75 -> 37 -> 18 -> 9 -> 4

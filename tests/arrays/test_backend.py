@@ -130,7 +130,7 @@ def test_the_dtype_may_be_given_as_a_type():
     (
         (None, r"CuPy is not installed: install it with: pip install 'cupy-cuda13x\[ctk\]'.*"),
         (dict(error="cudaErrorInsufficientDriver: CUDA driver version\nis old"), ".*no usable"),
-        (dict(devices=0), ".*shows no NVIDIA GPU"),
+        (dict(devices=0), ".*sees no NVIDIA GPU"),
     ),
 )
 def test_without_a_gpu(module, message, monkeypatch):

@@ -96,7 +96,7 @@ def test_the_programs_exist():
 
 @pytest.mark.parametrize(
     "module, expected",
-    [(None, "CuPy is not installed"), (strict_cupy.make_module(devices=0), "shows no NVIDIA GPU")],
+    [(None, "CuPy is not installed"), (strict_cupy.make_module(devices=0), "sees no NVIDIA GPU")],
 )
 def test_without_a_gpu_one_line(module, expected, capsys, monkeypatch, quick):
     monkeypatch.setitem(sys.modules, "cupy", module)

@@ -95,7 +95,7 @@ def test_calls_in_the_wrong_order_are_refused(name, make_backend):
     with pytest.raises(mg.ShapeError, match=f"N.*: expected x .*, got .*{net.in_shape[-1] + 1}"):
         net.forward(net.backend.asarray(np.ones((3, *net.in_shape[:-1], net.in_shape[-1] + 1))))
     forward(net, x)
-    with pytest.raises(mg.ShapeError, match=r"N: expected dy of the 3 samples .*, got 2"):
+    with pytest.raises(mg.ShapeError, match=r"N: expected dy for the 3 samples .*, got 2"):
         net.backward(dy[:2])
     with pytest.raises(mg.ShapeError, match="N: expected dy "):
         net.backward(dy.reshape(*dy.shape, 1))
@@ -198,9 +198,9 @@ def a_network_in_a_network():
         (
             lambda: set_up(sequential(mg.Tanh()), backend="numpy"),
             mg.ConfigError,
-            "expected backend as from get_backend(\"numpy\"), got 'numpy'",
+            "expected backend from get_backend(\"numpy\"), got 'numpy'",
         ),
-        (lambda: set_up(sequential(mg.Tanh()), rng=7), mg.ConfigError, "expected rng as from num"),
+        (lambda: set_up(sequential(mg.Tanh()), rng=7), mg.ConfigError, "expected rng from num"),
         (lambda: sequential(mg.Tanh()).params, mg.StateError, "call setup(in_shape, backend=..."),
         (lambda: sequential(mg.Tanh()).forward(np.ones((2, 3))), mg.StateError, "call setup(in_s"),
     ),

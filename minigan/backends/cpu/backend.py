@@ -17,7 +17,7 @@ from minigan.parallel.shared_memory import shared_memory
 
 
 class SharedStagingBuffer(StagingBuffer):
-    """A staging buffer in shared memory: every process reads what one has written."""
+    """A staging buffer in shared memory: all processes read the rows that one has written."""
 
     def __init__(self, backend: "CpuBackend", shape: Shape, dtype: Any = None):
         self.array, self.rows = shared_memory(shape, dtype or backend.dtype), 0

@@ -59,12 +59,12 @@ def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
 
 
 class Saved:
-    """What the forward pass of a block leaves for its backward pass, and for the next block."""
+    """Values that a block's forward pass leaves for its backward pass and for the next block."""
 
     x: Array  # as the core reads it
     out: Array
-    gradient: Any = None  # from the core's forward: what dW needs
-    normalize_later: BeforeForward = None  # what the next block does before it reads `out`
+    gradient: Any = None  # from the core's forward, for dW
+    normalize_later: BeforeForward = None  # called by the next block before it reads `out`
     # of a NormBlock
     c: Array  # y - mean
     is_batch: bool  # were the statistics the batch's own?

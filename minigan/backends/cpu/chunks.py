@@ -34,7 +34,7 @@ class ThreadWorkspace(Workspace):
 
 
 def chunks(n: int, images: int, workers: int) -> list[slice]:
-    """n images in chunks of at most `images`, equally many for each worker -> list of slices."""
+    """n images -> slices of at most `images` each, the same number for each worker."""
     count = min(n, workers * -(-n // (workers * min(images, n))))
     return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
 

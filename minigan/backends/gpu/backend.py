@@ -21,7 +21,7 @@ from minigan.backends.gpu.staging import PinnedStagingBuffer
 from minigan.backends.workspace import FastBackend, OutputPool, Workspace
 from minigan.errors import BackendError
 
-Call = Callable[[], Any]  # a step, or what the host does around its launch
+Call = Callable[[], Any]  # a step, or the host's work around its launch
 MakeStep = Callable[[Backend], Call]
 
 
@@ -34,7 +34,7 @@ class GpuBackend(FastBackend):
 
     name = "cupy"
     captures_graphs = True
-    # While a captured step is recorded: what the host does before and after each launch of the
+    # While a captured step is recorded: the host's work before and after each launch of the
     # graph, since the recorded Python does not run
     recording: list[tuple[Call, Call]] | None = None
 
@@ -49,7 +49,7 @@ class GpuBackend(FastBackend):
                 reason = "CuPy is not installed"
             raise BackendError(
                 f"backend cupy: {one_line(reason)}: install it with: pip install "
-                "'cupy-cuda13x[ctk]' (or cupy-cuda12x, by the driver's CUDA version); "
+                "'cupy-cuda13x[ctk]' (or cupy-cuda12x, to match the driver); "
                 "or use --backend numpy"
             ) from error
         try:
@@ -62,7 +62,7 @@ class GpuBackend(FastBackend):
             ) from error
         if devices == 0:
             raise BackendError(
-                "backend cupy: this machine shows no NVIDIA GPU: check `nvidia-smi`; "
+                "backend cupy: CUDA sees no NVIDIA GPU on this machine: check `nvidia-smi`; "
                 "or use --backend numpy"
             )
         super().__init__(dtype, cupy)

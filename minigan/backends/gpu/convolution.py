@@ -1,7 +1,7 @@
 """Convolution on the GPU: im2col and cuBLAS, a part of the batch at a time.
 
-As in backends/cpu/im2col.py, a convolution y = conv(x, W) is used in three ways, x being the larger
-image:
+As in backends/cpu/im2col.py, a convolution y = conv(x, W) is used in three ways (x is the
+larger image):
 
     convolve    y = conv(x, W)        Conv2d's forward, ConvTranspose2d's dx
     transpose   x = convᵀ(y, W)       Conv2d's dx, ConvTranspose2d's forward
@@ -169,7 +169,7 @@ def activate(x: Array, b: Array | None, y: Array, f: Activation, backend: GpuBac
 
 
 def contiguous(array: Array, name: str, memory: Workspace) -> Array:
-    """-> array, or a copy of it if kernels cannot read it as it lies."""
+    """-> array, or a contiguous copy of it if kernels need one."""
     if array.flags.c_contiguous and array.data.ptr % 16 == 0:
         return array
     copy = memory.get(f"contiguous {name}", array.shape)

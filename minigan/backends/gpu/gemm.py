@@ -113,7 +113,7 @@ class Gemm:
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(
                 f"backend cupy: cuBLAS was not found ({' '.join(str(error).split())[:200]}): "
-                "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the driver's CUDA version; "
+                "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), to match the driver; "
                 "or use --backend numpy"
             ) from error
         self.cublas = cublas
@@ -140,5 +140,5 @@ def layout(matrix: Array) -> tuple[int, int]:
     if matrix.flags.f_contiguous:
         return TRANSPOSE, max(1, matrix.shape[0])
     raise ArrayTypeError(
-        f"gemm: expected contiguous matrices, or transposes of such, got strides {matrix.strides}"
+        f"gemm: expected contiguous matrices, or their transposes, got strides {matrix.strides}"
     )

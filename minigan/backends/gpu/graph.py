@@ -1,6 +1,6 @@
 """A whole training step as one CUDA graph: recorded once, then launched by a single call.
 
-A step of a DCGAN is more than a hundred kernels, and Python launches them one by one more slowly
+A step of a DCGAN is more than a hundred kernels, and Python launches them more slowly, one by one,
 than a GPU runs them (7.3 ms against 1.44 for Fredriksson's net on an H200, in TF32;
 benchmarks/gpu.py). So the step runs once while its launches are recorded, and from then on the
 recording is launched as a whole. It holds addresses and plain numbers. Therefore a recorded step
@@ -91,7 +91,7 @@ def capture(
             graph = stream.end_capture()
             if pool.total_bytes() != size:
                 raise StateError(
-                    "a step that is recorded must not allocate memory: "
+                    "a recorded step must not allocate memory: "
                     "take it from backend.scratch or a Workspace"
                 )
             graph.upload()

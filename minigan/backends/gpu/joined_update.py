@@ -51,7 +51,7 @@ def update_discriminator(
 
 
 def can_join(D: Sequential, real: Array, fake: Array, labels: Array | None) -> bool:
-    """Can both batches go through D at once? If an argument is wrong, the definition reports it."""
+    """Can both batches pass through D together? The definition reports wrong arguments."""
     backend = D.backend
     arrays = [real, fake] if labels is None else [real, fake, labels]
     return (

@@ -159,8 +159,8 @@ class Kernels:
             first = " ".join(str(error).split())[:300] or type(error).__name__
             raise BackendError(
                 f"backend cupy: the kernels do not compile ({first}): NVRTC must be installed and "
-                "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), by the "
-                "driver's CUDA version; or use --backend numpy"
+                "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), to "
+                "match the driver; or use --backend numpy"
             ) from error
         self.pending, self.modules = [], self.modules + 1
 
@@ -169,7 +169,7 @@ def expect_int(value: Any) -> int:
     """-> value; raises ShapeError if 32 bits cannot hold it."""
     if not -LARGEST <= value <= LARGEST or value != int(value):
         raise ShapeError(
-            f"{value} is beyond the {LARGEST} numbers that an array can have on the cupy backend: "
+            f"{value} exceeds the {LARGEST} numbers that an array can have on the cupy backend: "
             "use a smaller batch"
         )
     return int(value)

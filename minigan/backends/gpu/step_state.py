@@ -1,6 +1,6 @@
 """State that changes from step to step, on the device: for Adam and for Philox.
 
-A recorded step launches the same kernels with the same arguments again and again. So the values
+A recorded step launches the same kernels with the same arguments every time. So the values
 that change from step to step (the step count, the learning rate) are in the GPU's memory, where a
 kernel of one thread advances them. The host knows these values and writes only if it needs others:
 at the first step, after loading a checkpoint, when the learning rate falls.

@@ -54,7 +54,7 @@ def test_what_would_need_a_copy_is_refused(make_cupy):
     x = filled(backend, (6, 6), 1.0)
     out = filled(backend, (6, 6))
     for a, b, result, message in (
-        (x[:, :3], x[:3], out, "expected contiguous matrices, or transposes of such, got strides"),
+        (x[:, :3], x[:3], out, "expected contiguous matrices, or their transposes, got strides"),
         (x, x, filled(backend, (6, 5)), r"\(6, 6\) times \(6, 6\) does not give \(6, 5\)"),
         (x, x[:3], out, "does not give"),
         (x, x, out.T[:, :], "expected a C-contiguous out of the operands' dtype float32"),
