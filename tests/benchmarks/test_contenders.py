@@ -9,7 +9,7 @@ from benchmarks import agreement, contenders, report
 from benchmarks.contenders import minigan_step
 from benchmarks.worker import make
 
-SMALL = dict(batch=8, width=4)
+SMALL = dict(batch=8, width=2)
 PACKAGES = {  # contender on a CPU -> what it needs
     "torch": "torch",
     "torch-cl": "torch",

@@ -19,7 +19,7 @@ from minigan.training.loop import train
 from tests.support.pictures import dataset
 
 SHORT = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "3", "--every", "2"]
-SHORT += ["--samples", "500"]
+SHORT += ["--preset", "fredriksson-fnn", "--samples", "500"]
 
 
 def load_torch_learner():
