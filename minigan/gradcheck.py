@@ -146,7 +146,7 @@ def check_gradients(
 def chosen_directions(
     array: Array, directions: int, rng: np.random.Generator
 ) -> Iterator[tuple[object, np.ndarray]]:
-    """-> yields (where, direction): random ones, and each number of a small array."""
+    """-> yields (where, direction): random directions, and each number of a small array."""
     shape = tuple(array.shape)
     for _ in range(directions):
         direction = rng.standard_normal(shape)

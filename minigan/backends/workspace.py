@@ -10,7 +10,7 @@ from minigan.arrays import Array, Backend, Shape
 
 FEW = 8  # at most this many scalars are kept by one round at a time
 probe = [np.empty(1)]
-UNSHARED = getrefcount(probe[0])  # references to an array that only a list holds, while we look
+UNSHARED = getrefcount(probe[0])  # reference count of an array that only a list holds
 
 
 class Workspace:

@@ -234,7 +234,7 @@ class Sequential(Layer):
         return f"Sequential of {len(self.layers)}"
 
     def count(self, layer: int | None = None) -> tuple[int, int]:
-        """-> how many trained numbers, and running statistics, one layer has, or all have."""
+        """-> number of trained values, and of running statistics, in one layer or in all."""
 
         def size(arrays: dict[str, Array]) -> int:
             return sum(

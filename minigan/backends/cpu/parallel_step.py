@@ -26,7 +26,7 @@ from minigan.backends.cpu.trace import TracingBackend
 from minigan.errors import BackendError
 from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
 
-MAX_STATE = 2**23  # numbers of networks and optimizers; above it, threads are as fast and leaner
+MAX_STATE = 2**23  # numbers of networks and optimizers; above: threads, as fast with less memory
 MIN_ROWS = 4  # in a shard; with fewer, a process's other work weighs more
 
 

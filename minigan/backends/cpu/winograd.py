@@ -210,7 +210,7 @@ class Tiles:
         self.plane = tuple(
             s * (TILE * t + r - 1) for s, t, r in zip(phases, self.grid, taps, strict=True)
         )
-        # by axis: the part of the plane that is image, and which part of the image
+        # by axis: the image's place in the plane, and the part of the image that is there
         self.inside: list[tuple[slice, slice]] = []
         for offset, size, length in zip(first, shape[:2], self.plane, strict=True):
             start, stop = max(0, -offset), min(length, size - offset)
