@@ -39,8 +39,8 @@ class Im2col:
         (h, w, c_in), (k_h, k_w, _, _) = x_shape, W_shape
         (top, bottom), (left, right) = padding
         self.padded = (h + top + bottom, w + left + right, c_in)
-        # output pixels at this distance share no pixel of x; room for whole patches is a multiple of
-        # it, or NumPy assumes that patches overlap and adds through a copy
+        # output pixels at this distance share no pixel of x; room for whole patches is a multiple
+        # of it, or NumPy assumes that patches overlap and adds through a copy
         self.spacing = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
         self.folded = tuple(
             -(-max(size, -(-out // d) * d * s) // (d * s)) * d * s
