@@ -190,7 +190,7 @@ def a_network_in_a_network():
         (lambda: mg.Sequential(mg.Linear(3)), mg.ConfigError, "expected a list of layers, got Lin"),
         (lambda: mg.Sequential([]), mg.ConfigError, "a Sequential needs at least one layer"),
         (lambda: mg.Sequential([mg.Tanh]), mg.ConfigError, "expected layers, got <class"),
-        (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "one layer instance appears twic"),
+        (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "layer instance appears twice"),
         (in_two_networks, mg.StateError, "belongs to another network: make a new one"),
         (a_network_in_a_network, mg.StateError, "is already a network itself: put new layers"),
         (lambda: set_up(sequential(mg.Tanh()), 3), mg.ShapeError, "expected a shape without"),

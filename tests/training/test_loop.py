@@ -385,6 +385,20 @@ def test_training_goes_on_through_a_full_disk(call, tmp_path, monkeypatch):
     assert not [name for name in b if name.endswith(".tmp")]
 
 
+def test_a_checkpoint_that_failed_is_written_at_the_next_reading(tmp_path, monkeypatch):
+    """The disk is full at step 12 only: step 20 is saved, though it is no sample step."""
+    save = Checkpoints.save
+
+    def save_or_fail(self, game, batches, step):
+        if step == 12:
+            raise mg.RunError("full")
+        save(self, game, batches, step)
+
+    monkeypatch.setattr(Checkpoints, "save", save_or_fail)
+    train(tmp_path / "a", steps=22, sample_every=12)
+    assert names(tmp_path / "a/checkpoints") == ["step-00000020.npz", "step-00000022.npz"]
+
+
 def test_an_end_that_cannot_be_saved_is_an_error(tmp_path, monkeypatch):
     train(tmp_path / "a", steps=4)
     before = content(tmp_path / "a/checkpoints")
