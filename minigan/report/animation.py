@@ -1,4 +1,4 @@
-"""The sample grids of a run as a GIF or WebP that loops: how G learned to draw.
+"""The sample grids of a run as a looping GIF or WebP: how G learned to draw.
 
 A GIF has 256 colors. Color frames share one palette, made from pixels of all of them, without
 dithering: a palette for each frame would flicker where nothing changes, and dithered noise would
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 SECONDS = 8.0  # from the first grid to the last
-LAST = 2.0  # seconds that the last grid stays
-SHORTEST = 0.02  # seconds of a frame: browsers play shorter ones at ten frames a second
+LAST = 2.0  # seconds that the last grid is shown
+SHORTEST = 0.02  # seconds that a frame is shown: browsers play shorter ones at ten frames a second
 SIDES = (200, 640)  # pixels: smaller grids are enlarged, larger ones reduced
 GRAY_STEP = 4  # the last two bits of a gray are noise: without them a GIF is a third smaller
-PALETTE_PIXELS = 2**15  # that the common palette is made from
+PALETTE_PIXELS = 2**15  # enough to make the common palette from
 
 
 def save_animation(path: str | Path, history: History, seconds: float = SECONDS) -> str:
@@ -45,7 +45,7 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
 def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int, float]:
     """Images, "L" or "RGB", and how long each is shown -> the file; returns its bytes, seconds.
 
-    Raises ConfigError for another ending than .gif or .webp, RunError.
+    Raises ConfigError if the file does not end in .gif or .webp; RunError.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:

@@ -12,7 +12,7 @@ from minigan.report.history import History
 from minigan.report.plots import COLORS, clean, smooth, title_of, window_of
 from minigan.training.config import Config
 
-# options that do not make another experiment
+# options that do not change the experiment
 IGNORED = ("epochs", "steps", "sample_every", "threads", "evaluate_every")
 RUNS = (2, 8)  # that one picture can show
 
@@ -22,7 +22,7 @@ def differences(configs: list[Config]) -> list[str]:
     options = [asdict(config) for config in configs]
     names = [name for name in options[0] if len({repr(each[name]) for each in options}) > 1]
 
-    def label(name: str, value: object) -> str:  # a line is not broken at its space
+    def label(name: str, value: object) -> str:  # no line breaks at its space
         plain = name in ("preset", "dataset")
         return clean(value, 30) if plain else f"{name}\u00a0{clean(value, 20)}"
 

@@ -29,7 +29,7 @@ Sample = tuple[int, Path, np.ndarray]  # step, file, picture (h, w, c) uint8
 class History:
     """History(run, log): each part is read when it is first needed.
 
-    log  called with a line for whatever was damaged and left out
+    log  called with a line about anything that was damaged and left out
     Every part raises RunError if there is nothing to read.
     """
 

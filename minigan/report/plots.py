@@ -1,8 +1,9 @@
 """The curves of a run, as a PNG picture.
 
-Each step is drawn thin, and a running mean over it thick: the losses of a GAN are noisy, and they
-rise and fall against each other, so that only their balance over many steps means something. D(x)
-and D(G(z)) on one axis show it best: at 0.5 D cannot tell real images from generated ones.
+The steps are drawn as a thin line, and their running mean as a thick one: the losses of a GAN are
+noisy, and one rises as the other falls, so only their balance over many steps means something. D(x)
+and D(G(z)) on one axis show it best: where both are 0.5, D cannot tell real images from generated
+ones.
 
 matplotlib is an optional package. Figures are made without pyplot, whose list of open figures and
 choice of window belong to the user's program.
@@ -44,7 +45,7 @@ STYLE: dict[Any, Any] = {
     "agg.path.chunksize": 10_000,  # the line of a long run is too much for Agg at once
 }
 Lines = dict[str, tuple[np.ndarray, str]]  # name -> values (n,), color
-MOST_EPOCHS = 12  # that are marked
+MOST_EPOCHS = 12  # more are not marked
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
         return made
 
     with warnings.catch_warnings(), matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
-        warnings.simplefilter("ignore")  # a folder's name may have a letter that the font lacks
+        warnings.simplefilter("ignore")  # a folder's name may have a character that the font lacks
         yield figure
 
 
@@ -91,7 +92,7 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def window_of(n: int) -> int:
-    """Rows -> how many of them to smooth over: a thirtieth, an odd number."""
+    """Number of rows -> the window to smooth over: a thirtieth of them, an odd number."""
     return max(1, n // 30) | 1
 
 
@@ -108,7 +109,7 @@ def clean(text: object, most: int = 60) -> str:
 
 @lru_cache(maxsize=1)  # it is saved, and embedded in the page
 def draw_losses(history: History) -> bytes:
-    """Losses, outputs of D, and if they were logged gradient norms and Fréchet distances.
+    """Losses, outputs of D and, if they were logged, gradient norms and Fréchet distances.
 
     -> PNG, 1280 pixels wide. Raises RunError if there is nothing to draw, ConfigError without
     matplotlib.
@@ -161,7 +162,7 @@ def draw_losses(history: History) -> bytes:
 def curves(
     axes: "Axes", title: str, steps: np.ndarray, window: int, lines: Lines, marker: str = ""
 ) -> None:
-    """Each step thin, its running mean thick; on a logarithmic axis the mean of logarithms."""
+    """The steps thin, their running mean thick; on a logarithmic axis the mean of logarithms."""
     log = window > 1 and axes.get_yscale() == "log"
     axes.set_title(title)
     marker = "." if len(steps) == 1 else marker
@@ -193,7 +194,7 @@ def limits(*lines: np.ndarray, window: int) -> tuple[float, float]:
 
 
 def mark_epochs(axes: "Sequence[Axes]", steps: np.ndarray, epochs: np.ndarray) -> None:
-    """A line where each epoch begins, with its number, if there are few."""
+    """A line where each epoch begins, with its number, if there are few epochs."""
     numbers, starts = np.unique(epochs, return_index=True)
     if not 2 <= len(numbers) <= MOST_EPOCHS:
         return

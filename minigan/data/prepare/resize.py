@@ -5,8 +5,8 @@ There are four ways to choose the box, in whole pixels of the picture:
     crop                        the largest centered part of the wanted aspect ratio: nothing is
                                 distorted, the edges are lost. For photographs
     squash                      the whole picture, distorted if its aspect ratio differs
-    centre:SIZE                 the square of SIZE x SIZE pixels in the middle; centre:108 is what
-                                the first DCGANs took of CelebA's 178 x 218. center:SIZE is the same
+    center:SIZE                 the square of SIZE x SIZE pixels in the middle; center:108 is what
+                                the first DCGANs took of CelebA's 178 x 218. centre:SIZE is the same
     box:LEFT,TOP,RIGHT,BOTTOM   this box, counted from the upper left corner, RIGHT and BOTTOM not
                                 included; box:14,34,144,184 is Shibuya's part of CelebA
 
@@ -70,11 +70,11 @@ def rounded_ratio(a: int, b: int) -> int:
 
 
 def parse_fit(text: str) -> Fit:
-    """ "crop", "squash", "centre:108" or "box:14,34,144,184" -> Fit. Raises ConfigError."""
+    """ "crop", "squash", "center:108" or "box:14,34,144,184" -> Fit. Raises ConfigError."""
     n = r"([0-9]{1,9})"
     match = re.fullmatch(rf"crop|squash|cent(?:re|er):{n}|box:{n},{n},{n},{n}", str(text))
     if not match:
-        expected = "crop, squash, centre:SIZE or box:LEFT,TOP,RIGHT,BOTTOM, in pixels"
+        expected = "crop, squash, center:SIZE or box:LEFT,TOP,RIGHT,BOTTOM, in pixels"
         raise ConfigError(f"fit must be {expected}, got {str(text)[:40]!r}")
     numbers = tuple(int(number) for number in match.groups() if number is not None)
     kind = text.partition(":")[0].replace("center", "centre")

@@ -1,7 +1,7 @@
 """CelebA, aligned and cropped: 202,599 faces of 178 x 218 pixels, read as a folder of pictures.
 
 Its authors publish it behind a web page that a program cannot get past. The crops of published
-systems are available as values of `fit`: centre:108, box:14,34,144,184.
+systems are available as values of `fit`: center:108, box:14,34,144,184.
 
 Source: Liu, Luo, Wang, Tang 2015, "Deep learning face attributes in the wild". Hash: TensorFlow
 Datasets, url_checksums
