@@ -170,7 +170,7 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
     defaults |= dict(preset=preset.name, images=None, image_size=f"{h}x{w}", channels=c)
     defaults |= dict(dataset="folder" if data == "folder" else "auto")
     if data not in ("auto", preset.data) or options.get("images") is not None:
-        # published limits and orders are meant for other sets: folders are sorted by class
+        # the published limit and order are for another set: folders are sorted by class
         defaults |= dict(limit=None, fit="crop", shuffle="epoch")
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
