@@ -32,7 +32,7 @@ def make_game(preset, images=8, dtype="float32", **options):
 
 
 def play(preset, rounds, **options):
-    """-> what each of so many rounds measured, (rounds, 7), and the Game after them."""
+    """-> what each round measured, (rounds, 7), and the Game after them."""
     game, batches = make_game(preset, **options)
     measured = [list(game.read(game.round(batches)).values()) for _ in range(rounds)]
     return np.array(measured), game
