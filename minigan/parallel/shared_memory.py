@@ -25,7 +25,7 @@ import numpy as np
 from minigan.arrays import Array, Shape
 from minigan.parallel.group import Group
 
-SMALL = 2**16  # bytes of an array that is exchanged as a whole; larger ones are added in parts
+SMALL = 2**21  # bytes: arrays are exchanged as a whole if those of all processes are no larger
 SPIN = 2000  # polls of a semaphore before sleeping: about 300 microseconds
 SLEEP = 0.5  # seconds, after which a process checks that the others are alive
 MESSAGE = 1000  # bytes of an error message
@@ -62,6 +62,7 @@ class SharedMemoryGroup(Group):
     def __init__(self, size: int, largest: int):
         self.size, self.largest = size, largest
         self.children: list[int] = []
+        self.small_each = SMALL // size // 64 * 64  # bytes of an array, aligned
 
     # -- the processes ------------------------------------------------------------------
 
@@ -72,7 +73,8 @@ class SharedMemoryGroup(Group):
         semaphore = get_context("fork").Semaphore
         self.arrived = semaphore(0)  # raised by each of the others at a barrier
         self.proceed = [semaphore(0) for _ in range(self.size)]  # raised for each once all arrived
-        self.small = shared_memory((2, self.size, SMALL), np.uint8)  # alternately: see all_gather
+        # alternately: see all_gather
+        self.small = shared_memory((2, self.size, self.small_each), np.uint8)
         self.parity = 0
         self.large = shared_memory((self.size, self.largest), np.uint8)
         self.message = shared_memory((self.size, MESSAGE), np.uint8)
@@ -162,7 +164,7 @@ class SharedMemoryGroup(Group):
 
     def all_reduce(self, array: np.ndarray) -> None:
         flat = array.reshape(-1)
-        if flat.nbytes <= SMALL:
+        if flat.nbytes <= self.small_each:
             np.sum(self.all_gather(flat), axis=0, out=flat)
             return
         self.barrier()  # before this, a process may still be reading the last array

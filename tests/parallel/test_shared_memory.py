@@ -29,7 +29,7 @@ def contribution(rank, call, size, dtype="float64"):
 
 CALLS = [  # shape, dtype: small arrays, which are exchanged as a whole, and large ones, in parts
     (shape, dtype)
-    for shape in ((3,), (2, 5), (SMALL // 4 + 1,), (7, 3001), (1,))
+    for shape in ((3,), (2, 5), (SMALL // 8 + 1,), (7, 3001), (1,))
     for dtype in ("float32", "float64")
 ]
 
@@ -78,9 +78,9 @@ def exchange(group):
         found.append(group.all_gather(contribution(group.rank, call, 4)).ravel())
     for call in range(3):
         group.pause()
-        array = contribution(group.rank, call, SMALL)
+        array = contribution(group.rank, call, SMALL // 8)
         group.all_reduce(array)
-        found.append(array[:: SMALL // 16])
+        found.append(array[:: SMALL // 128])
     return np.concatenate(found)
 
 
@@ -111,8 +111,8 @@ def test_no_barrier_can_be_left_out(mutant, monkeypatch):
     results = run_in_group(2, exchange, make_group=Slow)
     monkeypatch.undo()
     tables = [np.stack([contribution(rank, call, 4) for rank in (0, 1)]) for call in range(3)]
-    sums = [sum(contribution(rank, call, SMALL) for rank in (0, 1)) for call in range(3)]
-    expected = [*(table.ravel() for table in tables), *(each[:: SMALL // 16] for each in sums)]
+    sums = [sum(contribution(rank, call, SMALL // 8) for rank in (0, 1)) for call in range(3)]
+    expected = [*(table.ravel() for table in tables), *(each[:: SMALL // 128] for each in sums)]
     is_right = all(np.array_equal(result, np.concatenate(expected)) for result in results)
     assert is_right == (mutant is None)
 

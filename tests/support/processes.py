@@ -6,10 +6,10 @@ import numpy as np
 
 from minigan.parallel.shared_memory import SharedMemoryGroup, shared_memory
 
-RESULTS = 2**17  # numbers that a process may return
+RESULTS = 2**20  # numbers that a process may return
 
 
-def run_in_group(size, work, largest=2**20, make_group=SharedMemoryGroup):
+def run_in_group(size, work, largest=2**22, make_group=SharedMemoryGroup):
     """work(group) in each of `size` processes -> their results, flat float64 arrays, by rank."""
     lengths, results = shared_memory((size,), np.int64), shared_memory((size, RESULTS), np.float64)
     group = make_group(size, largest)
