@@ -70,14 +70,14 @@ def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
     )
     file, rates = tmp_path / "result.json", " width=2 lr_g=0.1"
     arguments = ["batch_size=64" + rates, "batch_size=128" + rates, "--dataset", "strokes"]
-    arguments += ["--seconds", "0.1", "--samples", "500", "--averages", "0,0.9"]
+    arguments += ["--seconds", "0.08", "--samples", "500", "--averages", "0,0.9"]
     for seeds in ("1", "2"):
         code = search.main([*arguments, "--seeds", seeds, "--json", str(file)])
         assert code == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "a step of the preset: 20.0 ms" in printed and "2 seeds, their geometric mean" in printed
     one, two = results.load(file)
-    assert [row["steps"] for row in one["candidates"]] == [5, 2]
+    assert [row["steps"] for row in one["candidates"]] == [4, 2]
     for first, both in zip(one["candidates"], two["candidates"], strict=True):
         for decay in ("0.0", "0.9"):  # the same steps give the same images
             assert first["distances"][decay] == both["distances"][decay][:1]
