@@ -3,12 +3,14 @@
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import minigan as mg
 from tests.support.strict_cupy import make_module
 
+HERE = Path(__file__).parent
 BACKENDS = ("plain", "numpy", "strict", "cupy")
 LONG = {  # option -> how many, in the tests marked `long`; they run with: pytest -m long
     "kills": (300, "processes killed by SIGKILL"),
@@ -24,6 +26,14 @@ def pytest_addoption(parser):
     for name, (count, meaning) in LONG.items():
         text = f"{meaning} in the long tests (default {count:,})"
         parser.addoption(f"--{name}", type=int, default=count, help=text)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    """The tests of benchmarks and examples are `slow`: the default run is about the library."""
+    for item in items:
+        if {"benchmarks", "examples"} & set(item.path.parts[len(HERE.parts) :]):
+            item.add_marker(pytest.mark.slow)
 
 
 def use_stand_in(monkeypatch):

@@ -222,6 +222,7 @@ def expect_silence(browser, run):
     assert browser.requests() == [run.report_file.as_uri()]
 
 
+@pytest.mark.slow
 def test_timeline_in_a_browser(browser, tmp_path, quick_curves):
     run = make_run(tmp_path / "a", grids=range(0, 50, 10))
 
@@ -253,6 +254,7 @@ def test_timeline_in_a_browser(browser, tmp_path, quick_curves):
     expect_silence(browser, run)
 
 
+@pytest.mark.slow
 def test_playing_in_a_browser(browser, tmp_path, quick_curves):
     open_page(browser, make_run(tmp_path / "a", grids=range(0, 120, 3)))
     last = 39
@@ -273,6 +275,7 @@ def test_playing_in_a_browser(browser, tmp_path, quick_curves):
     assert shown(browser)[5] == last
 
 
+@pytest.mark.slow
 def test_strings_from_strangers_do_not_run_in_a_browser(browser, tmp_path, quick_curves):
     run = hostile(tmp_path)
     open_page(browser, run)

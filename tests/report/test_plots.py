@@ -116,6 +116,7 @@ STRANGE_ROWS = (
 )
 
 
+@pytest.mark.slow
 def test_numbers_that_no_training_gives(tmp_path):
     histories = []
     for i, rows in enumerate(STRANGE_ROWS):
