@@ -1,4 +1,4 @@
-"""The tables of speed in benchmarks/README.md, from result files: python benchmarks/report.py RESULT.json [...]
+"""The tables of speed in benchmarks/README.md: python benchmarks/report.py RESULT.json [...]
 
 They are written between <!-- performance:begin --> and <!-- performance:end -->; the
 rest stays as it is. --list shows the rows, and --rows 1,3 writes only some of them.
@@ -114,7 +114,8 @@ def main(argv):
     parser.add_argument("results", nargs="+", metavar="RESULT.json", help="of step.py or gpu.py")
     parser.add_argument("--list", action="store_true", help="show the rows and their numbers")
     parser.add_argument("--rows", help="numbers of the rows to write, as 1,3 (default all)")
-    parser.add_argument("--readme", type=Path, default=ROOT / "benchmarks/README.md", help="the document")
+    document = ROOT / "benchmarks/README.md"
+    parser.add_argument("--readme", type=Path, default=document, help="the document")
     options = parser.parse_args(argv)
     rows = [
         (path, record)
