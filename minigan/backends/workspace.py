@@ -1,4 +1,7 @@
-"""Memory that the fast backends reuse: after the first steps, a step allocates nothing."""
+"""Memory that the fast backends reuse: after the first steps, a step allocates nothing.
+
+(But for the losses on a CPU, which run the definitions: a few numbers per image.)
+"""
 
 from math import prod
 from sys import getrefcount

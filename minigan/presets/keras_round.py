@@ -1,6 +1,6 @@
 """The round of Keras GANs that call `predict` and `train_on_batch`.
 
-`G.predict` makes the fakes for D: they use G's running statistics, not from the batch's.
+`G.predict` makes the fakes for D: BatchNorm in G uses its running statistics, not the batch's.
 `D.train_on_batch` is called twice: D takes one step on the real batch and another on the fakes.
 `gan.train_on_batch` then moves G, through D, on a training-mode forward.
 """

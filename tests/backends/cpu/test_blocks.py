@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from minigan.backends.cpu import blocks, convolution
 from minigan.backends.cpu.blocks import Block, NormBlock
 from minigan.layers.sequential import backward_pass
 from minigan.presets import get_preset
+from tests.support.memory import peak_of
 
 
 def networks(preset, backend, width=8):
@@ -172,14 +172,7 @@ def test_a_step_allocates_nothing_once_it_is_warm():
 
     step()
     step()
-    tracemalloc.start()
-    try:
-        for _ in range(3):
-            step()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 100_000, "one image batch has 200,704 bytes"
+    assert peak_of(step, 3) < 100_000, "one image batch has 200,704 bytes"
 
 
 def test_a_block_per_run_and_its_neighbors():

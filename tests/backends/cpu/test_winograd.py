@@ -1,7 +1,5 @@
 """Winograd's kernel: exact in real numbers, and the rounding in float32 that it promises."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from minigan.backends.cpu.im2col import Im2col
 from minigan.backends.cpu.table import OPERATIONS
 from minigan.backends.cpu.winograd import Winograd, toom_cook
 from tests.support.kernel_cases import check_kernel, passes
+from tests.support.memory import peak_of
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -82,11 +81,4 @@ def test_nothing_is_allocated_once_it_is_warm(monkeypatch):
 
     step()
     step()
-    tracemalloc.start()
-    try:
-        for _ in range(3):
-            step()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 200_000 < x.nbytes / 4
+    assert peak_of(step, 3) < 200_000 < x.nbytes / 4
