@@ -206,7 +206,7 @@ def measure(options, log):
         head = dict(preset=options.preset, width=config.width, batch=config.batch_size)
         head |= dict(backend="numpy", data=data.name, steps=stops, adam=preset.settings)
         head["config"] = {name: value for name, value in asdict(config).items() if name != "seed"}
-        head |= {"round": preset.round.__name__, "round_options": preset.round_options}
+        head |= {"round": preset.round.__name__, "objective": asdict(preset.objective)}
         for seed in range(options.seeds):
             log(f"seed {seed}:")
             arguments = {"config": asdict(replace(config, seed=seed)), "images": images}

@@ -27,6 +27,7 @@ from benchmarks import command, machine, quality, results
 from benchmarks.search_nets import NETS
 from minigan.averaging import Average
 from minigan.errors import ConfigError
+from minigan.objective import Objective
 from minigan.presets import get_preset, own
 from minigan.training.config import new_config
 from minigan.training.game import Game
@@ -68,7 +69,7 @@ def parse_candidate(text):
         elif name == "beta2":
             changed["settings"] = {"beta2": number(value)}
         elif name == "real_target":
-            changed["round_options"] = {"real_target": number(value)}
+            changed["objective"] = Objective(real_target=number(value))
         else:
             raise ConfigError(
                 f"candidate {text!r}: cannot read {word!r}: expected NAME=VALUE, of "

@@ -38,6 +38,7 @@ from minigan.layers import (
     Tanh,
 )
 from minigan.losses import bce_with_logits, softmax_cross_entropy
+from minigan.objective import Objective, hinge, least_squares
 from minigan.optimizers import SGD, Adam, RMSprop
 
 __version__ = "0.2.0"
@@ -45,9 +46,10 @@ __version__ = "0.2.0"
 __all__ = [
     "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d",
     "ConvTranspose2d", "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError",
-    "Layer", "LeakyReLU", "Linear", "MiniganError", "RMSprop", "ReLU", "Reshape", "RunError", "SGD",
-    "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh", "bce_with_logits",
-    "check_gradients", "get_backend", "softmax_cross_entropy",
+    "Layer", "LeakyReLU", "Linear", "MiniganError", "Objective", "RMSprop", "ReLU", "Reshape",
+    "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh",
+    "bce_with_logits", "check_gradients", "get_backend", "hinge", "least_squares",
+    "softmax_cross_entropy",
 ]  # fmt: skip
 
 _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}

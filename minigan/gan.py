@@ -2,7 +2,7 @@
 
 D sees images and says how sure it is that they are real. G makes images from noise z and is
 rewarded when D is fooled. Each update below is one step of one player. D(x) denotes a
-logit; σ is the sigmoid inside the loss (losses.py).
+logit, and σ is the sigmoid. The loss is cross-entropy or another one: objective.py.
 
 Published systems agree on these updates and differ in their order, their batches and their targets:
 each has its own round in presets/.
@@ -11,15 +11,17 @@ Source: Goodfellow et al. 2014, arXiv:1406.2661; Radford et al. 2016, arXiv:1511
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from minigan.arrays import Array
 from minigan.layers import Sequential
-from minigan.losses import bce_with_logits, mean_sigmoid
+from minigan.losses import mean_sigmoid
+from minigan.objective import Objective
 from minigan.optimizers import l2_norm
 
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
 MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")  # names of the values that a round returns
+CROSS_ENTROPY = Objective()
 
 Result = dict[str, Array]  # name -> scalar of the backend
 
@@ -36,39 +38,35 @@ def update_discriminator(
     x_real: Array,
     x_fake: Array,
     labels: Array | None = None,
-    *,
-    real_target: float = 1.0,
-    fake_target: float = 0.0,
-    loss_limit: float | None = None,
+    objective: Objective = CROSS_ENTROPY,
 ) -> Result:
     """One step of D down the gradient of
 
-        L_D = mean BCE(σ(D(x_real)), real_target) + mean BCE(σ(D(x_fake)), fake_target)
+        L_D = mean loss(D(x_real), real_target) + mean loss(D(x_fake), fake_target)
 
     Two batches, one after the other: BatchNorm uses separate statistics for each.
 
-    x_real       (n, h, w, c)   images in the range of G's output
-    x_fake       (n, h, w, c)   G(z)
-    labels       (n, classes)   of both, if D is conditional
-    real_target  0.9 is one-sided label smoothing
-    loss_limit   report the losses of logits clipped to ±limit, as published programs clip them
+    x_real     (n, h, w, c)   images in the range of G's output
+    x_fake     (n, h, w, c)   G(z)
+    labels     (n, classes)   of both, if D is conditional
+    objective  the loss, and its targets
     -> loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities), grad_norm_d = |dL_D/dθ|
     Fast version: backends/gpu/joined_update.py
     """
     D.zero_grads()
-    loss_real, d_x = add_gradients(D, x_real, labels, real_target, loss_limit)
-    loss_fake, d_gz = add_gradients(D, x_fake, labels, fake_target, loss_limit)
+    loss_real, d_x = add_gradients(D, x_real, labels, objective.of_real)
+    loss_fake, d_gz = add_gradients(D, x_fake, labels, objective.of_fake)
     optimizer.step()
     result = {"loss_d_real": loss_real, "d_x": d_x, "loss_d_fake": loss_fake, "d_gz": d_gz}
     return result | {"grad_norm_d": gradient_norm(D)}
 
 
 def add_gradients(
-    D: Sequential, x: Array, labels: Array | None, target: float, loss_limit: float | None = None
+    D: Sequential, x: Array, labels: Array | None, mean_loss: Callable[..., tuple[Array, Array]]
 ) -> tuple[Array, Array]:
-    """Add the gradient of mean BCE(σ(D(x)), target) to D's gradients -> loss, mean probability."""
+    """Add the gradient of mean_loss(D(x)) to D's gradients -> mean loss, mean probability."""
     logits = D.forward(x, labels=labels)
-    loss, dlogits = bce_with_logits(logits, target, backend=D.backend, limit=loss_limit)
+    loss, dlogits = mean_loss(logits, D.backend)
     mean = mean_probability(D, logits)
     D.backward(dlogits, need_dx=False)  # the image's gradient is not needed
     return loss, mean
@@ -80,24 +78,23 @@ def update_generator(
     optimizer: Stepper,
     x_fake: Array,
     labels: Array | None = None,
-    *,
-    target: float = 1.0,
-    loss_limit: float | None = None,
+    objective: Objective = CROSS_ENTROPY,
 ) -> Result:
     """One step of G down the gradient of the non-saturating loss
 
-        L_G = mean BCE(σ(D(G(z))), target)
+        L_G = mean loss(D(G(z)), 1)
 
     The gradient goes through D to G: D's forward runs with its current weights, and its backward
     with need_dw=False, which leaves D's gradients unchanged, bit for bit. D itself does not change,
     except for its running statistics, as in any training forward.
 
-    x_fake  (n, h, w, c)   G(z), from G's last forward; G has not changed since
-    labels  (n, classes)   that G and D received, if they are conditional
+    x_fake     (n, h, w, c)   G(z), from G's last forward; G has not changed since
+    labels     (n, classes)   that G and D received, if they are conditional
+    objective  the loss
     -> loss_g, grad_norm_g
     """
     logits = D.forward(x_fake, labels=labels)
-    loss, dlogits = bce_with_logits(logits, target, backend=D.backend, limit=loss_limit)
+    loss, dlogits = objective.of_generator(logits, D.backend)
     dx_fake = D.backward(dlogits, need_dw=False)
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)
@@ -130,31 +127,28 @@ class Players:
     draw_images: Callable[[], tuple[Array, Array | None]]
     draw_z: Callable[[int], Array]
     generator_update: Callable[..., Result] = update_generator
+    objective: Objective = CROSS_ENTROPY
 
     def update_discriminator(
-        self, x_real: Array, x_fake: Array, labels: Array | None = None, **options: Any
+        self, x_real: Array, x_fake: Array, labels: Array | None = None
     ) -> Result:
         """One step of D; the backend may have a faster version of it."""
         update = self.D.backend.operation_for(update_discriminator)
-        return update(self.D, self.optimizer_d, x_real, x_fake, labels, **options)
+        return update(self.D, self.optimizer_d, x_real, x_fake, labels, self.objective)
 
-    def update_generator(
-        self, x_fake: Array, labels: Array | None = None, **options: Any
-    ) -> Result:
+    def update_generator(self, x_fake: Array, labels: Array | None = None) -> Result:
         """One step of G."""
-        return self.generator_update(self.G, self.D, self.optimizer_g, x_fake, labels, **options)
+        update, objective = self.generator_update, self.objective
+        return update(self.G, self.D, self.optimizer_g, x_fake, labels, objective)
 
 
-def plain_round(players: Players, *, loss_limit: float | None = None, **targets: float) -> Result:
+def plain_round(players: Players) -> Result:
     """One round: D learns from a real batch and a batch of fakes; G from the same fakes.
 
-    targets  real_target and fake_target of update_discriminator
     -> the values named in MEASURED
     """
     x_real, labels = players.draw_images()
     z = players.draw_z(len(x_real))
     x_fake = players.G.forward(z, labels=labels)
-    of_discriminator = players.update_discriminator(
-        x_real, x_fake, labels, loss_limit=loss_limit, **targets
-    )
-    return of_discriminator | players.update_generator(x_fake, labels, loss_limit=loss_limit)
+    of_discriminator = players.update_discriminator(x_real, x_fake, labels)
+    return of_discriminator | players.update_generator(x_fake, labels)

@@ -61,18 +61,7 @@ def bce_with_logits(
     Raises ConfigError for a number outside [0, 1] (arrays are not checked), ShapeError,
     ArrayTypeError.
     """
-    backend = backend or backend_of(logits, "bce_with_logits")
-    if logits.size == 0:
-        raise ShapeError(
-            "bce_with_logits: expected at least one logit, "
-            f"got an empty array {tuple(logits.shape)}"
-        )
-    if isinstance(target, (int, float, Real)):
-        target = float(target)  # a NumPy scalar would decide the dtype of the result
-        if not 0 <= target <= 1:
-            raise ConfigError(f"bce_with_logits: target must be in [0, 1], got {target!r}")
-    else:
-        expect_like_logits("bce_with_logits", "target", target, logits, backend)
+    backend, target = expect_target("bce_with_logits", logits, target, backend)
     return backend.operation_for(mean_bce)(logits, target, limit, backend)
 
 
@@ -116,6 +105,28 @@ def softmax_cross_entropy(
     total = exp.sum(axis=1, keepdims=True)
     loss = xp.sum((shifted - xp.log(total)) * labels) * (-1.0 / len(logits))
     return loss, (exp / total - labels) * (1.0 / len(logits))
+
+
+def expect_target(
+    label: str, logits: Array, target: float | Array, backend: Backend | None
+) -> tuple[Backend, float | Array]:
+    """-> the backend of the logits, and the target as a Python number or an array.
+
+    label  the function they were passed to, for the message
+    Raises ShapeError, ConfigError, ArrayTypeError: see bce_with_logits.
+    """
+    backend = backend or backend_of(logits, label)
+    if logits.size == 0:
+        raise ShapeError(
+            f"{label}: expected at least one logit, got an empty array {tuple(logits.shape)}"
+        )
+    if isinstance(target, (int, float, Real)):
+        target = float(target)  # a NumPy scalar would decide the dtype of the result
+        if not 0 <= target <= 1:
+            raise ConfigError(f"{label}: target must be in [0, 1], got {target!r}")
+    else:
+        expect_like_logits(label, "target", target, logits, backend)
+    return backend, target
 
 
 def backend_of(array: Array, label: str) -> Backend:

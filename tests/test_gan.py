@@ -5,6 +5,7 @@ import pytest
 
 import minigan as mg
 from minigan.gan import MEASURED, Players, plain_round, update_discriminator, update_generator
+from minigan.objective import GAN_LOSSES, Objective, hinge, least_squares
 from tests.support.networks import assert_close
 from tests.support.tiny_gan import (
     IMAGE,
@@ -45,7 +46,11 @@ def test_generator_update_leaves_the_discriminator_alone(make_backend):
     assert set(result) == {"loss_g", "grad_norm_g"}
 
 
-def test_discriminator_gradient_is_that_of_the_sum_of_both_losses(make_backend):
+MEAN_LOSS = {"bce": mg.bce_with_logits, "lsgan": least_squares, "hinge": hinge}
+
+
+@pytest.mark.parametrize("loss_name", GAN_LOSSES)
+def test_discriminator_gradient_is_that_of_the_sum_of_both_losses(loss_name, make_backend):
     """Against differences of the loss, each batch with its own statistics."""
     backend = make_backend()
     G, D = make_nets(backend)
@@ -54,12 +59,12 @@ def test_discriminator_gradient_is_that_of_the_sum_of_both_losses(make_backend):
 
     def loss():
         return sum(
-            float(host(mg.bce_with_logits(D.forward(images), target, backend=backend)[0]))
+            float(host(MEAN_LOSS[loss_name](D.forward(images), target, backend=backend)[0]))
             for images, target in ((x, 0.9), (x_fake, 0.1))
         )
 
     update = backend.operation_for(update_discriminator)
-    result = update(D, recorder, x, x_fake, real_target=0.9, fake_target=0.1)
+    result = update(D, recorder, x, x_fake, objective=Objective(loss_name, 0.9, 0.1))
     found = float(host(result["loss_d_real"])) + float(host(result["loss_d_fake"]))
     assert found == pytest.approx(loss(), rel=1e-12)
     (gradient,) = recorder.seen
@@ -75,18 +80,20 @@ def test_discriminator_gradient_is_that_of_the_sum_of_both_losses(make_backend):
         D.store.flat_params[...] = backend.asarray(start)
 
 
-@pytest.mark.parametrize("target", (1.0, 0.8))
-def test_generator_gradient_goes_through_the_discriminator(target, make_backend):
-    """L_G = mean BCE(D(G(z))), backward through loss, D and G, against its definition."""
+@pytest.mark.parametrize("loss_name", GAN_LOSSES)
+def test_generator_gradient_goes_through_the_discriminator(loss_name, make_backend):
+    """L_G = mean loss(D(G(z))), backward through loss, D and G, against its definition."""
     backend, rng = make_backend(), np.random.default_rng(4)
     host, z = backend.to_host, draw(backend, 6, Z_DIM)
     G, D = make_nets(backend)
     recorder = Recorder(G)
-    result = update_generator(G, D, recorder, G.forward(z), target=target)
+    result = update_generator(G, D, recorder, G.forward(z), objective=Objective(loss_name))
 
     def loss():
         logits = D.forward(G.forward(z))
-        return float(host(mg.bce_with_logits(logits, target, backend=backend)[0]))
+        if loss_name == "hinge":
+            return -float(host(logits).mean())
+        return float(host(MEAN_LOSS[loss_name](logits, 1.0, backend=backend)[0]))
 
     assert float(host(result["loss_g"])) == pytest.approx(loss(), rel=1e-12)
     (gradient,) = recorder.seen
@@ -116,12 +123,13 @@ def test_losses_are_reported_with_a_limit_and_gradients_are_exact(make_backend):
     """Keras clips p to [1e-7, 1 - 1e-7]: its loss is at most 16.118."""
     backend, limit = make_backend(), np.log((1 - 1e-7) / 1e-7)
     results, gradients = [], []
-    for options in ({}, {"loss_limit": limit}):
+    for loss_limit in (None, limit):
         players = make_players(backend, optimizer=Recorder)
+        players.objective = Objective(loss_limit=loss_limit)
         players.D.params["5.b"].fill(-40.0)  # sure that all is fake
         x_fake = players.G.forward(draw(backend, 6, Z_DIM))
-        result = players.update_discriminator(draw(backend, 6, *IMAGE), x_fake, **options)
-        result |= players.update_generator(x_fake, **options)
+        result = players.update_discriminator(draw(backend, 6, *IMAGE), x_fake)
+        result |= players.update_generator(x_fake)
         results.append({name: float(backend.to_host(value)) for name, value in result.items()})
         gradients.append([*players.optimizer_d.seen, *players.optimizer_g.seen])
     exact, limited = results
@@ -137,15 +145,16 @@ def test_a_plain_round_is_both_updates_on_the_same_fakes(make_backend):
     """D first; G then learns from the z that D has seen."""
     backend = make_backend()
     players = make_players(backend)
-    measured = plain_round(players, real_target=0.9, fake_target=0.1, loss_limit=3.0)
+    players.objective = objective = Objective("bce", 0.9, 0.1, loss_limit=3.0)
+    measured = plain_round(players)
     assert set(measured) == set(MEASURED)
 
     by_hand = make_players(backend)
     x_fake = by_hand.G.forward(by_hand.draw_z(6))
     x_real, _ = by_hand.draw_images()
-    options = dict(real_target=0.9, fake_target=0.1, loss_limit=3.0)
-    expected = by_hand.update_discriminator(x_real, x_fake, **options)
-    expected |= by_hand.update_generator(x_fake, loss_limit=3.0)
+    by_hand.objective = objective
+    expected = by_hand.update_discriminator(x_real, x_fake)
+    expected |= by_hand.update_generator(x_fake)
     for name, value in expected.items():
         assert float(backend.to_host(measured[name])) == float(backend.to_host(value))
     for ours, theirs in ((players.G, by_hand.G), (players.D, by_hand.D)):

@@ -27,6 +27,7 @@ ROOMS = [  # lowest first; a file imports from its own room or from one below
     {"initializers", "parameters"},
     {"layers"},
     {"losses", "optimizers", "averaging", "gradcheck"},
+    {"objective"},
     {"gan"},
     {"parallel"},
     {"backends"},

@@ -58,9 +58,9 @@ class Learner(Players):
         if preset.settings.get("eps_hat"):
             use_eps_hat(self.optimizer_g)
             use_eps_hat(self.optimizer_d)
-        options = preset.round_options
-        self.real = self.targets(batch, options.get("real_target", 1.0))
-        self.fake = self.targets(batch, options.get("fake_target", 0.0))
+        objective = preset.objective
+        self.real = self.targets(batch, objective.real_target)
+        self.fake = self.targets(batch, objective.fake_target)
         self.wanted = self.targets(batch)
         self.average = Average(self.G, config.ema) if config.ema else None
         self.drawn_from = self.average.net.eval() if self.average else self.G

@@ -80,6 +80,7 @@ def details(name: str) -> Iterator[str]:
         "optimizer": f"{preset.optimizer}, {in_words(settings | preset.settings)}",
         "z": f"{preset.z_dim}, {preset.z}",
         "round": f"{preset.round.__name__}: {round_doc}",
+        "loss": in_words(vars(preset.objective)),
         "options": in_words(preset.round_options),
         "costs": f"{flops} GFLOP a step, at least {memory}",
     }

@@ -12,8 +12,9 @@ from typing import Any
 
 from minigan.checks import did_you_mean
 from minigan.errors import ConfigError
-from minigan.gan import Result, plain_round
+from minigan.gan import CROSS_ENTROPY, Result, plain_round
 from minigan.layers import Layer
+from minigan.objective import Objective
 
 ImageShape = tuple[int, int, int]  # (h, w, c)
 Layers = list[Layer]
@@ -54,6 +55,7 @@ class Preset:
     settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
     decay: tuple[int, int] | None = None  # epochs (start, length) in which rates fall to 0
     ema: float = 0.0  # decay of the average of G's weights that images are drawn from; 0: none
+    objective: Objective = CROSS_ENTROPY  # the loss, and D's targets
     round: Callable[..., Result] = plain_round  # (players, **round_options)
     round_options: Arguments = field(default_factory=dict)
     images_per_round: int = 1  # real batches that a round draws

@@ -14,6 +14,7 @@ from math import log
 
 from minigan import layers as nn
 from minigan.gan import Players, Result
+from minigan.objective import Objective
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, SAME
 
@@ -52,18 +53,19 @@ def discriminator(width: int, image_shape: ImageShape) -> Layers:
 
 
 def generator_first_round(players: Players) -> Result:
-    """One round: G steps, then D, on the same z. The loss floors log p at log 1e-12."""
-    G, limit = players.G, -log(1e-12)
+    """One round: G steps, then D, on the same z."""
+    G = players.G
     x_real, labels = players.draw_images()
     z = players.draw_z(len(x_real))
-    of_generator = players.update_generator(G.forward(z, labels=labels), labels, loss_limit=limit)
+    of_generator = players.update_generator(G.forward(z, labels=labels), labels)
     x_fake = G.forward(z, labels=labels)  # of the G that has just moved
-    return of_generator | players.update_discriminator(x_real, x_fake, labels, loss_limit=limit)
+    return of_generator | players.update_discriminator(x_real, x_fake, labels)
 
 
 COMMON: Arguments = dict(
     source="Fredriksson, dcgan_tensorflow", data="mnist", image_shape=(28, 28, 1), width=128,
     z="uniform", settings=KERAS_ADAM, round=generator_first_round, shuffle="once", grid=(10, 10),
+    objective=Objective(loss_limit=-log(1e-12)),  # the program floors log p
 )  # fmt: skip
 
 PRESETS = {

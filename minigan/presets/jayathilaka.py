@@ -13,6 +13,7 @@ Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
 """
 
 from minigan.layers import Flatten, LeakyReLU, Linear, Reshape, Tanh
+from minigan.objective import Objective
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, keras_norm
 from minigan.presets.keras_round import keras_round
@@ -38,7 +39,7 @@ PRESETS = {
         image_shape=(28, 28, 3), generator=generator, discriminator=discriminator, width=256,
         batch_size=16, epochs=16,  # 5,008 iterations of 16 images
         round=keras_round, z_per_round=(1, 2),
-        round_options=dict(generator_batch=2, loss_limit=KERAS_LIMIT),
+        round_options=dict(generator_batch=2), objective=Objective(loss_limit=KERAS_LIMIT),
         limit=5000, fit="centre:108", grid=(5, 5),
         counts=dict(G=(3_097_136, 3_584), D=(1_336_321, 0)),
         variants={

@@ -9,6 +9,7 @@ Source: github.com/pytorch/examples, dcgan/main.py
 
 from minigan import layers as nn
 from minigan.initializers import normal
+from minigan.objective import Objective
 from minigan.presets import ImageShape, Layers, Preset
 from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS
 
@@ -38,7 +39,7 @@ PRESETS = {
     "pytorch-64": Preset(
         name="pytorch-64", source="PyTorch examples, dcgan", data="folder",
         image_shape=(64, 64, 3), generator=generator, discriminator=discriminator, width=64,
-        batch_size=64, epochs=25, round_options=dict(loss_limit=TORCH_LIMIT),
+        batch_size=64, epochs=25, objective=Objective(loss_limit=TORCH_LIMIT),
         counts=dict(G=(3_576_704, 1_920), D=(2_765_568, 1_792)),
     ),
 }  # fmt: skip

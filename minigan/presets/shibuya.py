@@ -22,9 +22,9 @@ from typing import Any
 
 from minigan import layers as nn
 from minigan.arrays import Array
-from minigan.gan import Result, Stepper, gradient_norm
+from minigan.gan import CROSS_ENTROPY, Result, Stepper, gradient_norm
 from minigan.initializers import Initializer, glorot_uniform, normal
-from minigan.losses import bce_with_logits
+from minigan.objective import Objective
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, SAME, keras_norm
 from minigan.presets.keras_round import keras_round
@@ -89,9 +89,9 @@ def update_jointly(
     optimizer: Stepper,
     x_fake: Array,
     labels: Array | None = None,
+    objective: Objective = CROSS_ENTROPY,
     *,
     joint_optimizer: Stepper,
-    loss_limit: float | None = None,
 ) -> Result:
     """G's update in a program that forgets to freeze D: D moves too, toward calling fakes real.
 
@@ -99,7 +99,7 @@ def update_jointly(
     steps down L_G. (`--joint-update`)
     """
     logits = D.forward(x_fake, labels=labels)
-    loss, dlogits = bce_with_logits(logits, 1.0, backend=D.backend, limit=loss_limit)
+    loss, dlogits = objective.of_generator(logits, D.backend)
     D.zero_grads()
     dx_fake = D.backward(dlogits)
     G.zero_grads()
@@ -111,7 +111,7 @@ def update_jointly(
 
 COMMON: Arguments = dict(
     settings=KERAS_ADAM, shuffle="never", drop_last=True, round=keras_round,
-    round_options=dict(real_target=0.9, loss_limit=KERAS_LIMIT),
+    objective=Objective(real_target=0.9, loss_limit=KERAS_LIMIT),
 )  # fmt: skip
 MNIST: Arguments = dict(
     data="mnist", image_shape=(28, 28, 1), lr_g=1e-4, lr_d=1e-3, beta1=0.9, epochs=100, **COMMON

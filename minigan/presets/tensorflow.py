@@ -13,7 +13,6 @@ Source: github.com/tensorflow/docs, tutorials/generative/dcgan.ipynb
 
 from minigan import layers as nn
 from minigan.gan import Players, Result, add_gradients, gradient_norm, mean_probability
-from minigan.losses import bce_with_logits
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import SAME, TF_KERAS_ADAM, keras_norm
 
@@ -44,16 +43,16 @@ def simultaneous_round(players: Players) -> Result:
 
     L_D and L_G (gan.py) share D's forward on the fakes.
     """
-    G, D = players.G, players.D
+    G, D, objective = players.G, players.D, players.objective
     x_real, labels = players.draw_images()
     x_fake = G.forward(players.draw_z(len(x_real)), labels=labels)
     D.zero_grads()
-    loss_real, d_x = add_gradients(D, x_real, labels, target=1.0)
+    loss_real, d_x = add_gradients(D, x_real, labels, objective.of_real)
     logits = D.forward(x_fake, labels=labels)
     d_gz = mean_probability(D, logits)
-    loss_fake, dlogits = bce_with_logits(logits, 0.0, backend=D.backend)
+    loss_fake, dlogits = objective.of_fake(logits, D.backend)
     D.backward(dlogits, need_dx=False)
-    loss_g, dlogits = bce_with_logits(logits, 1.0, backend=D.backend)
+    loss_g, dlogits = objective.of_generator(logits, D.backend)
     dx_fake = D.backward(dlogits, need_dw=False)  # the same forward, another loss
     G.zero_grads()
     G.backward(dx_fake, need_dx=False)

@@ -131,6 +131,7 @@ class Game:
             draw_images,
             draw_z,
             generator_update,
+            self.preset.objective,
         )
 
     def play(self, players: Players) -> Result:

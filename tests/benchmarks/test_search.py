@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import quality, results, search
 from benchmarks.search_nets import NETS
+from minigan.objective import Objective
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
 from minigan.training.config import new_config
@@ -25,11 +26,11 @@ def test_a_candidate_changes_what_it_names(data):
     options, changed = search.parse_candidate(text)
     assert options == {"batch_size": 64, "lr_g": 0.004, "z": "uniform"}
     assert changed["settings"] == {"beta2": 0.99}
-    assert changed["round_options"] == {"real_target": 0.9}
+    assert changed["objective"] == Objective(real_target=0.9)
     game, batches = search.make("batch_size=8 width=2 net=k5 real_target=0.9", data, seed=1)
     assert batches.draw()[0].shape == (8, 28, 28, 1)
     assert game.G.params["4.W"].shape == (5, 5, 2, 4)
-    assert game.preset.round_options == {"real_target": 0.9}
+    assert game.preset.objective.real_target == 0.9
     assert get_preset("mnist") is PRESETS["mnist"]  # nothing of it is left
 
 

@@ -39,7 +39,7 @@ def test_one_preset_in_detail(capsys, monkeypatch):
         "optimizer  Adam, lr of G 0.0001, lr of D 0.001, beta1 0.9, eps 1e-08, eps_hat True",
         "round      keras_round: One round: D steps on real images, then on fakes of `predict`; "
         "then G steps.",
-        "options    real_target 0.9, loss_limit 16.1181",
+        "loss       loss bce, real_target 0.9, fake_target 0, loss_limit 16.1181",
         "costs      166.1 GFLOP a step, at least 246 MiB",
         "A step takes 1.50 s on this machine: the second of two, on noise.",
     ):

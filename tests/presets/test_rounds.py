@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import gan
+from minigan import objective
 from minigan.gan import MEASURED, update_discriminator, update_generator
-from minigan.presets import MODULES, get_preset, keras_round, shibuya, tensorflow
+from minigan.objective import Objective
+from minigan.presets import MODULES, get_preset, keras_round, tensorflow
 from minigan.presets.shibuya import update_jointly
 from tests.support.networks import assert_close
 from tests.support.tiny_gan import (
@@ -70,8 +71,7 @@ class Watched:
             self.watch(net)
         for name, optimizer in (("D", players.optimizer_d), ("G", players.optimizer_g)):
             self.watch_step(optimizer, f"step-{name}")
-        for module in (gan, shibuya, tensorflow):
-            monkeypatch.setattr(module, "bce_with_logits", self.loss)
+        monkeypatch.setattr(objective, "bce_with_logits", self.loss)
 
     def name(self, array, name):
         self.named.append((array, name))
@@ -127,6 +127,7 @@ def watched(monkeypatch):
 @pytest.mark.parametrize("name", MODULES)
 def test_the_published_order(name, watched):
     preset = get_preset(name)
+    watched.players.objective = preset.objective
     measured = preset.round(watched.players, **preset.round_options)
     assert " ".join(watched.moves) == MOVES[name]
     assert set(measured) == set(MEASURED)
@@ -154,6 +155,7 @@ def test_with_the_joint_update_the_discriminator_moves_in_the_generators_turn(wa
     watched.watch_step(joint, "step-D-jointly")
     watched.players.generator_update = partial(update_jointly, joint_optimizer=joint)
     preset = get_preset("shibuya-mnist")
+    watched.players.objective = preset.objective
     assert set(preset.round(watched.players, **preset.round_options)) == set(MEASURED)
     assert " ".join(watched.moves) == f"{SHIBUYA} step-D-jointly"
     assert watched.limits == [KERAS] * 3
@@ -214,11 +216,13 @@ def test_simultaneous_gradients_are_taken_before_either_player_moves(make_backen
 def test_a_keras_discriminator_takes_one_step_for_each_half_of_the_loss(make_backend):
     backend = make_backend()
     players = make_players(backend, optimizer=Recorder)
-    keras_round.keras_round(players, real_target=0.9)
+    players.objective = Objective(real_target=0.9)
+    keras_round.keras_round(players)
     real, fake = players.optimizer_d.seen
     together = make_players(backend, optimizer=Recorder)
     x, _ = together.draw_images()
     x_fake = together.G.forward(together.draw_z(len(x)), train=False)
-    together.update_discriminator(x, x_fake, real_target=0.9)
+    together.objective = Objective(real_target=0.9)
+    together.update_discriminator(x, x_fake)
     assert_close(real + fake, together.optimizer_d.seen[0], "gradient", 1e-12)
     assert np.any(real) and np.any(fake)

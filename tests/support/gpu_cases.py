@@ -18,6 +18,7 @@ from minigan.backends.workspace import Workspace
 from minigan.evaluation.neighbors import nearest as nearest_on_host
 from minigan.gan import update_discriminator as update_definition
 from minigan.layers import sequential
+from minigan.objective import Objective
 
 RTOL = {"float32": 2e-5, "float64": 1e-11}  # of the largest number
 HALVE = dict(kernel_size=4, stride=2, padding=1)
@@ -324,7 +325,7 @@ def check_joined_update(name, make):
         given = [backend.asarray(array) for array in (real, fake)]
         given.append(backend.asarray(labels) if name == "labels" else None)
         for _ in range(2):
-            result = update(D, Unmoved(), *given, real_target=0.9, fake_target=0.1, loss_limit=0.5)
+            result = update(D, Unmoved(), *given, objective=Objective("bce", 0.9, 0.1, 0.5))
         results.append({key: float(backend.to_host(value)) for key, value in result.items()})
         nets.append(D)
     fast, plain = nets

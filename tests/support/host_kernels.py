@@ -59,6 +59,7 @@ GEOMETRY = re.compile(r"\bG[\d_]+")
 STRUCT = re.compile(r"struct (G[\d_]+) \{ static constexpr int ([^;]*); \};")  # Geometry.struct
 NUMBERS = {"int": (np.int32, ctypes.c_int), "double": (np.float64, ctypes.c_double)}
 ACTIVATIONS = ("Identity", "ReLU", "LeakyReLU", "Tanh", "Sigmoid")
+LOSSES = ("CrossEntropy", "LeastSquares", "Hinge", "Negative")
 COMPILE = ["-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-"]
 
 
@@ -77,7 +78,7 @@ def variants() -> Iterator[str]:
     for name, (parameters, _) in signatures().items():
         for kind, pack in (("float", 4), ("double", 2)):
             widths = ["1", str(pack), str(2 * pack)][: 3 if name == "few_forward" else 2]
-            values = {"T": (kind,), "G": ("G",), "F": ACTIVATIONS, "V": widths}
+            values = {"T": (kind,), "G": ("G",), "F": ACTIVATIONS, "L": LOSSES, "V": widths}
             for chosen in itertools.product(*(values[parameter] for parameter in parameters)):
                 yield f"{name}<{', '.join(chosen)}>"
 

@@ -9,7 +9,7 @@
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.
 """
 
-from minigan import averaging, losses, optimizers
+from minigan import averaging, losses, objective, optimizers
 from minigan.arrays import Backend
 from minigan.arrays.backend import Operations
 from minigan.backends.cpu import blocks, parallel_step
@@ -20,7 +20,10 @@ from minigan.layers import sequential
 OPERATIONS: Operations = {
     sequential.plan: blocks.plan,  # in a captured step: trace.plan
     Backend.capture: parallel_step.capture,
-    losses.mean_bce: fast_losses.mean_bce,
+    losses.mean_bce: fast_losses.over_processes(losses.mean_bce),
+    objective.mean_least_squares: fast_losses.over_processes(objective.mean_least_squares),
+    objective.mean_hinge: fast_losses.over_processes(objective.mean_hinge),
+    objective.mean_negative: fast_losses.over_processes(objective.mean_negative),
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
     optimizers.Adam.apply: fast_optimizers.adam,
     optimizers.RMSprop.apply: fast_optimizers.rmsprop,

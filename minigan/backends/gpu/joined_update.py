@@ -12,11 +12,11 @@ from minigan.arrays import Array
 from minigan.backends.fusion import sees_samples_alone
 from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.blocks import Block
-from minigan.gan import Result, Stepper, gradient_norm, mean_probability
+from minigan.gan import CROSS_ENTROPY, Result, Stepper, gradient_norm, mean_probability
 from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
 from minigan.layers.sequential import backward_pass
-from minigan.losses import bce_with_logits
+from minigan.objective import Objective
 
 
 def update_discriminator(
@@ -25,15 +25,11 @@ def update_discriminator(
     x_real: Array,
     x_fake: Array,
     labels: Array | None = None,
-    *,
-    real_target: float = 1.0,
-    fake_target: float = 0.0,
-    loss_limit: float | None = None,
+    objective: Objective = CROSS_ENTROPY,
 ) -> Result:
     """As update_discriminator in gan.py."""
-    options: Any = dict(real_target=real_target, fake_target=fake_target, loss_limit=loss_limit)
     if not can_join(D, x_real, x_fake, labels):
-        return definition(D, optimizer, x_real, x_fake, labels, **options)
+        return definition(D, optimizer, x_real, x_fake, labels, objective)
     n, backend = len(x_real), D.backend
     assert isinstance(backend, GpuBackend)
     D.zero_grads()
@@ -41,8 +37,8 @@ def update_discriminator(
     labels = None if labels is None else join(backend, "labels", labels, labels)
     x = join(backend, "x", x_real, x_fake)
     logits = backend.copy_out(forward_joined(D.steps, x, labels), "y")
-    loss_real, d_real = bce_with_logits(logits[:n], real_target, backend=backend, limit=loss_limit)
-    loss_fake, d_fake = bce_with_logits(logits[n:], fake_target, backend=backend, limit=loss_limit)
+    loss_real, d_real = objective.of_real(logits[:n], backend)
+    loss_fake, d_fake = objective.of_fake(logits[n:], backend)
     result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n])}
     result |= {"loss_d_fake": loss_fake, "d_gz": mean_probability(D, logits[n:])}
     backward_pass(D.steps, join(backend, "dlogits", d_real, d_fake), False, True)

@@ -419,20 +419,43 @@ __global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *i
   }
 }
 
-/* ---- losses: see losses.py */
+/* ---- losses of a logit l with target t: see losses.py, objective.py */
+
+struct CrossEntropy {
+  template <class T> __device__ static T loss(T l, T t) {
+    return log_one_plus(exponential(l > T(0) ? -l : l)) + (l < T(0) ? T(0) : l) - l * t;
+  }
+  template <class T> __device__ static T slope(T l, T t) {
+    const T e = exponential(l > T(0) ? -l : l);
+    return exponential(l > T(0) ? T(0) : l) / (e + T(1)) - t;
+  }
+};
+struct LeastSquares {
+  template <class T> __device__ static T loss(T l, T t) { return T(0.5) * (l - t) * (l - t); }
+  template <class T> __device__ static T slope(T l, T t) { return l - t; }
+};
+struct Hinge {
+  template <class T> __device__ static T loss(T l, T t) {
+    return (l < T(1) ? T(1) - l : T(0)) * t + (l > T(-1) ? T(1) + l : T(0)) * (T(1) - t);
+  }
+  template <class T> __device__ static T slope(T l, T t) {
+    return (l > T(-1) ? T(1) - t : T(0)) - (l < T(1) ? t : T(0));
+  }
+};
+struct Negative {
+  template <class T> __device__ static T loss(T l, T) { return -l; }
+  template <class T> __device__ static T slope(T, T) { return T(-1); }
+};
 
 /* loss of each logit clipped to +-limit, and dlogits of the mean loss of the logits as they are;
    targets (size,), or null: all are `target` */
-template <class T>
-__global__ void bce(const T *logits, const T *targets, T *losses, T *dlogits, int size,
-                    double target, double limit) {
+template <class T, class L>
+__global__ void loss_of_logits(const T *logits, const T *targets, T *losses, T *dlogits, int size,
+                               double target, double limit) {
   EACH(t, size) {
     const T l = logits[t], wanted = targets ? targets[t] : T(target);
-    const T clipped = l > T(limit) ? T(limit) : l < -T(limit) ? -T(limit) : l;
-    losses[t] = log_one_plus(exponential(clipped > T(0) ? -clipped : clipped)) +
-                (clipped < T(0) ? T(0) : clipped) - clipped * wanted;
-    const T e = exponential(l > T(0) ? -l : l);
-    dlogits[t] = (exponential(l > T(0) ? T(0) : l) / (e + T(1)) - wanted) * T(1.0 / size);
+    losses[t] = L::loss(l > T(limit) ? T(limit) : l < -T(limit) ? -T(limit) : l, wanted);
+    dlogits[t] = L::slope(l, wanted) * T(1.0 / size);
   }
 }
 

@@ -29,7 +29,7 @@ LARGEST = 2**31 - 1 - BLOCK * MOST_BLOCKS
 OPTIONS = ("--std=c++17",)
 SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (\w+)\(([^)]*)\)")
 ALWAYS = (  # in every training step
-    "fold", "squares", "root_of_sum", "bce", "probabilities", "collect", "adam", "adam_tick",
+    "fold", "squares", "root_of_sum", "probabilities", "collect", "adam", "adam_tick",
     "ema_update",
 )  # fmt: skip
 DTYPES = {  # of array arguments, except T*
@@ -61,7 +61,7 @@ def source() -> str:
 
 @cache
 def signatures() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """-> kernel -> its template parameters ("T", "G", "F", "V"), argument types ("T*", "int")."""
+    """-> kernel -> its template parameters ("T", "G", "F"), argument types ("T*", "int")."""
     found = {}
     for parameters, name, arguments in SIGNATURE.findall(source()):
         names = tuple(parameter.split()[-1] for parameter in parameters.split(","))
@@ -118,6 +118,7 @@ class Kernels:
         self.modules = 0  # how many were compiled
         for name in ALWAYS:
             self.get(name)
+        self.get("loss_of_logits", kind="CrossEntropy")
 
     def width(self, channels: int, packs: int = 1) -> int:
         """-> V for this many channels, of at most this many packs."""
@@ -132,10 +133,13 @@ class Kernels:
     def get(
         self, name: str, geometry: Geometry | None = None, kind: str = "Identity", width: int = 1
     ) -> Kernel:
-        """-> the variant of a kernel, for a kind of activation; compiled at the next launch."""
+        """-> the variant of a kernel; compiled at the next launch.
+
+        kind  of activation, or of loss
+        """
         parameters, types = signatures()[name]
         G = geometry and geometry.name
-        values = {"T": TYPES[self.dtype.name], "G": G, "F": kind, "V": width}
+        values = {"T": TYPES[self.dtype.name], "G": G, "F": kind, "L": kind, "V": width}
         expression = f"{name}<{', '.join(str(values[parameter]) for parameter in parameters)}>"
         if expression not in self.made:
             aligned = min(PACK, width * self.dtype.itemsize) if "T*" in types else 1

@@ -12,6 +12,30 @@ def mean_bce(
     logits: Array, target: float | Array, limit: float | None, backend: GpuBackend
 ) -> tuple[Array, Array]:
     """As mean_bce in losses.py."""
+    return mean_loss("CrossEntropy", logits, target, limit, backend)
+
+
+def mean_least_squares(
+    logits: Array, target: float | Array, backend: GpuBackend
+) -> tuple[Array, Array]:
+    """As mean_least_squares in objective.py."""
+    return mean_loss("LeastSquares", logits, target, None, backend)
+
+
+def mean_hinge(logits: Array, target: float | Array, backend: GpuBackend) -> tuple[Array, Array]:
+    """As mean_hinge in objective.py."""
+    return mean_loss("Hinge", logits, target, None, backend)
+
+
+def mean_negative(logits: Array, backend: GpuBackend) -> tuple[Array, Array]:
+    """As mean_negative in objective.py."""
+    return mean_loss("Negative", logits, 1.0, None, backend)
+
+
+def mean_loss(
+    kind: str, logits: Array, target: float | Array, limit: float | None, backend: GpuBackend
+) -> tuple[Array, Array]:
+    """kind: a loss in kernels.cu -> mean loss, dlogits."""
     size, shape, workspace = logits.size, logits.shape, backend.workspace
     dlogits, losses = backend.outputs.new_output("dlogits", shape), backend.scratch("losses", shape)
     targets = None
@@ -19,8 +43,8 @@ def mean_bce(
         targets, target = contiguous(target, "targets", workspace), 0.0
     logits = contiguous(logits, "logits", workspace)
     limit = NO_LIMIT if limit is None else limit
-    bce = backend.kernels.get("bce")
-    bce(size, logits, targets, losses, dlogits, size, target, limit)
+    kernel = backend.kernels.get("loss_of_logits", kind=kind)
+    kernel(size, logits, targets, losses, dlogits, size, target, limit)
     return mean(losses, "loss", backend), dlogits
 
 

@@ -21,6 +21,7 @@ from minigan.data import Batches
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.gan import update_discriminator
 from minigan.losses import bce_with_logits, mean_sigmoid
+from minigan.objective import Objective
 from minigan.optimizers import l2_norm
 from minigan.training.config import new_config
 from minigan.training.game import Game
@@ -125,6 +126,11 @@ def measure(backend):
         for limit in (None, 15.0):
             loss, dlogits = bce_with_logits(logits, target, limit=limit, backend=backend)
             found |= {f"loss, {target}, {limit}": loss, f"dlogits, {target}, {limit}": dlogits}
+    for name in ("lsgan", "hinge"):
+        objective = Objective(name, 0.9, 0.1)
+        for mean_loss in (objective.of_real, objective.of_fake, objective.of_generator):
+            label = f"{name} {mean_loss.__name__}"
+            found[f"loss, {label}"], found[f"dlogits, {label}"] = mean_loss(logits, backend)
     return {name: np.asarray(backend.to_host(array)).copy() for name, array in found.items()}
 
 

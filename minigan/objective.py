@@ -1,0 +1,99 @@
+"""What the players of a GAN minimize: one of three losses, and D's targets.
+
+D gives each image a logit l. Its target t is 1 for real images and 0 for fakes, or softer. G wants
+its fakes to be taken for real.
+
+bce     Binary cross-entropy: losses.py. For G, the non-saturating form: target 1 for its fakes.
+
+lsgan   Least squares, as in a regression on the target:
+
+            loss = (l - t)²/2                    dloss/dl = l - t
+
+        Cross-entropy is almost flat where l is right by far; here a fake that D takes for real
+        by far is pulled back, too. G: the same with target 1.
+        Source: Mao et al. 2017, arXiv:1611.04076, equation 2 with a = 0, b = c = 1
+
+hinge   As in a support vector machine: once a logit is beyond the margin, 1 or -1, it costs
+        nothing and has no gradient, so D spends its weights on the images that it confuses.
+
+            real    max(0, 1 - l)                dloss/dl = -1 where l < 1, else 0
+            fake    max(0, 1 + l)                dloss/dl =  1 where l > -1, else 0
+            G       -l, without a margin         dloss/dl = -1
+
+        A softer target weighs both: t·max(0, 1 - l) + (1 - t)·max(0, 1 + l).
+        Source: Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957
+
+The mean over the batch puts 1/n before each gradient, here and nowhere else.
+Fast versions: backends/cpu/losses.py, backends/gpu/losses.py
+"""
+
+from dataclasses import dataclass
+
+from minigan.arrays import Array, Backend
+from minigan.losses import bce_with_logits, expect_target
+
+GAN_LOSSES = ("bce", "lsgan", "hinge")
+
+
+def least_squares(
+    logits: Array, target: float | Array, *, backend: Backend | None = None
+) -> tuple[Array, Array]:
+    """Half the mean squared error of logits (n, 1) -> mean loss, dlogits. As bce_with_logits."""
+    backend, target = expect_target("least_squares", logits, target, backend)
+    return backend.operation_for(mean_least_squares)(logits, target, backend)
+
+
+def mean_least_squares(
+    logits: Array, target: float | Array, backend: Backend
+) -> tuple[Array, Array]:
+    """The arithmetic of least_squares."""
+    error = logits - target
+    return 0.5 * backend.xp.mean(error * error), error * (1.0 / logits.size)
+
+
+def hinge(
+    logits: Array, target: float | Array, *, backend: Backend | None = None
+) -> tuple[Array, Array]:
+    """Mean hinge loss of D's logits (n, 1) -> mean loss, dlogits. As bce_with_logits."""
+    backend, target = expect_target("hinge", logits, target, backend)
+    return backend.operation_for(mean_hinge)(logits, target, backend)
+
+
+def mean_hinge(logits: Array, target: float | Array, backend: Backend) -> tuple[Array, Array]:
+    """The arithmetic of hinge."""
+    xp = backend.xp
+    real, fake = xp.maximum(1 - logits, 0), xp.maximum(1 + logits, 0)
+    loss = xp.mean(real * target + fake * (1 - target))
+    # the sign of a hinge is 1 inside the margin and 0 beyond it
+    return loss, (xp.sign(fake) * (1 - target) - xp.sign(real) * target) * (1.0 / logits.size)
+
+
+def mean_negative(logits: Array, backend: Backend) -> tuple[Array, Array]:
+    """-> -mean of the logits and its gradient: G's part of the hinge loss."""
+    return -backend.xp.mean(logits), backend.xp.full_like(logits, -1.0 / logits.size)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of both players. Each method: logits (n, 1) -> mean loss, dlogits."""
+
+    loss: str = "bce"  # one of GAN_LOSSES
+    real_target: float = 1.0  # 0.9 is one-sided label smoothing
+    fake_target: float = 0.0
+    loss_limit: float | None = None  # report bce of logits clipped to ±limit, as programs clip them
+
+    def of_real(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
+        return self.to_target(logits, self.real_target, backend)
+
+    def of_fake(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
+        return self.to_target(logits, self.fake_target, backend)
+
+    def of_generator(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
+        if self.loss == "hinge":
+            return backend.operation_for(mean_negative)(logits, backend)
+        return self.to_target(logits, 1.0, backend)
+
+    def to_target(self, logits: Array, target: float, backend: Backend) -> tuple[Array, Array]:
+        if self.loss == "bce":
+            return bce_with_logits(logits, target, backend=backend, limit=self.loss_limit)
+        return (least_squares if self.loss == "lsgan" else hinge)(logits, target, backend=backend)
