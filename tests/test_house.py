@@ -26,7 +26,7 @@ ROOMS = [  # lowest first; a file imports from its own room or from one below
     {"arrays"},
     {"initializers", "parameters"},
     {"layers"},
-    {"losses", "optimizers", "averaging", "gradcheck"},
+    {"losses", "optimizers", "averaging", "frozen_statistics", "gradcheck"},
     {"objective"},
     {"gan"},
     {"parallel"},

@@ -6,12 +6,15 @@ from benchmarks import nets
 from benchmarks.contenders.minigan_step import LOSSES
 from benchmarks.machine import versions
 from benchmarks.training_task import TrainingTask
+from minigan.frozen_statistics import samples_by_batch
 
 
 class Learner:
     def __init__(self, config, images):
         self.task = TrainingTask(config, images)
         self.game, self.batches, self.steps = self.task.game, self.task.batches, self.task.steps
+        # as its contenders sample
+        self.statistics = "batch" if samples_by_batch(self.game.drawn_from) else "frozen"
 
     def share_z(self):
         """From now on z is the one that all contenders draw."""
@@ -25,7 +28,8 @@ class Learner:
 
     def probes(self):
         self.share_z()
-        images = self.game.sample(self.game.config.batch_size, generator=None)
+        size = self.game.config.batch_size
+        images = self.game.sample(size, generator=None, statistics=self.statistics)
         return images.ravel()[:: nets.PROBE].tolist()
 
     def run(self, times):
@@ -33,7 +37,8 @@ class Learner:
             self.game.round(self.batches)
 
     def sample(self, n, path):
-        np.save(path, self.game.sample(n, self.game.stream("evaluation")))
+        stream = self.game.stream("evaluation")
+        np.save(path, self.game.sample(n, stream, statistics=self.statistics))
 
     def versions(self):
         return versions("numpy")

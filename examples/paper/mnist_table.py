@@ -97,14 +97,15 @@ def labeled_samples(game, n, seed, start=0):
     """Yields samples start .. n of a conditional game in chunks (k, h, w, c) uint8, labels (k,).
 
     start  a multiple of CHUNK. Each chunk has a separate random stream, so a run can resume
+    As in the published program, BatchNorm uses the statistics of the batch that is drawn.
     """
-    size, sampler = game.config.batch_size, CapturedSampler(game)
-    padded = -(-CHUNK // size) * size  # whole batches: G uses their statistics
+    size, sampler, net = game.config.batch_size, CapturedSampler(game), game.sampled_net("batch")
+    padded = -(-CHUNK // size) * size  # whole batches
     for first in range(start, n, CHUNK):
         generator, count = np.random.default_rng([seed, first // CHUNK]), min(CHUNK, n - first)
         labels = generator.integers(0, game.preset.classes, padded)
         batches = [
-            game.to_images(sampler.draw(game, generator, labels[at : at + size]))
+            game.to_images(sampler.draw(game, net, generator, labels[at : at + size]))
             for at in range(0, count, size)
         ]
         yield np.concatenate(batches)[:count], labels[:count]

@@ -13,7 +13,6 @@ from minigan.inspection.arithmetic import draw_arithmetic, draw_candidates
 from minigan.inspection.features import IMAGES, draw_features, last_map
 from minigan.inspection.maps import draw_filters, draw_layer, draw_stages
 from minigan.inspection.open_run import (
-    classes_in_turn,
     draw_z,
     freeze_discriminator,
     generate,
@@ -87,13 +86,14 @@ def activations(arguments: Namespace, log: Log) -> None:
     file = output_file(arguments.out, Path(arguments.run, "activations.png"), ".png")
     game, metadata = open_generator(arguments.run)
     layer, image, index = arguments.layer, arguments.image, None
-    if layer in game.nets:
-        net = game.nets[layer]
+    nets = {"G": game.sampled_net(), "D": game.D}
+    if layer in nets:
+        net = nets[layer]
     else:
-        net, index = find_layer(game.nets, layer)
-    if net is game.G:
+        net, index = find_layer(nets, layer)
+    if net is not game.D:
         expect_size("--image", image, 0, 9999)
-        number = classes_in_turn(game, image + 1)[-1:]
+        number = game.classes_in_turn(image + 1)[-1:]
         z = draw_z(game, image + 1, 0)[-1:]
         shown, name = generate(game, z, number)[0], f"sample {image}"
         if game.preset.classes:

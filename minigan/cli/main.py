@@ -86,6 +86,7 @@ TRAIN: list[Row] = [
 SAMPLE: list[Row] = [
     ("--n", whole(64), "number of images (default 64)"),
     ("--out", FILE | {"required": True}, "a grid as .png, or an array (n, h, w, c) uint8 as .npy"),
+    ("--statistics", NAME, "of BatchNorm: frozen (default), or batch, as some programs sample"),
 ]
 EVALUATE: list[Row] = [
     ("--n", N, "number of images (default 10000, or as many as can be compared)"),

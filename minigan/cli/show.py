@@ -25,7 +25,8 @@ def sample(arguments: Namespace, log: Log) -> None:
     n = expect_size("--n", arguments.n, most=10**9)
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     game, _ = open_game(Run(arguments.run), arguments.best)
-    images = game.sample(n, game.stream("sample", seed=seed), arguments.label)
+    statistics = "frozen" if arguments.statistics is None else arguments.statistics
+    images = game.sample(n, game.stream("sample", seed=seed), arguments.label, statistics)
     if path.suffix.lower() == ".png":
         save_png(path, grid(images))
     else:

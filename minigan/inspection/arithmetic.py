@@ -18,7 +18,7 @@ import numpy as np
 
 from minigan.errors import ConfigError
 from minigan.inspection import page_layout as layout
-from minigan.inspection.open_run import Floats, classes_in_turn, draw_z, generate
+from minigan.inspection.open_run import Floats, draw_z, generate
 from minigan.inspection.page_layout import GAP, SMALL, Block, below, beside, cells, picture, words
 from minigan.inspection.sample_groups import Group, stroke_width
 from minigan.training.game import Game
@@ -48,7 +48,7 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     Raises ConfigError if a group mixes classes: a conditional G draws its mean in one class.
     """
     count = 1 + max(max(group.numbers) for group in groups)
-    z, asked = draw_z(game, count, seed), classes_in_turn(game, count)
+    z, asked = draw_z(game, count, seed), game.classes_in_turn(count)
     for group in groups:
         classes = np.unique(asked[group.numbers])
         if len(classes) > 1:
@@ -105,7 +105,7 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
 
 def draw_candidates(game: Game, seed: int) -> Block:
     """-> page: samples with the numbers that --pick takes."""
-    images = generate(game, draw_z(game, SHOWN, seed), classes_in_turn(game, SHOWN))
+    images = generate(game, draw_z(game, SHOWN, seed), game.classes_in_turn(SHOWN))
     factor = layout.enlargement(images.shape[2])
     numbered = [
         below([block, words(str(i), SMALL, width=block.shape[1], centered=True)], gap=0)

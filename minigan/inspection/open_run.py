@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from minigan.data import Dataset, to_floats
 from minigan.data.files.npz import load_arrays, unpack
 from minigan.errors import RunError
-from minigan.inspection.partial_passes import freeze_statistics
-from minigan.layers import BatchNorm, Sequential
+from minigan.frozen_statistics import freeze_statistics
+from minigan.layers import Sequential
 from minigan.layers.base import Array
 from minigan.training.game import Game
 from minigan.training.open_game import Log, open_game
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 
 def open_generator(folder: str) -> tuple[Game, dict[str, Any]]:
-    """-> Game of the run, its G as last saved and a function of z alone; config.json's metadata.
+    """-> Game of the run, its G as last saved; config.json's metadata.
 
     Raises RunError.
     """
@@ -29,13 +29,7 @@ def open_generator(folder: str) -> tuple[Game, dict[str, Any]]:
     run.load_config()
     if not run.generator_file.exists():
         raise RunError(f"{run.folder} has no generator.npz yet: wait until the run saves one")
-    game, metadata = open_game(run)
-    if any(isinstance(layer, BatchNorm) and layer.sampling == "batch" for layer in game.G.layers):
-        n = game.config.batch_size  # a batch of all classes in turn, as in training
-        z = np.empty((n, game.config.z_dim), game.backend.dtype)
-        game.fill_z(z, game.stream("fixed z"))
-        freeze_statistics(game.G, game.backend.asarray(z), game.labels(classes_in_turn(game, n)))
-    return game, metadata
+    return open_game(run)
 
 
 def open_discriminator(game: Game, folder: str, log: Log) -> int:
@@ -53,11 +47,6 @@ def open_discriminator(game: Game, folder: str, log: Log) -> int:
     )
 
 
-def classes_in_turn(game: Game, n: int) -> Ints:
-    """-> class numbers of the samples 0 .. n-1: 0, 1, 2 ... in turn; all 0 without classes."""
-    return np.arange(n) % max(game.preset.classes, 1)
-
-
 def draw_z(game: Game, n: int, seed: int) -> Floats:
     """-> z (n, z_dim) on the host, of the first n images of `minigan sample` with this seed."""
     z = np.empty((n, game.config.z_dim), game.backend.dtype)
@@ -71,14 +60,14 @@ def generate(game: Game, z: Floats, numbers: Any = 0) -> Pixels:
     In whole batches, as in `minigan sample`: an image has the same bits whatever else is drawn.
     Raises RunError for NaN.
     """
-    size = game.config.batch_size
+    size, net = game.config.batch_size, game.sampled_net()
     padding = -len(z) % size
     numbers = np.pad(np.broadcast_to(numbers, len(z)), (0, padding))
     z = np.pad(z, ((0, padding), (0, 0)))
-    images = [
-        game.images_of(game.backend.asarray(z[start : start + size]), numbers[start : start + size])
-        for start in range(0, len(z), size)
-    ]
+    images = []
+    for start in range(0, len(z), size):
+        part = slice(start, start + size)
+        images.append(game.images_of(game.backend.asarray(z[part]), numbers[part], net))
     return np.concatenate(images)[: len(z) - padding]
 
 
@@ -91,7 +80,11 @@ def real_images(game: Game, data: Dataset, numbers: NDArray[Any]) -> tuple[Array
 
 
 def freeze_discriminator(game: Game, D: Sequential, data: Dataset) -> None:
-    """Freeze D's statistics at those of a batch of real images: see partial_passes.py."""
+    """Freeze D's statistics at those of a batch of real images, as D is always inspected.
+
+    It was trained on batches that were all real or all generated. Its running statistics mix the
+    two, which no batch did.
+    """
     count = min(game.config.batch_size, len(data.images))
     numbers = game.stream("real").choice(len(data.images), count, replace=False)
     freeze_statistics(D, *real_images(game, data, np.sort(numbers)))

@@ -1,14 +1,4 @@
-"""A network called layer by layer, with its BatchNorm statistics frozen.
-
-Some published networks use batch statistics for sampling too. Then an image depends on the other z
-of its batch: the same z gives different images in different batches, and cannot be drawn alone. To
-inspect such a network, every BatchNorm is frozen at the statistics of one batch, layer by layer:
-those of its input once all layers before it are frozen. For this batch the network computes what it
-computes in training, and no image depends on another.
-
-D is always inspected in this way, with a batch of real images: it was trained on batches that were
-all real or all generated, and its running statistics mix the two, which no batch did.
-"""
+"""A network called layer by layer, with its BatchNorm statistics frozen: frozen_statistics.py."""
 
 from typing import Any
 
@@ -16,23 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigan.errors import ConfigError, RunError
-from minigan.layers import BatchNorm, Sequential
+from minigan.layers import Sequential
 from minigan.layers.base import Array
-from minigan.layers.batchnorm import batch_statistics
 from minigan.layers.sequential import forward_pass
-
-
-def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) -> None:
-    """From now on forward(x, train=False) normalizes with the statistics of this batch.
-
-    x       (n, *in_shape), n of 2 or more
-    labels  (n, classes), if the network is conditional
-    """
-    for layer in net.layers:
-        if isinstance(layer, BatchNorm):
-            layer.running_mean[...], layer.running_var[...] = batch_statistics(x)
-            layer.sampling = "running"
-        x = forward_pass([layer], x, False, labels)
 
 
 def forward_to(net: Sequential, index: int, x: Array, labels: Array | None = None) -> Array:

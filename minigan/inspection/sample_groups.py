@@ -21,7 +21,7 @@ import numpy as np
 from minigan.data import Dataset
 from minigan.errors import ConfigError
 from minigan.evaluation.neighbors import nearest
-from minigan.inspection.open_run import Floats, Ints, Pixels, classes_in_turn, draw_z, generate
+from minigan.inspection.open_run import Floats, Ints, Pixels, draw_z, generate
 from minigan.training.game import Game
 
 DRAWN = 4096  # samples to choose from
@@ -68,7 +68,7 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
                 f"--classes: {data.name} has no class {name!r}: "
                 f"choose two of {', '.join(data.classes)}"
             )
-    z, asked = draw_z(game, DRAWN, seed), classes_in_turn(game, DRAWN)
+    z, asked = draw_z(game, DRAWN, seed), game.classes_in_turn(DRAWN)
     images = generate(game, z, asked)
     some = np.linspace(0, len(data.images) - 1, min(REAL, len(data.images))).round().astype(int)
     distances, found = nearest(images, data.images[some], min(VOTES, len(some)))

@@ -118,7 +118,8 @@ class BatchNorm(Layer):
     eps               added to the variance
     unbiased          keep the running variance with 1/(m-1), as in PyTorch, or 1/m, as in Keras
     sampling          statistics that forward(train=False) normalizes by: the "running" ones, or
-                      the "batch"'s own (the running ones then do not change)
+                      the "batch"'s own (the running ones then do not change), so that a sample
+                      depends on its batch: see frozen_statistics.py for one that does not
     Raises ShapeError for a batch of 1 if its own statistics are needed.
     """
 

@@ -6,7 +6,8 @@ mnist  G: z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5,
 G moves first, then D on the same z. The images are shuffled once; the order stays for all epochs.
 
 The published program never updated its running statistics (a missing control dependency), so it
-samples with those of the batch. It floors log p at log 1e-12, so its reported losses end at 27.6.
+samples with those of the batch (here by request: frozen_statistics.py). It floors log p at
+log 1e-12, so its reported losses end at 27.6.
 Source: github.com/CarlFredriksson/dcgan_tensorflow, gan.py and dcgan.py
 """
 

@@ -2,8 +2,8 @@
 
 G: z -> 4x4 by a transposed convolution of kernel 4, then four times kernel 4, stride 2
 D: its mirror image, to one logit by a convolution of kernel 4
-D moves first; G learns from the fakes that D has seen. BatchNorm uses batch statistics for
-sampling, too (the program never leaves training mode).
+D moves first; G learns from the fakes that D has seen. The program uses batch statistics for
+sampling, too, as it never leaves training mode (here by request: frozen_statistics.py).
 Source: github.com/pytorch/examples, dcgan/main.py
 """
 

@@ -4,8 +4,8 @@
 mnist-conditional  one-hot labels after z and every hidden vector, as planes after every map;
                    G ends in a sigmoid (pixels in [0, 1]); BatchNorm without gain and bias
 All convolutions k5 s2 without bias, padded as in Theano: 2 pixels on each side; G's transposed
-convolutions crop 2 before and 1 after. BatchNorm uses batch statistics for sampling, too; an L2
-penalty is added to the gradient of every parameter.
+convolutions crop 2 before and 1 after. The programs use batch statistics for sampling, too (here
+by request: frozen_statistics.py); an L2 penalty is added to the gradient of every parameter.
 
 One player per batch, alternating: G on one, D on the next. So an epoch has half as many updates of
 each as elsewhere. In the program Adam's beta1 itself decays by 1e-8 per step; that is left out. The

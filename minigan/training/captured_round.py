@@ -155,15 +155,20 @@ class CapturedSampler:
         self.size, self.z = size, buffer((size, game.config.z_dim))
         self.labels = buffer((size, game.preset.classes)) if game.preset.classes else None
 
-    def draw(self, game: Game, generator: np.random.Generator, numbers: np.ndarray) -> Array:
-        """Random numbers for z, class numbers (batch_size,) -> G's output for a whole batch."""
+    def draw(
+        self, game: Game, net: Sequential, generator: np.random.Generator, numbers: np.ndarray
+    ) -> Array:
+        """Random numbers for z, class numbers (batch_size,) -> net's output for a whole batch.
+
+        net  from game.sampled_net
+        """
         game.fill_z(self.z.host_rows(self.size), generator)
         self.z.upload()
         if self.labels is not None:
             self.labels.host_rows(self.size)[...] = game.one_hot[numbers]
             self.labels.upload()
-        if self.net is not game.drawn_from:
-            self.net = game.drawn_from
+        if self.net is not net:
+            self.net = net
             if game.backend.captures_graphs:
                 self.replay = game.backend.capture(self.make_step, [])
             else:

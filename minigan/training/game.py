@@ -19,6 +19,7 @@ from minigan.backends import get_backend
 from minigan.data import Batches, to_pixels
 from minigan.data.files.npz import Sections
 from minigan.errors import ConfigError, MiniganError, RunError
+from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
 from minigan.layers import Sequential
 from minigan.presets import get_preset
@@ -29,6 +30,7 @@ from minigan.training.config import Config
 STREAMS = {  # random streams of a run
     "G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7,
 }  # fmt: skip
+STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 
 
 class Game:
@@ -45,6 +47,7 @@ class Game:
         self.D.setup(config.image_shape, backend=self.backend, rng=self.stream("D"))
         self.nets = {"G": self.G, "D": self.D}
         self.drawn_from = self.G  # the net that makes the samples
+        self.frozen: tuple[Sequential, Sequential] | None = None  # that net, and its frozen twin
         self.average: Average | None = None
         if config.ema:
             self.drawn_from = self.nets["G average"] = self.make_generator("G average")
@@ -176,27 +179,61 @@ class Game:
         """Class numbers (n,) on the host -> one-hot labels (n, classes); None without classes."""
         return self.backend.asarray(self.one_hot[numbers]) if self.preset.classes else None
 
+    def sampled_net(self, statistics: str = "frozen") -> Sequential:
+        """-> the net that makes samples, with its weights as they are now.
+
+        statistics  what BatchNorm normalizes by in a preset whose program samples by the batch:
+                    "frozen", those of the run's fixed batch: an image depends on z and class alone;
+                    "batch", those of the batch it is drawn in, as in the published program
+        The fixed batch is the first one of the run's grids: the same z, and the classes in turn.
+        Raises ConfigError.
+        """
+        if statistics not in STATISTICS:
+            raise ConfigError(f"--statistics must be {' or '.join(STATISTICS)}, got {statistics!r}")
+        net, of_batch = self.drawn_from, statistics == "batch"
+        if of_batch and not samples_by_batch(net):
+            raise ConfigError(
+                f"--statistics batch: preset {self.config.preset} samples by running statistics, "
+                "which no batch changes: leave it out"
+            )
+        if of_batch or not samples_by_batch(net):
+            return net
+        if self.frozen is None or self.frozen[0] is not net:
+            self.frozen = net, with_own_statistics(net)
+        z = np.empty((self.config.batch_size, self.config.z_dim), self.backend.dtype)
+        self.fill_z(z, self.stream("fixed z"))
+        labels = self.labels(self.classes_in_turn(len(z)))
+        freeze_statistics(self.frozen[1], self.backend.asarray(z), labels)
+        return self.frozen[1]
+
     def sample(
-        self, n: int, generator: np.random.Generator, label: int | None = None
+        self,
+        n: int,
+        generator: np.random.Generator,
+        label: int | None = None,
+        statistics: str = "frozen",
     ) -> np.ndarray:
         """-> samples (n, h, w, c) uint8 on the host, of G in sampling mode.
 
-        label  class of all of them, if G is conditional; None: 0, 1, 2 ... in turn
-        Drawn in whole batches, so that sample i is the same for every n.
+        label       class of all of them, if G is conditional; None: 0, 1, 2 ... in turn
+        statistics  as in sampled_net
+        Drawn in whole batches, so that sample i is the same for every n, to the last bit.
         """
-        size, classes = self.config.batch_size, self.preset.classes
+        size = self.config.batch_size
         self.expect_label(label)
+        net = self.sampled_net(statistics)
         if self.sampler is None:
             self.sampler = CapturedSampler(self)
         samples = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
-            if label is None:
-                numbers = np.arange(start, start + size) % max(classes, 1)
-            else:
-                numbers = np.full(size, label)
-            output = self.sampler.draw(self, generator, numbers)
+            numbers = self.classes_in_turn(size, start) if label is None else np.full(size, label)
+            output = self.sampler.draw(self, net, generator, numbers)
             samples[start : start + size] = self.to_images(output)[: n - start]
         return samples
+
+    def classes_in_turn(self, n: int, start: int = 0) -> np.ndarray:
+        """-> class numbers of n samples from `start` on: 0, 1, 2 ...; all 0 without classes."""
+        return np.arange(start, start + n) % max(self.preset.classes, 1)
 
     def expect_label(self, label: int | None) -> None:
         """Raises ConfigError unless it is the number of a class, or None."""
@@ -208,9 +245,14 @@ class Game:
         if label is not None and not 0 <= label < classes:
             raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}")
 
-    def images_of(self, z: Array, numbers: Any) -> np.ndarray:
-        """z (n, z_dim), class numbers (n,) -> images (n, h, w, c) uint8 on the host."""
-        return self.to_images(self.drawn_from.forward(z, train=False, labels=self.labels(numbers)))
+    def images_of(self, z: Array, numbers: Any, net: Sequential | None = None) -> np.ndarray:
+        """z (n, z_dim), class numbers (n,) -> images (n, h, w, c) uint8 on the host.
+
+        net  from sampled_net, for many calls; None: a call of it
+        """
+        if net is None:
+            net = self.sampled_net()
+        return self.to_images(net.forward(z, train=False, labels=self.labels(numbers)))
 
     def to_images(self, output: Array) -> np.ndarray:
         """G's output -> images uint8 on the host. Raises RunError if it is not finite."""

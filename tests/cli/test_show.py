@@ -31,6 +31,30 @@ def test_sample(runs, tmp_path, capsys):
     assert np.load(file).shape == (2, 28, 28, 1) and not np.array_equal(np.load(file)[0], third)
 
 
+def test_one_sample_alone_is_the_first_of_many(runs, tmp_path):
+    """In the net's own size, without a frame."""
+    for name in ("plain", "conditional", "color"):
+        assert run("sample", runs[name], "--n", 1, "--out", tmp_path / "one.png") == 0
+        assert run("sample", runs[name], "--n", 64, "--out", tmp_path / "many.npy") == 0
+        one, many = load_png(tmp_path / "one.png"), np.load(tmp_path / "many.npy")
+        np.testing.assert_array_equal(one, many[0])
+
+
+def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
+    """For the same z; by --statistics batch it is not, as in the published program."""
+    equal = {}
+    for statistics in ("frozen", "batch"):
+        for label in ("", "--label 7"):
+            words = ["--n", 30, "--statistics", statistics, *label.split()]
+            file = tmp_path / f"{statistics}{label}.npy"
+            assert run("sample", runs["conditional"], *words, "--out", file) == 0
+        mixed, sevens = (
+            np.load(tmp_path / f"{statistics}{each}.npy") for each in ("", "--label 7")
+        )
+        equal[statistics] = np.array_equal(mixed[7::10], sevens[7::10])
+    assert equal == {"frozen": True, "batch": False}
+
+
 @pytest.mark.parametrize(
     "words, message",
     (
@@ -42,6 +66,11 @@ def test_sample(runs, tmp_path, capsys):
         (["nowhere", "--out", "a.png", "--seed", -1], "--seed must be a whole number of at least"),
         (["{plain}", "--out", "a.png", "--label", 3], "--label is for a conditional run"),
         (["{conditional}", "--out", "a.png", "--label", 10], "--label must be in 0 .. 9, got 10"),
+        (
+            ["{plain}", "--out", "a.png", "--statistics", "batch"],
+            "mnist samples by running statist",
+        ),
+        (["{plain}", "--out", "a.png", "--statistics", ""], "--statistics must be frozen or batch"),
         (
             ["{plain}", "--out", "a.png", "--best"],
             "best-generator.npz does not exist: only --evaluate-every",

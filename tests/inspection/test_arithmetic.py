@@ -52,10 +52,10 @@ def test_thick_and_thin_samples_are_chosen_by_width(classes, monkeypatch):
         asked = np.where(np.arange(len(images)) % 2, truth, 5)
     z = np.random.default_rng(0).standard_normal((len(images), 6))
     monkeypatch.setattr(sample_groups, "draw_z", lambda game, n, seed: z)
-    monkeypatch.setattr(sample_groups, "classes_in_turn", lambda game, n: asked)
     monkeypatch.setattr(sample_groups, "generate", lambda game, z, numbers: images)
     data = Dataset("bars", images, truth, DIGITS, "0", None)
-    game = SimpleNamespace(preset=SimpleNamespace(classes=classes))
+    preset = SimpleNamespace(classes=classes)
+    game = SimpleNamespace(preset=preset, classes_in_turn=lambda n: asked)
     groups = sample_groups.choose(game, data, ("7", "3"), 0)
     assert [group.name for group in groups] == ["thick 7", "thin 7", "thin 3"]
     for group, number, width in zip(groups, (7, 7, 3), (7, 2, 2), strict=True):

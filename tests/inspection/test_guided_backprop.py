@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.frozen_statistics import freeze_statistics
 from minigan.inspection.features import last_map
 from minigan.inspection.guided_backprop import guided_gradient
 from minigan.inspection.open_run import open_discriminator, open_generator
-from minigan.inspection.partial_passes import forward_to, freeze_statistics
+from minigan.inspection.partial_passes import forward_to
 from minigan.layers.sequential import backward_pass
 from tests.support.networks import network
 from tests.support.torch_or_skip import import_torch

@@ -5,8 +5,9 @@ import pytest
 
 import minigan as mg
 from minigan.data.files.npz import load_arrays
+from minigan.frozen_statistics import freeze_statistics
 from minigan.inspection.open_run import draw_z, generate, open_generator, untrained
-from minigan.inspection.partial_passes import activations, find_layer, freeze_statistics
+from minigan.inspection.partial_passes import activations, find_layer
 from minigan.training import Game, open_game
 from minigan.training.run_folder import Run
 from tests.support.inspected_runs import RUNS, SHAPES
@@ -29,11 +30,13 @@ def test_an_image_depends_on_its_z_alone(name, runs):
         assert np.array_equal(generate(game, z[i : i + 1], numbers[i])[0], images[i])
 
 
-def test_they_are_the_images_that_are_sampled(runs):
-    game, _ = open_game(Run(runs["plain"]))
+@pytest.mark.parametrize("name", RUNS)
+def test_they_are_the_images_that_are_sampled(name, runs):
+    game, _ = open_game(Run(runs[name]))
     sampled = game.sample(30, game.stream("sample", seed=4))
-    game, _ = open_generator(str(runs["plain"]))
-    assert np.array_equal(generate(game, draw_z(game, 30, 4)), sampled)
+    game, _ = open_generator(str(runs[name]))
+    z, numbers = draw_z(game, 30, 4), game.classes_in_turn(30)
+    assert np.array_equal(generate(game, z, numbers), sampled)
 
 
 def test_batch_statistics_are_frozen_at_the_first_batch_of_the_grids(runs):
@@ -41,7 +44,7 @@ def test_batch_statistics_are_frozen_at_the_first_batch_of_the_grids(runs):
     by_batches = Game(game.config)
     file = runs["conditional"] / "generator.npz"
     by_batches.G.ready().load_state(load_arrays(file), file)
-    wanted = by_batches.sample(20, by_batches.stream("fixed z")).astype(int)
+    wanted = by_batches.sample(20, by_batches.stream("fixed z"), statistics="batch").astype(int)
     z = np.empty((20, game.config.z_dim), np.float32)
     game.fill_z(z, game.stream("fixed z"))
     images = generate(game, z.astype(float), np.arange(20) % 10)

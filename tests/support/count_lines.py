@@ -13,8 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ("arrays", "layers")  # rooms, and these files:
 CORE_FILES = (
-    "averaging", "gan", "gradcheck", "initializers", "losses", "objective", "optimizers",
-    "parameters",
+    "averaging", "frozen_statistics", "gan", "gradcheck", "initializers", "losses", "objective",
+    "optimizers", "parameters",
 )  # fmt: skip
 NOT_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,

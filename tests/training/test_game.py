@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.frozen_statistics import samples_by_batch
 from minigan.gan import MEASURED
+from minigan.inspection.open_run import draw_z, generate
 from minigan.presets import MODULES, get_preset
 from minigan.training.config import new_config
 from minigan.training.game import STREAMS, Game
@@ -151,18 +153,123 @@ def test_sample_i_is_the_same_for_every_number_of_samples(backend):
     assert not np.array_equal(game.sample(10, game.stream("sample", seed=1)), many)
 
 
-def test_sampling_leaves_training_alone():
-    """z of samples comes from other streams, and G is in sampling mode."""
-    measured = []
+def grown_game(preset, **options):
+    """-> a game after two rounds, its weights enlarged: so young a G draws only gray."""
+    game, batches = make_game(preset, **{"width": 2, "batch_size": 6, "images": 12, **options})
+    for _ in range(2):
+        game.round(batches)
+    for key, p in game.drawn_from.params.items():
+        p[...] = p * (8 if key.endswith("W") else 1)
+    return game
+
+
+def assert_each_depends_on_its_z_and_class(game, **options):
+    """Picture i of class k is the same bits in every draw of the same seed."""
+
+    def draw(n, label=None):
+        return game.sample(n, game.stream("sample", seed=3), label, **options)
+
+    many = draw(20)  # three whole batches, and a remainder
+    assert many.std() > 1
+    for n in (1, 6, 13):
+        np.testing.assert_array_equal(draw(n), many[:n])
+    for label in range(game.preset.classes):
+        of_label = draw(20, label)
+        np.testing.assert_array_equal(of_label[label::10], many[label::10])
+        np.testing.assert_array_equal(draw(1, label), of_label[:1])
+    order = np.random.default_rng(0).permutation(20)
+    z, numbers = draw_z(game, 20, 3)[order], game.classes_in_turn(20)[order]
+    np.testing.assert_array_equal(generate(game, z, numbers), many[order])
+
+
+@pytest.mark.parametrize("preset", MODULES)
+def test_a_sample_depends_on_its_z_and_class_alone(preset):
+    assert_each_depends_on_its_z_and_class(grown_game(preset))
+
+
+def is_by_batch(preset):
+    layers = preset.generator(2, preset.z_dim, preset.image_shape)
+    return samples_by_batch(mg.Sequential(layers))
+
+
+BY_BATCH = [name for name in MODULES if is_by_batch(get_preset(name))]
+
+
+def test_which_presets_sample_by_the_batch():
+    assert BY_BATCH == [
+        "radford-64", "radford-mnist-conditional", "pytorch-64", "jindal-mnist64",
+        "fredriksson-mnist",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", BY_BATCH)
+def test_samples_by_batch_statistics_are_those_of_the_published_program(preset):
+    """They would not pass the test above."""
+    game = grown_game(preset)
+    net, generator, wanted = game.G, game.stream("sample", seed=3), []
+    for start in (0, 6):
+        z = np.empty((6, game.config.z_dim), np.float32)
+        game.fill_z(z, generator)
+        labels = game.labels(game.classes_in_turn(6, start))
+        wanted.append(game.to_images(net.forward(z, train=False, labels=labels)))
+    drawn = game.sample(11, game.stream("sample", seed=3), statistics="batch")
+    np.testing.assert_array_equal(drawn, np.concatenate(wanted)[:11])
+    with pytest.raises(AssertionError):
+        assert_each_depends_on_its_z_and_class(game, statistics="batch")
+
+
+def test_only_published_behavior_can_be_asked_for():
+    game, _ = make_game("mnist", width=1)
+    with pytest.raises(mg.ConfigError, match="statistics batch: preset mnist samples by running"):
+        game.sample(1, game.stream("sample"), statistics="batch")
+    with pytest.raises(mg.ConfigError, match="statistics must be frozen or batch, got 'own'"):
+        game.sample(1, game.stream("sample"), statistics="own")
+
+
+def test_with_the_same_z_each_class_is_another_picture():
+    """If the class enters at the first layer alone, those of a batch of one class remove it."""
+    game = grown_game("radford-mnist-conditional")
+    for W in list(game.G.params.values())[1:]:
+        W[(slice(-10, None),) if W.ndim == 2 else (..., slice(-10, None))] = 0
+    apart = {}
+    for statistics in ("frozen", "batch"):
+        ones, sevens = (
+            game.sample(6, game.stream("sample"), label, statistics).astype(float)
+            for label in (1, 7)
+        )
+        apart[statistics] = np.abs(ones - sevens).max()
+    assert apart["batch"] <= 1 and apart["frozen"] > 30, apart
+
+
+@pytest.mark.parametrize("ema", (0.0, 0.9))
+@pytest.mark.parametrize("preset", ("mnist", "radford-mnist-conditional", "fredriksson-mnist"))
+def test_sampling_leaves_training_alone(preset, ema):
+    """z of samples comes from other streams, G is in sampling mode, statistics are kept apart."""
+    left = []
     for samples in (0, 9):
-        game, batches = make_game("mnist", width=2)
+        game, batches = make_game(preset, width=2, ema=ema)
         rows = []
         for _ in range(3):
             rows.append(game.read(game.round(batches)))
-            game.sample(samples, game.stream("sample"))
-            game.sample_grid()
-        measured.append(rows)
-    assert measured[0] == measured[1]
+            if samples:
+                game.sample(samples, game.stream("sample"))
+                game.sample_grid()
+        left.append((rows, *game.state()))
+    (rows, sections, record), (wanted_rows, wanted, wanted_record) = left
+    assert rows == wanted_rows and record == wanted_record
+    for name, section in wanted.items():
+        assert_same_arrays(sections[name], section)
+
+
+def test_samples_follow_the_weights_of_the_average():
+    """Its statistics are those of the averaged weights, not of G's, and not an average."""
+    game, batches = make_game("fredriksson-mnist", width=2, ema=0.5)
+    for _ in range(3):
+        game.round(batches)
+    drawn = game.sample_grid()
+    opened, _ = make_game("fredriksson-mnist", width=2)  # as from generator.npz
+    opened.G.ready().load_state(game.state()[0]["G average"], "here")
+    np.testing.assert_array_equal(opened.sample_grid(), drawn)
 
 
 def test_a_grid_is_of_the_same_z_every_time():

@@ -15,6 +15,7 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
     """images (n, h, w, 1 or 3) uint8 -> one picture (H, W, 1 or 3) uint8, row by row on black.
 
     columns  default: as close to a square as possible
+    A grid of one image is that image: it has no frame.
     Raises ShapeError, ConfigError.
     """
     shape = images.shape
@@ -27,6 +28,7 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
     n, h, w, c = shape
     columns = int(np.ceil(n**0.5)) if columns is None else expect_size("grid: columns", columns)
     rows = -(-n // columns)
+    border = border if rows * columns > 1 else 0
     picture = np.zeros((rows * (h + border) + border, columns * (w + border) + border, c), np.uint8)
     for i, image in enumerate(images):
         top, left = border + i // columns * (h + border), border + i % columns * (w + border)

@@ -19,6 +19,12 @@ def test_grid():
     np.testing.assert_array_equal(picture[9:12, 1:5], IMAGES[4])
     assert np.count_nonzero(picture) == IMAGES.size  # all else is black
     assert grid(IMAGES).shape == (2 * 5 + 2, 3 * 6 + 2, 3)  # close to a square
+    assert grid(IMAGES[:1], columns=2).shape == (1 * 5 + 2, 2 * 6 + 2, 3)
+
+
+def test_one_image_alone_has_its_own_size():
+    np.testing.assert_array_equal(grid(IMAGES[:1]), IMAGES[0])
+    np.testing.assert_array_equal(grid(IMAGES[:1], columns=1), IMAGES[0])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,18 @@ def test_samples_resume_where_they_stopped(game):
     np.testing.assert_array_equal(few_requested, chunks[0][1][:130])
 
 
+def test_samples_are_by_the_statistics_of_their_batch(game):
+    """As in the published program."""
+    ((samples, labels),) = labeled_samples(game, 100, seed=0)
+    generator = np.random.default_rng([0, 0])
+    generator.integers(0, 10, -(-CHUNK // 100) * 100)
+    z = np.empty((100, game.config.z_dim), np.float32)
+    game.fill_z(z, generator)
+    wanted = game.to_images(game.G.forward(z, train=False, labels=game.labels(labels)))
+    np.testing.assert_array_equal(samples, wanted)
+    assert not np.array_equal(game.images_of(z, labels), wanted)
+
+
 def test_labels_are_drawn_independently(game):
     """Chi-square with 9 degrees of freedom: between these bounds in 0.999 of all draws."""
     ((_, labels),) = labeled_samples(game, CHUNK, seed=0)

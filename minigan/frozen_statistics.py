@@ -1,0 +1,76 @@
+"""Frozen statistics: a sample depends on its z and its class, and on nothing else.
+
+Some published programs normalize samples by the statistics of their own batch. Then the same z
+gives different images in different batches and none alone; in a batch of one class, BatchNorm even
+subtracts the label. So an image is drawn, and a network is inspected, with the BatchNorm statistics
+of one fixed batch, each layer's taken once all layers before it are frozen. For this batch the
+network computes what it computes in training. They replace the running ones:
+
+    running = (1 - running_rate)·running + running_rate·batch      with running_rate = 1
+
+The statistics of a generator belong to its present weights. They are computed before each draw, one
+more batch, and not saved: they cannot be stale, and any run folder has all that they need.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+
+from minigan.arrays import Array
+from minigan.layers import BatchNorm, Layer, Sequential
+from minigan.layers.sequential import Step, forward_pass, plan
+
+
+def norms(layers: Iterable[Layer]) -> Iterator[BatchNorm]:
+    """-> yields every BatchNorm, in networks within the network too."""
+    for layer in layers:
+        if isinstance(layer, Sequential):
+            yield from norms(layer.layers)
+        elif isinstance(layer, BatchNorm):
+            yield layer
+
+
+def samples_by_batch(net: Sequential) -> bool:
+    """Does forward(x, train=False) normalize by the batch's own statistics?"""
+    return any(layer.sampling == "batch" for layer in norms(net.layers))
+
+
+def with_own_statistics(net: Sequential) -> Sequential:
+    """-> the same network, with separate statistics and passes. Parameters are the same arrays.
+
+    What happens to one of them does not change what the other computes, but for the parameters.
+    """
+    other = copy(net)
+    other.layers = [
+        with_own_statistics(layer) if isinstance(layer, Sequential) else copy(layer)
+        for layer in net.layers
+    ]
+    for layer in other.layers:
+        if isinstance(layer, BatchNorm):
+            layer.running_mean = layer.running_mean.copy()
+            layer.running_var = layer.running_var.copy()
+    other.steps = net.backend.operation_for(plan)(other.layers, net.backend)
+    return other
+
+
+def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) -> None:
+    """From now on forward(x, train=False) normalizes by the statistics of this batch.
+
+    x       (n, *in_shape), n of 2 or more
+    labels  (n, classes), if the network is conditional
+    """
+    for layer in norms(net.layers):
+        layer.sampling, layer.running_rate, layer.unbiased = "running", 1.0, False
+        for running in (layer.running_mean, layer.running_var):
+            running.fill(0)  # so that nothing is left of it, not even rounding or NaN
+    measure(net.steps, x, labels)
+
+
+def measure(steps: Sequence[Step], x: Array, labels: Array | None) -> Array:
+    """x -> y. Only BatchNorm is in training mode: Dropout would draw."""
+    for step in steps:
+        if isinstance(step, Sequential):
+            x = measure(step.steps, x, labels)
+        else:
+            has_norm = any(True for _ in norms(getattr(step, "layers", [step])))
+            x = forward_pass([step], x, has_norm, labels)
+    return x

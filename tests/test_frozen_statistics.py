@@ -1,0 +1,89 @@
+"""Statistics frozen at a batch: they are the batch's, they stay, and the original is unaware."""
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
+from tests.support.networks import assert_close, assert_same_arrays, draw_x, network, to_host
+
+
+def layers(sampling="batch"):
+    """A generator as published ones are, but for a network within it."""
+    inner = [mg.ConvTranspose2d(3, 4, 2, 1), mg.BatchNorm(sampling=sampling), mg.LeakyReLU(0.2)]
+    outer = [
+        mg.AppendLabels(3),
+        mg.Linear(16),
+        mg.BatchNorm(eps=1e-3, running_rate=0.01),
+        mg.ReLU(),
+    ]
+    return [*outer, mg.Reshape((2, 2, 4)), mg.Sequential(inner), mg.ConvTranspose2d(1, 4, 2, 1)]
+
+
+def labels_of(net, numbers):
+    return net.backend.asarray(np.eye(3)[numbers])
+
+
+def test_which_networks_sample_by_the_batch():
+    assert samples_by_batch(network(layers(), (5,)))  # by the network within alone
+    assert not samples_by_batch(network(layers("running"), (5,)))
+
+
+def test_each_row_is_that_of_the_batch_whatever_is_with_it(make_backend):
+    net = network(layers(), (5,), make_backend())
+    x, numbers, host = draw_x(net, 7), np.arange(7) % 3, net.backend.to_host
+    with_batch = host(net.forward(x, labels=labels_of(net, numbers)))
+    frozen = with_own_statistics(net)
+    freeze_statistics(frozen, x, labels_of(net, numbers))
+    for rows in ([0, 1, 2, 3, 4, 5, 6], [4, 4], [6, 0, 3]):
+        y = frozen.forward(x[rows], train=False, labels=labels_of(net, numbers[rows]))
+        assert_close(host(y), with_batch[rows], str(rows))
+    alone = frozen.forward(x[2:3], train=False, labels=labels_of(net, numbers[2:3]))
+    assert_close(host(alone), with_batch[2:3], "a row alone")
+
+
+def test_the_original_stays_as_it_is(make_backend):
+    """Its statistics, what it computes, and the backward pass of its last forward."""
+    passes = []
+    for freezes in (False, True):
+        net = network(layers(), (5,), make_backend())
+        x, labels = draw_x(net, 6), labels_of(net, [0, 1, 2, 2, 1, 0])
+        twin = with_own_statistics(net)
+        y = net.forward(x, labels=labels)
+        if freezes:
+            freeze_statistics(twin, draw_x(net, 4, seed=9), labels[:4])
+            twin.forward(draw_x(net, 2, seed=8), train=False, labels=labels[:2])
+        found = {"dx": net.backward(y), "y": y, **net.grads, **net.buffers}
+        found["sampled"] = net.forward(x, train=False, labels=labels)
+        passes.append(to_host(net, found))
+    assert_same_arrays(*passes)
+
+
+def test_parameters_are_shared_and_each_freezing_forgets_the_last(make_backend):
+    """Also one that NaN went through."""
+    net = network(layers(), (5,), make_backend())
+    x, labels, host = draw_x(net, 6), labels_of(net, [0, 1, 2, 0, 1, 2]), net.backend.to_host
+    twin = with_own_statistics(net)
+    with np.errstate(all="ignore"):
+        freeze_statistics(twin, x * np.nan, labels)
+    net.store.flat_params[...] = net.store.flat_params * 0.5
+    freeze_statistics(twin, x, labels)
+    once = with_own_statistics(net)
+    freeze_statistics(once, x, labels)
+    y, expected = (host(each.forward(x, train=False, labels=labels)) for each in (twin, once))
+    np.testing.assert_array_equal(y, expected)
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("nested", (False, True))
+def test_dropout_neither_acts_nor_draws(make_backend, nested):
+    within = [mg.Linear(6), mg.Dropout(0.5), mg.BatchNorm(sampling="batch"), mg.Tanh()]
+    net = network([mg.Sequential(within)] if nested else within, (4,), make_backend())
+    (generator,) = net.store.generators.values()
+    before, x = generator.bit_generator.state, draw_x(net, 8)
+    frozen = with_own_statistics(net)
+    freeze_statistics(frozen, x)
+    assert generator.bit_generator.state == before
+    wanted = net.forward(x, train=False)  # by the batch, and without Dropout
+    host = net.backend.to_host
+    assert_close(host(frozen.forward(x, train=False)), host(wanted), "without Dropout")
