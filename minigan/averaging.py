@@ -15,6 +15,7 @@ Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py
 """
 
 from minigan.arrays import Array, Backend
+from minigan.copying import Copyable
 from minigan.layers import Sequential
 
 
@@ -23,7 +24,7 @@ def ema_update(mean: Array, new: Array, weight: float, backend: Backend) -> None
     mean += (new - mean) * weight
 
 
-class Average:
+class Average(Copyable):
     """Average(net, source, decay): `net` holds the average of `source`, a net of the same layers.
 
     decay  β in [0, 1)

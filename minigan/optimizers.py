@@ -8,9 +8,11 @@ gradient. `l2` adds l2·p to the gradient (the L2 penalty l2/2·|p|², not decou
 Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py, backends/gpu/reductions.py
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from minigan.arrays import Array, Backend
+from minigan.arrays.views import ArrayHolder, Views
 from minigan.checks import expect_number
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
@@ -18,22 +20,37 @@ from minigan.layers import Sequential
 Constants = tuple[float, ...]  # of an update: the learning rate first, l2 last
 
 
-class Optimizer:
+class Optimizer(ArrayHolder):
     """Base: one network, a learning rate that may change at any time, named moments."""
 
     moments: tuple[str, ...] = ()  # names of arrays kept between steps, shaped as flat_params
+    # numbers and their ranges; all but lr are fixed, because captured steps contain them
+    ranges: Mapping[str, str] = {
+        "lr": "[0, inf)", "l2": "[0, inf)", "momentum": "[0, 1)", "rho": "[0, 1)",
+        "beta1": "[0, 1)", "beta2": "[0, 1)", "eps": "(0, 1)",
+    }  # fmt: skip
 
     def __init__(self, net: Sequential, lr: float, l2: float):
-        label = type(self).__name__
+        self.name = type(self).__name__
         if not isinstance(net, Sequential):
-            raise ConfigError(f"{label}: expected a Sequential, got {type(net).__name__}")
+            raise ConfigError(f"{self.name}: expected a Sequential, got {type(net).__name__}")
         self.net, self.store = net, net.ready()
-        self.lr = expect_number(f"{label}: lr", lr, "[0, inf)")
-        self.l2 = expect_number(f"{label}: l2", l2, "[0, inf)")
+        self.lr, self.l2 = lr, l2
         self.backend = self.store.backend
         self.steps = 0
+        self.version = 0  # counts assignments of moments
+        views = Views(self, True)
         for name in self.moments:
-            setattr(self, name, self.backend.xp.zeros_like(self.store.flat_params))
+            self.hold(name, views, name, self.backend.xp.zeros_like(self.store.flat_params))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises ConfigError if a number is out of range, StateError if it is fixed."""
+        if name in self.ranges:
+            label = f"{type(self).__name__}: {name}"
+            value = expect_number(label, value, self.ranges[name])
+            if name != "lr" and vars(self).get(name, value) != value:
+                raise StateError(f"{label} is fixed: make a new optimizer; only lr may change")
+        super().__setattr__(name, value)
 
     def step(self) -> None:
         """Update the parameters once from their gradients.
@@ -143,8 +160,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         l2: float = 0.0,
     ):
-        self.momentum = expect_number("SGD: momentum", momentum, "[0, 1)")
-        self.nesterov = nesterov
+        self.momentum, self.nesterov = momentum, nesterov
         if nesterov and not momentum:
             raise ConfigError(
                 "SGD: nesterov looks ahead along the momentum: give a momentum above 0"
@@ -190,8 +206,7 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         l2: float = 0.0,
     ):
-        self.rho = expect_number("RMSprop: rho", rho, "[0, 1)")
-        self.eps = expect_number("RMSprop: eps", eps, "(0, 1)")
+        self.rho, self.eps = rho, eps
         super().__init__(net, lr, l2)
 
     def apply(self, backend: Backend) -> None:
@@ -244,9 +259,8 @@ class Adam(Optimizer):
         eps_hat: bool = False,
         l2: float = 0.0,
     ):
-        self.beta1 = expect_number("Adam: beta1", beta1, "[0, 1)")
-        self.beta2 = expect_number("Adam: beta2", beta2, "[0, 1)")
-        self.eps, self.eps_hat = expect_number("Adam: eps", eps, "(0, 1)"), eps_hat
+        self.beta1, self.beta2 = beta1, beta2
+        self.eps, self.eps_hat = eps, eps_hat
         super().__init__(net, lr, l2)
 
     def apply(self, backend: Backend) -> None:

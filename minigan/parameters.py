@@ -9,33 +9,41 @@ fill, and a checkpoint or an all-reduce is one array. Names stay in the order of
 
 Buffers (the running statistics of BatchNorm) are saved but not trained: they have no gradient and
 are separate arrays.
+
+An assignment, net.params["0.W"] = w or layer.W = w, copies into the view: see arrays/views.py.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from minigan.arrays import Array, Backend, Shape
+from minigan.arrays.views import ArrayHolder, Views
 from minigan.errors import ConfigError, RunError
 from minigan.initializers import Initializer
 
 ALIGNMENT = 64  # views start at multiples of this: whole cache lines, full-width loads on a GPU
 
 
-class Store:
+class Store(ArrayHolder):
     """Parameters, gradients, buffers and generators of one network."""
+
+    flat_params: Array
+    flat_grads: Array
 
     def __init__(self, backend: Backend, rng: np.random.Generator, name: str):
         self.backend = backend
         self.rng = rng
         self.name = name
-        self.params: dict[str, Array] = {}  # full name ("0.W") -> view into flat_params
-        self.grads: dict[str, Array] = {}
-        self.buffers: dict[str, Array] = {}
-        self.generators: dict[str, np.random.Generator] = {}  # of layers that draw (Dropout)
         self.version = 0  # counts updates, so that a stale backward is noticed
+        self.params = Views(self, True)  # full name ("0.W") -> view into flat_params
+        self.grads = Views(self, False)
+        self.buffers = Views(self, False)
+        self.generators = Views(self, False)  # of layers that draw (Dropout)
+        self.places: dict[str, slice] = {}  # full name -> in the flat arrays
         self.path: list[str] = []
         self.declared: list[tuple[Any, str, str, np.ndarray]] = []
 
@@ -74,38 +82,45 @@ class Store:
         if not isinstance(values, np.ndarray) or values.shape != tuple(shape):
             raise ConfigError(
                 f"{full_name}: expected an array {tuple(shape)} from the initializer, "
-                f"got {values!r}"
+                f"got {getattr(values, 'shape', values)!r:.60}"
             )
         self.declared.append((layer, name, full_name, values))
 
     def buffer(self, layer: Any, name: str, shape: Shape, value: float) -> None:
         """Declare an array that is saved but not trained, and set `layer.<name>`."""
         array = self.backend.asarray(np.full(shape, value))
-        self.buffers[self.full_name(name)] = array
-        setattr(layer, name, array)
+        layer.hold(name, self.buffers, self.full_name(name), array)
 
     def generator(self, layer: Any, name: str) -> None:
         """Declare a random generator, saved with the network, and set `layer.<name>`."""
         generator = np.random.default_rng(self.rng.integers(0, 2**63, size=4))
-        self.generators[self.full_name(name)] = generator
-        setattr(layer, name, generator)
+        layer.hold(name, self.generators, self.full_name(name), generator)
 
     def allocate(self) -> None:
         """Make the flat arrays and hand out the views. Called once, by the network."""
-        ends, total = [], 0
-        for _, _, _, values in self.declared:
+        total = 0
+        for _, _, full_name, values in self.declared:
             start = -(-total // ALIGNMENT) * ALIGNMENT
             total = start + values.size
-            ends.append((start, total))
-        xp, dtype = self.backend.xp, self.backend.dtype
-        self.flat_params, self.flat_grads = xp.zeros(total, dtype), xp.zeros(total, dtype)
-        for (layer, name, full_name, values), (start, end) in zip(self.declared, ends, strict=True):
-            self.params[full_name] = self.flat_params[start:end].reshape(values.shape)
-            self.grads[full_name] = self.flat_grads[start:end].reshape(values.shape)
+            self.places[full_name] = slice(start, total)
+        for name, views in (("flat_params", self.params), ("flat_grads", self.grads)):
+            flat = self.backend.xp.zeros(total, self.backend.dtype)
+            self.hold(name, Views(self, views.versioned), name, flat)
+            for layer, attribute, full_name, values in self.declared:
+                view = flat[self.places[full_name]].reshape(values.shape)
+                prefix = "d" if views is self.grads else ""
+                layer.hold(prefix + attribute, views, full_name, view)
+        for _, _, full_name, values in self.declared:
             self.backend.put(values, self.params[full_name])
-            setattr(layer, name, self.params[full_name])
-            setattr(layer, "d" + name, self.grads[full_name])
         self.declared = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy whose params and grads are views of its own flat arrays."""
+        for flat, views in ((self.flat_params, self.params), (self.flat_grads, self.grads)):
+            new = deepcopy(flat, memo)
+            for name, view in views.items():
+                memo[id(view)] = new[self.places[name]].reshape(view.shape)
+        return super().__deepcopy__(memo)
 
     def state_arrays(self) -> list[Array]:
         """-> the arrays that survive a step."""

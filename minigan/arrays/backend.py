@@ -17,6 +17,7 @@ import numpy as np
 from minigan.arrays.philox import Philox
 from minigan.arrays.staging import StagingBuffer
 from minigan.arrays.types import Array, Shape
+from minigan.copying import Copyable
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 DTYPES = ("float32", "float64")
@@ -30,7 +31,7 @@ class Stateful(Protocol):
     def state_arrays(self) -> list[Array]: ...
 
 
-class Backend:
+class Backend(Copyable):
     """Array module, dtype, and what differs between a CPU and a GPU. Made by get_backend."""
 
     name = "plain"
@@ -49,6 +50,10 @@ class Backend:
             )
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.operations: Operations = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Backend":
+        """Itself: the copy of a network computes in the same place."""
+        return self
 
     def operation_for(self, definition: Operation) -> Operation:
         """-> this backend's version of an operation: the definition itself, or a faster one.

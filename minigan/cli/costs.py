@@ -31,8 +31,7 @@ class ShapeStore(Store):
 
     def parameter(self, layer: Any, name: str, shape: Shape, *args: Any, **kwargs: Any) -> None:
         array = np.broadcast_to(np.float32(0), shape)  # one number, seen as all of them
-        self.params[self.full_name(name)] = array
-        setattr(layer, name, array)
+        layer.hold(name, self.params, self.full_name(name), array)
 
 
 def outline(config: Config) -> tuple[Sequential, Sequential]:

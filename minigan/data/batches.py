@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.checks import expect_size
+from minigan.copying import Copyable
 from minigan.data.files.messages import os_errors_as_data_errors
 from minigan.errors import ConfigError, DataError
 
@@ -40,7 +41,7 @@ LOST = (
 Batch = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
 
-class Batches:
+class Batches(Copyable):
     """Batches(images, batch_size, seed): call draw() again and again.
 
     images      (count, h, w, c) uint8
@@ -55,7 +56,8 @@ class Batches:
 
     epoch, position  epochs completed, and batches drawn from this one: the arguments of seek()
 
-    A forked child continues from the same place. The thread ends with the object and the program.
+    A copy draws the same batches from here on, and so does a forked child. The thread ends with the
+    object and the program.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Batches:
         expect_pixel_min("Batches", pixel_min)
         self.images, self.batch_size, self.labels = images, batch_size, labels
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min
+        self.drop_last = drop_last
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]
         full, rest = divmod(n, batch_size)
         self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
@@ -97,6 +100,16 @@ class Batches:
         self.arranged: int | None = None  # the epoch of the current order and flips
         self.slot = 0  # the next buffer
         self.seek(epoch=0, position=0)
+
+    def __copy__(self) -> Batches:
+        names = ("labels", "shuffle", "drop_last", "flip", "pixel_min")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        other = Batches(self.images, self.batch_size, self.seed, **options)
+        other.seek(self.epoch, self.position)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Batches:
+        return self.__copy__()  # nothing writes to images and labels
 
     def seek(self, epoch: int, position: int) -> None:
         """Go to batch `position` (0 .. per_epoch) of an epoch, both counted from 0."""

@@ -23,19 +23,22 @@ To write a layer, derive from Layer, declare parameters in `setup`, and check th
 minigan.check_gradients. linear.py is a short example.
 """
 
+from copy import deepcopy
 from typing import Any
 
 from numpy.random import Generator
 
 from minigan.arrays import Array, Backend, Shape
+from minigan.arrays.views import ArrayHolder
 from minigan.parameters import Store
 
 __all__ = ["Array", "Backend", "Generator", "Layer", "Shape", "Store"]
 
 
-class Layer:
+class Layer(ArrayHolder):
     """Base of all layers."""
 
+    not_copied: tuple[str, ...] = ("saved",)
     takes_labels = False  # is forward called as forward(x, train, labels)?
     saved: Any = None  # from forward, for backward
     # set by the Sequential that contains the layer: itself, the layer's place ("D.0"), its output
@@ -70,6 +73,13 @@ class Layer:
         Adds into the gradients if need_dw; otherwise leaves them unchanged, bit for bit.
         """
         raise NotImplementedError
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy; of a layer in a network, with a copy of the network around it."""
+        if self.container is not None and id(self.container) not in memo:
+            deepcopy(self.container, memo)
+            return memo[id(self)]
+        return super().__deepcopy__(memo)
 
     def describe(self) -> str:
         """-> the layer in a few words, for messages and tables: "Conv2d 64->128, k4 s2"."""

@@ -9,9 +9,10 @@ layer.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any, Protocol
 
+from minigan.arrays.views import Views
 from minigan.errors import ConfigError, ShapeError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape
 from minigan.parameters import Store
@@ -34,14 +35,15 @@ class Sequential(Layer):
     """Sequential([layer, layer, ...], name="D")
 
     After setup, as the outermost container:
-    params, grads, buffers   name ("0.W", "1.gain", ...) -> array view, writable in place
+    params, grads, buffers   name ("0.W", "1.gain", ...) -> array; an assignment copies into it
     store                    the flat arrays; see parameters.py
     classes                  of the labels that forward expects; 0: none
     """
 
+    not_copied = ("saved", "steps", "batch")
     steps: Sequence[Step]
     classes = 0
-    batch: int | None  # rows of the last forward, if backward may follow
+    batch: int | None = None  # rows of the last forward, if backward may follow
     version: int  # of the parameters in that forward
 
     def __init__(self, layers: Iterable[Layer], name: str = "net"):
@@ -50,7 +52,9 @@ class Sequential(Layer):
                 f"{name}: expected a list of layers, got {type(layers).__name__}: "
                 "Sequential([layer, layer, ...])"
             )
-        self.layers = list(layers)
+        if not isinstance(name, str):
+            raise ConfigError(f"Sequential: name must be text, got {name!r}")
+        self.parts = tuple(layers)
         self.name = name
         self.store: Store | None = None  # only the outermost container has one
         if not self.layers:
@@ -97,6 +101,7 @@ class Sequential(Layer):
             layer.container = self
             with store.scope(str(i)):
                 layer.path = ".".join([store.name, *store.path])
+                layer.held = {}
                 before = len(store.declared)
                 shape = layer.out_shape = layer.setup(shape, backend=backend, rng=rng, store=store)
                 layer.has_parameters = len(store.declared) > before
@@ -108,6 +113,11 @@ class Sequential(Layer):
             store.allocate()
             self.store = store
         return shape
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """-> the layers; they stay the same, because setup connects them."""
+        return self.parts
 
     def set_classes(self) -> None:
         """Find out how many classes the layers that take labels expect; they must agree."""
@@ -133,22 +143,30 @@ class Sequential(Layer):
             return self
         other = copy(self)
         other.backend, other.batch = backend, None
-        other.layers = [
+        other.parts = tuple(
             layer.on(backend) if isinstance(layer, Sequential) else layer for layer in self.layers
-        ]
+        )
         other.steps = backend.operation_for(plan)(other.layers, backend)
         return other
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy with arrays of its own, on the same backend; call forward before backward."""
+        deepcopy(self.store, memo)  # first, because layers hold views of its arrays
+        other = super().__deepcopy__(memo)
+        if "steps" in vars(self):
+            other.steps = other.backend.operation_for(plan)(other.layers, other.backend)
+        return other
+
     @property
-    def params(self) -> dict[str, Array]:
+    def params(self) -> Views:
         return self.ready().params
 
     @property
-    def grads(self) -> dict[str, Array]:
+    def grads(self) -> Views:
         return self.ready().grads
 
     @property
-    def buffers(self) -> dict[str, Array]:
+    def buffers(self) -> Views:
         return self.ready().buffers
 
     def zero_grads(self) -> None:
@@ -236,7 +254,7 @@ class Sequential(Layer):
     def count(self, layer: int | None = None) -> tuple[int, int]:
         """-> number of trained values, and of running statistics, in one layer or in all."""
 
-        def size(arrays: dict[str, Array]) -> int:
+        def size(arrays: Views) -> int:
             return sum(
                 array.size
                 for name, array in arrays.items()
@@ -257,7 +275,7 @@ class Sequential(Layer):
         return "\n".join(f"{x:<{a}}  {y:<{b}}  {z:>{c}}".rstrip() for x, y, z in rows)
 
 
-def plan(layers: list[Layer], backend: Backend) -> Sequence[Step]:
+def plan(layers: Sequence[Layer], backend: Backend) -> Sequence[Step]:
     """-> the steps of a network's passes: the layers, one by one.
 
     Fast versions: backends/cpu/blocks.py, backends/cpu/trace.py, backends/gpu/blocks.py

@@ -16,6 +16,7 @@ from minigan.arrays import Array, Backend
 from minigan.arrays.staging import StagingBuffer
 from minigan.averaging import Average
 from minigan.backends import get_backend
+from minigan.copying import Copyable
 from minigan.data import Batches, to_pixels
 from minigan.data.files.npz import Sections
 from minigan.errors import ConfigError, MiniganError, RunError
@@ -33,8 +34,13 @@ STREAMS = {  # random streams of a run
 STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 
 
-class Game:
+class Game(Copyable):
     """Game(config): a preset's nets, set up and ready to play rounds and to draw samples."""
+
+    not_copied = ("captured", "sampler", "z")
+    captured: CapturedRound | None = None
+    sampler: CapturedSampler | None = None
+    z: StagingBuffer | None = None
 
     def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
@@ -60,10 +66,16 @@ class Game:
             for name, rate in self.rates.items()
         }
         self.z_generator = self.stream("z")
-        self.z: StagingBuffer | None = None
         self.one_hot = np.eye(self.preset.classes, dtype=self.backend.dtype)
-        self.captured = CapturedRound(self) if self.can_be_captured() else None
-        self.sampler: CapturedSampler | None = None
+        if self.can_be_captured():
+            self.captured = CapturedRound(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy that plays the same rounds from here on, given a copy of the batches."""
+        other = super().__deepcopy__(memo)
+        if self.captured is not None:
+            other.captured = CapturedRound(other)
+        return other
 
     def can_be_captured(self) -> bool:
         """Can a round be captured? Not if the host must intervene during it.

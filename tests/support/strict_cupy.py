@@ -180,6 +180,9 @@ class StrictArray:
     def copy(self):
         return device.allocate(self.held.copy())
 
+    def __deepcopy__(self, memo):
+        return self.copy()
+
     def fill(self, value):
         if value != 0:
             device.elementwise.add(("fill", self.dtype.name))
