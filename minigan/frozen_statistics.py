@@ -40,12 +40,13 @@ def with_own_statistics(net: Sequential) -> Sequential:
     What happens to one of them does not change what the other computes, but for the parameters.
     """
     other = copy(net)
-    other.layers = [
+    other.parts = tuple(
         with_own_statistics(layer) if isinstance(layer, Sequential) else copy(layer)
         for layer in net.layers
-    ]
+    )
     for layer in other.layers:
         if isinstance(layer, BatchNorm):
+            layer.held = {}  # an assignment makes new arrays
             layer.running_mean = layer.running_mean.copy()
             layer.running_var = layer.running_var.copy()
     other.steps = net.backend.operation_for(plan)(other.layers, net.backend)

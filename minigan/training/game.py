@@ -37,10 +37,11 @@ STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 class Game(Copyable):
     """Game(config): a preset's nets, set up and ready to play rounds and to draw samples."""
 
-    not_copied = ("captured", "sampler", "z")
+    not_copied = ("captured", "sampler", "z", "frozen")
     captured: CapturedRound | None = None
     sampler: CapturedSampler | None = None
     z: StagingBuffer | None = None
+    frozen: tuple[Sequential, Sequential] | None = None  # drawn_from, and its frozen twin
 
     def __init__(self, config: Config):
         self.config, self.preset = config, get_preset(config.preset)
@@ -53,7 +54,6 @@ class Game(Copyable):
         self.D.setup(config.image_shape, backend=self.backend, rng=self.stream("D"))
         self.nets = {"G": self.G, "D": self.D}
         self.drawn_from = self.G  # the net that makes the samples
-        self.frozen: tuple[Sequential, Sequential] | None = None  # that net, and its frozen twin
         self.average: Average | None = None
         if config.ema:
             self.drawn_from = self.nets["G average"] = self.make_generator("G average")
