@@ -35,7 +35,9 @@ from minigan.layers import (
     Reshape,
     Sequential,
     Sigmoid,
+    SpectralNorm,
     Tanh,
+    Upsample,
 )
 from minigan.losses import bce_with_logits, softmax_cross_entropy
 from minigan.objective import Objective, hinge, least_squares
@@ -47,8 +49,8 @@ __all__ = [
     "Adam", "AppendLabels", "ArrayTypeError", "BackendError", "BatchNorm", "ConfigError", "Conv2d",
     "ConvTranspose2d", "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError",
     "Layer", "LeakyReLU", "Linear", "MiniganError", "Objective", "RMSprop", "ReLU", "Reshape",
-    "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "StateError", "Tanh",
-    "bce_with_logits", "check_gradients", "get_backend", "hinge", "least_squares",
+    "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "SpectralNorm", "StateError", "Tanh",
+    "Upsample",    "bce_with_logits", "check_gradients", "get_backend", "hinge", "least_squares",
     "softmax_cross_entropy",
 ]  # fmt: skip
 

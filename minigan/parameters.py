@@ -86,8 +86,8 @@ class Store(ArrayHolder):
             )
         self.declared.append((layer, name, full_name, values))
 
-    def buffer(self, layer: Any, name: str, shape: Shape, value: float) -> None:
-        """Declare an array that is saved but not trained, and set `layer.<name>`."""
+    def buffer(self, layer: Any, name: str, shape: Shape, value: float | np.ndarray) -> None:
+        """Declare an array that is saved but not trained, and set `layer.<name>` to value."""
         array = self.backend.asarray(np.full(shape, value))
         layer.hold(name, self.buffers, self.full_name(name), array)
 

@@ -1,8 +1,8 @@
 """Which layers a fast backend may fuse: [convolution or Linear] [BatchNorm] [activation].
 
-Each part may be missing. Reshape and Flatten before and between them only rename axes. A layer
-whose class overrides the forward or backward of one of these is left alone: it may mean something
-else.
+Each part may be missing, and a SpectralNorm may be around the convolution. Reshape and Flatten
+before and between them only rename axes. A layer whose class overrides the forward or backward of
+one of these is left alone: it may mean something else.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 from minigan import layers as L
 from minigan.arrays import Shape
-from minigan.backends.steps import AppendLabelsStep, DropoutStep
+from minigan.backends.steps import AppendLabelsStep, DropoutStep, SpectralStep, UpsampleStep
 from minigan.backends.workspace import FastBackend
 from minigan.layers.sequential import Step
 
@@ -49,11 +49,17 @@ def fuse(
     steps: list[Step] = []
     for part, roles in find_runs(layers):
         if roles:
-            steps.append(make_block(part, **roles))
+            step = make_block([within(layer) for layer in part], **roles)
+            for layer in part:
+                if isinstance(layer, L.SpectralNorm):
+                    step = SpectralStep(layer, step, backend)
+            steps.append(step)
         elif isinstance(part[0], L.AppendLabels) and is_exactly(part[0], L.AppendLabels):
             steps.append(AppendLabelsStep(part[0], backend))
         elif isinstance(part[0], L.Dropout) and is_exactly(part[0], L.Dropout):
             steps.append(DropoutStep(part[0], backend))
+        elif isinstance(part[0], L.Upsample) and is_exactly(part[0], L.Upsample):
+            steps.append(UpsampleStep(part[0], backend))
         else:
             steps += part
     return steps
@@ -69,11 +75,18 @@ def find_runs(layers: Sequence[L.Layer]) -> Iterator[tuple[Sequence[L.Layer], di
             j = end
             while j < len(layers) and is_exactly(layers[j], L.Reshape, L.Flatten):
                 j += 1
-            if j < len(layers) and is_exactly(layers[j], *kinds):
-                run[role], end = layers[j], j + 1
+            if j < len(layers) and is_exactly(within(layers[j]), *kinds):
+                run[role], end = within(layers[j]), j + 1
         end = max(end, i + 1)
         yield layers[i:end], run
         i = end
+
+
+def within(layer: L.Layer) -> L.Layer:
+    """-> the layer that a SpectralNorm wraps; any other layer itself."""
+    if isinstance(layer, L.SpectralNorm) and is_exactly(layer, L.SpectralNorm):
+        return layer.layer
+    return layer
 
 
 def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
@@ -92,7 +105,7 @@ def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
     And does no step draw random numbers?
     """
     return all(
-        isinstance(step, (block, AppendLabelsStep))
+        isinstance(step, (block, AppendLabelsStep, UpsampleStep))
         or is_exactly(step, L.Reshape, L.Flatten)
         or (isinstance(step, L.Sequential) and sees_samples_alone(step.steps, block))
         for step in steps

@@ -12,9 +12,12 @@ from minigan.layers.relu import ReLU
 from minigan.layers.reshape import Flatten, Reshape
 from minigan.layers.sequential import Sequential
 from minigan.layers.sigmoid import Sigmoid
+from minigan.layers.spectral_norm import SpectralNorm
 from minigan.layers.tanh import Tanh
+from minigan.layers.upsample import Upsample
 
 __all__ = [
     "AppendLabels", "BatchNorm", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten", "Layer",
-    "LeakyReLU", "Linear", "ReLU", "Reshape", "Sequential", "Sigmoid", "Tanh",
+    "LeakyReLU", "Linear", "ReLU", "Reshape", "Sequential", "Sigmoid", "SpectralNorm", "Tanh",
+    "Upsample",
 ]  # fmt: skip

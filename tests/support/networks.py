@@ -29,6 +29,8 @@ LAYERS = {  # name -> layers, in_shape
     "BatchNorm without gain": (lambda: [mg.BatchNorm(gain=False)], (4,)),
     "BatchNorm without bias": (lambda: [mg.BatchNorm(bias=False)], (4,)),
     "BatchNorm bare": (lambda: [mg.BatchNorm(gain=False, bias=False)], (2, 2, 3)),
+    "Upsample": (lambda: [mg.Upsample(2)], (3, 4, 2)),
+    "Upsample x3": (lambda: [mg.Upsample(3)], (2, 1, 3)),
     "LeakyReLU": (lambda: [mg.LeakyReLU(0.2)], (3, 4, 2)),
     "ReLU": (lambda: [mg.ReLU()], (7,)),
     "Tanh": (lambda: [mg.Tanh()], (3, 4, 2)),

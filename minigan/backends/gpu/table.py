@@ -3,7 +3,8 @@
     conv2d_*, conv_transpose2d_*, linear_*    convolution.py, gemm.py, kernels.cu
     batchnorm_*                               batchnorm.py, kernels.cu
     tanh_*, sigmoid_*, relu_*, leaky_relu_*   kernels.cu, called by blocks.py and convolution.py
-    append_labels_*, dropout_*                ../steps.py
+    append_labels_*, dropout_*, upsample_*    ../steps.py
+    spectral_norm_*                           ../steps.py
 
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.
 """
