@@ -152,3 +152,17 @@ def plain_round(players: Players) -> Result:
     x_fake = players.G.forward(z, labels=labels)
     of_discriminator = players.update_discriminator(x_real, x_fake, labels)
     return of_discriminator | players.update_generator(x_fake, labels)
+
+
+def more_discriminator_steps(
+    players: Players, *, steps: int, then: Callable[..., Result], **options: int
+) -> Result:
+    """A round after further updates of D, each on a new real batch and new fakes.
+
+    Goodfellow et al. 2014, algorithm 1, with k = steps + 1.
+    """
+    for _ in range(steps):
+        x_real, labels = players.draw_images()
+        x_fake = players.G.forward(players.draw_z(len(x_real)), labels=labels)
+        players.update_discriminator(x_real, x_fake, labels)
+    return then(players, **options)

@@ -21,9 +21,10 @@ import numpy as np
 from minigan.arrays import Array, Backend, Shape
 from minigan.gan import Players, Result, plain_round
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, Sequential
+from minigan.layers.spectral_norm import unwrapped
 from minigan.parameters import Store
-from minigan.presets import get_preset
 from minigan.training.config import Config
+from minigan.training.switches import switched_preset
 
 
 class ShapeStore(Store):
@@ -36,7 +37,7 @@ class ShapeStore(Store):
 
 def outline(config: Config) -> tuple[Sequential, Sequential]:
     """-> G and D of a run for count() and summary(): set up, but without memory for the weights."""
-    preset, backend, rng = get_preset(config.preset), Backend(), np.random.default_rng(0)
+    preset, backend, rng = switched_preset(config), Backend(), np.random.default_rng(0)
     shape = config.image_shape
     G = Sequential(preset.generator(config.width, config.z_dim, shape), name="G")
     D = Sequential(preset.discriminator(config.width, shape), name="D")
@@ -49,6 +50,7 @@ def outline(config: Config) -> tuple[Sequential, Sequential]:
 
 def forward_flops(layer: Layer) -> int:
     """-> FLOPs of a layer's forward for one sample; its dW and its dx take as many each."""
+    layer = unwrapped(layer)
     if isinstance(layer, Conv2d):
         return 2 * prod(layer.out_shape[:2]) * int(layer.W.size)
     if isinstance(layer, ConvTranspose2d):

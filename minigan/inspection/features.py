@@ -20,6 +20,7 @@ from minigan.inspection.page_layout import below, beside, cells, enlargement, si
 from minigan.inspection.partial_passes import expect_finite
 from minigan.layers import Conv2d, Linear, Reshape, Sequential
 from minigan.layers.sequential import forward_pass, plan
+from minigan.layers.spectral_norm import unwrapped
 from minigan.training.game import Game
 
 IMAGES = 5000  # real images that are searched
@@ -65,7 +66,7 @@ def window(net: Sequential, index: int, place: tuple[int, int]) -> Window:
     computes pixel i from the pixels s·i - p to s·i - p + k - 1. A Linear layer sees all.
     """
     (top, left), (bottom, right) = place, place
-    for layer in reversed(net.layers[: index + 1]):
+    for layer in map(unwrapped, reversed(net.layers[: index + 1])):
         if isinstance(layer, Conv2d):
             (k_h, k_w), (s_h, s_w) = layer.kernel_size, layer.stride
             (p_top, _), (p_left, _) = layer.pads

@@ -29,11 +29,20 @@ from minigan.inspection.page_layout import (
     words,
 )
 from minigan.inspection.partial_passes import activations, expect_finite
-from minigan.layers import AppendLabels, Conv2d, ConvTranspose2d, Flatten, Linear, Sequential
+from minigan.layers import (
+    AppendLabels,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    Linear,
+    Sequential,
+    SpectralNorm,
+)
 from minigan.layers.base import Array
+from minigan.layers.spectral_norm import unwrapped
 from minigan.training.game import Game
 
-CORES = (Conv2d, ConvTranspose2d, Linear)
+CORES = (Conv2d, ConvTranspose2d, Linear, SpectralNorm)
 FILTERS, MAPS = 64, 256  # shown of a layer at most
 ROW = 10  # maps of a stage, if all stages are shown
 SCALE = (
@@ -53,7 +62,7 @@ def filters(D: Sequential) -> NDArray[Any]:
     first = first_core(D)
     W: NDArray[Any] = D.backend.to_host(first.W)
     h, w, c = D.in_shape
-    if isinstance(first, Linear):
+    if isinstance(unwrapped(first), Linear):
         W = W[: h * w * c].reshape(h, w, c, -1)
     return np.moveaxis(W[:, :, :c], 3, 0)
 

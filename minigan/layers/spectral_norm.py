@@ -112,3 +112,8 @@ class SpectralNorm(Layer):
 
     def describe(self) -> str:
         return f"SpectralNorm {self.layer.describe()}"
+
+
+def unwrapped(layer: Layer) -> Layer:
+    """-> the layer within a SpectralNorm; any other layer itself."""
+    return layer.layer if isinstance(layer, SpectralNorm) else layer

@@ -11,7 +11,8 @@ D halves the image while at least 3 pixels are left on the shorter side; G doubl
 
 An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
 channels, up to 8 times the width. `refined` nets have an extra convolution, 3x3 with stride 1, at
-the map before the smallest, if that is not the image itself.
+the map before the smallest, if that is not the image itself. With `upsample` G doubles a map by
+repeating pixels, with a convolution of kernel 3 after it: layers/upsample.py says why.
 
 mnist    digits within two minutes on two CPU cores, with hyperparameters found by search
          (benchmarks/search.py): narrow refined nets, small batches, large steps, and the average
@@ -23,11 +24,22 @@ Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from minigan.arrays import Pair
 from minigan.errors import ShapeError
 from minigan.initializers import normal
-from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
+from minigan.layers import (
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Tanh,
+    Upsample,
+)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS, torch_norm
 
@@ -54,23 +66,28 @@ def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
     return sizes, [min(2**i, 8) for i in range(len(sizes) - 1)]
 
 
-def double(h: int, w: int) -> Arguments:
-    """-> the arguments of a transposed convolution that grows to (h, w), the inverse of HALVE."""
-    return dict(**HALVE, output_padding=(h % 2, w % 2))
+def double(channels: int, h: int, w: int, upsample: bool, **arguments: Any) -> Layers:
+    """-> layers that double a map to (h, w), the inverse of HALVE; an odd size is one more."""
+    if upsample:
+        padding = ((1, 1 + h % 2), (1, 1 + w % 2))
+        return [Upsample(2), Conv2d(channels, kernel_size=3, padding=padding, **arguments)]
+    return [ConvTranspose2d(channels, **HALVE, output_padding=(h % 2, w % 2), **arguments)]
 
 
-def generator(width: int, z_dim: int, image_shape: ImageShape, refined: bool = False) -> Layers:
+def generator(
+    width: int, z_dim: int, image_shape: ImageShape, refined: bool = False, upsample: bool = False
+) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
     layers = [Linear(h * w * channels, **WEIGHTS), Reshape((h, w, channels))]
     doubled = zip(sizes[-2:0:-1], multiples[-2::-1], strict=True)
     for i, ((h, w), multiple) in enumerate(doubled):
         layers += [torch_norm(), ReLU()]
-        layers += [ConvTranspose2d(multiple * width, **double(h, w), **WEIGHTS)]
+        layers += double(multiple * width, h, w, upsample, **WEIGHTS)
         if refined and i == 0:  # the map before the smallest
             layers += [torch_norm(), ReLU(), Conv2d(multiple * width, **KEEP, **WEIGHTS)]
-    image = ConvTranspose2d(image_shape[2], **double(*sizes[0]), initializer=normal(0.02))
-    return [*layers, torch_norm(), ReLU(), image, Tanh()]
+    image = double(image_shape[2], *sizes[0], upsample, initializer=normal(0.02))
+    return [*layers, torch_norm(), ReLU(), *image, Tanh()]
 
 
 def discriminator(width: int, image_shape: ImageShape, refined: bool = False) -> Layers:

@@ -14,23 +14,37 @@ from minigan.backends import BACKENDS, PRECISIONS
 from minigan.checks import did_you_mean, expect_number, expect_size
 from minigan.data import DATASETS, SMALLEST_BATCH, parse_fit
 from minigan.errors import ConfigError
+from minigan.objective import GAN_LOSSES
 from minigan.presets import Preset, get_preset
 
 EPOCH = "epoch"  # instead of a number of steps
+OPTIMIZERS = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}  # -> class of optimizers.py
+RATES = {"adam": 2e-4, "rmsprop": 2e-4, "sgd": 0.01}  # if it is not the preset's optimizer
 CHOICES: dict[str, tuple[str, ...]] = {
     "dataset": DATASETS,
     "backend": BACKENDS,
     "precision": PRECISIONS,
     "z": ("normal", "uniform"),
+    "loss": GAN_LOSSES,
+    "optimizer": tuple(OPTIMIZERS),
+    "upsample": ("transposed", "nearest"),
     "shuffle": ("epoch", "once", "never"),
 }
 SIZES = {  # from, to: the upper ends are far above any sensible value, and within NumPy's limits
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
     "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
+    "d_steps": (1, 1024),
 }  # fmt: skip
-NUMBERS = {"lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)"}
-SWITCHES = ("flip", "drop_last", "joint_update")
+NUMBERS = {
+    "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
+    "real_target": "[0, 1]", "fake_target": "[0, 1]", "weight_decay": "[0, 1]",
+}  # fmt: skip
+OPTIONAL = (  # may be None
+    "epochs", "steps", "threads", "limit", "beta1", "loss", "optimizer", "real_target",
+    "fake_target", "weight_decay",
+)  # fmt: skip
+SWITCHES = ("flip", "drop_last", "joint_update", "spectral_norm")
 TEXTS = ("preset", "dataset", "images", "image_size", "fit")
 # what --resume may change: anything else would be another run
 END = ("epochs", "steps")
@@ -75,31 +89,40 @@ class Config:
     evaluate_every: int = 0  # steps between evaluations; 0: none
     ema: float = 0.0  # decay of the average of G's weights that samples are drawn from; 0: none
     precision: str = "fp32"  # of products on a GPU
+    # changes of the preset's game, see switches.py; None: as the preset has it
+    loss: str | None = None
+    real_target: float | None = None  # D's target for real images, and for fakes
+    fake_target: float | None = None
+    optimizer: str | None = None
+    weight_decay: float | None = None  # an L2 penalty in the gradient of every parameter
+    d_steps: int = 1  # updates of D in a round
+    upsample: str = "transposed"  # how G grows: by transposed convolutions, or "nearest"
+    spectral_norm: bool = False  # in D, instead of BatchNorm
 
     def __post_init__(self) -> None:
         preset = get_preset(self.preset)
         if not isinstance(self.images, (str, type(None))):
             raise ConfigError(f"--images must be a path, got {self.images!r}")
         for name, choices in CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
+            value = getattr(self, name)
+            if value not in choices and not (value is None and name in OPTIONAL):
                 hint = did_you_mean(value, choices)
                 raise ConfigError(
                     f"{flag(name)} must be one of {', '.join(choices)}, got {value!r}{hint}"
                 )
         for name, (least, most) in SIZES.items():
             value = getattr(self, name)
-            optional = value is None and name in ("epochs", "steps", "threads", "limit")
+            optional = value is None and name in OPTIONAL
             if not optional and not (name == "sample_every" and value == EPOCH):
                 expect_size(flag(name), value, least, most)
         for name in SWITCHES:
             if not isinstance(value := getattr(self, name), bool):
                 raise ConfigError(f"{flag(name)} must be true or false, got {value!r}")
-        if (self.beta1 is None) != (preset.optimizer != "Adam"):
-            raise ConfigError(
-                f"--beta1 is for Adam: preset {self.preset} trains with {preset.optimizer}"
-            )
+        optimizer = OPTIMIZERS[self.optimizer] if self.optimizer else preset.optimizer
+        if (self.beta1 is None) != (optimizer != "Adam"):
+            raise ConfigError(f"--beta1 is for Adam: this run of {self.preset} has {optimizer}")
         for name, interval in NUMBERS.items():
-            if name != "beta1" or self.beta1 is not None:
+            if getattr(self, name) is not None or name not in OPTIONAL:
                 expect_number(flag(name), getattr(self, name), interval)
         if self.precision != "fp32" and self.backend != "cupy":
             raise ConfigError(
@@ -124,6 +147,11 @@ class Config:
             raise ConfigError(
                 "--joint-update has no meaning if both players move at once, "
                 f"as in preset {self.preset}"
+            )
+        if self.upsample != "transposed" and not preset.any_size:
+            raise ConfigError(
+                f"--upsample is for mnist, color32 and image64: {self.preset} is published with "
+                "transposed convolutions or without any"
             )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError("give the end of the run as --epochs or as --steps, not both")
@@ -174,6 +202,10 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
         defaults |= dict(limit=None, fit="crop", shuffle="epoch")
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
+    chosen = options.get("optimizer")
+    if chosen in OPTIMIZERS and OPTIMIZERS[chosen] != preset.optimizer:
+        beta1 = 0.5 if chosen == "adam" else None
+        defaults |= dict(lr_g=RATES[chosen], lr_d=RATES[chosen], beta1=beta1)
     return defaults
 
 

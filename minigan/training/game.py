@@ -22,11 +22,11 @@ from minigan.data.files.npz import Sections
 from minigan.errors import ConfigError, MiniganError, RunError
 from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
-from minigan.layers import Sequential
-from minigan.presets import get_preset
+from minigan.layers import Sequential, SpectralNorm
 from minigan.presets.shibuya import update_jointly
 from minigan.training.captured_round import CapturedRound, CapturedSampler
 from minigan.training.config import Config
+from minigan.training.switches import switched_preset
 
 STREAMS = {  # random streams of a run
     "G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7,
@@ -44,7 +44,7 @@ class Game(Copyable):
     frozen: tuple[Sequential, Sequential] | None = None  # drawn_from, and its frozen twin
 
     def __init__(self, config: Config):
-        self.config, self.preset = config, get_preset(config.preset)
+        self.config, self.preset = config, switched_preset(config)
         self.backend = get_backend(
             config.backend, threads=config.threads, precision=config.precision
         )
@@ -80,8 +80,12 @@ class Game(Copyable):
     def can_be_captured(self) -> bool:
         """Can a round be captured? Not if the host must intervene during it.
 
-        It must for Dropout, which draws masks, and on a GPU for an optimizer without a kernel.
+        It must for Dropout, which draws masks, and on a GPU for an optimizer or a layer without
+        kernels.
         """
+        layers = [layer for net in self.nets.values() for layer in net.layers]
+        if self.backend.captures_graphs and any(isinstance(each, SpectralNorm) for each in layers):
+            return False
         if any(net.ready().generators for net in self.nets.values()):
             return False
         applies = [type(optimizer).apply for optimizer in self.optimizers.values()]

@@ -1,0 +1,65 @@
+"""The switches of the game: a preset with the changes that a Config asks for.
+
+    --loss --real-target --fake-target   another objective: objective.py
+    --optimizer --weight-decay           another optimizer, with defaults for it
+    --d-steps                            further updates of D before each round: gan.py
+    --upsample nearest                   G grows by Upsample and a convolution: presets/own.py
+    --spectral-norm                      D without BatchNorm, its weights divided by their norm
+
+Everything else of the system, its round above all, stays as published.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from minigan.gan import more_discriminator_steps
+from minigan.layers import BatchNorm, Conv2d, Linear, SpectralNorm
+from minigan.presets import Layers, Preset, get_preset
+from minigan.training.config import OPTIMIZERS, Config
+
+SETTINGS: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.5}}  # as in presets/jayathilaka.py
+
+
+def switched_preset(config: Config) -> Preset:
+    """-> the preset of a run, as its Config changes it."""
+    preset = get_preset(config.preset)
+    names = ("loss", "real_target", "fake_target")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    optimizer, settings = preset.optimizer, preset.settings
+    if config.optimizer and OPTIMIZERS[config.optimizer] != optimizer:
+        optimizer = OPTIMIZERS[config.optimizer]
+        settings = SETTINGS.get(optimizer, {})
+    if config.weight_decay is not None:
+        settings = {**settings, "l2": config.weight_decay}
+    preset = replace(
+        preset, objective=replace(preset.objective, **given), optimizer=optimizer, settings=settings
+    )
+    if config.d_steps > 1:
+        more = config.d_steps - 1
+        preset = replace(
+            preset,
+            round=partial(more_discriminator_steps, steps=more, then=preset.round),
+            images_per_round=preset.images_per_round + more,
+            z_per_round=(1,) * more + preset.z_per_round,
+        )
+    if config.upsample == "nearest":
+        G: Callable[..., Layers] = preset.generator
+        preset = replace(preset, generator=partial(G, upsample=True))
+    if config.spectral_norm:
+        D = partial(spectrally_normalized, make_layers=preset.discriminator)
+        preset = replace(preset, discriminator=D)
+    return preset
+
+
+def spectrally_normalized(*arguments: Any, make_layers: Callable[..., Layers]) -> Layers:
+    """-> D's layers without BatchNorm, as in Miyato et al. 2018; the others get a bias instead."""
+    layers: Layers = []
+    for layer in make_layers(*arguments):
+        if isinstance(layer, (Conv2d, Linear)):
+            layer.use_bias = True
+            layers.append(SpectralNorm(layer))
+        elif not isinstance(layer, BatchNorm):
+            layers.append(layer)
+    return layers

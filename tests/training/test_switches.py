@@ -1,0 +1,156 @@
+"""The switches of the game: each changes what it says, on every backend, and nothing else."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from minigan.cli.main import main
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, SpectralNorm, Upsample
+from minigan.objective import Objective
+from minigan.parallel.shared_memory import can_fork
+from minigan.presets import get_preset
+from minigan.training.config import config_from_record, new_config
+from minigan.training.game import Game
+from minigan.training.switches import switched_preset
+from tests.support.games import play as play_small
+from tests.support.noise_games import assert_near, assert_same_bits, make_game, play
+from tests.support.strict_cupy import make_module
+
+ALL = dict(loss="hinge", d_steps=2, upsample="nearest", spectral_norm=True, weight_decay=1e-3)
+EACH = (
+    {"loss": "lsgan"}, {"real_target": 0.9}, {"fake_target": 0.1}, {"optimizer": "rmsprop"},
+    {"optimizer": "sgd"}, {"weight_decay": 0.1}, {"d_steps": 3}, {"upsample": "nearest"},
+    {"spectral_norm": True},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", EACH, ids=str)
+def test_each_switch_changes_the_numbers(options):
+    expected = play(make_game("mnist", backend="plain"), 2)
+    found = play(make_game("mnist", backend="plain", **options), 2)
+    assert found.rows[1] != expected.rows[1]
+
+
+@pytest.mark.parametrize("backend", ("numpy", "cupy"))
+def test_fast_backends_train_as_plain_does(backend, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", make_module())
+    options = dict(ALL, width=2, images=10, dtype="float64")
+    threads = {"threads": 1} if backend == "numpy" else {}
+    plain, _ = play_small("mnist", 4, backend="plain", **options)
+    fast, _ = play_small("mnist", 4, backend=backend, **threads, **options)
+    np.testing.assert_allclose(fast, plain, rtol=1e-6)
+
+
+@pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
+def test_two_processes_train_as_one_does():
+    games = [make_game("mnist", dtype="float64", threads=threads, **ALL) for threads in (2, 1)]
+    played = [play(game, 4) for game in games]
+    assert games[0].captured.replay.group.size == 2
+    games[0].captured.close()
+    assert_near(*played)
+
+
+def test_without_switches_a_preset_stays_as_it_is():
+    for name in ("mnist", "shibuya-mnist", "jayathilaka-faces:sgd"):
+        assert switched_preset(new_config({"preset": name})) == get_preset(name)
+
+
+def test_targets_and_loss_replace_the_presets():
+    config = new_config({"preset": "jindal-mnist64", "fake_target": 0.0, "loss": "lsgan"})
+    limit = get_preset("jindal-mnist64").objective.loss_limit
+    assert switched_preset(config).objective == Objective("lsgan", 0.9, 0.0, limit)
+
+
+@pytest.mark.parametrize("image_size", ("28x28", "27x37", "48x80", "6x7"))
+def test_g_grows_to_any_size_by_upsampling(image_size):
+    game = make_game("mnist", image_size=image_size, upsample="nearest")
+    kinds = [type(layer) for layer in game.G.layers]
+    assert Upsample in kinds and ConvTranspose2d not in kinds
+    assert game.G.out_shape == game.config.image_shape
+
+
+def test_spectral_norm_replaces_batchnorm_in_d():
+    game = make_game("mnist", spectral_norm=True)
+    kinds = [type(layer) for layer in game.D.layers]
+    assert SpectralNorm in kinds and BatchNorm not in kinds and Conv2d not in kinds
+    assert all(layer.layer.b is not None for layer in game.D.layers if hasattr(layer, "layer"))
+    assert any(isinstance(layer, BatchNorm) for layer in game.G.layers)
+
+
+def test_weight_decay_is_added_to_the_gradient():
+    game = make_game("mnist", weight_decay=0.25, optimizer="sgd")
+    optimizer = game.optimizers["D"]
+    assert optimizer.l2 == 0.25 and optimizer.momentum == 0.5
+    before = game.D.store.flat_params.copy()
+    optimizer.step()
+    np.testing.assert_allclose(
+        game.D.store.flat_params, before - optimizer.lr * 0.25 * before, rtol=1e-6
+    )
+
+
+def test_d_steps_draw_that_many_batches_and_move_d_as_often():
+    game, plain = make_game("mnist", d_steps=3), make_game("mnist")
+    play(game, 2)
+    play(plain, 2)
+    assert game.optimizers["D"].steps == 6 and game.optimizers["G"].steps == 2
+    assert plain.optimizers["D"].steps == plain.optimizers["G"].steps == 2
+
+
+def test_another_optimizer_comes_with_its_own_rates():
+    sgd = new_config({"preset": "mnist", "optimizer": "sgd"})
+    assert (sgd.lr_g, sgd.lr_d, sgd.beta1) == (0.01, 0.01, None)
+    assert new_config({"preset": "mnist", "optimizer": "sgd", "lr_g": 0.5}).lr_g == 0.5
+    adam = new_config({"preset": "jayathilaka-faces:sgd", "optimizer": "adam"})
+    assert (adam.lr_g, adam.beta1) == (2e-4, 0.5)
+    own = new_config({"preset": "mnist", "optimizer": "adam"})
+    assert (own.lr_g, own.beta1) == (get_preset("mnist").lr_g, 0.0)
+
+
+def test_a_resumed_run_has_its_switches(tmp_path, capsys):
+    """Saved in config.json, with u of SpectralNorm in the checkpoint: the same bits."""
+    words = "--width 2 --batch-size 4 --loss hinge --d-steps 2 --spectral-norm --threads 1"
+    for name, steps in (("whole", ["4"]), ("halves", ["2", "4"])):
+        run = tmp_path / name
+        assert main(["train", *words.split(), "--steps", steps[0], "--out", str(run)]) == 0
+        for more in steps[1:]:
+            assert main(["train", "--steps", more, "--resume", str(run)]) == 0
+    capsys.readouterr()
+    found = [
+        (tmp_path / name / "checkpoints" / "step-00000004.npz").read_bytes()
+        for name in ("whole", "halves")
+    ]
+    assert found[0] == found[1]
+    saved = json.loads((tmp_path / "whole" / "config.json").read_text())["options"]
+    assert saved["loss"] == "hinge" and saved["d_steps"] == 2 and saved["spectral_norm"] is True
+
+
+def test_a_config_of_before_the_switches_can_be_read():
+    record = vars(new_config({"preset": "mnist"}))
+    old = {name: value for name, value in record.items() if name not in (*ALL, "optimizer")}
+    assert config_from_record(old) == new_config({"preset": "mnist"})
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    (
+        ("--loss wgan", "--loss must be one of bce, lsgan, hinge, got 'wgan'"),
+        ("--optimizer adm", "--optimizer must be one of adam, rmsprop, sgd, got 'adm'"),
+        ("--optimizer sgd --beta1 0.5", "--beta1 is for Adam: this run of mnist has SGD"),
+        ("--real-target 1.5", "--real-target must be at least 0 and at most 1, got 1.5"),
+        ("--d-steps 0", "--d-steps must be"),
+        ("--upsample bilinear", "--upsample must be one of transposed, nearest, got 'bilinear'"),
+        ("--preset pytorch-64 --upsample nearest", "--upsample is for mnist, color32 and image64"),
+        ("--weight-decay nan", "--weight-decay must be"),
+    ),
+)
+def test_mistakes_get_one_line(words, message, capsys):
+    assert main(["train", *words.split(), "--steps", "1"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_games_are_reproducible():
+    assert_same_bits(*(play(make_game("mnist", threads=1, **ALL), 2) for _ in range(2)))
+    assert isinstance(make_game("mnist", **ALL), Game)
