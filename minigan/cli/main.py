@@ -88,6 +88,7 @@ TRAIN: list[Row] = [
     ("--sample-every", EVERY, "steps between samples and checkpoints, or epoch (default 200)"),
     ("--evaluate-every", N, "steps between evaluations, which keep the best checkpoint too"),
     ("--out", DIR, "folder to create for the run (default runs/<time>-<preset>)"),
+    ("--like", DIR, "start with the options of this run; those given here replace them"),
     ("--resume", DIR, "resume the run in this folder, bit for bit"),
     ("--dry-run", SWITCH, "run one step, show the layers, write nothing"),
 ]

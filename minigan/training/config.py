@@ -203,7 +203,7 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
     if "steps" not in options and "epochs" not in options:
         defaults["epochs"] = preset.epochs
     chosen = options.get("optimizer")
-    if chosen in OPTIMIZERS and OPTIMIZERS[chosen] != preset.optimizer:
+    if chosen in list(OPTIMIZERS) and OPTIMIZERS[chosen] != preset.optimizer:
         beta1 = 0.5 if chosen == "adam" else None
         defaults |= dict(lr_g=RATES[chosen], lr_d=RATES[chosen], beta1=beta1)
     return defaults
@@ -233,6 +233,18 @@ def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
     if any(name in options for name in END):  # a new end replaces the old one
         changed |= {name: options.get(name) for name in END}
     return replace(saved, **changed)
+
+
+def options_like(saved: Config, options: dict[str, Any]) -> dict[str, Any]:
+    """-> the options of another run, except those that the user gave, and what depends on these."""
+    dependent = {
+        **dict.fromkeys(END, END),
+        **dict.fromkeys(("dataset", "images"), ("dataset", "images")),
+        "optimizer": ("lr_g", "lr_d", "beta1"),
+        "preset": (*FROM_PRESET, "image_size", "channels"),
+    }
+    replaced = {each for name in options for each in dependent.get(name, ())}
+    return {name: value for name, value in vars(saved).items() if name not in replaced} | options
 
 
 def config_from_record(record: Any) -> Config:

@@ -102,7 +102,7 @@ MISTAKES = (
     (dict(preset="shibuya-mnist", channels=3), "published for images of 28x28x1 only"),
     (
         dict(preset="jayathilaka-faces:sgd", beta1=0.5),
-        "--beta1 is for Adam: preset jayathilaka-faces:sgd trains with SGD",
+        "--beta1 is for Adam: this run of jayathilaka-faces:sgd has SGD",
     ),
     (
         dict(preset="tensorflow-mnist", joint_update=True),
