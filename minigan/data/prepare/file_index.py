@@ -6,7 +6,6 @@ part before the labels.
 """
 
 import hashlib
-import io
 import os
 import posixpath
 import re
@@ -18,11 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from minigan.data.files.decode import SUFFIXES, Unreadable
-from minigan.data.files.messages import os_errors_as_data_errors, printable
-from minigan.errors import DataError
-
-LIMIT = 64 << 20  # bytes of one member of a .zip, unpacked: 64 MiB, far more than a picture has
+from minigan.data.files.archives import UNPACK, expect_zip, open_zip, read_member
+from minigan.data.files.decode import SUFFIXES
+from minigan.data.files.messages import os_errors_as_data_errors
 
 
 def is_picture(name: str) -> bool:
@@ -43,7 +40,7 @@ def sort_key(name: str) -> bytes:
 class Tree:
     """A folder of pictures with subfolders. Links are followed, but not in circles."""
 
-    top = ""
+    top, cure = "", "repair or remove them"  # the cure if too many cannot be read
 
     def __init__(self, path: Path):
         """Raises DataError if a folder cannot be read."""
@@ -95,7 +92,7 @@ def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
 class Archive:
     """A .zip of pictures. If two members have the same name, the last counts, as in unpacking."""
 
-    top = ""
+    top, cure = "", f"{UNPACK}, without those that are damaged"
 
     def __init__(self, path: Path):
         """Raises OSError."""
@@ -106,12 +103,7 @@ class Archive:
 
     def names(self) -> list[str]:
         """Raises DataError."""
-        try:
-            self.zip = zipfile.ZipFile(self.path)
-        except Exception as error:  # zipfile lets many kinds through
-            raise DataError(
-                f"{self.path}: is damaged, or not a complete .zip file: download or create it again"
-            ) from error
+        self.zip = open_zip(self.path)
         self.members: dict[str, zipfile.ZipInfo] = {}
         for member in self.zip.infolist():
             path = member.orig_filename.replace("\0", "").replace("\\", "/")  # Windows' separator
@@ -124,23 +116,8 @@ class Archive:
         return names
 
     def open(self, name: str) -> BinaryIO:
-        """Raises Unreadable."""
-        member = self.members[name]
-        if member.flag_bits & 1:
-            raise Unreadable("encrypted")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # zipfile inflates the others without a limit
-            raise Unreadable(f"compressed by method {member.compress_type}, expected deflate")
-        if member.file_size > LIMIT:
-            raise Unreadable(f"{member.file_size >> 20} MiB large, expected at most {LIMIT >> 20}")
-        try:
-            with self.lock, self.zip.open(member) as file:
-                content = file.read(member.file_size)  # inflates no more than this
-        except Exception as error:  # zipfile lets many kinds through
-            raise Unreadable(printable(f"damaged ({error or type(error).__name__})")) from error
-        if len(content) != member.file_size:
-            raise Unreadable(f"damaged: not {member.file_size} bytes, as declared")
-        return io.BytesIO(content)
+        """Raises Unreadable, OSError."""
+        return read_member(self.zip, self.members[name], self.lock)
 
 
 Source = Tree | Archive
@@ -150,7 +127,6 @@ def open_source(path: Path) -> Source:
     """A folder or .zip of pictures. Raises DataError."""
     if path.is_dir():
         return Tree(path)
-    with os_errors_as_data_errors(path), open(path, "rb") as file:
-        if file.read(2) == b"PK":
-            return Archive(path)
-    raise DataError(f"{path}: expected a folder of pictures or a .zip of one")
+    expect_zip(path)
+    with os_errors_as_data_errors(path):
+        return Archive(path)

@@ -171,7 +171,7 @@ def edit_directory(content, number, **fields):
     "fields, reason",
     (
         ({"flags": 1}, "encrypted"),
-        ({"method": 12}, "compressed by method 12, expected deflate"),
+        ({"method": 9}, "compressed by Deflate64, expected deflate"),
         ({"size": 10}, "damaged (Bad CRC-32"),
         ({"size": 10**6}, "damaged: not 1000000 bytes, as declared"),
         ({"size": 10**9}, "953 MiB large, expected at most 64"),
