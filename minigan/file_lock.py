@@ -3,6 +3,7 @@
 Only the lock counts, not whether the file exists: a crash leaves no lock behind.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ def locked(path: str | Path, on_wait: Callable[[], object]) -> Iterator[None]:
     on_wait  called once if another process holds the lock
     Raises OSError.
     """
-    with open(path, "ab") as file:
+    with open(path, "ab", opener=open_no_link) as file:
         if not try_lock(file):
             on_wait()
             while not try_lock(file):
@@ -29,6 +30,11 @@ def locked(path: str | Path, on_wait: Callable[[], object]) -> Iterator[None]:
             yield
         finally:
             unlock(file)
+
+
+def open_no_link(path: str, flags: int) -> int:
+    """An `opener` for open(): a link in the place of the file is refused."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 if sys.platform == "win32":

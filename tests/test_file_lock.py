@@ -1,8 +1,11 @@
 """The lock between processes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from minigan.file_lock import locked, try_lock, unlock
 
@@ -34,3 +37,11 @@ def test_a_lock_ends_with_its_process(tmp_path):
         assert try_lock(file)
         unlock(file)
     assert path.exists()  # which means nothing
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system has no O_NOFOLLOW")
+def test_a_link_in_the_place_of_a_lock_is_refused(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError), locked(tmp_path / "lock", print):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

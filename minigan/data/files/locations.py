@@ -1,13 +1,16 @@
 """Where data files are: in the folder that the user named, or in the usual ones."""
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from minigan.data.base import DataDir
+from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors
 from minigan.errors import DataError, DataUnavailable
 
 Found = TypeVar("Found")
@@ -19,18 +22,39 @@ def cache_folder() -> Path:
     Linux    $XDG_CACHE_HOME/minigan, else ~/.cache/minigan
     macOS    ~/Library/Caches/minigan
     Windows  %LOCALAPPDATA%\\minigan\\Cache
+    A user without a home folder gets one in the temporary folder that nobody else can write to.
+    Raises DataError: somebody else was there first.
     Source: XDG base directory specification; the choices of the platformdirs package
     """
+    base = os.environ.get("XDG_CACHE_HOME", "")  # the specification: ignore it unless absolute
+    if sys.platform not in ("win32", "darwin") and os.path.isabs(base):
+        return Path(base) / "minigan"
     home = Path(os.path.expanduser("~"))
     if not home.is_absolute():  # the user has no home folder
-        home = Path(tempfile.gettempdir())
+        home = own_folder(Path(tempfile.gettempdir()))
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
         return Path(local) / "minigan" / "Cache"
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "minigan"
-    base = os.environ.get("XDG_CACHE_HOME", "")  # the specification: ignore it unless absolute
-    return Path(base if os.path.isabs(base) else home / ".cache") / "minigan"
+    return home / ".cache" / "minigan"
+
+
+def own_folder(place: Path) -> Path:
+    """-> a folder in `place`, created if it does not exist. Windows has one place for each user.
+
+    Raises DataError unless it is a folder, and this user's alone: its name can be guessed.
+    """
+    if sys.platform == "win32":
+        return place
+    path = place / f"minigan-{os.getuid()}"
+    with os_errors_as_data_errors(path, UNWRITABLE):
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = os.lstat(path)
+    if not (stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()) or found.st_mode & 0o077:
+        raise DataError(f"{path}: is not a folder of yours alone: set HOME or XDG_CACHE_HOME")
+    return path
 
 
 def full_path(path: str | os.PathLike[str]) -> Path:

@@ -1,7 +1,7 @@
 """Parts of error messages about files."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minigan.errors import DataError
@@ -36,4 +36,8 @@ def wrong_hash(found: str, expected: str) -> str:
 
 def printable(text: str) -> str:
     """-> the start of a text from a file or server, safe to print on one line."""
-    return "".join(c if c.isprintable() else " " for c in text[:200])
+    with suppress(UnicodeEncodeError):  # bytes of a name that the locale could not decode
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:200]
+    )

@@ -52,7 +52,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            if len({member.filename for member in members}) < len(members):
+            if len({member.filename.removesuffix(".npy") for member in members}) < len(members):
                 raise ValueError("two members have the same name")
             if sum(member.compress_size for member in members) > os.fstat(file.fileno()).st_size:
                 raise ValueError("the members are longer than the file")

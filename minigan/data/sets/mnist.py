@@ -170,6 +170,8 @@ def read(path: Path, file: IdxFile, the_set: IdxSet, cure: str = "") -> np.ndarr
     if ".gz" in path.name:
         expect_published(path, Published(file.name, file.gz_bytes, file.sha256), cure)
     array = read_idx(path, file.shape, cure=cure)
+    if array.ndim == 1 and array.max() >= len(the_set.classes):
+        raise damaged(path, f"has a label {array.max()}, expected 0 to 9", cure)
     mean = array.mean() / 255
     if array.ndim == 3 and abs(mean - the_set.mean) > MEAN_ERROR:
         raise damaged(path, f"the mean of its pixels is {mean:.3f}, not {the_set.mean:.3f}", cure)

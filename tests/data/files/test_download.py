@@ -153,7 +153,7 @@ BAD = {  # behavior: what the message must say
     slow_body: "timed out",
     reset: "Connection reset",
     nonsense: "SSH-2.0",
-    rude: "HTTP Error 500:  [2J [31mxxx",
+    rude: "HTTP Error 500: \\x1b[2J\\x1b[31mxxx",
 }
 
 

@@ -160,6 +160,7 @@ def test_archives_from_a_stranger(tmp_path):
         "a zip bomb": archive_bytes(lambda a: a.writestr("b.npy", bomb), zipfile.ZIP_DEFLATED),
         "compressed": archive_bytes(compression=zipfile.ZIP_DEFLATED),
         "two of one name": archive_bytes(lambda archive: archive.writestr("good.npy", GOOD)),
+        "two of one array": archive_bytes(lambda archive: archive.writestr("good", GOOD)),
         "sizes beyond the file": with_declared_size(1 << 30),
         "full 32-bit sizes without a 64-bit field": with_declared_size(0xFFFFFFFF),
         "cut off": archive_bytes()[:-30],

@@ -230,6 +230,14 @@ def test_a_mirror_with_another_set(monkeypatch):
     assert not list(cache_folder().rglob("*ubyte*"))
 
 
+def test_a_label_that_is_no_class(tmp_path):
+    """Of unpacked files, only the hash of the archive is known."""
+    labels = idx_bytes(np.array([0, 1, 2, 9, 10], np.uint8))
+    put_idx(tmp_path, idx_bytes(images_of("kmnist")), labels)
+    message = refusal(load_dataset, "kmnist", tmp_path)
+    assert "train-labels-idx1-ubyte: has a label 10, expected 0 to 9" in message
+
+
 def test_the_published_files(monkeypatch):
     monkeypatch.undo()  # the table as it is
     hashes = set()
