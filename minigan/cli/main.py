@@ -57,6 +57,8 @@ IMAGES: list[Row] = [  # which images, and on what machine
     ("--image-size --size", {"metavar": "HxW"}, "64 or 48x64, for presets mnist, color32, image64"),
     ("--channels", N, "1 for gray, 3 for color; for the same presets"),
     ("--fit", {"metavar": "HOW"}, "crop, squash, center:N or box:LEFT,TOP,RIGHT,BOTTOM"),
+    ("--background", {"metavar": "COLOR"}, "behind transparent pixels: white, black or R,G,B"),
+    ("--max-pixels", N, "skip pictures with more pixels (default 89478485)"),
     ("--limit", N, "only the first N images"),
     ("--seed", N, "seed of all random numbers (default 0)"),
     ("--threads", N, "CPUs to use (default all; another number rounds differently)"),

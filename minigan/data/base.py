@@ -1,8 +1,8 @@
 """A data set, and the fingerprint by which a resumed run recognizes it."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ class Dataset:
     classes: tuple[str, ...]  # names of the labels; () without labels
     fingerprint: str  # equal if pixels and labels are equal
     note: str | None = None  # a line that the user must not miss
+    traits: Mapping[str, int] = field(default_factory=dict)  # counts; see decode.py
 
 
 def fingerprint(shape: Shape, pixels_sha256: str, labels: np.ndarray | None) -> str:

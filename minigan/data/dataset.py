@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan.checks import expect_size
 from minigan.data.base import DataDir, Dataset, LabeledImages, Log, Shape, fingerprint
+from minigan.data.files.decode import MOST_PIXELS, Form, parse_background
 from minigan.data.prepare.resize import fit_arrays, parse_fit
 from minigan.data.sets import cifar10, mnist
 from minigan.data.sets.celeba import load_celeba
@@ -34,6 +35,8 @@ def load_dataset(
     images: str | Path | None = None,
     fit: str = "crop",
     limit: int | None = None,
+    background: str = "white",
+    max_pixels: int = MOST_PIXELS,
     log: Log = print,
 ) -> Dataset:
     """Load the training images of a set in the given shape.
@@ -46,6 +49,8 @@ def load_dataset(
     images       for "folder": the folder or .zip of pictures
     fit          how pictures of another size or aspect ratio are resized, see prepare/resize.py
     limit        only the first `limit` pictures
+    background   of a folder: behind transparent pixels, "white", "black" or "R,G,B"
+    max_pixels   of a folder: larger pictures are skipped
     log          called with each line for the user
     Raises DataError: damaged files, or none in data_dir; DataUnavailable: found nowhere, and the
     download failed; ConfigError, ShapeError: arguments that do not fit.
@@ -69,10 +74,11 @@ def load_dataset(
             'the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
             f"got {name!r} with {images!r}"
         )
+    form = Form(shape, parsed, parse_background(background), expect_size("max_pixels", max_pixels))
     if images is not None:
-        return load_folder(Path(images), shape, parsed, limit, log)
+        return load_folder(Path(images), form, limit, log)
     if name == "celeba":
-        return load_celeba(data_dir, shape, parsed, limit, log)
+        return load_celeba(data_dir, form, limit, log)
     pictures, labels, classes = load_split(name, data_dir, limit=limit)
     pictures, labels = fit_arrays(pictures[:limit], shape, parsed), labels[:limit]
     pixels = hashlib.sha256(np.ascontiguousarray(pictures).data).hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 from minigan.arrays import Backend
 from minigan.backends import BACKENDS, PRECISIONS
 from minigan.checks import did_you_mean, expect_number, expect_size
-from minigan.data import DATASETS, SMALLEST_BATCH, parse_fit
+from minigan.data import DATASETS, MOST_PIXELS, SMALLEST_BATCH, parse_background, parse_fit
 from minigan.errors import ConfigError
 from minigan.objective import GAN_LOSSES
 from minigan.presets import Preset, get_preset
@@ -34,7 +34,7 @@ SIZES = {  # from, to: the upper ends are far above any sensible value, and with
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
     "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
-    "d_steps": (1, 1024),
+    "d_steps": (1, 1024), "max_pixels": (1, 2**31 - 1),
 }  # fmt: skip
 NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
@@ -45,7 +45,7 @@ OPTIONAL = (  # may be None
     "fake_target", "weight_decay",
 )  # fmt: skip
 SWITCHES = ("flip", "drop_last", "joint_update", "spectral_norm")
-TEXTS = ("preset", "dataset", "images", "image_size", "fit")
+TEXTS = ("preset", "dataset", "images", "image_size", "fit", "background")
 # what --resume may change: anything else would be another run
 END = ("epochs", "steps")
 MAY_CHANGE = (*END, "sample_every", "threads", "images", "evaluate_every")
@@ -89,6 +89,8 @@ class Config:
     evaluate_every: int = 0  # steps between evaluations; 0: none
     ema: float = 0.0  # decay of the average of G's weights that samples are drawn from; 0: none
     precision: str = "fp32"  # of products on a GPU
+    background: str = "white"  # behind the transparent pixels of a folder; or "black", "R,G,B"
+    max_pixels: int = MOST_PIXELS  # larger pictures of a folder are skipped
     # changes of the preset's game, see switches.py; None: as the preset has it
     loss: str | None = None
     real_target: float | None = None  # D's target for real images, and for fakes
@@ -130,6 +132,7 @@ class Config:
                 "leave it out, or use --backend cupy"
             )
         parse_fit(self.fit)
+        parse_background(self.background)
         if (self.dataset == "folder") != (self.images is not None):
             raise ConfigError(
                 "--dataset folder and --images DIR belong together: "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import Batches, Dataset
+from minigan.data import Batches, Dataset, remarks
 from minigan.errors import ConfigError, RunError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
@@ -61,6 +61,8 @@ def train(
     data = load_images(config, game.preset, data_dir, log)
     if data.note:
         log(f"*** NOTE: {data.note} ***")
+    for line in remarks(data):
+        log(f"WARNING: {line}")
     batches = make_batches(game, data)
     epoch = batches.per_epoch / game.preset.images_per_round  # steps in one
     last_step = config.steps or ceil((config.epochs or 0) * epoch)

@@ -75,6 +75,8 @@ def load_images(config: Config, preset: Preset, data_dir: str | None, log: Log) 
         images=config.images,
         fit=config.fit,
         limit=config.limit,
+        background=config.background,
+        max_pixels=config.max_pixels,
         log=log,
     )
     classes = 0 if data.labels is None else len(np.unique(data.labels))

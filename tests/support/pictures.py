@@ -1,7 +1,9 @@
 """Small data sets and picture files."""
 
 import io
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -55,3 +57,16 @@ def archive(path, names, method=zipfile.ZIP_DEFLATED, start=0):
             member.filename, member.compress_type = name, method  # whatever the name is
             file.writestr(member, png(i))
     return path
+
+
+def png_bytes(rows, size, bits, color_type, *chunks):
+    """A PNG made by hand: rows of packed numbers, (width, height), and chunks before them."""
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", checksum)
+
+    header = struct.pack(">LLBBBBB", *size, bits, color_type, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = ((b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)

@@ -145,7 +145,7 @@ def test_a_record_comes_back_and_may_lack_later_options():
 def test_a_record_of_something_else_is_refused(change):
     record = asdict(new_config({}))
     change(record)
-    with pytest.raises(mg.ConfigError, match="expected the options backend, batch_size"):
+    with pytest.raises(mg.ConfigError, match="expected the options backend, background"):
         config_from_record(record)
 
 

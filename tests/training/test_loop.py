@@ -102,6 +102,13 @@ def test_a_grid_each_epoch(tmp_path):
     assert names(tmp_path / "a/samples") == [f"step-{step:08d}.png" for step in (0, 7, 14)]
 
 
+def test_pictures_that_are_a_mistake_are_named_before_training(tmp_path, monkeypatch):
+    flat = dataset(np.full((64, 28, 28, 1), 255, np.uint8))
+    monkeypatch.setattr(open_game_module, "load_dataset", lambda *_, **__: flat)
+    lines = train(tmp_path / "a", steps=1)
+    assert lines[0].startswith("WARNING: the pictures hardly vary: the standard deviation")
+
+
 def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = []

@@ -1,14 +1,14 @@
 """One picture file -> pixels, for every kind of picture.
 
     gray, 1 bit             unchanged; 0 is black
-    16-bit gray             divided by 257, so that 0..65535 becomes 0..255
+    more than 8 bits        scaled so that the largest number is 255: see depth.py
     palette                 looked up, with its transparency
-    transparency            composed onto white, from an alpha channel or a transparent color
+    transparency            composed onto `background`, from an alpha channel or a transparent color
     CMYK, YCbCr and others  by Pillow's formula, without color profiles
     rotated by EXIF         upright, as a viewer shows it; EXIF that cannot be read is ignored
     animated                the first frame
     color for a gray set    by Pillow's "L"; gray for a color set is repeated
-    another size            cropped and resized as `fit` says, before it is composed onto white
+    another size            cropped and resized as `fit` says, with its transparency
 
 A large JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that is at least twice the wanted size
 (Pillow's draft mode): the filter still averages two pixels for each pixel of the result, and a
@@ -16,18 +16,24 @@ photograph takes a tenth of the time and memory. This is done only for crop and 
 of the other fits count pixels of the full picture.
 
 Only the five formats are tried, recognized by content and not by name: some of Pillow's
-other decoders start programs. Pillow's limit of 89 million pixels applies (after draft mode).
+other decoders start programs. A picture may have `max_pixels`, and twice as many before draft mode.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+import re
+import struct
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from minigan.data.base import Shape
+from minigan.data.files.depth import png_transparency, to_8_bits
 from minigan.data.files.messages import printable
 from minigan.data.prepare.resize import Fit, resize, to_array
+from minigan.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,6 +44,8 @@ ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 # Orientations 1 to 8 -> the Transpose that undoes them
 UPRIGHT = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", *SIDEWAYS)
+WHITE = (255, 255, 255)
+MOST_PIXELS = 89_478_485  # Pillow's limit
 OVERSIZE = 2  # a drafted picture is at least this many times the wanted size
 
 
@@ -45,39 +53,103 @@ class Unreadable(Exception):
     """Why one picture cannot be used, in a few words, without its name."""
 
 
-def decode(file: BinaryIO, shape: Shape, fit: Fit) -> np.ndarray:
-    """An open picture file -> (h, w, c) uint8. Raises Unreadable, and nothing else.
+class Form(NamedTuple):
+    """What every picture becomes: arguments of decode."""
 
-    The caller silences Pillow's warnings about odd files: a warning filter belongs to the whole
-    process, not to a thread.
+    shape: Shape  # (h, w, c)
+    fit: Fit
+    background: tuple[int, ...] = WHITE  # behind transparent pixels
+    max_pixels: int = MOST_PIXELS  # a larger picture is not decoded
+
+
+def parse_background(text: str) -> tuple[int, ...]:
+    """ "white", "black" or "R,G,B", each 0 to 255 -> (r, g, b). Raises ConfigError."""
+    code = {"white": "255,255,255", "black": "0,0,0"}.get(text, str(text))
+    numbers = re.fullmatch(r"([0-9]{1,3}),([0-9]{1,3}),([0-9]{1,3})", code)
+    color = tuple(map(int, numbers.groups())) if numbers else (256,)
+    if max(color) > 255:
+        expected = "white, black or R,G,B such as 128,128,128"
+        raise ConfigError(f"background must be {expected}, got {text!r}")
+    return color
+
+
+def decode(
+    file: BinaryIO,
+    shape: Shape,
+    fit: Fit,
+    background: tuple[int, ...] = WHITE,
+    max_pixels: int = MOST_PIXELS,
+    traits: Counter[str] | None = None,
+) -> np.ndarray:
+    """An open picture file -> (h, w, c) uint8.
+
+    traits  counts what a user may want to know: "animated", "transparent", and "turned": the wanted
+            shape is higher than wide and the picture wider than high, or the other way round
+    Raises Unreadable; OSError: the disk fails. The caller silences Pillow's warnings about odd
+    files: a warning filter belongs to the whole process, not to a thread.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     h, w, c = shape
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with open_picture(file, OVERSIZE * max_pixels) as image:
             jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG followed by further pictures
             turn = transpose_name(image) if jpeg else ""
             if jpeg and fit.kind in ("crop", "squash"):
                 across, down = (h, w) if turn in SIDEWAYS else (w, h)
                 image.draft(None, (OVERSIZE * across, OVERSIZE * down))
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):
-                raise Unreadable(f"decompression bomb: {image.width} x {image.height} pixels")
+            expect_pixels(image, max_pixels)
             image.load()
             if not jpeg:
                 turn = transpose_name(image)  # a PNG may store it behind its pixels
-            plain = to_plain_mode(image, c)
+            plain = to_plain_mode(image, c, file)
             if turn:
                 plain = plain.transpose(Image.Transpose[turn])
+            turned = (plain.width - plain.height) * (w - h) < 0
             plain = resize(plain, fit, w, h)
+            transparent = plain.mode == "RGBA" and plain.getchannel("A").getextrema() != (255, 255)
             if plain.mode == "RGBA":
-                plain = Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain)
+                behind = Image.new("RGBA", plain.size, (*background, 255))
+                plain = Image.alpha_composite(behind, plain)
+            if traits is not None:
+                traits.update(transparent=transparent, turned=turned)
+                with suppress(Exception):  # damage in a later frame: the first is good
+                    traits["animated"] += not jpeg and getattr(image, "is_animated", False)
             return to_array(plain, c)
-    except UnidentifiedImageError:
-        reason = "not a picture in JPEG, PNG, WebP, BMP or GIF"
+    except Unreadable:
+        raise
     except Exception as error:  # Pillow lets any kind through: SyntaxError, struct.error ...
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = str(error) or type(error).__name__
     raise Unreadable(printable(reason))
+
+
+def open_picture(file: BinaryIO, max_pixels: int) -> Image:
+    """Image.open with a limit for this picture: Pillow's limit belongs to the whole process."""
+    from PIL import Image
+
+    Image.init()
+    start = file.read(16)
+    for kind in FORMATS:
+        factory, accept = Image.OPEN.get(kind, (None, None))
+        if factory and accept and accept(start) is True:
+            file.seek(0)
+            try:
+                image = factory(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+            expect_pixels(image, max_pixels)
+            return image
+    raise Unreadable("not a picture in JPEG, PNG, WebP, BMP or GIF")
+
+
+def expect_pixels(image: Image, most: int) -> None:
+    """Raises Unreadable if there are more pixels: a small file may declare a huge picture."""
+    pixels = image.width * image.height
+    if pixels > most:
+        size = f"{image.width} x {image.height} pixels"
+        raise Unreadable(f"{size}: a decompression bomb, or give --max-pixels {pixels}")
 
 
 def transpose_name(image: Image) -> str:
@@ -88,17 +160,16 @@ def transpose_name(image: Image) -> str:
         return ""
 
 
-def to_plain_mode(image: Image, c: int) -> Image:
-    """A loaded image of any mode -> L, RGB or, if something is transparent, RGBA."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        wide = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+def to_plain_mode(image: Image, c: int, file: BinaryIO) -> Image:
+    """A loaded image of any mode, and its file -> L, RGB or, if something is transparent, RGBA."""
+    if image.format == "PNG" and "transparency" in image.info and image.mode in ("1", "L", "RGB"):
+        image.info["transparency"] = png_transparency(image, file)
+    if image.mode[0] in "IF":
+        image = to_8_bits(image, file)
+    elif image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
         return image.convert("RGBA")
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    if image.mode != "RGB":  # a conversion copies, and a photograph has 36 MB or more
+    if image.mode not in ("1", "L", "RGB"):  # a conversion copies, and a photograph has 36 MB
         image = image.convert("RGB")
-    return image.convert("L") if c == 1 else image
+    return image.convert("L") if c == 1 or image.mode == "1" else image

@@ -11,15 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.data.base import Log, Shape
-from minigan.data.files.decode import Unreadable, decode
+from minigan.data.base import Log
+from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.files.messages import printable
 from minigan.data.prepare.file_index import Source
-from minigan.data.prepare.resize import Fit
 from minigan.data.prepare.threads import map_in_threads
 from minigan.errors import DataError
 from minigan.files import replacing
@@ -28,11 +27,19 @@ BLOCK = 8  # pictures that a thread decodes at a time; Ctrl-C waits for them
 MOST_SKIPPED = 0.05  # fraction of the files that may be unreadable
 INTERVAL = 10.0  # s between lines about the progress
 
-Block = tuple[list[str], np.ndarray, dict[str, str]]  # names, pixels, name -> why it is unreadable
+
+class Block(NamedTuple):
+    """A few pictures, decoded."""
+
+    names: list[str]
+    pixels: np.ndarray  # of those that are readable
+    reasons: dict[str, str]  # name -> why it is unreadable
+    failed: list[str]  # those that the system could not read: perhaps it can later
+    traits: Counter[str]  # see decode
 
 
 def build(
-    source: Source, names: list[str], limit: int | None, out: Path, shape: Shape, fit: Fit, log: Log
+    source: Source, names: list[str], limit: int | None, out: Path, form: Form, log: Log
 ) -> dict[str, Any]:
     """Decode the first `limit` pictures into the file `out`.
 
@@ -46,6 +53,7 @@ def build(
     labeled, names = all("/" in name[start:] for name in names), names[:limit]
     counts = Counter[str]()  # label -> readable pictures, which may be 0
     skipped: list[list[str]] = []  # [name, reason] of each unreadable picture
+    failed, traits = list[str](), Counter[str]()
     digest, due = hashlib.sha256(), monotonic() + INTERVAL
     with (
         warnings.catch_warnings(),
@@ -53,19 +61,21 @@ def build(
         replacing(out) as file,
     ):
         warnings.simplefilter("ignore")  # Pillow's, about odd files
-        for block, pixels, reasons in decode_blocks(source, names, shape, fit):
-            file.write(pixels.data)
-            digest.update(pixels.data)
-            for name in block:
+        for block in decode_blocks(source, names, form):
+            file.write(block.pixels.data)
+            digest.update(block.pixels.data)
+            for name in block.names:
                 label = name[start:].partition("/")[0] if labeled else ""
-                counts[label] += name not in reasons
-            skipped += [[name, reason] for name, reason in reasons.items()]
+                counts[label] += name not in block.reasons
+            skipped += [[name, reason] for name, reason in block.reasons.items()]
+            failed += block.failed
+            traits += block.traits
             if len(skipped) > MOST_SKIPPED * len(names):
                 raise DataError(
                     f"{source.path}: {summary(skipped)} of {len(names):,} files cannot be read, "
-                    f"more than {MOST_SKIPPED:.0%}: repair or remove them"
+                    f"more than {MOST_SKIPPED:.0%}: {source.cure}"
                 )
-            bar.update(len(block))  # on a terminal; elsewhere a line now and then
+            bar.update(len(block.names))  # on a terminal; elsewhere a line now and then
             if bar.disable and monotonic() >= due:
                 log(f"{counts.total() + len(skipped):,} of {len(names):,} pictures prepared")
                 due = monotonic() + INTERVAL
@@ -75,24 +85,30 @@ def build(
         "counts": list(counts.values()),
         "classes": [printable(label) for label in counts] if labeled else [],
         "skipped": skipped,
+        "failed": failed,
+        "traits": traits,
         "sha256": digest.hexdigest(),
     }
 
 
-def decode_blocks(source: Source, names: list[str], shape: Shape, fit: Fit) -> Iterator[Block]:
+def decode_blocks(source: Source, names: list[str], form: Form) -> Iterator[Block]:
     """The pictures in order, a few at a time."""
 
     def work(start: int) -> Block:
         block, reasons, readable = names[start : start + BLOCK], {}, 0
-        pixels = np.empty((len(block), *shape), np.uint8)
+        pixels = np.empty((len(block), *form.shape), np.uint8)
+        failed, traits = list[str](), Counter[str]()
         for name in block:
             try:
                 with source.open(name) as file:
-                    pixels[readable] = decode(file, shape, fit)
+                    pixels[readable] = decode(file, *form, traits)
                 readable += 1
-            except (Unreadable, OSError) as error:
-                reasons[name] = getattr(error, "strerror", None) or str(error)
-        return block, pixels[:readable], reasons
+            except Unreadable as error:
+                reasons[name] = str(error)
+            except OSError as error:
+                reasons[name] = error.strerror or str(error)
+                failed.append(name)
+        return Block(block, pixels[:readable], reasons, failed, traits)
 
     return map_in_threads(work, range(0, len(names), BLOCK))
 

@@ -10,10 +10,10 @@ Datasets, url_checksums
 from dataclasses import replace
 from pathlib import Path
 
-from minigan.data.base import DataDir, Dataset, Log, Shape
+from minigan.data.base import DataDir, Dataset, Log
 from minigan.data.files.checksums import Published, expect_published
+from minigan.data.files.decode import Form
 from minigan.data.files.locations import locate
-from minigan.data.prepare.resize import Fit
 from minigan.data.sets.folder import load_folder
 from minigan.errors import DataError
 
@@ -25,7 +25,7 @@ ARCHIVE = Published(
 COUNT = 202_599
 
 
-def load_celeba(data_dir: DataDir, shape: Shape, fit: Fit, limit: int | None, log: Log) -> Dataset:
+def load_celeba(data_dir: DataDir, form: Form, limit: int | None, log: Log) -> Dataset:
     """All faces, without labels; see load_folder.
 
     data_dir  img_align_celeba, or a folder that contains it or img_align_celeba.zip, itself or in a
@@ -43,7 +43,7 @@ def load_celeba(data_dir: DataDir, shape: Shape, fit: Fit, limit: int | None, lo
         if path.is_file():
             expect_published(path, ARCHIVE, f"fetch it again from {PAGE}")
 
-    return replace(load_folder(path, shape, fit, limit, log, expect_all), name="celeba")
+    return replace(load_folder(path, form, limit, log, expect_all), name="celeba")
 
 
 def find(place: Path) -> Path | None:

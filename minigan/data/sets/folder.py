@@ -25,34 +25,35 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.base import Dataset, Log, Shape, fingerprint
+from minigan.data.base import Dataset, Log, fingerprint
+from minigan.data.files.decode import Form, Unreadable
 from minigan.data.files.locations import cache_folder, full_path
 from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors
 from minigan.data.prepare.build import build, summary
-from minigan.data.prepare.file_index import open_source
-from minigan.data.prepare.resize import Fit
+from minigan.data.prepare.file_index import Source, open_source
 from minigan.errors import DataError
 from minigan.file_lock import locked
 from minigan.files import replacing
 
-VERSION = 2  # of everything in the cache, and of what decode.py makes of a picture
+VERSION = 3  # of everything in the cache, and of what decode.py makes of a picture
+LEFTOVERS = ("pixels-", "index.json", ".pixels-", ".index.json-")  # how their names begin
 
 Check = Callable[[int], object]
 
 
 def load_folder(
-    path: Path, shape: Shape, fit: Fit, limit: int | None, log: Log, before: Check | None = None
+    path: Path, form: Form, limit: int | None, log: Log, before: Check | None = None
 ) -> Dataset:
     """Load a folder or .zip of pictures.
 
-    shape   (h, w, c) after resizing, as `fit` says
+    form    what every picture becomes
     limit   only the first `limit` files; None: all
     before  called with the number of all pictures before they are decoded; it may raise
     -> Dataset with memory-mapped images
     Raises DataError: no such folder, no pictures, more than 5% unreadable, no space in the cache.
     """
-    path = full_path(path)
-    key = json.dumps([VERSION, str(path), shape, str(fit), limit])
+    path, shape = full_path(path), form.shape
+    key = json.dumps([VERSION, str(path), *form, limit], default=str)
     short = re.sub(r"[^\w.-]+", "-", path.stem)[:40] or "pictures"
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     source = open_source(path)
@@ -62,7 +63,7 @@ def load_folder(
         """None unless the cache holds exactly these pictures."""
         try:
             index = json.loads((entry / "index.json").read_bytes())
-            if index["source"] != source.fingerprint:
+            if index["source"] != source.fingerprint or can_be_read(source, index["failed"]):
                 return None
             classes, counts, skipped = index["classes"], index["counts"], index["skipped"]
             # Raises ValueError if the file is too short.
@@ -74,7 +75,8 @@ def load_folder(
                     f"skipped {summary(skipped)} of {index['files']:,} files that cannot be read; "
                     f"all of them are listed in {entry / 'index.json'}"
                 )
-            return Dataset("folder", images, labels, tuple(classes), identity)
+            traits = dict(index["traits"])
+            return Dataset("folder", images, labels, tuple(classes), identity, None, traits)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -88,20 +90,33 @@ def load_folder(
     waiting = f"{path}: another process is preparing these pictures: waiting for it"
     with os_errors_as_data_errors(entry, UNWRITABLE):
         entry.mkdir(parents=True, exist_ok=True)
+        if entry.is_symlink():  # somebody else's, perhaps: what is in it will be replaced
+            raise DataError(f"{entry}: is a link: delete it, or set XDG_CACHE_HOME to your folder")
         with locked(entry / "lock", lambda: log(waiting)):
             if data := from_cache():  # another process has just built it
                 return data
             if (entry / "index.json").exists():
                 log(f"{path}: has changed, or its cache is damaged: preparing the pictures again")
             # Leftovers of other pictures, or of a build that was killed.
-            for old in set(entry.iterdir()) - {entry / "lock"}:
-                with suppress(PermissionError):  # Windows: a process is training on it
-                    old.unlink()
+            for old in entry.iterdir():
+                if old.name.startswith(LEFTOVERS):
+                    with suppress(PermissionError):  # Windows: a process is training on it
+                        old.unlink()
             count, size = len(names[:limit]), "x".join(map(str, shape))
             log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
-            index = build(source, names, limit, pixels, shape, fit, log)
+            index = build(source, names, limit, pixels, form, log)
             with replacing(entry / "index.json") as file:
                 file.write(json.dumps(index).encode())
     data = from_cache()
     assert data is not None
     return data
+
+
+def can_be_read(source: Source, failed: list[str]) -> bool:
+    """Can one of these pictures be read that the system could not read when they were prepared?"""
+    if failed:
+        source.names()
+    for name in failed:
+        with suppress(OSError, Unreadable), source.open(name) as file:
+            return bool(file.read(1))
+    return False

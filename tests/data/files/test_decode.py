@@ -341,7 +341,7 @@ def test_any_error_of_pillow_becomes_a_reason(monkeypatch):
         def fail(*_, error=error, **__):
             raise error
 
-        monkeypatch.setattr(Image, "open", fail)
+        monkeypatch.setitem(Image.OPEN, "PNG", (fail, lambda start: True))
         reason(saved(RGB))
 
 

@@ -1,5 +1,6 @@
 """Folders of pictures: labels, order, unreadable files, and the cache."""
 
+import io
 import json
 import os
 import signal
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import minigan as mg
 from minigan.data import load_dataset
-from minigan.data.files.decode import Unreadable
+from minigan.data.files.decode import Unreadable, decode
 from minigan.data.files.locations import cache_folder
-from minigan.data.prepare import build
+from minigan.data.prepare import build, file_index
+from minigan.data.prepare.resize import parse_fit
 from minigan.file_lock import locked
 from tests.support.pictures import archive, colors, png, put
 from tests.support.refusals import refusal
@@ -154,6 +158,89 @@ def test_files_that_could_not_be_read_for_a_while(tmp_path, monkeypatch):
         patch.setattr(build, "decode", away)
         assert "2 (0.png: away" in refusal(load, folder)
     assert colors(load(folder)) == [0, 1]
+
+
+def test_a_file_that_the_system_could_not_read_is_tried_again(tmp_path, monkeypatch):
+    """Its permissions, perhaps: neither its size nor its time changes when it can be read."""
+    folder = put(tmp_path / "p", [f"{i:02}.png" for i in range(30)])
+    archive(tmp_path / "z.zip", [f"{i:02}.png" for i in range(30)])
+    for path, opener in ((folder, "Tree"), (tmp_path / "z.zip", "Archive")):
+        kind = getattr(file_index, opener)
+
+        def denied(source, name, real=kind.open):
+            if name == "07.png":
+                raise PermissionError(13, "Permission denied")
+            return real(source, name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "open", denied)
+            for _ in range(2):
+                assert len(load(path).images) == 29
+            (line,) = load.lines  # the second time from the cache
+            assert line.startswith("skipped 1 (07.png: Permission denied) of 30 files")
+        assert colors(load(path)) == list(range(30))
+        load(path)
+        assert load.lines == []
+
+
+def test_a_failing_disk_is_no_damage_of_a_picture(tmp_path):
+    """It is reported as the system says it, and tried again the next time."""
+
+    class Failing(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        decode(Failing(), (4, 4, 3), parse_fit("crop"))
+
+
+def test_background_and_most_pixels_have_their_own_cache(tmp_path):
+    (tmp_path / "p").mkdir()
+    Image.new("LA", (4, 4), (9, 0)).save(tmp_path / "p" / "1.png")
+    for background, color in (("white", 255), ("black", 0), ("1,20,255", (1, 20, 255))):
+        data = load(tmp_path / "p", background=background)
+        assert np.all(data.images == color) and data.traits["transparent"] == 1
+        assert load(tmp_path / "p", background=background).traits == data.traits
+    for wrong in ("grey", "1,2", "256,0,0", "-1,0,0", ""):
+        message = refusal(load, tmp_path / "p", background=wrong, kind=mg.ConfigError)
+        assert message.startswith("background must be white, black or R,G,B such as 128,128,128")
+    assert len(load(tmp_path / "p", max_pixels=16).images) == 1
+    message = refusal(load, tmp_path / "p", max_pixels=7)
+    assert "4 x 4 pixels: a decompression bomb, or give --max-pixels 16" in message
+
+
+def test_a_picture_that_pillow_would_refuse(monkeypatch):
+    """Its limit belongs to the whole process, and may be lower."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    assert decode(io.BytesIO(png(7)), (4, 4, 3), parse_fit("crop"))[0, 0].tolist() == [7, 0, 9]
+
+
+def test_traits_count_what_a_user_may_want_to_know(tmp_path):
+    (tmp_path / "p").mkdir()
+    frames = [Image.new("L", (6, 4), value) for value in (0, 255, 9)]
+    frames[0].save(tmp_path / "p" / "1.gif", save_all=True, append_images=frames[1:])
+    frames[1].save(tmp_path / "p" / "2.gif")
+    traits = load(tmp_path / "p", (8, 4, 1)).traits
+    assert traits == {"animated": 1, "turned": 2}
+    assert load(tmp_path / "p", (4, 8, 1)).traits == {"animated": 1}
+    assert load(tmp_path / "p", (4, 4, 1)).traits == {"animated": 1}
+
+
+@pytest.mark.skipif(not POSIX, reason="links need rights on Windows")
+def test_nothing_is_deleted_through_a_link(tmp_path):
+    folder, mine = put(tmp_path / "p", ["1.png"]), tmp_path / "mine"
+    load(folder)
+    place = entry()
+    (place / "notes.txt").write_text("not minigan's")
+    put(folder, ["2.png"])
+    load(folder)
+    assert (place / "notes.txt").exists()
+    place.rename(mine)
+    place.symlink_to(mine)
+    put(folder, ["3.png"])
+    before = content(mine)
+    assert f"{place}: is a link: delete it, or set XDG_CACHE_HOME" in refusal(load, folder)
+    assert content(mine) == before
 
 
 def test_no_pictures(tmp_path):
