@@ -19,6 +19,7 @@ from minigan.errors import (
     RunError,
     ShapeError,
     StateError,
+    TrainingError,
 )
 from minigan.gradcheck import check_gradients
 from minigan.layers import (
@@ -50,8 +51,8 @@ __all__ = [
     "ConvTranspose2d", "DataError", "DataUnavailable", "Dropout", "Flatten", "GradientError",
     "Layer", "LeakyReLU", "Linear", "MiniganError", "Objective", "RMSprop", "ReLU", "Reshape",
     "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "SpectralNorm", "StateError", "Tanh",
-    "Upsample",    "bce_with_logits", "check_gradients", "get_backend", "hinge", "least_squares",
-    "softmax_cross_entropy",
+    "TrainingError", "Upsample", "bce_with_logits", "check_gradients", "get_backend", "hinge",
+    "least_squares", "softmax_cross_entropy",
 ]  # fmt: skip
 
 _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}

@@ -1,8 +1,9 @@
 """Every error that minigan raises on purpose, in one place.
 
 Each derives from the built-in exception that fits, so that `except ValueError` works as expected,
-and from MiniganError, which the command line turns into one line on stderr and exit code 2. A
-message is one line: the object, the expected value, the actual value, the fix.
+and from MiniganError, which the command line turns into one line on stderr and exit code 2, or 1 if
+it is no mistake of the user: see cli/main.py. A message is one line: the object, the expected
+value, the actual value, the fix.
 """
 
 
@@ -44,6 +45,10 @@ class DataUnavailable(DataError):
 
 class RunError(MiniganError, OSError):
     """A run folder or checkpoint cannot be written, read or used."""
+
+
+class TrainingError(RunError):
+    """A training failed: its numbers are not finite any more, or its end could not be saved."""
 
 
 class GradientError(MiniganError, AssertionError):

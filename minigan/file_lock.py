@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
-from typing import BinaryIO
+from typing import IO
 
 PAUSE = 0.2  # s between tries
 
@@ -40,7 +40,7 @@ def open_no_link(path: str, flags: int) -> int:
 if sys.platform == "win32":
     import msvcrt
 
-    def try_lock(file: BinaryIO) -> bool:
+    def try_lock(file: IO[bytes]) -> bool:
         """-> whether the lock is ours now."""
         try:
             file.seek(0)
@@ -49,14 +49,14 @@ if sys.platform == "win32":
             return False
         return True
 
-    def unlock(file: BinaryIO) -> None:
+    def unlock(file: IO[bytes]) -> None:
         """Release the lock."""
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
-    def try_lock(file: BinaryIO) -> bool:
+    def try_lock(file: IO[bytes]) -> bool:
         """-> whether the lock is ours now."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,6 +64,6 @@ else:
             return False
         return True
 
-    def unlock(file: BinaryIO) -> None:
+    def unlock(file: IO[bytes]) -> None:
         """Release the lock."""
         fcntl.flock(file, fcntl.LOCK_UN)

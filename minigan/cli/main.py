@@ -1,10 +1,13 @@
 """The command line: the parser of all commands, and how errors are reported.
 
 Each command is a function in a module that is imported when the command runs, so help is instant.
-A mistake ends in one line on stderr and exit code 2, a failure in 1, Ctrl-C in 130.
+A mistake of the user ends in one line on stderr and exit code 2, a failure (a full disk, a training
+that diverged) in 1, Ctrl-C in 130. What is printed may come from somebody else's files: a character
+that a terminal would obey is shown as in \\x1b.
 """
 
 import argparse
+import errno
 import io
 import os
 import re
@@ -18,7 +21,9 @@ import numpy as np
 import minigan
 from minigan.checks import did_you_mean
 from minigan.data import DATASETS
-from minigan.errors import ConfigError, MiniganError
+from minigan.data.files.messages import escaped
+from minigan.errors import ConfigError, MiniganError, TrainingError
+from minigan.files import expect_path
 
 Row = tuple[str, dict[str, Any], str]  # an option: its names, arguments of add_argument, its help
 
@@ -38,6 +43,9 @@ def out(default: str) -> Row:
     return "--out", FILE, f"where to write (default {default})"
 
 
+LONGEST = 2000  # characters of an error
+# what a device answers, not what a user did
+FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 TYPES = {"int": "a whole number", "float": "a number", "steps_or_epoch": "a whole number or epoch"}
 NAME, DIR, FILE = ({"metavar": metavar} for metavar in ("NAME", "DIR", "FILE"))
 N, NUMBER = whole(), {"metavar": "X", "type": float}
@@ -190,7 +198,7 @@ def expect_known(parser: Parser, argv: list[str]) -> None:
 def log(line: str) -> None:
     """print, until the reader is gone (`minigan train | head`): the run goes on without output."""
     try:
-        print(line, flush=True)
+        print("\n".join(map(escaped, line.split("\n"))), flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -203,6 +211,8 @@ def run_command(argv: list[str]) -> None:
     if not argv:
         parser.print_help()
         return
+    for word in argv:
+        expect_path(word)  # of any other word a terminal makes no name either
     expect_known(parser, argv)
     arguments = parser.parse_args(argv)
     module = import_module(f"minigan.cli.{arguments.module}")
@@ -227,7 +237,7 @@ def answer(program: str, work: Callable[[], object]) -> int:
         work()
         return 0
     except MiniganError as error:
-        message, code = error, 2
+        message, code = error, 1 if is_failure(error) else 2
     except MemoryError as error:
         message = f"not enough memory ({error}): use a smaller --batch-size, --width or --n"
         code = 2
@@ -237,5 +247,16 @@ def answer(program: str, work: Callable[[], object]) -> int:
         if hasattr(stop, "exit_code"):  # training.progress.Interrupted, already reported
             return int(stop.exit_code)
         message, code = "stopped", 130
-    print(" ".join(f"{program}: error: {message}".split()), file=sys.stderr)
+    line = escaped(" ".join(f"{program}: error: {message}".split()))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print(line, file=sys.stderr)
     return code
+
+
+def is_failure(error: BaseException | None) -> bool:
+    """Is it, or what caused it, no mistake of the user?"""
+    if error is None or isinstance(error, TrainingError):
+        return error is not None
+    device = isinstance(error, OSError) and error.errno in FAILURES
+    return device or is_failure(error.__cause__)

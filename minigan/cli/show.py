@@ -46,7 +46,7 @@ def plot(arguments: Namespace, log: Log) -> None:
     history = History(Run(arguments.run), log)
     path = output_file(arguments.out, history.run.folder / "losses.png", ".png")
     write_atomically(path, draw_losses(history))
-    log(f"{path}: curves of {len(history.metrics['step'])} steps")
+    log(f"{path}: curves of {len(history.metrics['step']) * history.metrics_read.merged} steps")
 
 
 def compare(arguments: Namespace, log: Log) -> None:

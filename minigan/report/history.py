@@ -1,9 +1,11 @@
 """Reads a run's metrics and sample grids, skipping damaged entries.
 
 A run may stop at any instant, go on for days, or come from somebody else. So damaged rows and
-images are left out and reported, and at most a hundred grids, evenly spaced, are read.
+images are left out and reported. At most a hundred grids, evenly spaced, are read, and reduced if
+they are large.
 """
 
+import os
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -15,13 +17,13 @@ import numpy as np
 from minigan.data.files.png import load_png
 from minigan.errors import RunError
 from minigan.files import os_errors_as_run_errors
+from minigan.report.metrics_file import Metrics, read_metrics
 from minigan.training.config import Config
 from minigan.training.run_folder import Run
 
-GRID = re.compile(r"step-([0-9]+)\.png")
-NEEDED = ("step", "epoch", "loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz", "images_per_s")
-LARGEST = 1e15  # a larger number is treated as missing: no axis can show it
+GRID = re.compile(r"step-([0-9]{1,15})\.png")
 MOST = 100  # grids in an animation or a page
+SIDE = 640  # pixels: larger grids are reduced
 
 Sample = tuple[int, Path, np.ndarray]  # step, file, picture (h, w, c) uint8
 
@@ -42,47 +44,28 @@ class History:
         return self.run.load_config()
 
     @cached_property
+    def metrics_read(self) -> Metrics:
+        """-> all that is read of metrics.csv: see metrics_file.py."""
+        return read_metrics(self.run.metrics_file, self.log)
+
+    @property
     def metrics(self) -> dict[str, np.ndarray]:
         """metrics.csv -> column -> (rows,) float64, in order of step; NaN if a number is missing.
 
-        If a step was repeated, its last row counts.
+        Of a long run, each row is the mean of several.
         """
-        file = self.run.metrics_file
-        with os_errors_as_run_errors(f"read {file}", "is this the folder of a run?"):
-            header, *lines = file.read_text("utf-8", errors="replace").splitlines() or [""]
-        names = header.split(",")
-        if missing := [name for name in NEEDED if name not in names]:
-            raise RunError(
-                f"{file} has no column {missing[0]}: it is damaged, or minigan did not write it"
-            )
-        rows, damaged = {}, 0
-        for line in lines:
-            try:
-                cells = [float(cell or "nan") for cell in line.split(",")]
-                row = dict(zip(names, cells, strict=True))
-                if not (0 <= row["step"] <= LARGEST and 0 <= row["epoch"] <= LARGEST):
-                    raise ValueError
-                rows[row["step"]] = cells
-            except ValueError:  # cut off in the middle, or not a number
-                damaged += 1
-        if damaged:
-            self.log(f"left out {damaged} damaged row{'s' * (damaged > 1)} of {file}")
-        if not rows:
-            raise RunError(f"{file} has no rows yet: wait until the run has made some steps")
-        table = np.array([rows[step] for step in sorted(rows)])
-        table[np.abs(table) > LARGEST] = np.nan
-        return dict(zip(names, table.T, strict=True))
+        return self.metrics_read.means
 
     @cached_property
     def sample_files(self) -> list[tuple[int, Path]]:
         """-> (step, file) of every sample grid, in order of step."""
         folder = self.run.samples
         with os_errors_as_run_errors(f"look into {folder}", "is this the folder of a run?"):
-            paths = list(folder.iterdir())
-        found = [(int(match[1]), path) for path in paths if (match := GRID.fullmatch(path.name))]
+            names = os.listdir(folder)
+        found = [(int(match[1]), match[0]) for match in map(GRID.fullmatch, names) if match]
         if not found:
             raise RunError(f"{folder} has no sample grids (step-*.png) yet: wait for the first")
-        return sorted(found)
+        return [(step, folder / name) for step, name in sorted(found)]
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -90,7 +73,7 @@ class History:
         found, left_out = [], []
         for step, path in evenly(self.sample_files, MOST):
             try:
-                found.append((step, path, load_png(path)))
+                found.append((step, path, load_png(path, SIDE)))
             except RunError as error:
                 left_out.append(str(error))
         if not found:
@@ -110,9 +93,9 @@ class History:
     def real(self) -> np.ndarray | None:
         """real.png, a grid of real images -> picture (h, w, c) uint8; None if it cannot be read."""
         try:
-            return load_png(self.run.real_file)
+            return load_png(self.run.real_file, SIDE)
         except RunError as error:
-            if self.run.real_file.exists():
+            if os.path.lexists(self.run.real_file):
                 self.log(f"left out the real images: {error}")
             return None
 

@@ -9,9 +9,10 @@ nothing would run or load.
 import base64
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from html import escape
+from html import escape as html_escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -19,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from minigan.data.files.messages import escaped
+from minigan.data.files.png import to_png
 from minigan.errors import ConfigError
-from minigan.files import write_atomically
+from minigan.files import read_regular, write_atomically
 from minigan.report.animation import save_animation
 from minigan.report.history import History, evenly
 from minigan.report.plots import draw_losses, title_of
@@ -69,8 +72,8 @@ def page(history: History, tables: Sequence[str] = ()) -> str:
     template = files("minigan.report").joinpath("page.html").read_text("utf-8")
     config, metadata = history.record
     samples, (rate_line, rate_note) = history.samples, rate(history.metrics)
-    sizes = [path.stat().st_size for _, path, _ in samples]
-    shown = evenly(samples, max(2, MOST_BYTES // max(1, *sizes)))
+    largest = max(len(content_of(path, picture)) for _, path, picture in samples)
+    shown = evenly(samples, max(2, MOST_BYTES // largest))
     total, last = len(history.sample_files), f"step {shown[-1][0]:,}"
     script = template.partition("<script>")[2].partition("</script>")[0]
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -102,13 +105,25 @@ def page(history: History, tables: Sequence[str] = ()) -> str:
     )
 
 
+def escape(text: object) -> str:
+    """-> the text as HTML, with control characters as in \\x1b."""
+    return html_escape(escaped(text))
+
+
 def image(path: Path, picture: np.ndarray, alt: str, hidden: bool = False) -> str:
     """A PNG file -> <img> with its bytes, enlarged by a whole factor if it is small."""
     h, w, _ = picture.shape
     factor = max(1, SHOWN // w)
-    data = base64.b64encode(path.read_bytes()).decode()
+    data = base64.b64encode(content_of(path, picture)).decode()
     size = f'width="{w * factor}" height="{h * factor}" decoding="sync"{" hidden" * hidden}'
     return f'<img alt="{escape(alt)}" {size} src="data:image/png;base64,{data}">'
+
+
+def content_of(path: Path, picture: np.ndarray) -> bytes:
+    """-> the bytes of a PNG file; if it is much larger than its picture, those of the picture."""
+    with suppress(OSError):
+        return read_regular(path, picture.nbytes + 2**12)
+    return to_png(picture)
 
 
 def curves(history: History) -> str:
@@ -116,7 +131,7 @@ def curves(history: History) -> str:
     try:
         data = base64.b64encode(draw_losses(history)).decode()
     except ConfigError as missing:
-        return f'<p class="soft">{escape(str(missing))}</p>'
+        return f'<p class="soft">{escape(missing)}</p>'
     alt = "losses of D and G, and D's outputs for real and generated images, over the steps"
     img = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
     return f'<div class="scroll curves" tabindex="0">{img}</div>'
@@ -126,14 +141,14 @@ def facts(history: History, batch_size: int) -> str:
     """-> the numbers at the top of the page."""
     metrics = history.metrics
     rates = metrics["images_per_s"][metrics["images_per_s"] > 0]
-    seconds = min(float(np.sum(batch_size / rates)), 1e9)
-    logged = datetime.fromtimestamp(history.run.metrics_file.stat().st_mtime)
+    seconds = min(history.metrics_read.merged * float(np.sum(batch_size / rates)), 1e9)
+    logged = history.run.metrics_file.stat().st_mtime
     found = {
         "steps": f"{metrics['step'][-1]:,.0f}",
         "epochs": f"{metrics['epoch'][-1]:,.0f}",
         "training time": str(timedelta(seconds=round(seconds))),
         "images/s, median": f"{np.median(rates):,.0f}" if len(rates) else "–",
-        "last step logged": f"{logged:%Y-%m-%d %H:%M}",
+        "last step logged": f"{datetime.fromtimestamp(min(max(logged, 0), 1e11)):%Y-%m-%d %H:%M}",
     }
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found.items())
 
@@ -154,7 +169,7 @@ def rate(metrics: dict[str, np.ndarray]) -> tuple[str, str]:
 
 def nets(tables: Sequence[str]) -> str:
     """Layer tables as text -> their section; "" if there are none."""
-    shown = "".join(f'<pre tabindex="0">{escape(table)}</pre>' for table in tables)
+    shown = "".join(f'<pre tabindex="0">{html_escape(table)}</pre>' for table in tables)
     return f'<section><h2>Networks</h2><div class="nets">{shown}</div></section>' * bool(tables)
 
 
@@ -171,6 +186,6 @@ def versions_of(metadata: dict[str, Any]) -> dict[str, object]:
 def rows(pairs: Iterable[tuple[str, object]]) -> str:
     """(name, value) -> rows of a table."""
     return "".join(
-        f"<tr><th>{escape(name)}</th><td>{'–' if value is None else escape(str(value))}</td></tr>"
+        f"<tr><th>{escape(name)}</th><td>{'–' if value is None else escape(value)}</td></tr>"
         for name, value in pairs
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from minigan.errors import ConfigError
 from minigan.report.history import History
+from minigan.report.metrics_file import Metrics
 from minigan.training.config import Config
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a $ in a name is a $
     "agg.path.chunksize": 10_000,  # the line of a long run is too much for Agg at once
 }
-Lines = dict[str, tuple[np.ndarray, str]]  # name -> values (n,), color
+Lines = dict[str, tuple[str, str]]  # label -> column, color
 MOST_EPOCHS = 12  # more are not marked
 
 
@@ -91,6 +92,11 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(total > 0, (sums[last] - sums[first]) / np.maximum(total, 1), np.nan)
 
 
+def positive(values: np.ndarray) -> np.ndarray:
+    """-> the values, with NaN for what a logarithmic axis cannot show."""
+    return np.where(values > 0, values, np.nan)
+
+
 def window_of(n: int) -> int:
     """Number of rows -> the window to smooth over: a thirtieth of them, an odd number."""
     return max(1, n // 30) | 1
@@ -114,35 +120,37 @@ def draw_losses(history: History) -> bytes:
     -> PNG, 1280 pixels wide. Raises RunError if there is nothing to draw, ConfigError without
     matplotlib.
     """
-    columns = history.metrics
-    steps, window = columns["step"], window_of(len(columns["step"]))
+    metrics = history.metrics_read
+    columns, steps = metrics.means, metrics.means["step"]
+    window = window_of(len(steps))
     losses = {
-        "D on real": (columns["loss_d_real"], BLUE),
-        "D on generated": (columns["loss_d_fake"], GREEN),
-        "G": (columns["loss_g"], RED),
+        "D on real": ("loss_d_real", BLUE),
+        "D on generated": ("loss_d_fake", GREEN),
+        "G": ("loss_g", RED),
     }
-    outputs = {"D(x), real": (columns["d_x"], BLUE), "D(G(z)), generated": (columns["d_gz"], GREEN)}
-    positive = {  # for logarithmic axes
-        name: np.where(columns[name] > 0, columns[name], np.nan)
-        for name in ("grad_norm_d", "grad_norm_g", "frechet")
+    outputs = {"D(x), real": ("d_x", BLUE), "D(G(z)), generated": ("d_gz", GREEN)}
+    colors = (("D", "grad_norm_d", BLUE), ("G", "grad_norm_g", RED))
+    norms = {
+        player: (name, color)
+        for player, name, color in colors
         if name in columns and (columns[name] > 0).any()
     }
-    colors = (("D", "grad_norm_d", BLUE), ("G", "grad_norm_g", RED))
-    norms = {player: (positive[name], color) for player, name, color in colors if name in positive}
-    distances = positive.get("frechet")
-    count = 2 + bool(norms) + (distances is not None)
+    measured = columns["frechet"] > 0 if "frechet" in columns else np.zeros(1, bool)
+    count = 2 + bool(norms) + int(measured.any())
     with drawing() as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         made = figure(8, 1.5 + 1.7 * count)
         title = title_of(history.record[0])
         made.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        thick = "each step" if window == 1 else f"thin: each step; thick: mean over {window} steps"
+        steps_shown = window * metrics.merged
+        thick = f"thin: each step; thick: mean over {steps_shown} steps"
+        thick = thick if steps_shown > 1 else "each step"
         made.supxlabel(f"step   ({thick})", fontsize=9)
         axes = made.subplots(count, sharex=True)
-        curves(axes[0], "Losses", steps, window, losses)
-        axes[0].set_ylim(*limits(*(values for values, _ in losses.values()), window=window))
-        curves(axes[1], "Outputs of D", steps, window, outputs)
+        curves(axes[0], "Losses", metrics, window, losses)
+        axes[0].set_ylim(*limits(*(columns[name] for name, _ in losses.values()), window=window))
+        curves(axes[1], "Outputs of D", metrics, window, outputs)
         axes[1].set_ylim(0, 1)
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         for each in axes[2:]:
@@ -150,27 +158,32 @@ def draw_losses(history: History) -> bytes:
             each.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
             each.yaxis.set_minor_formatter(NullFormatter())
         if norms:
-            curves(axes[2], "Gradient norms", steps, window, norms)
-        if distances is not None:
-            measured = np.isfinite(distances)
-            points = {"samples": (distances[measured], BLUE)}
-            curves(axes[-1], "LeNet Fréchet distance", steps[measured], 1, points, marker=".")
+            curves(axes[2], "Gradient norms", metrics, window, norms)
+        if measured.any():
+            there = {name: columns[name][measured] for name in ("step", "frechet")}
+            points = {"samples": ("frechet", BLUE)}
+            curves(axes[-1], "LeNet Fréchet distance", Metrics(there, {}), 1, points, marker=".")
         mark_epochs(axes, steps, columns["epoch"])
         return png(made)
 
 
 def curves(
-    axes: "Axes", title: str, steps: np.ndarray, window: int, lines: Lines, marker: str = ""
+    axes: "Axes", title: str, metrics: Metrics, window: int, lines: Lines, marker: str = ""
 ) -> None:
     """The steps thin, their running mean thick; on a logarithmic axis the mean of logarithms."""
-    log = window > 1 and axes.get_yscale() == "log"
+    log, steps = axes.get_yscale() == "log", metrics.means["step"]
     axes.set_title(title)
     marker = "." if len(steps) == 1 else marker
-    for name, (values, color) in lines.items():
-        mean = np.exp(smooth(np.log(values), window)) if log else smooth(values, window)
+    for label, (name, color) in lines.items():
+        values, (every, thin) = metrics.means[name], metrics.line(name)
+        if log:
+            values, thin = positive(values), positive(thin)
+        mean = smooth(values, window)
+        if log and window > 1:
+            mean = np.exp(smooth(np.log(values), window))
         if window > 1:
-            axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.3, zorder=1.9)
-        axes.plot(steps, mean, color=color, linewidth=1.8, label=name, marker=marker)
+            axes.plot(every, thin, color=color, linewidth=0.5, alpha=0.3, zorder=1.9)
+        axes.plot(steps, mean, color=color, linewidth=1.8, label=label, marker=marker)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines))
     tidy(axes)
 

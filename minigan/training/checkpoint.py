@@ -14,17 +14,24 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from minigan.checks import expect_size
 from minigan.data import Batches
 from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
-from minigan.errors import RunError
-from minigan.files import os_errors_as_run_errors, write_atomically
+from minigan.errors import MiniganError, RunError
+from minigan.files import open_regular, os_errors_as_run_errors, write_atomically
+from minigan.presets import Preset
 
 KEEP = 2  # checkpoints that stay
-OWN = re.compile(r"step-(\d+)\.npz")  # a copy under another name belongs to the user
+OWN = re.compile(r"step-([0-9]{1,15})\.npz")  # a copy under another name belongs to the user
+MOST_STEPS = 2**53  # that a record may count
 
 
 class Savable(Protocol):
     """What a checkpoint needs of a Game."""
+
+    preset: Preset
 
     def state(self) -> tuple[Sections, dict[str, Any]]: ...
 
@@ -41,10 +48,12 @@ class Checkpoints:
         self.best_generator_file = run_folder / "best-generator.npz"
 
     def save(self, game: Savable, batches: Batches, step: int) -> None:
-        """Write a checkpoint and generator.npz; delete old checkpoints."""
-        self.write(game, batches, step, (self.generator_file, self.folder / f"step-{step:08d}.npz"))
-        for old in self.found()[:-KEEP]:
-            with suppress(OSError):  # one too many does no harm
+        """Write a checkpoint and generator.npz; delete older checkpoints."""
+        newest = self.folder / f"step-{step:08d}.npz"
+        self.write(game, batches, step, (self.generator_file, newest))
+        with suppress(OSError):  # one too many does no harm
+            found = self.found()
+            for old in found[: found.index(newest) + 1][:-KEEP]:  # later ones were passed over
                 old.unlink(missing_ok=True)
 
     def save_best(
@@ -77,8 +86,8 @@ class Checkpoints:
     def keep_newest(self) -> None:
         """Copy the newest checkpoint to a name that `save` does not delete."""
         for newest in self.found()[-1:]:
-            with os_errors_as_run_errors(f"read {newest}"):
-                content = newest.read_bytes()
+            with os_errors_as_run_errors(f"read {newest}"), open_regular(newest) as file:
+                content = file.read()
             write_atomically(newest.with_name(f"kept-{newest.name}"), content)
 
     def found(self) -> list[Path]:
@@ -95,18 +104,24 @@ class Checkpoints:
         log  gets a line for each one that is passed over
         Raises RunError if there are some and none can be used. Changes nothing on the disk.
         """
-        found = self.found()
+        found, problem = self.found(), MiniganError()
         for path in reversed(found):
             try:
                 sections, record = unpack(load_arrays(path), path)
-                numbers = [int(record[name]) for name in ("step", "epoch", "position")]
-                batches.seek(*numbers[1:])
+                step, epoch, position = (
+                    expect_size(f"{path}: {name}", record[name], 0, MOST_STEPS)
+                    for name in ("step", "epoch", "position")
+                )
+                batches.seek(epoch, position)
+                drawn = step * game.preset.images_per_round
+                if epoch * batches.per_epoch + position != drawn:
+                    raise ValueError(f"step {step} is not at batch {position} of epoch {epoch}")
                 game.load(sections, record, path)
-                return numbers[0]
+                return step
+            except MiniganError as error:
+                problem = error
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 problem = RunError(f"{path} is not a complete checkpoint of minigan ({error!r})")
-            except RunError as error:
-                problem = error
             log(f"passing over a checkpoint: {problem}")
         if found:
             raise RunError(
@@ -114,3 +129,11 @@ class Checkpoints:
                 "start another run with --out"
             )
         return 0
+
+
+def restore_generator(generator: np.random.Generator, state: Any) -> None:
+    """Go to a saved state of the same random stream. Raises ValueError and other kinds."""
+    stream = generator.bit_generator.state["state"]["inc"]  # NumPy would take any
+    generator.bit_generator.state = state
+    if generator.bit_generator.state != state or state["state"]["inc"] != stream:
+        raise ValueError("a state of another random generator")

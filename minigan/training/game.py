@@ -16,15 +16,17 @@ from minigan.arrays import Array, Backend
 from minigan.arrays.staging import StagingBuffer
 from minigan.averaging import Average
 from minigan.backends import get_backend
+from minigan.checks import expect_size
 from minigan.copying import Copyable
 from minigan.data import Batches, to_pixels
 from minigan.data.files.npz import Sections
-from minigan.errors import ConfigError, MiniganError, RunError
+from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
 from minigan.layers import Sequential, SpectralNorm
 from minigan.presets.shibuya import update_jointly
 from minigan.training.captured_round import CapturedRound, CapturedSampler
+from minigan.training.checkpoint import MOST_STEPS, restore_generator
 from minigan.training.config import Config
 from minigan.training.switches import switched_preset
 
@@ -271,10 +273,10 @@ class Game(Copyable):
         return self.to_images(net.forward(z, train=False, labels=self.labels(numbers)))
 
     def to_images(self, output: Array) -> np.ndarray:
-        """G's output -> images uint8 on the host. Raises RunError if it is not finite."""
+        """G's output -> images uint8 on the host. Raises TrainingError if it is not finite."""
         y = self.backend.to_host(output)
         if not np.all(np.isfinite(y)):
-            raise RunError(
+            raise TrainingError(
                 "the generator outputs NaN: its training diverged; try a smaller --lr-g and --lr-d"
             )
         return to_pixels(y, self.preset.pixel_min)
@@ -310,14 +312,16 @@ class Game(Copyable):
             for name, net in self.nets.items():
                 net.ready().load_state(sections[name], source)
                 for key, generator in net.ready().generators.items():
-                    generator.bit_generator.state = generators[f"{name}.{key}"]
+                    restore_generator(generator, generators[f"{name}.{key}"])
             for name, optimizer in self.optimizers.items():
                 moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
-                optimizer.load_state({**moments, "steps": record["optimizer_steps"][name]})
+                steps = expect_size("steps", record["optimizer_steps"][name], 0, MOST_STEPS)
+                optimizer.load_state({**moments, "steps": steps})
             if self.average is not None:
-                self.average.steps = int(record["average_steps"])
-            self.z_generator.bit_generator.state = generators["z"]
-        except MiniganError:
+                steps = expect_size("average_steps", record["average_steps"], 0, MOST_STEPS)
+                self.average.steps = steps
+            restore_generator(self.z_generator, generators["z"])
+        except RunError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise RunError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigan.data import Batches, Dataset, remarks
-from minigan.errors import ConfigError, RunError
+from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
 from minigan.training.collapse import CollapseMonitor
@@ -91,8 +91,10 @@ def train(
             log(f"resuming {run.folder} at step {step}")
             if step < last_step:
                 run.forget_after(step)
-                entry = {"step": step, "versions": versions(game.backend)}
-                metadata["resumed"] = [*metadata.get("resumed", []), entry]
+                entry, before = {"step": step, "versions": versions(game.backend)}, []
+                if isinstance(metadata.get("resumed"), list):
+                    before = metadata["resumed"]
+                metadata["resumed"] = [*before, entry]
                 run.save_config(config, metadata)
         if step == 0:
             run.save_real(real_images(game, data), game.preset.grid)
@@ -161,8 +163,8 @@ def loop(
     """Steps step+1 .. last_step. On SIGINT or SIGTERM: finish the step, save, raise Interrupted.
 
     A failing disk does not end it: one line reports it, and what could not be written is tried
-    again. Raises RunError at the first loss or gradient that is not finite, or if the end cannot
-    be saved.
+    again. Raises TrainingError at the first loss or gradient that is not finite, or if the end
+    cannot be saved.
     """
     unread: list[tuple[int, int, dict[str, Any]]] = []  # (step, epoch, result), on the device
     unsaved: RunError | None = None  # why the last checkpoint could not be written
@@ -233,18 +235,18 @@ def loop(
         log(f"stopped after step {step}, {end} with: --resume {run.folder}")
         raise Interrupted(interrupted[0])
     if unsaved:
-        raise RunError(
+        raise TrainingError(
             f"{unsaved}; the last good checkpoint is of step {saved}: "
             f"then resume with --resume {run.folder}"
         )
     if unlogged:
-        raise RunError(f"{unlogged}; the checkpoint of step {step} is written")
+        raise TrainingError(f"{unlogged}; the checkpoint of step {step} is written")
 
 
 def expect_finite(
     rows: Rows, game: Game, batches: Batches, run: Run, write_rows: Callable[..., None]
 ) -> None:
-    """Raises RunError if a loss or gradient is not finite: at which step, in which layer first."""
+    """Raises TrainingError if a loss or gradient is not finite: the step, and the first layer."""
     for i, row in enumerate(rows):
         wrong = [name for name in MEASURED if not isfinite(row[name])]
         if wrong:
@@ -252,7 +254,7 @@ def expect_finite(
                 write_rows(rows[: i + 1], True)
             start = run.checkpoints.load(game, batches, log=lambda line: None)
             place = locate_nan(game, batches, row["step"] - start)
-            raise RunError(
+            raise TrainingError(
                 f"step {row['step']}: {wrong[0]} is {row[wrong[0]]}{place}. The checkpoint of "
                 f"step {start} is kept, but resuming it ends the same way: start another run "
                 "with a smaller --lr-d and --lr-g, or another --seed"

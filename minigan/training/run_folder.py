@@ -19,15 +19,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from minigan.data.files.png import grid, save_png
 from minigan.errors import RunError
 from minigan.file_lock import try_lock, unlock
-from minigan.files import os_errors_as_run_errors, write_atomically
+from minigan.files import (
+    expect_path,
+    open_regular,
+    os_errors_as_run_errors,
+    read_regular,
+    write_atomically,
+)
 from minigan.gan import MEASURED
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import Config, config_from_record
@@ -38,11 +45,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+MOST_CONFIG = 2**22  # bytes of config.json
+LONGEST = 2**14  # bytes of a row of metrics.csv
+
+
 class Run:
-    """Run(folder): the files of a run, read and written. Every failure is a RunError."""
+    """Run(folder): the files of a run, read and written. Every failure is a RunError.
+
+    They may come from somebody else: only regular files are read, and nothing is written or deleted
+    through a link.
+    """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(os.path.expanduser(folder))
+        self.folder = expect_path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
         self.real_file, self.report_file = self.folder / "real.png", self.folder / "report.html"
@@ -55,14 +70,19 @@ class Run:
         """Raises RunError if there is something already: nothing is ever overwritten."""
         folder, cure = self.folder, "choose another folder with --out"
         with os_errors_as_run_errors(f"look into {folder}", cure):
-            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+            taken = folder.exists()
+            if folder.is_dir():
+                try:
+                    taken = any(name != "lock" for name in os.listdir(folder))
+                except OSError:  # it cannot be listed, but perhaps written into
+                    taken = os.path.lexists(self.config_file)
         if taken:
             raise RunError(
                 f"{folder} exists: go on with --resume {folder}, or choose another with --out"
             )
 
     def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
-        """Create the folder -> its Run.
+        """Create the folder -> its Run. Of two processes, one succeeds.
 
         metadata      JSON-able, stored with the options
         another_name  if the folder exists, add -2, -3 ...: two runs may begin in one second
@@ -74,24 +94,26 @@ class Run:
             ):
                 try:
                     run.folder.mkdir(parents=True, exist_ok=not another_name)
-                    run.expect_free()
-                    run.save_config(config, metadata)  # first: now a killed run can be resumed
-                    run.samples.mkdir()
-                    run.checkpoints.folder.mkdir()
                     break
                 except FileExistsError:
-                    if not another_name:  # a file, or another run that began in this instant
+                    if not another_name:  # it is a file
                         raise
                     number += 1
                     run = Run(f"{self.folder}-{number}")
-        write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
+        with run.locked():
+            run.expect_free()
+            run.save_config(config, metadata)  # first: now a killed run can be resumed
+            write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
+            with os_errors_as_run_errors(f"make the folders of {run.folder}"):
+                run.samples.mkdir()
+                run.checkpoints.folder.mkdir()
         return run
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder while this process trains in it. Raises RunError if another one does."""
-        with os_errors_as_run_errors(f"write into {self.folder}"):
-            file = open(self.folder / "lock", "ab")
+        with os_errors_as_run_errors(f"write {self.folder / 'lock'}"):
+            file = open_regular(self.folder / "lock", "ab")
         with file:
             if not try_lock(file):
                 raise RunError(
@@ -112,7 +134,7 @@ class Run:
         """-> Config, metadata. Raises RunError if this is not the folder of a run."""
         with os_errors_as_run_errors(f"read {self.config_file}"):
             try:
-                metadata = json.loads(self.config_file.read_bytes())
+                metadata = json.loads(read_regular(self.config_file, MOST_CONFIG))
                 return config_from_record(metadata.pop("options")), metadata
             except (FileNotFoundError, NotADirectoryError) as error:
                 problem = f"{self.folder} is not the folder of a run: it has no config.json"
@@ -122,20 +144,31 @@ class Run:
                 raise RunError(problem) from error
 
     def forget_after(self, step: int) -> None:
-        """Drop what a stopped run logged after its last checkpoint, and interrupted writes."""
-        for folder in (self.folder, self.samples, self.checkpoints.folder):
-            for path in folder.glob(".*.tmp"):
-                with suppress(OSError):
-                    path.unlink()
-        rows = []
-        with os_errors_as_run_errors(f"read {self.metrics_file}"), suppress(FileNotFoundError):
-            rows = self.metrics_file.read_text("utf-8", errors="replace").splitlines()[1:]
-        kept = [
-            row for row in rows if (number := row.split(",")[0]).isdecimal() and int(number) <= step
-        ]
-        # a run of an earlier version lacks the last columns
-        kept = [row + "," * (len(COLUMNS) - 1 - row.count(",")) for row in kept]
-        write_atomically(self.metrics_file, ("\n".join([",".join(COLUMNS), *kept]) + "\n").encode())
+        """Drop what a stopped run logged after its last checkpoint, and interrupted writes.
+
+        Raises RunError if a folder of the run is a link: what it leads to belongs to somebody else.
+        """
+        folders = (self.samples, self.checkpoints.folder)
+        for folder in folders:
+            if os.path.realpath(folder) != os.path.join(os.path.realpath(self.folder), folder.name):
+                raise RunError(f"{folder} is a link: put the folder that it leads to in its place")
+        for folder in (self.folder, *folders):
+            with suppress(OSError):  # it may not be listed
+                for path in folder.glob(".*.tmp"):
+                    with suppress(OSError):
+                        path.unlink()
+        write_atomically(self.metrics_file, partial(self.copy_metrics, step))
+
+    def copy_metrics(self, step: int, copy: IO[bytes]) -> None:
+        """Copy metrics.csv up to a step into an open file, row by row: it may be large."""
+        copy.write((",".join(COLUMNS) + "\n").encode())
+        with suppress(FileNotFoundError), open_regular(self.metrics_file) as file:
+            for row in islice(iter(partial(file.readline, LONGEST), b""), 1, None):
+                number = row.split(b",")[0]
+                if number.isdigit() and len(number) < 16 and int(number) <= step:
+                    # a run of an earlier version lacks the last columns
+                    missing = b"," * (len(COLUMNS) - 1 - row.count(b","))
+                    copy.write(row.rstrip() + missing + b"\n")
 
     @contextmanager
     def metrics(self) -> Iterator[Callable[..., None]]:
@@ -145,7 +178,7 @@ class Run:
         """
         reported = partial(os_errors_as_run_errors, f"write {self.metrics_file}", "free some space")
         with reported():
-            file = open(self.metrics_file, "ab", buffering=0)
+            file = open_regular(self.metrics_file, "ab")
         waiting: list[bytes] = []
 
         def append(rows: list[dict[str, Any]], sync: bool = False) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import minigan as mg
 from minigan import training
+from minigan.training import run_folder
 from minigan.training.config import new_config
 from minigan.training.run_folder import COLUMNS, Run
 from tests.support.training_runs import content, metrics, names, resume, train
@@ -25,7 +26,7 @@ def run(tmp_path):
 
 
 def test_a_new_folder(run):
-    assert names(run.folder) == ["checkpoints", "config.json", "metrics.csv", "samples"]
+    assert names(run.folder) == ["checkpoints", "config.json", "lock", "metrics.csv", "samples"]
     assert run.metrics_file.read_text() == ",".join(COLUMNS) + "\n"
     config, metadata = run.load_config()
     assert config == new_config({"width": 4}) and metadata == {"note": "hello"}
@@ -149,9 +150,12 @@ def test_rows_that_could_not_be_written_are_written_with_the_next_ones(run, monk
 def test_a_run_whose_rows_cannot_be_written_ends_with_an_error(tmp_path, monkeypatch):
     out = tmp_path / "a"
     train(out, steps=2)
-    monkeypatch.setattr(Run, "forget_after", lambda self, step: None)
-    (out / "metrics.csv").unlink()
-    (out / "metrics.csv").symlink_to("/dev/full")
+
+    def open_file(path, mode="rb"):
+        full = path.name == "metrics.csv" and mode == "ab"
+        return open("/dev/full", mode, buffering=0) if full else open(path, mode)
+
+    monkeypatch.setattr(run_folder, "open_regular", open_file)
     end = "free some space; the checkpoint of step 4 is written"
     with pytest.raises(mg.RunError, match=f"cannot write {out / 'metrics.csv'}: No space.*{end}"):
         resume(out, steps=4)

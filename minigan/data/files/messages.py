@@ -34,6 +34,11 @@ def wrong_hash(found: str, expected: str) -> str:
     return f"SHA-256 is {found[:12]}..., expected {expected[:12]}...: damaged, or another file"
 
 
+def escaped(text: object) -> str:
+    """-> the text, with each character that a terminal would obey or hide as in \\x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def printable(text: str) -> str:
     """-> the start of a text from a file or server, safe to print on one line."""
     with suppress(UnicodeEncodeError):  # bytes of a name that the locale could not decode

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from minigan.errors import RunError
-from minigan.files import write_atomically
+from minigan.files import open_regular, write_atomically
 
 HASH = b"sha256:"  # before the hash in the archive's comment
 DTYPES = ("<f4", "<f8", "|u1")  # of the arrays that are written here
@@ -50,7 +50,7 @@ def content_hash(archive: zipfile.ZipFile) -> bytes:
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """.npz -> name -> array, read only. Raises RunError unless save_arrays wrote it, complete."""
     try:
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len({member.filename.removesuffix(".npy") for member in members}) < len(members):
                 raise ValueError("two members have the same name")

@@ -8,7 +8,9 @@ import numpy as np
 
 from minigan.checks import expect_size
 from minigan.errors import RunError, ShapeError
-from minigan.files import write_atomically
+from minigan.files import open_regular, write_atomically
+
+MOST_PIXELS = 70_000_000  # of a picture that is read: a grid of 64 images of 1024 x 1024
 
 
 def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.ndarray:
@@ -36,24 +38,36 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
     return picture
 
 
-def save_png(path: str | Path, picture: np.ndarray) -> None:
-    """picture (h, w, 1 or 3) uint8 -> a PNG file. Raises RunError."""
+def to_png(picture: np.ndarray) -> bytes:
+    """picture (h, w, 1 or 3) uint8 -> the bytes of a PNG file."""
     from PIL import Image
 
     memory = io.BytesIO()
     Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(memory, "PNG")
-    write_atomically(path, memory.getvalue())
+    return memory.getvalue()
 
 
-def load_png(path: str | Path) -> np.ndarray:
-    """A PNG file, gray or color -> picture (h, w, 1 or 3) uint8. Raises RunError."""
+def save_png(path: str | Path, picture: np.ndarray) -> None:
+    """picture (h, w, 1 or 3) uint8 -> a PNG file. Raises RunError."""
+    write_atomically(path, to_png(picture))
+
+
+def load_png(path: str | Path, side: int = 2**15) -> np.ndarray:
+    """A PNG file, gray or color -> picture (h, w, 1 or 3) uint8. Raises RunError.
+
+    side  a larger picture is reduced to at most side x side
+    """
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG"]) as image:
-                picture = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            with Image.open(file, formats=["PNG"]) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise ValueError
+                plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+                plain.thumbnail((side, side), Image.Resampling.LANCZOS)
+                picture = np.asarray(plain)
     except Exception as error:  # Pillow lets many kinds through
         reason = getattr(error, "strerror", None) or "it is damaged, far too large or no PNG file"
         raise RunError(f"cannot read {path}: {reason}") from error
