@@ -5,7 +5,7 @@ Start reading at layers/linear.py; README.md has the full reading order.
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from minigan.backends import get_backend
 from minigan.errors import (
@@ -52,14 +52,20 @@ __all__ = [
     "Layer", "LeakyReLU", "Linear", "MiniganError", "Objective", "RMSprop", "ReLU", "Reshape",
     "RunError", "SGD", "Sequential", "ShapeError", "Sigmoid", "SpectralNorm", "StateError", "Tanh",
     "TrainingError", "Upsample", "bce_with_logits", "check_gradients", "get_backend", "hinge",
-    "least_squares", "softmax_cross_entropy",
+    "least_squares", "load", "softmax_cross_entropy", "train",
 ]  # fmt: skip
 
 _SUBMODULES = {"data", "gan", "initializers", "presets", "training"}
 
+if TYPE_CHECKING:
+    from minigan.api import load as load
+    from minigan.api import train as train
 
-def __getattr__(name: str) -> ModuleType:
+
+def __getattr__(name: str) -> Any:
     # loaded on first use, which keeps `import minigan` fast
     if name in _SUBMODULES:
         return import_module(f"minigan.{name}")
+    if name in ("train", "load"):
+        return getattr(import_module("minigan.api"), name)
     raise AttributeError(f"module 'minigan' has no attribute {name!r}")

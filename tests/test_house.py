@@ -38,6 +38,7 @@ ROOMS = [  # lowest first; a file imports from its own room or from one below
     {"inspection"},
     {"report"},
     {"cli"},
+    {"api"},
     {"__main__", "__init__"},
 ]
 

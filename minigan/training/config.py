@@ -184,8 +184,10 @@ def parse_size(text: Any) -> tuple[int, int]:
 
 def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
-    if unknown := set(options) - {field.name for field in fields(Config)}:
-        raise ConfigError(f"unknown option {min(unknown)!r}")
+    known = [field.name for field in fields(Config)]
+    if unknown := set(options) - set(known):
+        hint = did_you_mean(min(unknown), known)
+        raise ConfigError(f"unknown option {min(unknown)!r}{hint}")
     for name in TEXTS:
         if not isinstance(options.get(name, ""), (str, type(None))):
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")

@@ -24,6 +24,7 @@ from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.run_folder import Run
 
 Rows = list[dict[str, Any]]  # of metrics.csv
+OnStep = Callable[[dict[str, Any], np.ndarray | None], object]
 READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for the steps
 
 
@@ -34,6 +35,7 @@ def train(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     dry_run: bool = False,
+    on_step: OnStep | None = None,
     log: Log = print,
 ) -> Run | None:
     """Train from the start, or resume a run. -> Run when it is done, None after a dry run.
@@ -41,6 +43,7 @@ def train(
     options      Config's fields as a dict, only those that the user gave
     data_dir     folder with the data set's files, or None for the usual places
     out, resume  folder to create, or folder of the run to resume
+    on_step      gets each step's row of metrics.csv, and its samples if a grid was drawn, or None
     log          gets each line for the user
     Raises MiniganError; Interrupted after SIGINT or SIGTERM, once everything is saved.
     """
@@ -111,7 +114,8 @@ def train(
         )
         every = round(epoch) if config.sample_every == EPOCH else int(config.sample_every)
         monitor = CollapseMonitor(data)
-        loop(game, batches, run, step, last_step, max(1, every), monitor, evaluation, log)
+        end = (step, last_step, max(1, every))
+        loop(game, batches, run, *end, monitor, evaluation, on_step, log)
         if game.captured is not None:
             game.captured.close()
     if evaluation is not None:
@@ -158,6 +162,7 @@ def loop(
     sample_every: int,
     monitor: CollapseMonitor,
     evaluation: PeriodicEvaluation | None,
+    on_step: OnStep | None,
     log: Log,
 ) -> None:
     """Steps step+1 .. last_step. On SIGINT or SIGTERM: finish the step, save, raise Interrupted.
@@ -224,7 +229,10 @@ def loop(
             if at_sample or stop or unsaved:  # last: if killed earlier, it is all repeated
                 unsaved = attempt(run.checkpoints.save, game, batches, step)
                 saved = saved if unsaved else step
-            if at_sample or evaluate or stop:
+            if on_step is not None:
+                for row in rows:
+                    on_step(dict(row), samples if row is rows[-1] else None)
+            if at_sample or evaluate or stop or on_step is not None:
                 progress.start_clock()
             if stop and step < last_step:
                 break
@@ -233,7 +241,7 @@ def loop(
         if unsaved:
             end = f"but it could not be saved; resume at step {saved}"
         log(f"stopped after step {step}, {end} with: --resume {run.folder}")
-        raise Interrupted(interrupted[0])
+        raise Interrupted(interrupted[0], run.folder)
     if unsaved:
         raise TrainingError(
             f"{unsaved}; the last good checkpoint is of step {saved}: "

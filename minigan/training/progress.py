@@ -5,16 +5,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM came, and everything is saved. exit_code: 130 or 143, as shells expect."""
+    """SIGINT or SIGTERM came, and everything is saved.
 
-    def __init__(self, number: int):
+    exit_code  130 or 143, as shells expect
+    folder     of the run
+    """
+
+    def __init__(self, number: int, folder: Path):
         super().__init__(number)
-        self.exit_code = 128 + number
+        self.exit_code, self.folder = 128 + number, folder
 
 
 @contextmanager
