@@ -3,13 +3,14 @@
 Only the lock counts, not whether the file exists: a crash leaves no lock behind.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import IO
+
+from minigan.files import open_regular
 
 PAUSE = 0.2  # s between tries
 
@@ -21,7 +22,7 @@ def locked(path: str | Path, on_wait: Callable[[], object]) -> Iterator[None]:
     on_wait  called once if another process holds the lock
     Raises OSError.
     """
-    with open(path, "ab", opener=open_no_link) as file:
+    with open_regular(path, "ab") as file:
         if not try_lock(file):
             on_wait()
             while not try_lock(file):
@@ -30,11 +31,6 @@ def locked(path: str | Path, on_wait: Callable[[], object]) -> Iterator[None]:
             yield
         finally:
             unlock(file)
-
-
-def open_no_link(path: str, flags: int) -> int:
-    """An `opener` for open(): a link in the place of the file is refused."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 if sys.platform == "win32":

@@ -43,6 +43,4 @@ def printable(text: str) -> str:
     """-> the start of a text from a file or server, safe to print on one line."""
     with suppress(UnicodeEncodeError):  # bytes of a name that the locale could not decode
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:200]
-    )
+    return escaped(text[:200])

@@ -347,7 +347,7 @@ def test_prepared_pictures_are_used_from_a_cache_that_cannot_be_written(tmp_path
     def deny(*_, **__):  # chmod does not stop root
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("minigan.file_lock.open", deny, raising=False)
+    monkeypatch.setattr("minigan.file_lock.open_regular", deny)
     assert colors(load(folder)) == [0]
     assert "cannot be written (Permission denied)" in refusal(load, folder, (2, 2, 3))
 
