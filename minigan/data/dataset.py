@@ -74,7 +74,12 @@ def load_dataset(
             'the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
             f"got {name!r} with {images!r}"
         )
-    form = Form(shape, parsed, parse_background(background), expect_size("max_pixels", max_pixels))
+    form = Form(
+        shape,
+        parsed,
+        parse_background(background),
+        expect_size("max_pixels", max_pixels, most=2**40),
+    )
     if images is not None:
         return load_folder(Path(images), form, limit, log)
     if name == "celeba":
