@@ -54,7 +54,8 @@ RUN: Row = ("run", {"metavar": "RUN"}, "folder of a run, finished or not")
 DATA_DIR: Row = ("--data-dir", DIR, "folder with the data set's files")
 SEED: Row = ("--seed", whole(0), "seed of z (default 0)")
 BEST: Row = ("--best", SWITCH, "use the best checkpoint of train --evaluate-every")
-LABEL: Row = ("--label", N, "class of the images, for conditional runs (default: each in turn)")
+CLASS = "name or number of a class, for conditional runs (default: each in turn)"
+LABEL: Row = ("--label", NAME, CLASS)
 IMAGES: list[Row] = [  # which images, and on what machine
     ("--preset", NAME, "networks and hyper-parameters: see minigan presets"),
     ("--backend", NAME, "plain, numpy (default) or cupy"),

@@ -81,7 +81,7 @@ class Batches(Copyable):
         if shuffle not in SHUFFLES:
             raise ConfigError(f"Batches: expected shuffle in {SHUFFLES}, got {shuffle!r}")
         if n < batch_size:
-            raise ConfigError(f"batch_size {batch_size} is larger than the whole set, {n} images")
+            raise ConfigError(f"--batch-size {batch_size} is larger than the whole set, {n} images")
         expect_pixel_min("Batches", pixel_min)
         self.images, self.batch_size, self.labels = images, batch_size, labels
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min

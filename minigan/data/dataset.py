@@ -24,7 +24,8 @@ IMAGES = dict.fromkeys(mnist.SETS, 60_000)  # number of training images, where i
 IMAGES |= {"cifar10": 50_000, "svhn": 73_257, "celeba": 202_599, "strokes": STROKES}
 DATASETS = ("auto", *mnist.SETS, "cifar10", "svhn", "celeba", "folder", "strokes")
 TESTED = (*mnist.SETS, "cifar10")  # sets that are published with test images
-DIGITS = tuple("0123456789")
+CLASSES = {name: the_set.classes for name, the_set in mnist.SETS.items()}  # names of the labels
+CLASSES |= dict.fromkeys(("svhn", "strokes"), tuple("0123456789")) | {"cifar10": cifar10.CLASSES}
 
 
 def load_dataset(
@@ -37,6 +38,7 @@ def load_dataset(
     limit: int | None = None,
     background: str = "white",
     max_pixels: int = MOST_PIXELS,
+    as_text: bool = False,
     log: Log = print,
 ) -> Dataset:
     """Load the training images of a set in the given shape.
@@ -51,6 +53,7 @@ def load_dataset(
     limit        only the first `limit` pictures
     background   of a folder: behind transparent pixels, "white", "black" or "R,G,B"
     max_pixels   of a folder: larger pictures are skipped
+    as_text      list a folder as minigan 0.2.0 did, see prepare/file_index.py
     log          called with each line for the user
     Raises DataError: damaged files, or none in data_dir; DataUnavailable: found nowhere, and the
     download failed; ConfigError, ShapeError: arguments that do not fit.
@@ -81,13 +84,13 @@ def load_dataset(
         expect_size("max_pixels", max_pixels, most=2**40),
     )
     if images is not None:
-        return load_folder(Path(images), form, limit, log)
+        return load_folder(Path(images), form, limit, log, as_text=as_text)
     if name == "celeba":
         return load_celeba(data_dir, form, limit, log)
-    pictures, labels, classes = load_split(name, data_dir, limit=limit)
+    pictures, labels = load_split(name, data_dir, limit=limit)
     pictures, labels = fit_arrays(pictures[:limit], shape, parsed), labels[:limit]
     pixels = hashlib.sha256(np.ascontiguousarray(pictures).data).hexdigest()
-    return Dataset(name, pictures, labels, classes, fingerprint(shape, pixels, labels))
+    return Dataset(name, pictures, labels, CLASSES[name], fingerprint(shape, pixels, labels))
 
 
 def load_test(name: str, data_dir: DataDir, image_shape: Shape, fit: str) -> LabeledImages:
@@ -95,18 +98,18 @@ def load_test(name: str, data_dir: DataDir, image_shape: Shape, fit: str) -> Lab
 
     They are looked for where load_dataset looks. Raises DataError, DataUnavailable, ConfigError.
     """
-    images, labels, _ = load_split(name, data_dir, "test")
+    images, labels = load_split(name, data_dir, "test")
     return fit_arrays(images, image_shape, parse_fit(fit)), labels
 
 
 def load_split(
     name: str, data_dir: DataDir, split: str = "train", limit: int | None = None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """-> images in the set's own shape, labels, classes; all, or at least the first `limit`."""
+) -> LabeledImages:
+    """-> images in the set's own shape, labels; all, or at least the first `limit`."""
     if name == "strokes":
-        return *strokes(min(STROKES, limit or STROKES)), DIGITS
+        return strokes(min(STROKES, limit or STROKES))
     if name == "cifar10":
-        return *load_cifar10(data_dir, split=split), cifar10.CLASSES
+        return load_cifar10(data_dir, split=split)
     if name == "svhn":
-        return *load_svhn(data_dir), DIGITS
-    return *load_idx_set(name, data_dir, split=split), mnist.SETS[name].classes
+        return load_svhn(data_dir)
+    return load_idx_set(name, data_dir, split=split)

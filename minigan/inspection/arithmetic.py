@@ -52,9 +52,9 @@ def draw_arithmetic(game: Game, groups: Sequence[Group], seed: int) -> tuple[Blo
     for group in groups:
         classes = np.unique(asked[group.numbers])
         if len(classes) > 1:
+            mixed = ", ".join(map(game.class_title, classes))
             raise ConfigError(
-                f"--pick: group {group.name} mixes the classes {', '.join(map(str, classes))}: "
-                "choose samples of one class"
+                f"--pick: group {group.name} mixes the classes {mixed}: choose samples of one class"
             )
     members = [z[group.numbers] for group in groups]
     labels = [asked[group.numbers[0]] for group in groups]

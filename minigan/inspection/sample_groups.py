@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigan.data import Dataset
+from minigan.data.base import class_number
 from minigan.errors import ConfigError
 from minigan.evaluation.neighbors import nearest
 from minigan.inspection.open_run import Floats, Ints, Pixels, draw_z, generate
@@ -52,7 +53,7 @@ def stroke_width(images: Pixels) -> Floats:
 def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[Group]:
     """-> thick and thin samples of the first class, thin ones of the second, EACH of every kind.
 
-    names  of the two classes, as the data set has them
+    names  of the two classes, or their numbers
     Raises ConfigError if there are no such classes, or too few samples that are clearly of them.
     """
     by_hand = "list samples with --pick and choose by hand"
@@ -62,27 +63,23 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
             "thick and thin samples are found by class and stroke width, but the images of "
             f"{data.name} {reason}: {by_hand}"
         )
-    for name in names:
-        if name not in data.classes:
-            raise ConfigError(
-                f"--classes: {data.name} has no class {name!r}: "
-                f"choose two of {', '.join(data.classes)}"
-            )
+    chosen = [class_number("--classes", name, data.classes) for name in names]
+    names = [data.classes[number] for number in chosen]
     z, asked = draw_z(game, DRAWN, seed), game.classes_in_turn(DRAWN)
     images = generate(game, z, asked)
     some = np.linspace(0, len(data.images) - 1, min(REAL, len(data.images))).round().astype(int)
     distances, found = nearest(images, data.images[some], min(VOTES, len(some)))
     votes, width = np.asarray(data.labels)[some][found], stroke_width(images)
 
-    def by_width(name: str) -> tuple[Ints, Ints]:
+    def by_width(number: int) -> tuple[Ints, Ints]:
         """-> the thin samples of a class, thinnest first, and the thick ones, thickest first."""
-        number = data.classes.index(name)
         clear = (votes == number).all(axis=1)
         if game.preset.classes:
             clear &= asked == number
         own = np.flatnonzero(clear)
         count = max(EACH, round(EXTREME * len(own)))
         if len(own) < 2 * count:
+            name = data.classes[number]
             raise ConfigError(
                 f"only {len(own)} of {DRAWN:,} samples are clearly of class {name!r}: "
                 f"train longer, or {by_hand}"
@@ -90,9 +87,9 @@ def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[G
         own = own[np.argsort(width[own], kind="stable")]
         return own[:count], own[::-1][:count]
 
-    thin, thick = by_width(names[0])
+    thin, thick = by_width(chosen[0])
     thick_numbers, thin_numbers = nearest_pairs(z, thick, thin)
-    others, _ = by_width(names[1])
+    others, _ = by_width(chosen[1])
     others = others[np.argsort(distances[others, 0], kind="stable")][:EACH]
     return [
         Group(f"thick {names[0]}", thick_numbers),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.checks import expect_number
+from minigan.data.files.png import MARK, mark
 from minigan.errors import ConfigError
 from minigan.files import write_atomically
 from minigan.report.history import History
@@ -52,7 +53,9 @@ def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int
         raise ConfigError(f"an animation must end in {' or '.join(FORMATS)}, got {path.name!r}")
     ends = np.round(np.cumsum([0, *(1000 * each for each in seconds)]), -1)  # a GIF counts in 10 ms
     durations = np.diff(ends).astype(int).tolist()
-    options: dict[str, Any] = {} if kind == "GIF" else dict(quality=80, method=0)
+    options: dict[str, Any] = dict(comment=MARK)
+    if kind == "WEBP":
+        options = dict(exif=mark(), quality=80, method=0)
     options |= dict(save_all=True, duration=durations, loop=0)
     first, *others = with_palette(images) if kind == "GIF" else images
     memory = io.BytesIO()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigan.data.files.png import mark
 from minigan.errors import ConfigError
 from minigan.report.history import History
 from minigan.report.metrics_file import Metrics
@@ -77,7 +78,7 @@ def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
 def png(figure: "Figure") -> bytes:
     """-> the figure as the bytes of a PNG; equal numbers give equal bytes."""
     memory = io.BytesIO()
-    figure.savefig(memory, format="png", metadata={"Software": None})
+    figure.savefig(memory, format="png", metadata={"Software": None}, pil_kwargs={"exif": mark()})
     return memory.getvalue()
 
 

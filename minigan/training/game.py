@@ -47,6 +47,7 @@ class Game(Copyable):
 
     def __init__(self, config: Config):
         self.config, self.preset = config, switched_preset(config)
+        self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
         self.backend = get_backend(
             config.backend, threads=config.threads, precision=config.precision
         )
@@ -262,6 +263,10 @@ class Game(Copyable):
             )
         if label is not None and not 0 <= label < classes:
             raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}")
+
+    def class_title(self, number: int) -> str:
+        """-> the name of a class where it is known, else its number."""
+        return self.class_names[number] if self.class_names else str(number)
 
     def images_of(self, z: Array, numbers: Any, net: Sequential | None = None) -> np.ndarray:
         """z (n, z_dim), class numbers (n,) -> images (n, h, w, c) uint8 on the host.

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from minigan.data import Batches, Dataset, remarks
+from minigan.data.base import are_names
+from minigan.data.files.messages import some
 from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
@@ -18,7 +20,7 @@ from minigan.training.collapse import CollapseMonitor
 from minigan.training.config import EPOCH, new_config, resumed_config, versions
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
-from minigan.training.open_game import Log, expect_same_images, load_images
+from minigan.training.open_game import Log, expect_same_images, is_old, load_images
 from minigan.training.periodic_evaluation import make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.run_folder import Run
@@ -61,7 +63,11 @@ def train(
         if out is not None:
             run.expect_free()
     game = Game(config)
-    data = load_images(config, game.preset, data_dir, log)
+    old = resume is not None and is_old(metadata)
+    data = load_images(config, game.preset, data_dir, log, old)
+    if are_names(data.classes):
+        numbered = [f"{number} is {title}" for number, title in enumerate(data.classes)]
+        log(f"{len(numbered)} classes, by number: {some(numbered, 20)}")
     if data.note:
         log(f"*** NOTE: {data.note} ***")
     for line in remarks(data):
@@ -79,7 +85,8 @@ def train(
         return None
     if resume is None:
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
-        metadata = {"note": data.note, "data": data.fingerprint, "versions": versions(game.backend)}
+        metadata = {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
+        metadata |= {"classes": list(data.classes), "versions": versions(game.backend)}
     evaluation = None
     if config.evaluate_every:  # first: there may be no classifier
         best = run.checkpoints.best_metrics()

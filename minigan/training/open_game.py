@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from minigan.data import Dataset, load_dataset
+from minigan.data.base import class_number
+from minigan.data.dataset import CLASSES
+from minigan.data.files.messages import printable, some
 from minigan.data.files.npz import load_arrays
 from minigan.errors import ConfigError, DataError, RunError
 from minigan.presets import Preset
@@ -29,7 +32,19 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     if best and not file.exists():
         raise RunError(f"{file} does not exist: only --evaluate-every keeps a best checkpoint")
     game.G.ready().load_state(load_arrays(file), file)
+    names = metadata.get("classes", CLASSES.get(config.dataset))
+    if isinstance(names, (list, tuple)) and len(names) == game.preset.classes:
+        game.class_names = tuple(printable(str(name)) for name in names)
     return game, metadata
+
+
+def parse_label(game: Game, label: str | None) -> int | None:
+    """--label, the name or the number of a class -> its number. Raises ConfigError."""
+    if label is None:
+        return None
+    game.expect_label(0)  # has it any classes?
+    names = game.class_names or list(map(str, range(game.preset.classes)))
+    return class_number("--label", label, names)
 
 
 def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log: Log) -> Dataset:
@@ -41,7 +56,7 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     if config.dataset == "folder" and data_dir is not None:
         images = os.path.abspath(os.path.expanduser(data_dir))
         config, data_dir = replace(config, images=images), None
-    data = load_images(config, game.preset, data_dir, log)
+    data = load_images(config, game.preset, data_dir, log, is_old(metadata))
     expect_same_images(data, metadata, "give their folder with --data-dir")
     return data
 
@@ -51,13 +66,22 @@ def expect_same_images(data: Dataset, metadata: dict[str, Any], hint: str) -> No
     if metadata.get("data") != data.fingerprint:
         raise DataError(
             f"the images of {data.name} are not those that the run was trained on "
-            f"({metadata.get('data')} then, {data.fingerprint} now): {hint}"
+            f"({metadata.get('data')} then, {data.fingerprint} now; images: "
+            f"{metadata.get('images', 'unknown')} then, {len(data.images)} now): {hint}"
         )
 
 
-def load_images(config: Config, preset: Preset, data_dir: str | None, log: Log) -> Dataset:
+def is_old(metadata: dict[str, Any]) -> bool:
+    """Is a run of minigan 0.2.0 or earlier? They did not record the names of the classes."""
+    return "classes" not in metadata
+
+
+def load_images(
+    config: Config, preset: Preset, data_dir: str | None, log: Log, as_text: bool = False
+) -> Dataset:
     """-> the images that a run trains on, with labels if its nets need them.
 
+    as_text  list a folder as minigan 0.2.0 did
     Raises ConfigError, DataError.
     """
     name = config.dataset
@@ -77,12 +101,22 @@ def load_images(config: Config, preset: Preset, data_dir: str | None, log: Log) 
         limit=config.limit,
         background=config.background,
         max_pixels=config.max_pixels,
+        as_text=as_text,
         log=log,
     )
-    classes = 0 if data.labels is None else len(np.unique(data.labels))
-    if preset.classes and (classes != preset.classes or len(data.classes) != preset.classes):
+    labels = np.array([], int) if data.labels is None else data.labels
+    counts = np.bincount(labels, minlength=len(data.classes))
+    if preset.classes and (len(counts) != preset.classes or not counts.all()):
+        found = f"{np.count_nonzero(counts)}"
+        if missing := [name for name, count in zip(data.classes, counts, strict=True) if not count]:
+            found += f" (no picture can be used of {some(missing)})"
+        elif data.classes:
+            found += f" ({some(data.classes, 20)})"
+        elif data.unlabeled:
+            found += f" ({data.unlabeled})"
         raise ConfigError(
-            f"preset {preset.name} learns {preset.classes} classes, and {data.name} has {classes}: "
-            "use mnist, fashion-mnist, kmnist, or a folder with that many sub-folders"
+            f"preset {preset.name} learns {preset.classes} classes, and "
+            f"{config.images or data.name} has {found}: "
+            "use mnist, fashion-mnist, kmnist, or a folder with that many sub-folders of pictures"
         )
     return data

@@ -126,7 +126,7 @@ def test_features_of_a_chosen_layer(runs, tmp_path, capsys):
             "--image must be a whole number of at least 0 and at most",
         ),
         ("activations plain --layer G --image -1", "--image must be a whole number"),
-        ("arithmetic plain --classes 7 seven", "has no class 'seven': choose two of 0, 1, 2"),
+        ("arithmetic plain --classes 7 seven", "--classes must be in 0 .. 9, got seven"),
         ("arithmetic color", "are in color: list samples with --pick"),
         ("arithmetic plain --pick 1,2 3", "--pick: expected three groups of samples such as 3,14"),
         ("arithmetic plain --pick 1 2 x", "--pick: expected numbers of samples below 4096"),

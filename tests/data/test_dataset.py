@@ -89,7 +89,7 @@ def test_auto_falls_back_only_if_mnist_cannot_be_found(small_mnist, tmp_path, mo
             "got 'folder' with None",
         ),
         ("mnist", {"images": "p"}, "got 'mnist' with 'p'"),
-        ("strokes", {"fit": "stretch"}, "fit must be crop, squash, center:SIZE or box:"),
+        ("strokes", {"fit": "stretch"}, "--fit must be crop, squash, center:SIZE or box:"),
         ("strokes", {"limit": 0}, "limit must be a whole number of at least 1, got 0"),
         ("strokes", {"image_shape": (28, 28, 4)}, "must be (h, w, 1 or 3), got (28, 28, 4)"),
         ("strokes", {"image_shape": (28, 28)}, "image_shape must be"),

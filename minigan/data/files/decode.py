@@ -6,7 +6,7 @@
     transparency            composed onto `background`, from an alpha channel or a transparent color
     CMYK, YCbCr and others  by Pillow's formula, without color profiles
     rotated by EXIF         upright, as a viewer shows it; EXIF that cannot be read is ignored
-    animated                the first frame
+    several frames, pages   the first one
     color for a gray set    by Pillow's "L"; gray for a color set is repeated
     another size            cropped and resized as `fit` says, with its transparency
 
@@ -15,7 +15,7 @@ A large JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that is at least twice 
 photograph takes a tenth of the time and memory. This is done only for crop and squash: the numbers
 of the other fits count pixels of the full picture.
 
-Only the five formats are tried, recognized by content and not by name: some of Pillow's
+Only the seven formats are tried, recognized by content and not by name: some of Pillow's
 other decoders start programs. A picture may have `max_pixels`, and twice as many before draft mode.
 """
 
@@ -32,14 +32,20 @@ import numpy as np
 from minigan.data.base import Shape
 from minigan.data.files.depth import png_transparency, to_8_bits
 from minigan.data.files.messages import printable
+from minigan.data.files.png import MARK, SOFTWARE
 from minigan.data.prepare.resize import Fit, resize, to_array
 from minigan.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF or PPM"
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+OWN = "drawn by minigan"  # why a picture is left out
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 # Orientations 1 to 8 -> the Transpose that undoes them
@@ -69,7 +75,7 @@ def parse_background(text: str) -> tuple[int, ...]:
     color = tuple(map(int, numbers.groups())) if numbers else (256,)
     if max(color) > 255:
         expected = "white, black or R,G,B such as 128,128,128"
-        raise ConfigError(f"background must be {expected}, got {text!r}")
+        raise ConfigError(f"--background must be {expected}, got {text!r}")
     return color
 
 
@@ -100,6 +106,8 @@ def decode(
                 image.draft(None, (OVERSIZE * across, OVERSIZE * down))
             expect_pixels(image, max_pixels)
             image.load()
+            if is_own(image):
+                raise Unreadable(OWN)
             if not jpeg:
                 turn = transpose_name(image)  # a PNG may store it behind its pixels
             plain = to_plain_mode(image, c, file)
@@ -141,7 +149,7 @@ def open_picture(file: BinaryIO, max_pixels: int) -> Image:
                 continue
             expect_pixels(image, max_pixels)
             return image
-    raise Unreadable("not a picture in JPEG, PNG, WebP, BMP or GIF")
+    raise Unreadable(f"not a picture in {KINDS}")
 
 
 def expect_pixels(image: Image, most: int) -> None:
@@ -150,6 +158,14 @@ def expect_pixels(image: Image, most: int) -> None:
     if pixels > most:
         size = f"{image.width} x {image.height} pixels"
         raise Unreadable(f"{size}: a decompression bomb, or give --max-pixels {pixels}")
+
+
+def is_own(image: Image) -> bool:
+    """Did minigan draw a loaded image? See files/png.py: mark."""
+    try:
+        return MARK in (image.getexif().get(SOFTWARE), image.info.get("comment", b"").decode())
+    except Exception:  # EXIF may hold anything
+        return False
 
 
 def transpose_name(image: Image) -> str:

@@ -1,6 +1,6 @@
 """Parts of error messages about files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,6 +37,16 @@ def wrong_hash(found: str, expected: str) -> str:
 def escaped(text: object) -> str:
     """-> the text, with each character that a terminal would obey or hide as in \\x1b."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def counted(n: int, thing: str) -> str:
+    """-> "1 file", "2,000 files"."""
+    return f"{n:,} {thing}{'s' * (n != 1)}"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """-> the first few names, on one line."""
+    return ", ".join([*map(printable, names[:most]), *["..."] * (len(names) > most)])
 
 
 def printable(text: str) -> str:

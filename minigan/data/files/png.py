@@ -1,8 +1,11 @@
 """Grids of pictures, and PNG files."""
 
+from __future__ import annotations
+
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +13,11 @@ from minigan.checks import expect_size
 from minigan.errors import RunError, ShapeError
 from minigan.files import open_regular, write_atomically
 
+if TYPE_CHECKING:
+    from PIL.Image import Exif
+
 MOST_PIXELS = 70_000_000  # of a picture that is read: a grid of 64 images of 1024 x 1024
+MARK, SOFTWARE = "minigan", 0x0131  # the value of an EXIF tag
 
 
 def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.ndarray:
@@ -38,12 +45,22 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
     return picture
 
 
+def mark() -> Exif:
+    """-> EXIF that marks a PNG or WebP as drawn by minigan: it is never trained on."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[SOFTWARE] = MARK
+    return exif
+
+
 def to_png(picture: np.ndarray) -> bytes:
     """picture (h, w, 1 or 3) uint8 -> the bytes of a PNG file."""
     from PIL import Image
 
     memory = io.BytesIO()
-    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(memory, "PNG")
+    image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
+    image.save(memory, "PNG", exif=mark())
     return memory.getvalue()
 
 

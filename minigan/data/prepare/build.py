@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigan.data.base import Log
-from minigan.data.files.decode import Form, Unreadable, decode
-from minigan.data.files.messages import printable
+from minigan.data.files.decode import OWN, Form, Unreadable, decode
+from minigan.data.files.messages import printable, some
 from minigan.data.prepare.file_index import Source
 from minigan.data.prepare.threads import map_in_threads
 from minigan.errors import DataError
@@ -43,18 +43,20 @@ def build(
 ) -> dict[str, Any]:
     """Decode the first `limit` pictures into the file `out`.
 
-    names  of all pictures, sorted; the folders on the first level after source.top are the labels
+    names  of all pictures, sorted; the folders on the first level after source.top are the labels,
+           unless pictures lie beside them. Pictures that minigan drew do not count
     -> what index.json stores, see sets/folder.py
-    Raises DataError: too many unreadable pictures; OSError: the file cannot be written.
+    Raises DataError: no pictures, too many unreadable ones; OSError: the file cannot be written.
     """
     from tqdm import tqdm  # late: `import minigan` stays quick
 
     start = len(source.top)
-    labeled, names = all("/" in name[start:] for name in names), names[:limit]
-    counts = Counter[str]()  # label -> readable pictures, which may be 0
+    beside = [name for name in names if "/" not in name[start:]]
+    names, own = names[:limit], list[str]()
+    counts = Counter[str]()  # folder -> readable pictures, which may be 0
     skipped: list[list[str]] = []  # [name, reason] of each unreadable picture
     failed, traits = list[str](), Counter[str]()
-    digest, due = hashlib.sha256(), monotonic() + INTERVAL
+    done, digest, due = 0, hashlib.sha256(), monotonic() + INTERVAL
     with (
         warnings.catch_warnings(),
         tqdm(total=len(names), unit="picture", leave=False, disable=None) as bar,
@@ -65,8 +67,12 @@ def build(
             file.write(block.pixels.data)
             digest.update(block.pixels.data)
             for name in block.names:
-                label = name[start:].partition("/")[0] if labeled else ""
-                counts[label] += name not in block.reasons
+                if block.reasons.get(name) == OWN:
+                    own.append(name)
+                    del block.reasons[name]
+                else:
+                    folder = name[start:].rpartition("/")[0].partition("/")[0]
+                    counts[folder] += name not in block.reasons
             skipped += [[name, reason] for name, reason in block.reasons.items()]
             failed += block.failed
             traits += block.traits
@@ -75,18 +81,26 @@ def build(
                     f"{source.path}: {summary(skipped)} of {len(names):,} files cannot be read, "
                     f"more than {MOST_SKIPPED:.0%}: {source.cure}"
                 )
+            done += len(block.names)
             bar.update(len(block.names))  # on a terminal; elsewhere a line now and then
             if bar.disable and monotonic() >= due:
-                log(f"{counts.total() + len(skipped):,} of {len(names):,} pictures prepared")
+                log(f"{done:,} of {len(names):,} pictures prepared")
                 due = monotonic() + INTERVAL
+        if not counts.total():
+            raise DataError(f"{source.path}: all its pictures were {OWN}: {some(own)}")
+    beside = [name for name in beside if name not in own]
+    unlabeled = f"{len(beside):,} of its pictures lie beside the folders: {some(beside)}"
     return {
         "source": source.fingerprint,
         "files": len(names),
-        "counts": list(counts.values()),
-        "classes": [printable(label) for label in counts] if labeled else [],
+        "counts": [counts.total()] if beside else list(counts.values()),
+        "classes": [] if beside else list(map(printable, counts)),
+        "unlabeled": unlabeled if beside and len(counts) > 1 else "",
         "skipped": skipped,
         "failed": failed,
         "traits": traits,
+        "own": own,
+        "notes": source.notes,
         "sha256": digest.hexdigest(),
     }
 

@@ -75,13 +75,13 @@ def parse_fit(text: str) -> Fit:
     match = re.fullmatch(rf"crop|squash|cent(?:re|er):{n}|box:{n},{n},{n},{n}", str(text))
     if not match:
         expected = "crop, squash, center:SIZE or box:LEFT,TOP,RIGHT,BOTTOM, in pixels"
-        raise ConfigError(f"fit must be {expected}, got {str(text)[:40]!r}")
+        raise ConfigError(f"--fit must be {expected}, got {str(text)[:40]!r}")
     numbers = tuple(int(number) for number in match.groups() if number is not None)
     kind = text.partition(":")[0].replace("center", "centre")
     if kind == "centre" and numbers[0] == 0:
-        raise ConfigError(f"fit {text}: SIZE must be at least 1")
+        raise ConfigError(f"--fit {text}: SIZE must be at least 1")
     if kind == "box" and not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
-        raise ConfigError(f"fit {text}: LEFT must be below RIGHT and TOP below BOTTOM")
+        raise ConfigError(f"--fit {text}: LEFT must be below RIGHT and TOP below BOTTOM")
     return Fit(kind, numbers)
 
 

@@ -1,9 +1,10 @@
 """A folder of pictures, or a .zip of one, as a data set.
 
-It may be any tree of .jpg, .jpeg, .png, .webp, .bmp and .gif files, in any mixture of sizes and
-kinds (see files/decode.py). The folders on the first level are the labels; if pictures lie beside
-them, there are no labels. In a .zip, a folder that contains everything is skipped first. Hidden
-files and folders do not count. The pictures are sorted by name, folder by folder.
+It may be any tree of pictures, in any mixture of sizes and kinds (see files/decode.py). The folders
+on the first level are the labels; if pictures lie beside them, there are no labels. In a .zip, a
+folder that contains everything is skipped first. The pictures are sorted by name, folder by folder
+(see prepare/file_index.py). Files that are no pictures are counted in a line for the user, hidden
+folders are not looked into, and what minigan has made itself is left out.
 
 The folder itself is only read. Its pictures are decoded once, into a folder in the cache, and
 memory-mapped from then on. That folder holds one set of pictures in one shape:
@@ -26,9 +27,9 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data.base import Dataset, Log, fingerprint
-from minigan.data.files.decode import Form, Unreadable
+from minigan.data.files.decode import KINDS, Form, Unreadable
 from minigan.data.files.locations import cache_folder, full_path
-from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors
+from minigan.data.files.messages import UNWRITABLE, counted, os_errors_as_data_errors, some
 from minigan.data.prepare.build import build, summary
 from minigan.data.prepare.file_index import Source, open_source
 from minigan.errors import DataError
@@ -36,47 +37,66 @@ from minigan.file_lock import locked
 from minigan.files import replacing
 
 VERSION = 3  # of everything in the cache, and of what decode.py makes of a picture
+OLD_VERSION = 2  # of minigan 0.2.0: what its runs were trained on may still be in the cache
 LEFTOVERS = ("pixels-", "index.json", ".pixels-", ".index.json-")  # how their names begin
 
 Check = Callable[[int], object]
 
 
 def load_folder(
-    path: Path, form: Form, limit: int | None, log: Log, before: Check | None = None
+    path: Path,
+    form: Form,
+    limit: int | None,
+    log: Log,
+    before: Check | None = None,
+    as_text: bool = False,
 ) -> Dataset:
     """Load a folder or .zip of pictures.
 
     form    what every picture becomes
     limit   only the first `limit` files; None: all
     before  called with the number of all pictures before they are decoded; it may raise
+    as_text listed as by minigan 0.2.0, see prepare/file_index.py
     -> Dataset with memory-mapped images
     Raises DataError: no such folder, no pictures, more than 5% unreadable, no space in the cache.
     """
     path, shape = full_path(path), form.shape
-    key = json.dumps([VERSION, str(path), *form, limit], default=str)
+    version, kind = (OLD_VERSION, form[:2]) if as_text else (VERSION, form)
+    key = json.dumps([version, str(path), *kind, limit], default=str)
     short = re.sub(r"[^\w.-]+", "-", path.stem)[:40] or "pictures"
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    source = open_source(path)
+    source = open_source(path, as_text)
     pixels = entry / f"pixels-{source.fingerprint[:16]}"  # changed pictures get another file
 
     def from_cache() -> Dataset | None:
         """None unless the cache holds exactly these pictures."""
         try:
             index = json.loads((entry / "index.json").read_bytes())
-            if index["source"] != source.fingerprint or can_be_read(source, index["failed"]):
+            if index["source"] != source.fingerprint or can_be_read(
+                source, index.get("failed", [])
+            ):
                 return None
             classes, counts, skipped = index["classes"], index["counts"], index["skipped"]
             # Raises ValueError if the file is too short.
             images = np.memmap(pixels, np.uint8, "r", shape=(sum(counts), *shape))
             labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts) if classes else None
             identity = fingerprint(shape, index["sha256"], labels)
+            notes = index.get("notes", []) if source.notes is None else list(source.notes)
+            if own := index.get("own"):
+                notes.append(
+                    f"left out {counted(len(own), 'picture')} that minigan drew: {some(own)}"
+                )
+            if unlabeled := index.get("unlabeled", ""):
+                notes.append(f"no classes: {unlabeled}")
+            for line in notes:
+                log(f"{path}: {line}")
             if skipped:
                 log(
                     f"skipped {summary(skipped)} of {index['files']:,} files that cannot be read; "
                     f"all of them are listed in {entry / 'index.json'}"
                 )
-            traits = dict(index["traits"])
-            return Dataset("folder", images, labels, tuple(classes), identity, None, traits)
+            found = images, labels, tuple(classes), identity
+            return Dataset("folder", *found, None, dict(index.get("traits", {})), unlabeled)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -84,7 +104,7 @@ def load_folder(
         return data
     names = source.names()
     if not names:
-        raise DataError(f"{path}: no pictures in it (JPEG, PNG, WebP, BMP or GIF, not hidden)")
+        raise DataError(": ".join([f"{path}: no pictures in it ({KINDS})", *(source.notes or [])]))
     if before:
         before(len(names))
     waiting = f"{path}: another process is preparing these pictures: waiting for it"

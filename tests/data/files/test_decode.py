@@ -247,6 +247,17 @@ def test_any_size_is_resized_to_the_shape():
                     assert decoded(saved(smooth(*size), kind), (7, 9, c), fit).shape == (7, 9, c)
 
 
+def test_tiff_and_ppm():
+    for compression in (None, "tiff_lzw", "tiff_deflate", "packbits"):
+        np.testing.assert_array_equal(decoded(saved(RGB, "TIFF", compression=compression)), RGB)
+    pages = saved(RGB, "TIFF", save_all=True, append_images=[Image.fromarray(RGB[::-1])])
+    np.testing.assert_array_equal(decoded(pages), RGB)
+    np.testing.assert_array_equal(decoded(saved(RGB, "PPM")), RGB)
+    np.testing.assert_array_equal(decoded(saved(GRAY, "PPM"), (6, 5, 1))[:, :, 0], GRAY)
+    turned = saved(RGB, "TIFF", tiffinfo={274: 3})
+    np.testing.assert_array_equal(decoded(turned), RGB[::-1, ::-1])
+
+
 # -- damage -------------------------------------------------------------------------------------
 
 
@@ -288,9 +299,9 @@ def test_files_that_are_not_pictures():
         b"\x89PNG\r\n\x1a\n",
     ):
         assert "not a picture" in reason(content)
-    tiff = io.BytesIO()
-    Image.fromarray(RGB).save(tiff, "TIFF")
-    assert "not a picture" in reason(tiff.getvalue())  # Pillow could
+    icon = io.BytesIO()
+    Image.fromarray(RGB).save(icon, "ICO")
+    assert "not a picture" in reason(icon.getvalue())  # Pillow could
 
 
 def test_cut_off():

@@ -15,7 +15,7 @@ import pytest
 
 import minigan as mg
 from minigan.data import load_dataset
-from minigan.data.files.decode import Unreadable
+from minigan.data.files.decode import SUFFIXES, Unreadable
 from minigan.data.prepare.file_index import Archive, Tree
 from tests.support.pictures import archive, colors, png, put
 from tests.support.refusals import refusal
@@ -33,13 +33,70 @@ def load(path):
 
 
 def test_what_is_a_picture(tmp_path):
-    pictures = ["1.png", "2.jpg", "3.jpeg", "4.webp", "5.bmp", "6.gif", "7.JPEG", "x.jpg/8.png"]
+    suffixes = (*SUFFIXES, ".JPEG", ".PNG", ".Tiff")
+    pictures = [*(f"{i}{suffix}" for i, suffix in enumerate(suffixes)), "x.jpg/8.png"]
     hidden = [".9.png", ".git/9.png", "__MACOSX/9.png", "a/.hidden/9.png"]
-    others = ["a/9.txt", "a/9.tiff", "a/png", "a/9.png.part"]
+    others = ["a/9.txt", "a/9.heic", "a/png", "a/9.png.part"]
     folder = put(tmp_path, pictures + hidden + others)
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "pipe.png")  # opening it would wait for ever
     assert Tree(folder).names() == pictures
+
+
+def test_numbers_in_names_are_sorted_by_their_value(tmp_path):
+    names = ["2/9.png", "2/10.png", "10/1.png", "a/x2y.png", "a/x010y.png", "a/x10y.png"]
+    folder = put(tmp_path, names[::-1])
+    assert Tree(folder).names() == names
+    old = ["10/1.png", "2/10.png", "2/9.png", "a/x010y.png", "a/x10y.png", "a/x2y.png"]
+    assert Tree(folder, as_text=True).names() == old
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path):
+    odd = ["a/1.heic", "a/2.HEIC", "b/3.mp4", "frame.0001", "README", "c.d/x", ".x.png", "._1.png"]
+    put(tmp_path, ["a/1.png", *odd, "__MACOSX/a/1.png", ".git/x.heic"])
+    kinds = "2 .heic, 1 .mp4, 1 hidden, 3 without a suffix"
+    for source in (Tree(tmp_path), Archive(archive(tmp_path.with_suffix(".zip"), odd))):
+        source.names()
+        files, empty = source.notes
+        found = files.partition("left out 7 files: ")[2].partition("; minigan takes .jpg ")[0]
+        assert sorted(found.split(", ")) == sorted(kinds.split(", "))
+        assert empty.startswith("no pictures in the folders ") and "c.d" in empty
+
+
+RUN = ["run/config.json", "run/metrics.csv", "run/real.png", "run/samples/step-00000001.png"]
+
+
+def test_the_folder_of_a_run_is_left_out(tmp_path):
+    others = ["a/1.png", "a/config.json", "b/2.png", "b/metrics.csv", "xconfig.json", "metrics.csv"]
+    names = [*RUN, *(f"a/deep/{name}" for name in RUN), *others]
+    for source in (Tree(put(tmp_path / "p", names)), Archive(archive(tmp_path / "p.zip", names))):
+        assert source.names() == ["a/1.png", "b/2.png"]
+        assert source.notes[1:] == ["left out 2 runs of minigan: a/deep/run, run"]
+    for folder in ("p/run", "p/run/samples"):
+        assert "is the folder of a run, or in one" in refusal(load, tmp_path / folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_link_to_a_run_or_into_it_is_left_out(tmp_path):
+    put(tmp_path / "elsewhere", RUN)
+    folder = put(tmp_path / "p", ["1.png"])
+    (folder / "run").symlink_to(tmp_path / "elsewhere/run")
+    (folder / "samples").symlink_to(tmp_path / "elsewhere/run/samples")
+    source = Tree(folder)
+    assert source.names() == ["1.png"]
+    assert source.notes == ["left out 2 runs of minigan: run, samples"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_that_double_are_read_once(tmp_path):
+    """Two links in each of 40 folders lead to the next: 2**40 paths to one picture."""
+    folder = put(tmp_path, [f"d{i}/x.txt" for i in range(40)] + ["d40/1.png"])
+    for i in range(40):
+        for name in "ab":
+            (folder / f"d{i}" / name).symlink_to(folder / f"d{i + 1}")
+    (folder / "0").symlink_to(folder / "d40")  # sorted before it, but only a link
+    assert Tree(folder).names() == ["d40/1.png"]
+    assert Tree(folder / "d7").names() == ["/".join(["a"] * 33) + "/1.png"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")

@@ -83,7 +83,7 @@ def test_a_picture_that_is_too_small(text):
     ),
 )
 def test_text_that_is_not_a_fit(text):
-    with pytest.raises(mg.ConfigError, match=r"^fit") as caught:
+    with pytest.raises(mg.ConfigError, match=r"^--fit") as caught:
         parse_fit(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
 

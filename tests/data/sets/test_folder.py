@@ -18,9 +18,13 @@ import minigan as mg
 from minigan.data import load_dataset
 from minigan.data.files.decode import Unreadable, decode
 from minigan.data.files.locations import cache_folder
+from minigan.data.files.png import save_png
 from minigan.data.prepare import build, file_index
 from minigan.data.prepare.resize import parse_fit
 from minigan.file_lock import locked
+from minigan.report.animation import encode
+from minigan.report.plots import drawing
+from minigan.report.plots import png as encoded
 from tests.support.pictures import archive, colors, png, put
 from tests.support.refusals import refusal
 
@@ -61,6 +65,61 @@ def test_labels_are_the_folders(tmp_path):
 def test_no_labels_if_pictures_lie_at_the_top(tmp_path):
     data = load(put(tmp_path / "p", ["b/1.png", "c.png", "a.png"]))
     assert data.labels is None and data.classes == () and colors(data) == [2, 0, 1]
+
+
+def test_pictures_beside_the_folders_are_named(tmp_path):
+    names = [f"{i}/1.png" for i in range(1, 11)]
+    folder = put(tmp_path / "p", names)
+    assert load(folder).classes == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
+    put(folder, ["stray.png"])
+    data = load(folder)
+    assert data.classes == () and data.unlabeled.endswith("lie beside the folders: stray.png")
+    assert load.lines[-1] == f"{folder}: no classes: {data.unlabeled}"
+    assert load(put(tmp_path / "flat", ["1.png", "2.png"])).unlabeled == ""
+
+
+def test_folders_without_pictures_are_named(tmp_path):
+    folder = put(tmp_path / "p", ["1/1.png", "3/1.heic", "10/1.png"])
+    (folder / "2").mkdir()
+    assert load(folder).classes == ("1", "10")
+    assert load.lines[-1] == f"{folder}: no pictures in the folders 2, 3"
+
+
+def test_what_minigan_drew_is_left_out(tmp_path):
+    folder = put(tmp_path / "p", ["a/1.png", "b/2.png"])
+    first = load(folder)
+    save_png(folder / "grid.png", np.zeros((4, 4, 3), np.uint8))
+    frames = [Image.new("L", (4, 4), i) for i in range(2)]
+    encode(folder / "b/walk.gif", frames, [1, 1])
+    encode(folder / "b/walk.webp", frames, [1, 1])
+    with drawing() as figure:
+        (folder / "a/losses.png").write_bytes(encoded(figure(1, 1)))
+    data = load(folder)
+    left_out = "left out 4 pictures that minigan drew: a/losses.png, b/walk.gif, b/walk.webp, "
+    assert load.lines[-1] == f"{folder}: {left_out}grid.png"
+    assert data.classes == ("a", "b") and data.fingerprint == first.fingerprint
+    alone = put(tmp_path / "q", [])
+    alone.mkdir()
+    save_png(alone / "grid.png", np.zeros((4, 4, 3), np.uint8))
+    assert "all its pictures were drawn by minigan: grid.png" in refusal(load, alone)
+
+
+def test_an_archive_repeats_what_it_leaves_out(tmp_path):
+    path = archive(tmp_path / "z.zip", ["p/a.png", "p/b.heic"])
+    for _ in range(2):  # the second time from the cache
+        load(path)
+        assert load.lines[-1].startswith(f"{path}: left out 1 file: 1 .heic; minigan takes .jpg ")
+
+
+def test_a_folder_as_minigan_0_2_0_listed_it(tmp_path):
+    """A run that was trained on it goes on only with the same pictures in the same order."""
+    numbers = (1, 2, 10)
+    folder = put(tmp_path / "p", [*(f"{k}/{i}.png" for k in numbers for i in numbers), "1/3.tif"])
+    old = load(folder, as_text=True)
+    assert old.classes == ("1", "10", "2") and old.fingerprint == "2e431089eb8c3243"
+    assert old.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    new = load(folder)
+    assert new.classes == ("1", "2", "10") and len(new.images) == 10
 
 
 def test_limit(tmp_path):
@@ -121,7 +180,7 @@ def test_unreadable_files_are_skipped_by_name(tmp_path):
     assert colors(data) == [i for i in order if i not in (0, 51, 99)]
     line = load.lines[-1]
     assert line.startswith(
-        "skipped 3 (a/000.png: not a picture in JPEG, PNG, WebP, BMP or GIF; b/051.png: "
+        "skipped 3 (a/000.png: not a picture in JPEG, PNG, WebP, BMP, GIF, TIFF or PPM; b/051.png: "
     )
     where = f"all of them are listed in {entry() / 'index.json'}"
     assert line.endswith(f"of 100 files that cannot be read; {where}")
@@ -203,7 +262,7 @@ def test_background_and_most_pixels_have_their_own_cache(tmp_path):
         assert load(tmp_path / "p", background=background).traits == data.traits
     for wrong in ("grey", "1,2", "256,0,0", "-1,0,0", ""):
         message = refusal(load, tmp_path / "p", background=wrong, kind=mg.ConfigError)
-        assert message.startswith("background must be white, black or R,G,B such as 128,128,128")
+        assert message.startswith("--background must be white, black or R,G,B such as 128,128,128")
     assert len(load(tmp_path / "p", max_pixels=16).images) == 1
     message = refusal(load, tmp_path / "p", max_pixels=7)
     assert "4 x 4 pixels: a decompression bomb, or give --max-pixels 16" in message
