@@ -80,7 +80,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Otherwise it is deleted, and the old file at `path` stays. Raises OSError.
     """
     file = tempfile.NamedTemporaryFile(
-        "w+b", dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False
+        "w+b", dir=path.parent, prefix=f".{path.name[:40]}-", suffix=".tmp", delete=False
     )
     try:
         with file:

@@ -31,8 +31,11 @@ def evaluate(arguments: Namespace, log: Log) -> None:
     """Print the table of metrics; write evaluation.json and nearest.png."""
     run, data_dir = Run(arguments.run), arguments.data_dir
     which = "-best" if arguments.best else ""
-    path = output_file(arguments.out, run.folder / f"evaluation{which}.json", ".json")
     game, metadata = open_game(run, arguments.best)
+    path = output_file(arguments.out, run.folder / f"evaluation{which}.json", ".json")
+    picture = run.folder / f"nearest{which}.png"
+    if arguments.out:  # a name of its own: another nearest.png may be the user's
+        picture = output_file(str(path.with_name(f"{path.stem[:60]}-nearest.png")), picture, ".png")
     real = split(open_images(game, metadata, data_dir, log), data_dir, game.config.fit)
     n, classes = expect_n(arguments.n, real), game.preset.classes
     classifier = None
@@ -50,6 +53,5 @@ def evaluate(arguments: Namespace, log: Log) -> None:
     for line in found.table():
         log(line)
     write_atomically(path, (json.dumps(found.record(), indent=2) + "\n").encode())
-    picture = path.with_name(f"nearest{which}.png")
     save_png(picture, found.picture)
     log(f"written: {path}; {picture}: samples above the training images nearest to them")

@@ -23,20 +23,20 @@ from minigan.inspection.open_run import (
 from minigan.inspection.page_layout import save_page
 from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
-from minigan.training.open_game import Log, open_images
+from minigan.training.open_game import Log, open_images, parse_label
 
 FRAME = 0.05  # seconds per frame of an animation
 
 
 def interpolate(arguments: Namespace, log: Log) -> None:
     """A ring of random z, and the images between them."""
-    run, label, path = arguments.run, arguments.label, arguments.path
-    file = output_file(arguments.out, Path(run, "interpolation.png"), ".png", ".gif", ".webp")
+    run, path = arguments.run, arguments.path
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if path not in (None, *interpolation.PATHS):
         raise ConfigError(f"--path must be {' or '.join(interpolation.PATHS)}, got {path!r}")
     game, _ = open_generator(run)
-    game.expect_label(label)
+    file = output_file(arguments.out, Path(run, "interpolation.png"), ".png", ".gif", ".webp")
+    label = parse_label(game, arguments.label)
     path = path or interpolation.PATH_OF[game.config.z]
     line = f"{file}: {path} interpolation between random z"
     if file.suffix.lower() == ".png":
@@ -52,12 +52,12 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
     """Groups of samples, found by the width of their strokes or picked by hand, and their sum."""
     run, pick, classes = arguments.run, arguments.pick, arguments.classes
     name = "candidates.png" if pick == [] else "arithmetic.png"
-    file = output_file(arguments.out, Path(run, name), ".png")
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if classes is not None and pick is not None:
         raise ConfigError("--classes and --pick both choose the groups: give one of them")
     groups = sample_groups.parse_groups(pick) if pick else None
     game, metadata = open_generator(run)
+    file = output_file(arguments.out, Path(run, name), ".png")
     if pick == []:
         save_page(file, draw_candidates(game, seed))
         example = f"minigan arithmetic {run} --seed {seed} --pick {sample_groups.EXAMPLE}"
@@ -74,8 +74,8 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
 
 def filters(arguments: Namespace, log: Log) -> None:
     """The weights of D's first layer."""
-    file = output_file(arguments.out, Path(arguments.run, "filters.png"), ".png")
     game, _ = open_generator(arguments.run)
+    file = output_file(arguments.out, Path(arguments.run, "filters.png"), ".png")
     open_discriminator(game, arguments.run, log)
     save_page(file, draw_filters(game))
     log(f"{file}: D's first layer")
@@ -83,8 +83,8 @@ def filters(arguments: Namespace, log: Log) -> None:
 
 def activations(arguments: Namespace, log: Log) -> None:
     """The maps of one layer, or of all layers of a network, for one image."""
-    file = output_file(arguments.out, Path(arguments.run, "activations.png"), ".png")
     game, metadata = open_generator(arguments.run)
+    file = output_file(arguments.out, Path(arguments.run, "activations.png"), ".png")
     layer, image, index = arguments.layer, arguments.image, None
     nets = {"G": game.sampled_net(), "D": game.D}
     if layer in nets:
@@ -97,7 +97,7 @@ def activations(arguments: Namespace, log: Log) -> None:
         z = draw_z(game, image + 1, 0)[-1:]
         shown, name = generate(game, z, number)[0], f"sample {image}"
         if game.preset.classes:
-            name += f", of class {number[0]}"
+            name += f", of class {game.class_title(number[0])}"
         x, labels = game.backend.asarray(z), game.labels(number)
     else:
         open_discriminator(game, arguments.run, log)
@@ -118,8 +118,8 @@ def activations(arguments: Namespace, log: Log) -> None:
 
 def features(arguments: Namespace, log: Log) -> None:
     """What excites the units of a layer of D."""
-    file = output_file(arguments.out, Path(arguments.run, "features.png"), ".png")
     game, metadata = open_generator(arguments.run)
+    file = output_file(arguments.out, Path(arguments.run, "features.png"), ".png")
     index = last_map(game.D)
     if arguments.layer is not None:
         _, index = find_layer({"D": game.D}, arguments.layer)

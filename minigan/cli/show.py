@@ -15,23 +15,25 @@ from minigan.report.comparison import draw_comparison
 from minigan.report.history import History
 from minigan.report.page import save_report
 from minigan.report.plots import draw_losses
-from minigan.training.open_game import Log, open_game
+from minigan.training.open_game import Log, open_game, parse_label
 from minigan.training.run_folder import Run
 
 
 def sample(arguments: Namespace, log: Log) -> None:
     """Draw images from a run's generator, as a grid or as an array."""
-    path = output_file(arguments.out, Path(), ".png", ".npy")
     n = expect_size("--n", arguments.n, most=10**9)
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     game, _ = open_game(Run(arguments.run), arguments.best)
+    path = output_file(arguments.out, Path("samples.png"), ".png", ".npy")
     statistics = "frozen" if arguments.statistics is None else arguments.statistics
-    images = game.sample(n, game.stream("sample", seed=seed), arguments.label, statistics)
+    label = parse_label(game, arguments.label)
+    images = game.sample(n, game.stream("sample", seed=seed), label, statistics)
     if path.suffix.lower() == ".png":
         save_png(path, grid(images))
     else:
         write_atomically(path, lambda file: np.save(file, images))
-    log(f"{n} images {images.shape[1:]} in {path}")
+    of_class = "" if label is None else f" of class {game.class_title(label)}"
+    log(f"{n} images {images.shape[1:]}{of_class} in {path}")
 
 
 def animate(arguments: Namespace, log: Log) -> None:
@@ -51,8 +53,8 @@ def plot(arguments: Namespace, log: Log) -> None:
 
 def compare(arguments: Namespace, log: Log) -> None:
     """Compare several runs in one picture."""
-    path = output_file(arguments.out, Path("compare.png"), ".png")
     histories = [History(Run(run), log) for run in arguments.runs]
+    path = output_file(arguments.out, Path("compare.png"), ".png")
     write_atomically(path, draw_comparison(histories))
     log(f"{path}: {len(histories)} runs")
 

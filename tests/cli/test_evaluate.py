@@ -85,7 +85,7 @@ def test_evaluate_prints_a_table_and_writes_two_files(run, capsys):
 def test_evaluate_with_another_number_file_and_checkpoint(run, tmp_path, capsys):
     printed(capsys, "evaluate", run, "--n", 30, "--out", tmp_path / "b.json")
     assert json.loads((tmp_path / "b.json").read_text())["n"] == 30
-    assert (tmp_path / "nearest.png").exists() and not (run / "evaluation.json").exists()
+    assert (tmp_path / "b-nearest.png").exists() and not (run / "evaluation.json").exists()
     printed(capsys, "evaluate", run, "--best", "--n", 30)
     assert (run / "evaluation-best.json").exists() and (run / "nearest-best.png").exists()
 

@@ -61,7 +61,7 @@ def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
         (["nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),
         (["nowhere"], "the following arguments are required: --out"),
         (["--out", "a.png"], "the following arguments are required: RUN"),
-        (["nowhere", "--out", "a.jpg"], "--out must end in .png or .npy, got 'a.jpg'"),
+        (["{plain}", "--out", "a.jpg"], "--out must end in .png or .npy, got 'a.jpg'"),
         (["nowhere", "--out", "a.png", "--n", 0], "--n must be a whole number of at least 1, got"),
         (["nowhere", "--out", "a.png", "--seed", -1], "--seed must be a whole number of at least"),
         (["{plain}", "--out", "a.png", "--label", 3], "--label is for a conditional run"),
@@ -166,7 +166,8 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatc
         folder = tmp_path / f"folder{ending}"
         folder.mkdir(exist_ok=True)
         before = sorted(tmp_path.rglob("*"))
-        for out, message in ((tmp_path / "x.jpg", "--out must end in "), (folder, "cannot write ")):
+        nowhere = tmp_path / "nowhere" / f"x{ending}"
+        for out, message in (("x.jpg", "--out must end in "), (nowhere, f"cannot write {nowhere}")):
             assert message in refused(capsys, *words_for(name, made, "--out", out))
         assert sorted(tmp_path.rglob("*")) == before
 
