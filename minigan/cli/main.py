@@ -170,6 +170,8 @@ def build_parser() -> Parser:
     add("show", "plot", "plot a run's curves; needs matplotlib", RUN, out("RUN/losses.png"))
     add("show", "compare", "compare 2 to 8 runs; needs matplotlib", runs, out("compare.png"))
     add("show", "report", "make a page that shows a run", RUN, out("RUN/report.html"))
+    text = "make a page with sliders for z"
+    add("show", "explore", text, RUN, BEST, out("RUN/explorer.html"))
     text = "draw the images between random z"
     add("inspect", "interpolate", text, RUN, PATH, SEED, LABEL, out("RUN/interpolation.png"))
     text = "draw sums of z: thick 7 - thin 7 + thin 3"

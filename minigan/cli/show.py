@@ -12,6 +12,7 @@ from minigan.data.files.png import grid, save_png
 from minigan.files import write_atomically
 from minigan.report.animation import save_animation
 from minigan.report.comparison import draw_comparison
+from minigan.report.explorer import save_explorer
 from minigan.report.history import History
 from minigan.report.page import save_report
 from minigan.report.plots import draw_losses
@@ -34,6 +35,14 @@ def sample(arguments: Namespace, log: Log) -> None:
         write_atomically(path, lambda file: np.save(file, images))
     of_class = "" if label is None else f" of class {game.class_title(label)}"
     log(f"{n} images {images.shape[1:]}{of_class} in {path}")
+
+
+def explore(arguments: Namespace, log: Log) -> None:
+    """Make the page in which a run's generator can be explored."""
+    run = Run(arguments.run)
+    path = output_file(arguments.out, run.folder / "explorer.html", ".html")
+    game, _ = open_game(run, arguments.best)
+    log(save_explorer(path, game, run.folder.resolve().name))
 
 
 def animate(arguments: Namespace, log: Log) -> None:
