@@ -87,11 +87,11 @@ def parse_fit(text: str) -> Fit:
 
 def resize(image: Image, fit: Fit, w: int, h: int) -> Image:
     """A Pillow image -> the same mode, w x h. Raises ShapeError."""
-    from PIL.Image import Resampling
+    from PIL.Image import Resampling, Transform
 
-    box = fit.box(*image.size, w, h)
-    if box != (0, 0, *image.size):
-        image = image.crop(box)
+    left, top, right, bottom = box = fit.box(*image.size, w, h)
+    if box != (0, 0, *image.size):  # crop() has Pillow's limit, which belongs to the whole process
+        image = image.transform((right - left, bottom - top), Transform.EXTENT, box)
     return image if image.size == (w, h) else image.resize((w, h), Resampling.BILINEAR)
 
 
