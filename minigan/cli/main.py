@@ -105,7 +105,9 @@ TRAIN: list[Row] = [
 ]
 SAMPLE: list[Row] = [
     ("--n", whole(64), "number of images (default 64)"),
-    ("--out", FILE | {"required": True}, "a grid as .png, or an array (n, h, w, c) uint8 as .npy"),
+    ("--out", FILE, "a grid as .png, or an array (n, h, w, c) uint8 as .npy"),
+    ("--each", DIR, "a new folder: each image as a file, 00000.png on, by class"),
+    ("--real", DIR, "a new folder: as many training images, as the networks see them"),
     ("--statistics", NAME, "of BatchNorm: frozen (default), or batch, as some programs sample"),
 ]
 EVALUATE: list[Row] = [
@@ -160,7 +162,7 @@ def build_parser() -> Parser:
     name: Row = ("name", {"metavar": "NAME", "nargs": "?"}, "the preset to show")
     runs: Row = ("runs", {"metavar": "RUN", "nargs": "+"}, RUN[-1])
     add("train", "train", "train a GAN; leaves a folder under runs/", *IMAGES, *TRAIN)
-    add("show", "sample", "draw images from a run", RUN, *SAMPLE, SEED, LABEL, BEST)
+    add("sample", "sample", "draw images from a run", RUN, *SAMPLE, SEED, LABEL, BEST, DATA_DIR)
     add("presets_table", "presets", "list the presets, or show one with its layers", name)
     text = "train the classifier that evaluate uses"
     add("evaluate", "train-classifier", text, *IMAGES)

@@ -1,14 +1,10 @@
-"""The commands that show a run: `sample`, `animate`, `plot`, `compare` and `report`."""
+"""The commands that show a run: `explore`, `animate`, `plot`, `compare` and `report`."""
 
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
-
-from minigan.checks import expect_size
 from minigan.cli.costs import outline
 from minigan.cli.output import output_file
-from minigan.data.files.png import grid, save_png
 from minigan.files import write_atomically
 from minigan.report.animation import save_animation
 from minigan.report.comparison import draw_comparison
@@ -16,25 +12,8 @@ from minigan.report.explorer import save_explorer
 from minigan.report.history import History
 from minigan.report.page import save_report
 from minigan.report.plots import draw_losses
-from minigan.training.open_game import Log, open_game, parse_label
+from minigan.training.open_game import Log, open_game
 from minigan.training.run_folder import Run
-
-
-def sample(arguments: Namespace, log: Log) -> None:
-    """Draw images from a run's generator, as a grid or as an array."""
-    n = expect_size("--n", arguments.n, most=10**9)
-    seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
-    game, _ = open_game(Run(arguments.run), arguments.best)
-    path = output_file(arguments.out, Path("samples.png"), ".png", ".npy")
-    statistics = "frozen" if arguments.statistics is None else arguments.statistics
-    label = parse_label(game, arguments.label)
-    images = game.sample(n, game.stream("sample", seed=seed), label, statistics)
-    if path.suffix.lower() == ".png":
-        save_png(path, grid(images))
-    else:
-        write_atomically(path, lambda file: np.save(file, images))
-    of_class = "" if label is None else f" of class {game.class_title(label)}"
-    log(f"{n} images {images.shape[1:]}{of_class} in {path}")
 
 
 def explore(arguments: Namespace, log: Log) -> None:

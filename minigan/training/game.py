@@ -4,7 +4,7 @@ All random numbers of a run come from its seed, in separate streams, so that non
 often another was used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,23 @@ class Game(Copyable):
 
         label       class of all of them, if G is conditional; None: 0, 1, 2 ... in turn
         statistics  as in sampled_net
+        """
+        samples = np.empty((n, *self.G.out_shape), np.uint8)
+        start = 0
+        for images, _ in self.sample_batches(n, generator, label, statistics):
+            samples[start : start + len(images)] = images
+            start += len(images)
+        return samples
+
+    def sample_batches(
+        self,
+        n: int,
+        generator: np.random.Generator,
+        label: int | None = None,
+        statistics: str = "frozen",
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """-> yields the images of `sample` batch by batch, with their class numbers.
+
         Drawn in whole batches, so that sample i is the same for every n, to the last bit.
         """
         size = self.config.batch_size
@@ -243,12 +260,10 @@ class Game(Copyable):
         net = self.sampled_net(statistics)
         if self.sampler is None:
             self.sampler = CapturedSampler(self)
-        samples = np.empty((n, *self.G.out_shape), np.uint8)
         for start in range(0, n, size):
             numbers = self.classes_in_turn(size, start) if label is None else np.full(size, label)
             output = self.sampler.draw(self, net, generator, numbers)
-            samples[start : start + size] = self.to_images(output)[: n - start]
-        return samples
+            yield self.to_images(output)[: n - start], numbers[: n - start]
 
     def classes_in_turn(self, n: int, start: int = 0) -> np.ndarray:
         """-> class numbers of n samples from `start` on: 0, 1, 2 ...; all 0 without classes."""

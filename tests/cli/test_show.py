@@ -2,86 +2,14 @@
 
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from minigan.cli import show
-from minigan.data.files.png import load_png
 from minigan.report import page
 from minigan.training.run_folder import Run
 from tests.support.commands import refused, run
-from tests.support.inspected_runs import SHAPES
 from tests.support.made_run import make_run
-
-
-def test_sample(runs, tmp_path, capsys):
-    file = tmp_path / "a.npy"
-    assert run("sample", runs["color"], "--n", 20, "--seed", 3, "--out", file) == 0
-    assert capsys.readouterr().out == f"20 images (16, 24, 3) in {file}\n"
-    images = np.load(file)
-    assert images.shape == (20, *SHAPES["color"]) and images.dtype == np.uint8
-    assert run("sample", runs["color"], "--n", 4, "--seed", 3, "--out", tmp_path / "b.PNG") == 0
-    grid = load_png(tmp_path / "b.PNG")
-    assert grid.shape == (2 * 18 + 2, 2 * 26 + 2, 3)
-    np.testing.assert_array_equal(grid[2:18, 2:26], images[0])
-    assert run("sample", runs["conditional"], "--label", 3, "--n", 2, "--out", file) == 0
-    assert run("sample", runs["conditional"], "--n", 4, "--out", tmp_path / "c.npy") == 0
-    third = np.load(tmp_path / "c.npy")[3]
-    assert np.load(file).shape == (2, 28, 28, 1) and not np.array_equal(np.load(file)[0], third)
-
-
-def test_one_sample_alone_is_the_first_of_many(runs, tmp_path):
-    """In the net's own size, without a frame."""
-    for name in ("plain", "conditional", "color"):
-        assert run("sample", runs[name], "--n", 1, "--out", tmp_path / "one.png") == 0
-        assert run("sample", runs[name], "--n", 64, "--out", tmp_path / "many.npy") == 0
-        one, many = load_png(tmp_path / "one.png"), np.load(tmp_path / "many.npy")
-        np.testing.assert_array_equal(one, many[0])
-
-
-def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
-    """For the same z; by --statistics batch it is not, as in the published program."""
-    equal = {}
-    for statistics in ("frozen", "batch"):
-        for label in ("", "--label 7"):
-            words = ["--n", 30, "--statistics", statistics, *label.split()]
-            file = tmp_path / f"{statistics}{label}.npy"
-            assert run("sample", runs["conditional"], *words, "--out", file) == 0
-        mixed, sevens = (
-            np.load(tmp_path / f"{statistics}{each}.npy") for each in ("", "--label 7")
-        )
-        equal[statistics] = np.array_equal(mixed[7::10], sevens[7::10])
-    assert equal == {"frozen": True, "batch": False}
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    (
-        (["nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),
-        (["nowhere"], "the following arguments are required: --out"),
-        (["--out", "a.png"], "the following arguments are required: RUN"),
-        (["{plain}", "--out", "a.jpg"], "--out must end in .png or .npy, got 'a.jpg'"),
-        (["nowhere", "--out", "a.png", "--n", 0], "--n must be a whole number of at least 1, got"),
-        (["nowhere", "--out", "a.png", "--seed", -1], "--seed must be a whole number of at least"),
-        (["{plain}", "--out", "a.png", "--label", 3], "--label is for a conditional run"),
-        (["{conditional}", "--out", "a.png", "--label", 10], "--label must be in 0 .. 9, got 10"),
-        (
-            ["{plain}", "--out", "a.png", "--statistics", "batch"],
-            "mnist samples by running statist",
-        ),
-        (["{plain}", "--out", "a.png", "--statistics", ""], "--statistics must be frozen or batch"),
-        (
-            ["{plain}", "--out", "a.png", "--best"],
-            "best-generator.npz does not exist: only --evaluate-every",
-        ),
-        (["{plain}", "--out", "no/a.png"], "cannot write no/a.png: No such file or directory"),
-    ),
-)
-def test_mistakes_of_sample(words, message, runs, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert message in refused(capsys, "sample", *(str(word).format(**runs) for word in words))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_animate(tmp_path, capsys):

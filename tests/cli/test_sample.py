@@ -1,0 +1,161 @@
+"""The command `sample`: grids, arrays, files, and the training images beside them."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from minigan.cli import sample as sample_module
+from minigan.data.files.png import load_png
+from tests.support.commands import refused, run
+from tests.support.inspected_runs import SHAPES
+from tests.support.pictures import noise
+
+
+def test_sample(runs, tmp_path, capsys):
+    file = tmp_path / "a.npy"
+    assert run("sample", runs["color"], "--n", 20, "--seed", 3, "--out", file) == 0
+    assert capsys.readouterr().out == f"20 images (16, 24, 3) in {file}\n"
+    images = np.load(file)
+    assert images.shape == (20, *SHAPES["color"]) and images.dtype == np.uint8
+    assert run("sample", runs["color"], "--n", 4, "--seed", 3, "--out", tmp_path / "b.PNG") == 0
+    grid = load_png(tmp_path / "b.PNG")
+    assert grid.shape == (2 * 18 + 2, 2 * 26 + 2, 3)
+    np.testing.assert_array_equal(grid[2:18, 2:26], images[0])
+    assert run("sample", runs["conditional"], "--label", 3, "--n", 2, "--out", file) == 0
+    assert run("sample", runs["conditional"], "--n", 4, "--out", tmp_path / "c.npy") == 0
+    third = np.load(tmp_path / "c.npy")[3]
+    assert np.load(file).shape == (2, 28, 28, 1) and not np.array_equal(np.load(file)[0], third)
+
+
+def test_one_sample_alone_is_the_first_of_many(runs, tmp_path):
+    """In the net's own size, without a frame."""
+    for name in ("plain", "conditional", "color"):
+        assert run("sample", runs[name], "--n", 1, "--out", tmp_path / "one.png") == 0
+        assert run("sample", runs[name], "--n", 64, "--out", tmp_path / "many.npy") == 0
+        one, many = load_png(tmp_path / "one.png"), np.load(tmp_path / "many.npy")
+        np.testing.assert_array_equal(one, many[0])
+
+
+def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
+    """For the same z; by --statistics batch it is not, as in the published program."""
+    equal = {}
+    for statistics in ("frozen", "batch"):
+        for label in ("", "--label 7"):
+            words = ["--n", 30, "--statistics", statistics, *label.split()]
+            file = tmp_path / f"{statistics}{label}.npy"
+            assert run("sample", runs["conditional"], *words, "--out", file) == 0
+        mixed, sevens = (
+            np.load(tmp_path / f"{statistics}{each}.npy") for each in ("", "--label 7")
+        )
+        equal[statistics] = np.array_equal(mixed[7::10], sevens[7::10])
+    assert equal == {"frozen": True, "batch": False}
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    (
+        (["nowhere", "--out", "a.png"], "nowhere is not the folder of a run"),
+        (["{plain}"], "say where to write: --out FILE.png, --out FILE.npy, or --each DIR"),
+        (["--out", "a.png"], "the following arguments are required: RUN"),
+        (["{plain}", "--out", "a.jpg"], "--out must end in .png or .npy, got 'a.jpg'"),
+        (["nowhere", "--out", "a.png", "--n", 0], "--n must be a whole number of at least 1, got"),
+        (["nowhere", "--out", "a.png", "--seed", -1], "--seed must be a whole number of at least"),
+        (["{plain}", "--out", "a.png", "--label", 3], "--label is for a conditional run"),
+        (["{conditional}", "--out", "a.png", "--label", 10], "--label must be in 0 .. 9, got 10"),
+        (
+            ["{plain}", "--out", "a.png", "--statistics", "batch"],
+            "mnist samples by running statist",
+        ),
+        (["{plain}", "--out", "a.png", "--statistics", ""], "--statistics must be frozen or batch"),
+        (
+            ["{plain}", "--out", "a.png", "--best"],
+            "best-generator.npz does not exist: only --evaluate-every",
+        ),
+        (["{plain}", "--out", "no/a.png"], "cannot write no/a.png: No such file or directory"),
+    ),
+)
+def test_mistakes_of_sample(words, message, runs, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "sample", *(str(word).format(**runs) for word in words))
+    assert list(tmp_path.iterdir()) == []
+
+
+def pictures(folder):
+    """-> relative path -> image (h, w, c), of all files below the folder"""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): load_png(path) for path in found}
+
+
+def test_each_sample_is_a_file(runs, tmp_path):
+    for name in ("plain", "color"):
+        words = ("--n", 21, "--seed", 2, "--each", tmp_path / name, "--out", tmp_path / "a.npy")
+        assert run("sample", runs[name], *words) == 0
+        found = pictures(tmp_path / name)
+        assert list(found) == [f"{i:05}.png" for i in range(21)]
+        np.testing.assert_array_equal(np.stack([*found.values()]), np.load(tmp_path / "a.npy"))
+
+
+def test_conditional_samples_are_in_a_folder_for_each_class(runs, tmp_path):
+    words = ("--n", 21, "--each", tmp_path / "each", "--out", tmp_path / "a.npy")
+    assert run("sample", runs["conditional"], *words) == 0
+    found, samples = pictures(tmp_path / "each"), np.load(tmp_path / "a.npy")
+    assert len(found) == 21
+    for path, image in found.items():
+        label, name = path.split("/")
+        i = int(name.removesuffix(".png"))
+        assert int(label) == i % 10
+        np.testing.assert_array_equal(image, samples[i])
+
+
+def test_training_images_are_those_that_the_networks_saw(runs, images_of_noise, tmp_path, capsys):
+    data = noise(50)("mnist", image_shape=(28, 28, 1))
+    assert run("sample", runs["plain"], "--n", 30, "--real", tmp_path / "real") == 0
+    assert capsys.readouterr().out == f"30 training images in {tmp_path / 'real'}\n"
+    found = [image.tobytes() for image in pictures(tmp_path / "real").values()]
+    assert len(set(found)) == 30 and set(found) <= {image.tobytes() for image in data.images}
+
+    words = ("--n", 99, "--real", tmp_path / "all", "--label", 3)
+    assert run("sample", runs["conditional"], *words) == 0
+    assert ", all that there are of class 3" in capsys.readouterr().out
+    threes = {image.tobytes() for image in data.images[data.labels == 3]}
+    assert {image.tobytes() for image in pictures(tmp_path / "all" / "3").values()} == threes
+
+
+def test_many_samples_take_the_memory_of_one_batch(runs, tmp_path, monkeypatch):
+    peaks = []
+    for n in (200, 3000):
+        tracemalloc.start()
+        assert run("sample", runs["plain"], "--n", n, "--out", tmp_path / "a.npy") == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert np.load(tmp_path / "a.npy").shape == (3000, 28, 28, 1)
+    assert peaks[1] < peaks[0] + 2**20  # 3,000 images are 2.2 MiB
+
+
+def test_a_folder_with_files_in_it_is_refused(runs, tmp_path, capsys):
+    (tmp_path / "old.png").write_bytes(b"")
+    for option in ("--each", "--real"):
+        assert "is not empty: give a new folder" in refused(
+            capsys, "sample", runs["plain"], option, tmp_path
+        )
+    assert "File exists" in refused(capsys, "sample", runs["plain"], "--each", tmp_path / "old.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
+
+
+def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeypatch):
+    """config.json may come from somebody else."""
+    names = ("../up", "..", ".", "", "a/b", "cat", "x", "y", "z", "\x00")
+    open_game = sample_module.open_game
+
+    def renamed(*arguments):
+        game, metadata = open_game(*arguments)
+        game.class_names = names
+        return game, metadata
+
+    monkeypatch.setattr(sample_module, "open_game", renamed)
+    assert run("sample", runs["conditional"], "--n", 10, "--each", tmp_path / "a" / "each") == 0
+    folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
+    assert folders == {
+        f"a/each/{name}" for name in ("0", "1", "2", "3", "4", "cat", "x", "y", "z", "9")
+    }
