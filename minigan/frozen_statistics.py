@@ -8,16 +8,18 @@ network computes what it computes in training. They replace the running ones:
 
     running = (1 - running_rate)·running + running_rate·batch      with running_rate = 1
 
+Everything else is in sampling mode meanwhile: Dropout draws nothing.
+
 The statistics of a generator belong to its present weights. They are computed before each draw, one
 more batch, and not saved: they cannot be stale, and any run folder has all that they need.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import copy
 
 from minigan.arrays import Array
 from minigan.layers import BatchNorm, Layer, Sequential
-from minigan.layers.sequential import Step, forward_pass, plan
+from minigan.layers.sequential import forward_pass, plan
 
 
 def norms(layers: Iterable[Layer]) -> Iterator[BatchNorm]:
@@ -59,19 +61,11 @@ def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) ->
     x       (n, *in_shape), n of 2 or more
     labels  (n, classes), if the network is conditional
     """
-    for layer in norms(net.layers):
-        layer.sampling, layer.running_rate, layer.unbiased = "running", 1.0, False
+    frozen = list(norms(net.layers))
+    for layer in frozen:
+        layer.sampling, layer.running_rate, layer.unbiased = "measure", 1.0, False
         for running in (layer.running_mean, layer.running_var):
             running.fill(0)  # so that nothing is left of it, not even rounding or NaN
-    measure(net.steps, x, labels)
-
-
-def measure(steps: Sequence[Step], x: Array, labels: Array | None) -> Array:
-    """x -> y. Only BatchNorm is in training mode: Dropout would draw."""
-    for step in steps:
-        if isinstance(step, Sequential):
-            x = measure(step.steps, x, labels)
-        else:
-            has_norm = any(True for _ in norms(getattr(step, "layers", [step])))
-            x = forward_pass([step], x, has_norm, labels)
-    return x
+    forward_pass(net.steps, x, False, labels)
+    for layer in frozen:
+        layer.sampling = "running"

@@ -76,14 +76,16 @@ def test_parameters_are_shared_and_each_freezing_forgets_the_last(make_backend):
 
 
 @pytest.mark.parametrize("nested", (False, True))
-def test_dropout_neither_acts_nor_draws(make_backend, nested):
-    within = [mg.Linear(6), mg.Dropout(0.5), mg.BatchNorm(sampling="batch"), mg.Tanh()]
+def test_all_else_is_in_sampling_mode(make_backend, nested):
+    """Dropout neither acts nor draws, and spectral norms stay."""
+    within = [mg.Dropout(0.5), mg.SpectralNorm(mg.Linear(6)), mg.BatchNorm(sampling="batch")]
     net = network([mg.Sequential(within)] if nested else within, (4,), make_backend())
     (generator,) = net.store.generators.values()
-    before, x = generator.bit_generator.state, draw_x(net, 8)
+    before, x, u = generator.bit_generator.state, draw_x(net, 8), to_host(net, net.buffers)
     frozen = with_own_statistics(net)
     freeze_statistics(frozen, x)
     assert generator.bit_generator.state == before
+    assert_same_arrays(to_host(net, net.buffers), u)
     wanted = net.forward(x, train=False)  # by the batch, and without Dropout
     host = net.backend.to_host
     assert_close(host(frozen.forward(x, train=False)), host(wanted), "without Dropout")

@@ -171,19 +171,23 @@ class BatchNorm(Layer):
         y, self.saved = batchnorm_forward(
             x, self.gain, self.bias, mean, var, self.eps, is_batch, self.backend.xp
         )
-        if train:
+        if self.updates_running(train):
             self.update_running(mean, var, m=x.size // x.shape[-1])
         return y
 
     def uses_batch_statistics(self, n: int, train: bool) -> bool:
         """Does a forward pass normalize by the batch's own statistics? Not possible with n = 1."""
-        is_batch = train or self.sampling == "batch"
+        is_batch = train or self.sampling != "running"
         if is_batch and n == 1:
             raise ShapeError(
                 f"{self.label}: a batch of 1 has no batch statistics: expected n of at least 2; "
                 "use a larger batch, or forward(x, train=False) for the running statistics"
             )
         return is_batch
+
+    def updates_running(self, train: bool) -> bool:
+        """Does a forward pass update them? While they are measured, in sampling mode too."""
+        return train or self.sampling == "measure"  # set by frozen_statistics.py
 
     def update_running(self, mean: Array, var: Array, m: int) -> None:
         """running += rate·(batch - running), in place; m is the number of values per channel."""

@@ -203,7 +203,7 @@ class NormBlock(Block):
         mean, var = self.statistics(y, before)
         saved.m = self.pixels * backend.opaque_call(backend.group.sync_batchnorm, mean, var, n)
         self.set_scale(mean, var)
-        if train:
+        if norm.updates_running(train):
             backend.opaque_call(norm.update_running, mean, var, saved.m)
         if self.is_followed:
             saved.normalize_later = lambda part, workspace: self.normalize(part, y[part], workspace)

@@ -48,7 +48,8 @@ class Norm:
         mean, inv_std = (self.memory.get(name, (parts, c)) for name in ("mean", "inv_std"))
         running_mean, running_var = layer.running_mean, layer.running_var
         if is_batch:
-            running = (running_mean, running_var) if train else (None, None)
+            is_kept = layer.updates_running(train)
+            running = (running_mean, running_var) if is_kept else (None, None)
             unbias = m / (m - 1) if layer.unbiased and m > 1 else 1.0
             constants = (layer.eps, layer.running_rate, unbias)
             moments = self.moments(y, parts, m)
