@@ -15,6 +15,7 @@ Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py
 """
 
 from minigan.arrays import Array, Backend
+from minigan.checks import ignore_float_errors
 from minigan.copying import Copyable
 from minigan.layers import Sequential
 
@@ -35,6 +36,7 @@ class Average(Copyable):
         self.net, self.source, self.decay = net, source, decay
         self.steps = 0
 
+    @ignore_float_errors
     def update(self) -> None:
         """Include the current weights: call it after each step of the source's optimizer."""
         self.steps += 1

@@ -6,7 +6,13 @@ from math import inf, nan
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from minigan.errors import ConfigError
+
+# Decorates the public functions that compute: they are independent of the caller's np.seterr.
+# Numbers that underflow are 0; those that overflow are inf or NaN, and are reported in words.
+ignore_float_errors = np.errstate(all="ignore")
 
 LARGEST = 2**31 - 1  # of an extent: above it NumPy cannot even report that memory is missing
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from minigan.arrays import Array
+from minigan.checks import ignore_float_errors
 from minigan.layers import Sequential
 from minigan.losses import mean_sigmoid
 from minigan.objective import Objective
@@ -32,6 +33,7 @@ class Stepper(Protocol):
     def step(self) -> None: ...
 
 
+@ignore_float_errors
 def update_discriminator(
     D: Sequential,
     optimizer: Stepper,
@@ -72,6 +74,7 @@ def add_gradients(
     return loss, mean
 
 
+@ignore_float_errors
 def update_generator(
     G: Sequential,
     D: Sequential,

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minigan.arrays import Array, Backend
-from minigan.checks import expect_size
+from minigan.checks import expect_size, ignore_float_errors
 from minigan.errors import ConfigError, GradientError
 from minigan.layers import Sequential
 from minigan.parameters import Store
@@ -64,6 +64,7 @@ class GradientReport:
         return "\n".join(lines)
 
 
+@ignore_float_errors
 def check_gradients(
     net: Sequential,
     x: Array,

@@ -41,9 +41,11 @@ from numbers import Real
 from typing import Any
 
 from minigan.arrays import Array, Backend
+from minigan.checks import ignore_float_errors
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 
+@ignore_float_errors
 def bce_with_logits(
     logits: Array,
     target: float | Array,
@@ -82,6 +84,7 @@ def mean_sigmoid(logits: Array, backend: Backend) -> Array:
     return 0.5 + 0.5 * backend.xp.mean(backend.xp.tanh(0.5 * logits))
 
 
+@ignore_float_errors
 def softmax_cross_entropy(
     logits: Array, labels: Array, *, backend: Backend | None = None
 ) -> tuple[Array, Array]:

@@ -30,11 +30,13 @@ Fast versions: backends/cpu/losses.py, backends/gpu/losses.py
 from dataclasses import dataclass
 
 from minigan.arrays import Array, Backend
+from minigan.checks import ignore_float_errors
 from minigan.losses import bce_with_logits, expect_target
 
 GAN_LOSSES = ("bce", "lsgan", "hinge")
 
 
+@ignore_float_errors
 def least_squares(
     logits: Array, target: float | Array, *, backend: Backend | None = None
 ) -> tuple[Array, Array]:
@@ -51,6 +53,7 @@ def mean_least_squares(
     return 0.5 * backend.xp.mean(error * error), error * (1.0 / logits.size)
 
 
+@ignore_float_errors
 def hinge(
     logits: Array, target: float | Array, *, backend: Backend | None = None
 ) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from minigan.arrays import Array, Backend
 from minigan.arrays.views import ArrayHolder, Views
-from minigan.checks import expect_number
+from minigan.checks import expect_number, ignore_float_errors
 from minigan.errors import ConfigError, RunError, StateError
 from minigan.layers import Sequential
 
@@ -59,6 +59,7 @@ class Optimizer(ArrayHolder):
         """
         self.step_on(self.backend)
 
+    @ignore_float_errors
     def step_on(self, backend: Backend) -> None:
         """step() on another backend with the same arrays, such as a captured step's.
 

@@ -17,6 +17,7 @@ import numpy as np
 from minigan.arrays.philox import Philox
 from minigan.arrays.staging import StagingBuffer
 from minigan.arrays.types import Array, Shape
+from minigan.checks import ignore_float_errors
 from minigan.copying import Copyable
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
@@ -65,6 +66,7 @@ class Backend(Copyable):
 
     # -- arrays in and out ---------------------------------------------------
 
+    @ignore_float_errors
     def asarray(self, values: Any) -> Array:
         """values: host array, number or list -> array of this backend and dtype."""
         return self.xp.asarray(values, dtype=self.dtype)

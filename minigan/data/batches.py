@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.checks import expect_size
+from minigan.checks import expect_size, ignore_float_errors
 from minigan.copying import Copyable
 from minigan.data.files.messages import os_errors_as_data_errors
 from minigan.errors import ConfigError, DataError
@@ -216,6 +216,7 @@ def to_floats(pixels: np.ndarray, floats: np.ndarray, pixel_min: float = -1.0) -
         np.subtract(floats, 1.0, out=floats)
 
 
+@ignore_float_errors
 def to_pixels(floats: np.ndarray, pixel_min: float = -1.0) -> np.ndarray:
     """float in [pixel_min, 1] -> uint8 0..255, rounded; values outside are clipped."""
     expect_pixel_min("to_pixels", pixel_min)

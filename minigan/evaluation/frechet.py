@@ -21,9 +21,12 @@ Source: Dowson & Landau 1982; as a metric of GANs: Heusel et al. 2017, arXiv:170
 
 import numpy as np
 
+from minigan.checks import ignore_float_errors
+
 Moments = tuple[np.ndarray, np.ndarray]
 
 
+@ignore_float_errors
 def moments(features: np.ndarray) -> Moments:
     """features (n, d) -> mean (d,), covariance (d, d) with 1/(n-1), float64."""
     features = np.asarray(features, np.float64)
@@ -32,6 +35,7 @@ def moments(features: np.ndarray) -> Moments:
     return mean, centered.T @ centered / (len(features) - 1)
 
 
+@ignore_float_errors
 def frechet_distance(a: Moments, b: Moments) -> float:
     """-> d, in squared units of the features."""
     (mean_a, cov_a), (mean_b, cov_b) = a, b

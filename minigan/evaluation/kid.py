@@ -20,6 +20,8 @@ Source: Gretton et al. 2012; as a metric of GANs: Bińkowski et al. 2018, arXiv:
 
 import numpy as np
 
+from minigan.checks import ignore_float_errors
+
 SUBSETS, SIZE = 100, 1000
 
 
@@ -30,6 +32,7 @@ def sum_of_kernel(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.vdot(values * values, values))
 
 
+@ignore_float_errors
 def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
     """x, y (m, d) float64 -> the estimate of MMD²."""
     m, d = x.shape
@@ -42,6 +45,7 @@ def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
     return mean_of_others(x) + mean_of_others(y) - 2 * sum_of_kernel(x, y) / float(m * m)
 
 
+@ignore_float_errors
 def kernel_distance(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Features (n, d) of two sets -> KID, and its standard deviation over the subsets.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minigan.checks import expect_size
+from minigan.checks import expect_size, ignore_float_errors
 from minigan.errors import ConfigError
 from minigan.evaluation.classifier import Classifier
 from minigan.evaluation.frechet import frechet_distance, moments
@@ -107,6 +107,7 @@ def expect_n(n: int | None, real: ReferenceImages) -> int:
     return n
 
 
+@ignore_float_errors
 def evaluate(
     samples: NDArray[np.uint8],
     real: ReferenceImages,

@@ -26,6 +26,7 @@ Kynkäänniemi et al. 2019, arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.0979
 import numpy as np
 from numpy.typing import NDArray
 
+from minigan.checks import ignore_float_errors
 from minigan.evaluation.neighbors import balls_around, nearest
 
 K = 3  # nearest neighbors
@@ -40,6 +41,7 @@ def nearest_others(rows: np.ndarray, k: int) -> NDArray[np.float64]:
     return np.reshape(distances[~itself], (len(rows), k))
 
 
+@ignore_float_errors
 def two_sample_accuracy(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
     """Equally many rows of each -> share of the real ones, and of the fakes, classified right."""
     to_fake, to_real = nearest(real, fake)[0][:, 0], nearest(fake, real)[0][:, 0]
@@ -54,6 +56,7 @@ def accuracy(same: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.mean((same < other) + 0.5 * (same == other)))
 
 
+@ignore_float_errors
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = K) -> dict[str, float]:
     """Equally many rows of each -> precision, recall, density, coverage and the two-sample test."""
     near_real, near_fake = nearest_others(real, k), nearest_others(fake, k)

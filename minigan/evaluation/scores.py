@@ -21,15 +21,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minigan.checks import ignore_float_errors
+
 MISSED = 0.1  # of an even share
 
 
+@ignore_float_errors
 def entropies(p: np.ndarray) -> np.ndarray:
     """p (n, classes) -> H of each row (n,), in nats; 0·log 0 is 0."""
     entropy: np.ndarray = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
     return entropy
 
 
+@ignore_float_errors
 def classifier_score(p: np.ndarray) -> float:
     """p (n, classes) float64, rows that sum to 1 -> score, from 1 to classes."""
     return float(np.exp(entropies(p.mean(axis=0, keepdims=True))[0] - entropies(p).mean()))

@@ -17,6 +17,7 @@ from time import monotonic
 import numpy as np
 
 from minigan.arrays import Backend
+from minigan.checks import ignore_float_errors
 from minigan.data import Batches, load_dataset
 from minigan.errors import ConfigError, RunError
 from minigan.evaluation.classifier import Classifier, classifier_file, load_classifier
@@ -41,6 +42,7 @@ def why_no_classifier(real: ReferenceImages) -> str | None:
     return None
 
 
+@ignore_float_errors
 def train_classifier(
     real: ReferenceImages, backend: Backend, seed: int, log: Callable[[str], object]
 ) -> Classifier:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minigan.checks import ignore_float_errors
 from minigan.data.files.png import grid
 from minigan.inspection.open_run import Floats, draw_z, generate
 from minigan.inspection.page_layout import Block, cells, enlargement, titled
@@ -45,6 +46,7 @@ def linear(a: Floats, b: Floats, t: Floats) -> Floats:
     return np.outer(1 - t, a) + np.outer(t, b)
 
 
+@ignore_float_errors
 def spherical(a: Floats, b: Floats, t: Floats) -> Floats:
     """As linear, but along the arc. Linear if a and b lie on a line through 0."""
     lengths = np.linalg.norm(a), np.linalg.norm(b)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minigan.checks import ignore_float_errors
 from minigan.data.files.png import save_png
 
 Block = NDArray[np.uint8]
@@ -34,6 +35,7 @@ def picture(image: NDArray[Any], factor: int = 1) -> Block:
     return block.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+@ignore_float_errors
 def signed(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Numbers of any range -> uint8: 0 is middle gray, the largest magnitude black or white."""
     scaled = 127.5 + 127.5 * (values / max(np.abs(values).max(), 1e-30))

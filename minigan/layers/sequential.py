@@ -13,6 +13,7 @@ from copy import copy, deepcopy
 from typing import Any, Protocol
 
 from minigan.arrays.views import Views
+from minigan.checks import ignore_float_errors
 from minigan.errors import ConfigError, ShapeError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape
 from minigan.parameters import Store
@@ -68,6 +69,7 @@ class Sequential(Layer):
         if len(set(map(id, self.layers))) < len(self.layers):
             raise ConfigError(f"{name}: one layer instance appears twice: make one for each place")
 
+    @ignore_float_errors
     def setup(
         self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store | None = None
     ) -> Shape:
@@ -182,6 +184,7 @@ class Sequential(Layer):
             )
         return self.store
 
+    @ignore_float_errors
     def forward(self, x: Array, train: bool = True, labels: Array | None = None) -> Array:
         """x (n, *in_shape) -> y (n, *out_shape), the caller's to keep.
 
@@ -200,6 +203,7 @@ class Sequential(Layer):
         self.batch, self.version = len(x), store.version
         return self.backend.copy_out(y, "y")
 
+    @ignore_float_errors
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 

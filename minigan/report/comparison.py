@@ -6,6 +6,7 @@ Each run is labeled with the options in which the runs differ, and nothing else.
 import textwrap
 from dataclasses import asdict
 
+from minigan.checks import ignore_float_errors
 from minigan.errors import ConfigError
 from minigan.report import plots
 from minigan.report.history import History
@@ -33,6 +34,7 @@ def differences(configs: list[Config]) -> list[str]:
     return labels
 
 
+@ignore_float_errors
 def draw_comparison(histories: list[History]) -> bytes:
     """Curves of several runs, and the last sample grid of each -> PNG.
 

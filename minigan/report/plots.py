@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigan.checks import ignore_float_errors
 from minigan.data.files.png import mark
 from minigan.errors import ConfigError
 from minigan.report.history import History
@@ -115,6 +116,7 @@ def clean(text: object, most: int = 60) -> str:
 
 
 @lru_cache(maxsize=1)  # it is saved, and embedded in the page
+@ignore_float_errors
 def draw_losses(history: History) -> bytes:
     """Losses, outputs of D and, if they were logged, gradient norms and Fréchet distances.
 

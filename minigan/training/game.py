@@ -16,7 +16,7 @@ from minigan.arrays import Array, Backend
 from minigan.arrays.staging import StagingBuffer
 from minigan.averaging import Average
 from minigan.backends import get_backend
-from minigan.checks import expect_size
+from minigan.checks import expect_size, ignore_float_errors
 from minigan.copying import Copyable
 from minigan.data import Batches, to_pixels
 from minigan.data.files.npz import Sections
@@ -116,6 +116,7 @@ class Game(Copyable):
 
     # -- rounds ------------------------------------------------------------------------
 
+    @ignore_float_errors
     def round(self, batches: Batches) -> dict[str, Any]:
         """One update of each player -> what `read` takes, still on the device."""
         self.set_rates(batches.epoch)
@@ -225,6 +226,7 @@ class Game(Copyable):
         freeze_statistics(self.frozen[1], self.backend.asarray(z), labels)
         return self.frozen[1]
 
+    @ignore_float_errors
     def sample(
         self,
         n: int,
@@ -283,6 +285,7 @@ class Game(Copyable):
         """-> the name of a class where it is known, else its number."""
         return self.class_names[number] if self.class_names else str(number)
 
+    @ignore_float_errors
     def images_of(self, z: Array, numbers: Any, net: Sequential | None = None) -> np.ndarray:
         """z (n, z_dim), class numbers (n,) -> images (n, h, w, c) uint8 on the host.
 

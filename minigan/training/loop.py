@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.checks import ignore_float_errors
 from minigan.data import Batches, Dataset, remarks
 from minigan.data.base import are_names
 from minigan.data.files.messages import some
@@ -30,6 +31,7 @@ OnStep = Callable[[dict[str, Any], np.ndarray | None], object]
 READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for the steps
 
 
+@ignore_float_errors
 def train(
     options: dict[str, Any],
     *,
@@ -196,7 +198,6 @@ def loop(
         interrupts() as interrupted,
         Progress(step, last_step, log) as progress,
         run.metrics() as write_rows,
-        np.errstate(all="ignore"),  # numbers that diverge are found and reported here
     ):
         if step == 0:
             run.save_samples(game.sample_grid(), 0, game.preset.grid)
