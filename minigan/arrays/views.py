@@ -56,7 +56,7 @@ class Views(Copyable, MutableMapping[str, Array]):
                     f"{label}: expected shape {tuple(target.shape)}, got {tuple(values.shape)}"
                 )
             with np.errstate(all="ignore", over="raise"):
-                return backend.asarray(values).copy()
+                return backend.asarray(values.astype(target.dtype))
         except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
             if isinstance(error, ShapeError):
                 raise
@@ -72,6 +72,9 @@ class Views(Copyable, MutableMapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.arrays)
+
+    def __or__(self, other: Mapping[str, Array]) -> dict[str, Array]:
+        return {**self, **other}
 
     def __repr__(self) -> str:
         return repr(self.arrays)

@@ -178,9 +178,18 @@ def versions_of(metadata: dict[str, Any]) -> dict[str, object]:
     versions, resumed = metadata.get("versions"), metadata.get("resumed")
     found: dict[str, object] = dict(versions) if isinstance(versions, dict) else {}
     if isinstance(resumed, list) and resumed:
-        steps = [str(entry.get("step")) for entry in resumed if isinstance(entry, dict)]
-        found["resumed at step"] = ", ".join(steps)
+        found["resumed at step"] = "; ".join(resumed_at(e) for e in resumed if isinstance(e, dict))
     return found
+
+
+def resumed_at(entry: dict[str, Any]) -> str:
+    """An entry of "resumed" in config.json, of any shape -> "400, lr_g 0.0002 → 0.0001"."""
+    changed = entry.get("changed")
+    pairs = changed.items() if isinstance(changed, dict) else ()
+    texts = [
+        f"{name} {' → '.join(map(str, each))}" for name, each in pairs if isinstance(each, list)
+    ]
+    return ", ".join([str(entry.get("step")), *texts])
 
 
 def rows(pairs: Iterable[tuple[str, object]]) -> str:

@@ -46,9 +46,12 @@ OPTIONAL = (  # may be None
 )  # fmt: skip
 SWITCHES = ("flip", "drop_last", "joint_update", "spectral_norm")
 TEXTS = ("preset", "dataset", "images", "image_size", "fit", "background")
-# what --resume may change: anything else would be another run
+# what --resume may change: anything else would be another run. Not beta1, because Adam corrects its
+# moments as if all steps had the same
 END = ("epochs", "steps")
-MAY_CHANGE = (*END, "sample_every", "threads", "images", "evaluate_every")
+MAY_CHANGE = (
+    *END, "sample_every", "threads", "images", "evaluate_every", "lr_g", "lr_d", "ema",
+)  # fmt: skip
 PRESET_FOR = {  # a data set -> the preset, if none is named
     "folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32",
 }  # fmt: skip
@@ -238,6 +241,12 @@ def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
     if any(name in options for name in END):  # a new end replaces the old one
         changed |= {name: options.get(name) for name in END}
     return replace(saved, **changed)
+
+
+def changes(saved: Config, config: Config) -> dict[str, list[Any]]:
+    """-> what --resume changes: option -> before, from now on."""
+    pairs = {name: [getattr(each, name) for each in (saved, config)] for name in MAY_CHANGE}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def options_like(saved: Config, options: dict[str, Any]) -> dict[str, Any]:

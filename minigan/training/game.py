@@ -333,15 +333,17 @@ class Game(Copyable):
         try:
             generators = record["generators"]
             for name, net in self.nets.items():
-                net.ready().load_state(sections[name], source)
+                # an average that --resume has switched on begins as G
+                saved = "G" if name == "G average" and name not in sections else name
+                net.ready().load_state(sections[saved], source)
                 for key, generator in net.ready().generators.items():
-                    restore_generator(generator, generators[f"{name}.{key}"])
+                    restore_generator(generator, generators[f"{saved}.{key}"])
             for name, optimizer in self.optimizers.items():
                 moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
                 steps = expect_size("steps", record["optimizer_steps"][name], 0, MOST_STEPS)
                 optimizer.load_state({**moments, "steps": steps})
             if self.average is not None:
-                steps = expect_size("average_steps", record["average_steps"], 0, MOST_STEPS)
+                steps = expect_size("average_steps", record.get("average_steps", 0), 0, MOST_STEPS)
                 self.average.steps = steps
             restore_generator(self.z_generator, generators["z"])
         except RunError:

@@ -18,7 +18,7 @@ from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
 from minigan.training.collapse import CollapseMonitor
-from minigan.training.config import EPOCH, new_config, resumed_config, versions
+from minigan.training.config import EPOCH, changes, new_config, resumed_config, versions
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import Log, expect_same_images, is_old, load_images
@@ -100,13 +100,14 @@ def train(
         if resume is not None:
             expect_same_images(data, metadata, "restore them, or start another run with --out")
             step = run.checkpoints.load(game, batches, log)
-            log(f"resuming {run.folder} at step {step}")
+            changed = changes(saved, config)
+            news = [f", {name} {new!r} (was {old!r})" for name, (old, new) in changed.items()]
+            log(f"resuming {run.folder} at step {step}{''.join(news)}")
             if step < last_step:
                 run.forget_after(step)
-                entry, before = {"step": step, "versions": versions(game.backend)}, []
-                if isinstance(metadata.get("resumed"), list):
-                    before = metadata["resumed"]
-                metadata["resumed"] = [*before, entry]
+                entry = {"step": step, "changed": changed, "versions": versions(game.backend)}
+                before = metadata.get("resumed")
+                metadata["resumed"] = [*(before if isinstance(before, list) else []), entry]
                 run.save_config(config, metadata)
         if step == 0:
             run.save_real(real_images(game, data), game.preset.grid)

@@ -57,7 +57,10 @@ class Reader(HTMLParser):
 def hostile(folder):
     """-> Run whose files contain HTML wherever they can."""
     run = make_run(folder / '<img src=x onerror="window.hacked=1">', metadata={"note": HOSTILE})
-    versions, resumed = {HOSTILE: HOSTILE, "deep": [{"<b>": None}]}, [{"step": HOSTILE}, 3]
+    versions, resumed = (
+        {HOSTILE: HOSTILE, "deep": [{"<b>": None}]},
+        [{"step": HOSTILE, "changed": {HOSTILE: [1, {}], "": 2}}, 3],
+    )
     change_record(run, versions=versions, resumed=resumed, **{HOSTILE: 1})
     with open(run.metrics_file, "a") as file:
         file.write(f"{SCRIPT},1,1,1,1,1,1,1\n21,3,.1,.2,.3,.4,.5,{IMG}")
@@ -65,9 +68,12 @@ def hostile(folder):
     return run
 
 
+RESUMED = [{"step": 7, "changed": {"lr_g": [0.002, 0.001]}}, {"step": 9, "changed": {}}]
+
+
 def test_the_page_contains_the_run(tmp_path, quick_curves):
     note = "on Strokes, NOT on MNIST"
-    metadata = {"note": note, "versions": {"numpy": "9.9"}, "resumed": [{"step": 7}]}
+    metadata = {"note": note, "versions": {"numpy": "9.9"}, "resumed": RESUMED}
     run = make_run(tmp_path / "mine", steps=40, metadata=metadata, lr_g=0.002, batch_size=128)
     os.utime(run.metrics_file, (0, datetime(2026, 2, 3, 4, 5).timestamp()))
     tables = ("G: <table>", "D: table")
@@ -81,7 +87,7 @@ def test_the_page_contains_the_run(tmp_path, quick_curves):
     for image, content in zip(images, contents, strict=True):
         assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == content
     parts = ["Preset mnist, trained on mnist", "mine", note, *tables, "lr_g", "0.002"]
-    parts += ["numpy", "9.9", "resumed at step", "0:00:05", "1,000", "2026-02-03 04:05"]
+    parts += ["numpy", "9.9", "7, lr_g 0.002 → 0.001; 9", "0:00:05", "1,000", "2026-02-03 04:05"]
     assert [part for part in parts if part not in found.text] == []
     assert page(History(run), tables) == text
 
@@ -118,7 +124,7 @@ def test_strings_from_strangers_are_text(tmp_path, quick_curves):
 
 def test_records_of_shapes_that_minigan_never_writes(tmp_path, quick_curves):
     run = make_run(tmp_path / "a")
-    for value in (None, 0, "text", [], [1], {}, {"a": {"b": []}}):
+    for value in (None, 0, "text", [], [1], [{"changed": [1]}], {}, {"a": {"b": []}}):
         change_record(run, note=value, versions=value, resumed=value)
         page(History(run))
 

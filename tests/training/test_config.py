@@ -10,6 +10,7 @@ from minigan.presets import MODULES
 from minigan.training.config import (
     MAY_CHANGE,
     config_from_record,
+    flag,
     new_config,
     resumed_config,
     versions,
@@ -120,15 +121,15 @@ def test_mistakes(options, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_resumed_run_may_change_its_end_and_what_does_not_change_its_numbers():
+def test_a_resumed_run_may_change_its_end_its_rates_and_what_does_not_change_its_numbers():
     saved = new_config(dict(width=4, dataset="mnist", epochs=3))
     assert resumed_config(saved, {}) == saved
     later = resumed_config(saved, dict(steps=9, threads=2, sample_every=5))
     assert (later.steps, later.epochs, later.threads, later.sample_every) == (9, None, 2, 5)
     assert resumed_config(saved, dict(width=4, dataset="auto")) == saved  # no change
-    for name, value in (("width", 8), ("seed", 1), ("ema", 0), ("dataset", "kmnist")):
+    for name, value in (("width", 8), ("seed", 1), ("batch_size", 9), ("dataset", "kmnist")):
         assert name not in MAY_CHANGE
-        with pytest.raises(mg.ConfigError, match=f"--{name} {value} does not fit the run, which"):
+        with pytest.raises(mg.ConfigError, match=f"{flag(name)} {value} does not fit the run"):
             resumed_config(saved, {name: value})
 
 

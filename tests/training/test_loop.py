@@ -17,9 +17,12 @@ from PIL import Image
 
 import minigan as mg
 from minigan import training
+from minigan.data.files.npz import load_arrays, unpack
 from minigan.gan import MEASURED
+from minigan.presets import MODULES, get_preset
 from minigan.training import loop, open_game
 from minigan.training.checkpoint import Checkpoints
+from minigan.training.config import new_config, resumed_config
 from minigan.training.game import Game
 from minigan.training.progress import Interrupted
 from tests.support.long_form import long_form
@@ -232,9 +235,72 @@ def test_out_and_resume_exclude_each_other(tmp_path):
 def test_an_option_that_would_make_another_run_is_refused(tmp_path):
     train(tmp_path / "a", steps=2)
     before = content(tmp_path / "a")
-    with pytest.raises(mg.ConfigError, match=r"--ema 0 does not fit the run, which has 0.998"):
-        resume(tmp_path / "a", ema=0, steps=4)
+    with pytest.raises(mg.ConfigError, match=r"--batch-size 4 does not fit the run, which"):
+        resume(tmp_path / "a", batch_size=4, steps=4)
     assert content(tmp_path / "a") == before
+
+
+def weights_of(folder):
+    """-> the parameters and statistics of both nets in the newest checkpoint"""
+    newest = max((folder / "checkpoints").glob("step-*.npz"))
+    sections, record = unpack(load_arrays(newest), newest)
+    return sections, record
+
+
+@pytest.mark.parametrize(
+    "options", (dict(threads=1), dict(threads=2), dict(backend="plain", threads=None)), ids=str
+)
+def test_another_rate_is_used_from_the_step_on_and_recorded(options, tmp_path):
+    train(tmp_path / "a", steps=2, ema=0, lr_g=0.001, **options)
+    before, _ = weights_of(tmp_path / "a")
+    lines = resume(tmp_path / "a", steps=4, lr_g=1e-12, lr_d=0.5)
+    after, _ = weights_of(tmp_path / "a")
+    moved = {
+        name: max(
+            np.abs(after[name][key] - before[name][key]).max()
+            for key in before[name]
+            if "running" not in key
+        )
+        for name in "GD"
+    }
+    assert moved["G"] < 1e-6 and moved["D"] > 0.1
+    assert any("at step 2, steps 4 (was 2), lr_g 1e-12 (was 0.001), lr_d 0.5" in s for s in lines)
+    resume(tmp_path / "a", steps=5, lr_g=0.002)
+    resume(tmp_path / "a", steps=6)
+    record = json.loads((tmp_path / "a/config.json").read_text())
+    assert record["options"]["lr_g"] == 0.002 and record["options"]["lr_d"] == 0.5
+    found = [(entry["step"], entry["changed"].get("lr_g")) for entry in record["resumed"]]
+    assert found == [(2, [0.001, 1e-12]), (4, [1e-12, 0.002]), (5, None)]
+
+
+def test_a_rate_that_decays_falls_from_its_new_value(tmp_path):
+    preset = next(name for name in MODULES if get_preset(name).decay)
+    start, length = get_preset(preset).decay
+    game = Game(resumed_config(new_config(dict(preset=preset, width=2)), dict(lr_g=0.004)))
+    game.set_rates(start + length // 2)
+    assert game.optimizers["G"].lr == pytest.approx(0.004 * (1 - (length // 2) / length))
+
+
+def test_an_average_may_be_switched_on_and_off(tmp_path):
+    train(tmp_path / "a", steps=2, ema=0)
+    resume(tmp_path / "a", steps=3, ema=0.9)
+    sections, record = weights_of(tmp_path / "a")
+    assert record["average_steps"] == 1
+    for name, array in sections["G"].items():  # the mean of one step
+        assert np.allclose(sections["G average"][name], array, rtol=1e-6)
+    resume(tmp_path / "a", steps=4, ema=0.5)
+    following, record = weights_of(tmp_path / "a")
+    for name, mean in following["G average"].items():
+        weight = 0.5 / (1 - 0.5**2)
+        expected = sections["G average"][name] * (1 - weight) + following["G"][name] * weight
+        assert record["average_steps"] == 2 and np.allclose(mean, expected, rtol=1e-4, atol=1e-6)
+    resume(tmp_path / "a", steps=5, ema=0)
+    sections, record = weights_of(tmp_path / "a")
+    assert "G average" not in sections and "average_steps" not in record
+    generator = load_arrays(tmp_path / "a/generator.npz")
+    assert all(np.array_equal(generator[name], array) for name, array in sections["G"].items())
+    resume(tmp_path / "a", steps=6, ema=0.9)
+    assert weights_of(tmp_path / "a")[1]["average_steps"] == 1
 
 
 def test_other_images_are_refused(tmp_path, monkeypatch):
