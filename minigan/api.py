@@ -24,7 +24,7 @@ from minigan.report.history import History
 from minigan.report.plots import draw_losses
 from minigan.training.config import Config
 from minigan.training.loop import OnStep
-from minigan.training.open_game import Log, open_game
+from minigan.training.open_game import Log, open_game, parse_label
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
 
@@ -69,17 +69,18 @@ class TrainedRun:
         return ShownHistory(self.run, self.log)
 
     def sample(
-        self, n: int = 64, *, label: int | None = None, seed: int = 0, best: bool = False
+        self, n: int = 64, *, label: int | str | None = None, seed: int = 0, best: bool = False
     ) -> Samples:
         """-> images (n, h, w, c) uint8 from G as last saved. Raises RunError, ConfigError.
 
-        label  class of all of them, for conditional runs; None: each in turn
+        label  class of all of them, for conditional runs, as number or name; None: each in turn
         seed   of z: the same images as `minigan sample --seed`
         best   from the best checkpoint of evaluate_every
         """
         n = expect_size("n", n, most=10**9)
         game, _ = open_game(self.run, best)
-        return game.sample(n, game.stream("sample", seed=seed), label).view(Samples)
+        number = parse_label(game, label)
+        return game.sample(n, game.stream("sample", seed=seed), number).view(Samples)
 
     def __repr__(self) -> str:
         return f"TrainedRun({str(self.folder)!r}): {self.config.preset} on {self.config.dataset}"

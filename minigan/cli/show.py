@@ -19,8 +19,8 @@ from minigan.training.run_folder import Run
 def explore(arguments: Namespace, log: Log) -> None:
     """Make the page in which a run's generator can be explored."""
     run = Run(arguments.run)
-    path = output_file(arguments.out, run.folder / "explorer.html", ".html")
     game, _ = open_game(run, arguments.best)
+    path = output_file(arguments.out, run.folder / "explorer.html", ".html")
     log(save_explorer(path, game, run.folder.resolve().name))
 
 

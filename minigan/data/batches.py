@@ -22,7 +22,7 @@ import numpy as np
 
 from minigan.checks import expect_size, ignore_float_errors
 from minigan.copying import Copyable
-from minigan.data.files.messages import os_errors_as_data_errors
+from minigan.data.files.messages import counted, os_errors_as_data_errors
 from minigan.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ class Batches(Copyable):
         if shuffle not in SHUFFLES:
             raise ConfigError(f"Batches: expected shuffle in {SHUFFLES}, got {shuffle!r}")
         if n < batch_size:
-            raise ConfigError(f"--batch-size {batch_size} is larger than the whole set, {n} images")
+            raise ConfigError(
+                f"--batch-size {batch_size} is larger than the whole set, {counted(n, 'image')}: "
+                "give a smaller one, or more images"
+            )
         expect_pixel_min("Batches", pixel_min)
         self.images, self.batch_size, self.labels = images, batch_size, labels
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min

@@ -38,10 +38,14 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     return game, metadata
 
 
-def parse_label(game: Game, label: str | None) -> int | None:
-    """--label, the name or the number of a class -> its number. Raises ConfigError."""
-    if label is None:
-        return None
+def parse_label(game: Game, label: str | int | None) -> int | None:
+    """--label, the name or the number of a class -> its number. Raises ConfigError.
+
+    An int is a number; text is a name, or else a number: see class_number.
+    """
+    if not isinstance(label, str):
+        game.expect_label(label)
+        return label
     game.expect_label(0)  # has it any classes?
     names = game.class_names or list(map(str, range(game.preset.classes)))
     return class_number("--label", label, names)

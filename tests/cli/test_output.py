@@ -15,6 +15,7 @@ COMMANDS = {  # words of a command -> the name of its file
     "plot RUN": "losses.png",
     "compare RUN RUN": "compare.png",
     "report RUN": "report.html",
+    "explore RUN": "explorer.html",
     "interpolate RUN": "interpolation.png",
     "arithmetic RUN --pick 1 2 3": "arithmetic.png",
     "filters RUN": "filters.png",

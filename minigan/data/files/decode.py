@@ -45,7 +45,6 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-OWN = "drawn by minigan"  # why a picture is left out
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 # Orientations 1 to 8 -> the Transpose that undoes them
@@ -90,7 +89,8 @@ def decode(
     """An open picture file -> (h, w, c) uint8.
 
     traits  counts what a user may want to know: "animated", "transparent", and "turned": the wanted
-            shape is higher than wide and the picture wider than high, or the other way round
+            shape is higher than wide and the picture wider than high, or the other way round; and
+            "own": minigan wrote it
     Raises Unreadable; OSError: the disk fails. The caller silences Pillow's warnings about odd
     files: a warning filter belongs to the whole process, not to a thread.
     """
@@ -106,8 +106,6 @@ def decode(
                 image.draft(None, (OVERSIZE * across, OVERSIZE * down))
             expect_pixels(image, max_pixels)
             image.load()
-            if is_own(image):
-                raise Unreadable(OWN)
             if not jpeg:
                 turn = transpose_name(image)  # a PNG may store it behind its pixels
             plain = to_plain_mode(image, c, file)
@@ -120,7 +118,7 @@ def decode(
                 behind = Image.new("RGBA", plain.size, (*background, 255))
                 plain = Image.alpha_composite(behind, plain)
             if traits is not None:
-                traits.update(transparent=transparent, turned=turned)
+                traits.update(transparent=transparent, turned=turned, own=is_own(image))
                 with suppress(Exception):  # damage in a later frame: the first is good
                     traits["animated"] += not jpeg and getattr(image, "is_animated", False)
             return to_array(plain, c)
@@ -161,7 +159,7 @@ def expect_pixels(image: Image, most: int) -> None:
 
 
 def is_own(image: Image) -> bool:
-    """Did minigan draw a loaded image? See files/png.py: mark."""
+    """Did minigan write a loaded image? See files/png.py: mark."""
     try:
         return MARK in (image.getexif().get(SOFTWARE), image.info.get("comment", b"").decode())
     except Exception:  # EXIF may hold anything

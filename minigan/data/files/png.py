@@ -46,7 +46,7 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
 
 
 def mark() -> Exif:
-    """-> EXIF that marks a PNG or WebP as drawn by minigan: it is never trained on."""
+    """-> EXIF that marks a PNG or WebP as written by minigan: it is left out of a folder."""
     from PIL import Image
 
     exif = Image.Exif()

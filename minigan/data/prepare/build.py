@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigan.data.base import Log
-from minigan.data.files.decode import OWN, Form, Unreadable, decode
+from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.files.messages import printable, some
 from minigan.data.prepare.file_index import Source
 from minigan.data.prepare.threads import map_in_threads
@@ -34,19 +34,27 @@ class Block(NamedTuple):
     names: list[str]
     pixels: np.ndarray  # of those that are readable
     reasons: dict[str, str]  # name -> why it is unreadable
+    own: list[str]  # those that minigan wrote: they are left out
     failed: list[str]  # those that the system could not read: perhaps it can later
     traits: Counter[str]  # see decode
 
 
 def build(
-    source: Source, names: list[str], limit: int | None, out: Path, form: Form, log: Log
+    source: Source,
+    names: list[str],
+    limit: int | None,
+    out: Path,
+    form: Form,
+    log: Log,
+    own_too: bool = False,
 ) -> dict[str, Any]:
     """Decode the first `limit` pictures into the file `out`.
 
-    names  of all pictures, sorted; the folders on the first level after source.top are the labels,
-           unless pictures lie beside them. Pictures that minigan drew do not count
+    names    of all pictures, sorted; the folders on the first level after source.top are the
+             labels, unless pictures lie beside them
+    own_too  take pictures that minigan wrote, too
     -> what index.json stores, see sets/folder.py
-    Raises DataError: no pictures, too many unreadable ones; OSError: the file cannot be written.
+    Raises DataError: too many unreadable pictures; OSError: the file cannot be written.
     """
     from tqdm import tqdm  # late: `import minigan` stays quick
 
@@ -63,17 +71,15 @@ def build(
         replacing(out) as file,
     ):
         warnings.simplefilter("ignore")  # Pillow's, about odd files
-        for block in decode_blocks(source, names, form):
+        for block in decode_blocks(source, names, form, own_too):
             file.write(block.pixels.data)
             digest.update(block.pixels.data)
             for name in block.names:
-                if block.reasons.get(name) == OWN:
-                    own.append(name)
-                    del block.reasons[name]
-                else:
+                if name not in block.own:
                     folder = name[start:].rpartition("/")[0].partition("/")[0]
                     counts[folder] += name not in block.reasons
             skipped += [[name, reason] for name, reason in block.reasons.items()]
+            own += block.own
             failed += block.failed
             traits += block.traits
             if len(skipped) > MOST_SKIPPED * len(names):
@@ -86,8 +92,6 @@ def build(
             if bar.disable and monotonic() >= due:
                 log(f"{done:,} of {len(names):,} pictures prepared")
                 due = monotonic() + INTERVAL
-        if not counts.total():
-            raise DataError(f"{source.path}: all its pictures were {OWN}: {some(own)}")
     beside = [name for name in beside if name not in own]
     unlabeled = f"{len(beside):,} of its pictures lie beside the folders: {some(beside)}"
     return {
@@ -105,24 +109,29 @@ def build(
     }
 
 
-def decode_blocks(source: Source, names: list[str], form: Form) -> Iterator[Block]:
+def decode_blocks(source: Source, names: list[str], form: Form, own_too: bool) -> Iterator[Block]:
     """The pictures in order, a few at a time."""
 
     def work(start: int) -> Block:
         block, reasons, readable = names[start : start + BLOCK], {}, 0
         pixels = np.empty((len(block), *form.shape), np.uint8)
-        failed, traits = list[str](), Counter[str]()
+        own, failed, traits = list[str](), list[str](), Counter[str]()
         for name in block:
+            found = Counter[str]()
             try:
                 with source.open(name) as file:
-                    pixels[readable] = decode(file, *form, traits)
+                    pixels[readable] = decode(file, *form, found)
+                if found.pop("own") and not own_too:
+                    own.append(name)
+                    continue
                 readable += 1
+                traits += found
             except Unreadable as error:
                 reasons[name] = str(error)
             except OSError as error:
                 reasons[name] = error.strerror or str(error)
                 failed.append(name)
-        return Block(block, pixels[:readable], reasons, failed, traits)
+        return Block(block, pixels[:readable], reasons, own, failed, traits)
 
     return map_in_threads(work, range(0, len(names), BLOCK))
 

@@ -152,7 +152,7 @@ def walk(path: Path) -> Iterator[tuple[str, bytes]]:
 def in_a_run(path: str | Path) -> bool:
     """Is a folder below the folder of a run?"""
     return any(
-        all((folder / file).exists() for file in RUN_FILES)
+        all(os.path.exists(folder / file) for file in RUN_FILES)
         for folder in Path(os.path.realpath(path)).parents
     )
 

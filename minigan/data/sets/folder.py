@@ -84,7 +84,7 @@ def load_folder(
             notes = index.get("notes", []) if source.notes is None else list(source.notes)
             if own := index.get("own"):
                 notes.append(
-                    f"left out {counted(len(own), 'picture')} that minigan drew: {some(own)}"
+                    f"left out {counted(len(own), 'picture')} that minigan wrote: {some(own)}"
                 )
             if unlabeled := index.get("unlabeled", ""):
                 notes.append(f"no classes: {unlabeled}")
@@ -125,6 +125,9 @@ def load_folder(
             count, size = len(names[:limit]), "x".join(map(str, shape))
             log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
             index = build(source, names, limit, pixels, form, log)
+            if not sum(index["counts"]):  # samples in files, to train on them
+                log(f"{path}: minigan wrote all its pictures: taking them")
+                index = build(source, names, limit, pixels, form, log, own_too=True)
             with replacing(entry / "index.json") as file:
                 file.write(json.dumps(index).encode())
     data = from_cache()
