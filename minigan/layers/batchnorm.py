@@ -179,9 +179,12 @@ class BatchNorm(Layer):
         """Does a forward pass normalize by the batch's own statistics? Not possible with n = 1."""
         is_batch = train or self.sampling != "running"
         if is_batch and n == 1:
+            other = "or forward(x, train=False) for the running statistics"
+            if self.sampling != "running":
+                other = "or freeze statistics before: minigan/frozen_statistics.py"
             raise ShapeError(
                 f"{self.label}: a batch of 1 has no batch statistics: expected n of at least 2; "
-                "use a larger batch, or forward(x, train=False) for the running statistics"
+                f"use a larger batch, {other}"
             )
         return is_batch
 
