@@ -19,6 +19,7 @@ import numpy as np
 from minigan.checks import expect_size
 from minigan.cli.train import train_and_report
 from minigan.data.files.png import grid, to_png
+from minigan.data.sets.array_file import keep_arrays
 from minigan.errors import ConfigError
 from minigan.report.history import History
 from minigan.report.plots import draw_losses
@@ -88,6 +89,8 @@ class TrainedRun:
 
 def train(
     *,
+    images: np.ndarray | str | Path | None = None,
+    labels: np.ndarray | None = None,
     on_step: OnStep | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
@@ -99,6 +102,9 @@ def train(
     """Train from the start, or resume a run -> the run, when it is done.
 
     options   those of `minigan train` (minigan train --help), with underscores: batch_size=128
+    images    (n, h, w) or (n, h, w, 1 or 3), 0 .. 255 or floats in [0, 1] or [-1, 1]: kept in the
+              cache folder, so that the run can be resumed; or a path, as for --images
+    labels    (n,) of such an array, for a conditional preset
     on_step   called as on_step(row, samples) after each step, once its losses are read: row is the
               step's row of metrics.csv as a dict, samples the images (n, h, w, c) uint8 of its
               sample grid, or None. An exception from it ends the training
@@ -110,6 +116,10 @@ def train(
     Raises MiniganError. After Ctrl-C everything is saved; in a notebook the run is returned, and
     elsewhere Interrupted, a KeyboardInterrupt, is raised.
     """
+    if labels is not None or isinstance(images, np.ndarray):
+        images = keep_arrays(images, labels)
+    if images is not None:
+        options["images"] = str(images)
     more: dict[str, Any] = dict(data_dir=data_dir, out=out, on_step=on_step)
     try:
         run = train_and_report(options, resume=resume, like=like, log=log, **more)

@@ -62,7 +62,7 @@ IMAGES: list[Row] = [  # which images, and on what machine
     ("--precision", NAME, "precision of products on a GPU: fp32 (default) or tf32"),
     ("--dataset", NAME, f"{', '.join(DATASETS)}; auto (default) is the preset's"),
     DATA_DIR,
-    ("--images", DIR, "use the images in this folder, or in a .zip of one"),
+    ("--images", DIR, "pictures: a folder, a .zip, or a file .npy, .npz, .csv or IDX"),
     ("--image-size --size", {"metavar": "HxW"}, "64 or 48x64, for presets mnist, color32, image64"),
     ("--channels", N, "1 for gray, 3 for color; for the same presets"),
     ("--fit", {"metavar": "HOW"}, "crop, squash, center:N or box:LEFT,TOP,RIGHT,BOTTOM"),

@@ -11,6 +11,7 @@ from minigan.data.base import DataDir, Dataset, LabeledImages, Log, Shape, finge
 from minigan.data.files.decode import MOST_PIXELS, Form, parse_background
 from minigan.data.prepare.resize import fit_arrays, parse_fit
 from minigan.data.sets import cifar10, mnist
+from minigan.data.sets.array_file import is_array_file, load_array_file
 from minigan.data.sets.celeba import load_celeba
 from minigan.data.sets.cifar10 import load_cifar10
 from minigan.data.sets.folder import load_folder
@@ -48,7 +49,7 @@ def load_dataset(
     data_dir     folder with the set's files, or with a subfolder of the set's name; None:
                  $MINIGAN_DATA, then the cache folder, then a download if there is one
     image_shape  (h, w, c), c is 1 or 3
-    images       for "folder": the folder or .zip of pictures
+    images       for "folder": the folder or .zip of pictures, or a file of arrays
     fit          how pictures of another size or aspect ratio are resized, see prepare/resize.py
     limit        only the first `limit` pictures
     background   of a folder: behind transparent pixels, "white", "black" or "R,G,B"
@@ -83,6 +84,8 @@ def load_dataset(
         parse_background(background),
         expect_size("max_pixels", max_pixels, most=2**40),
     )
+    if images is not None and is_array_file(images):
+        return load_array_file(Path(images), form, limit, log)
     if images is not None:
         return load_folder(Path(images), form, limit, log, as_text=as_text)
     if name == "celeba":

@@ -13,6 +13,7 @@ from minigan.arrays import Backend
 from minigan.backends import BACKENDS, PRECISIONS
 from minigan.checks import did_you_mean, expect_number, expect_size
 from minigan.data import DATASETS, MOST_PIXELS, SMALLEST_BATCH, parse_background, parse_fit
+from minigan.data.sets.array_file import is_array_file, shape_of
 from minigan.errors import ConfigError
 from minigan.objective import GAN_LOSSES
 from minigan.presets import Preset, get_preset
@@ -55,6 +56,7 @@ MAY_CHANGE = (
 PRESET_FOR = {  # a data set -> the preset, if none is named
     "folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32",
 }  # fmt: skip
+SMALL = 40  # pixels on the shorter side: such arrays get the nets for 28x28 and 32x32
 FROM_PRESET = (
     "width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "ema", "fit", "limit",
     "shuffle", "drop_last",
@@ -195,7 +197,14 @@ def new_config(options: dict[str, Any]) -> Config:
         if not isinstance(options.get(name, ""), (str, type(None))):
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
     data = "folder" if options.get("images") is not None else options.get("dataset", "auto")
-    preset = get_preset(options.get("preset", PRESET_FOR.get(data, "mnist")))
+    named, shape = PRESET_FOR.get(data, "mnist"), None
+    if data == "folder" and is_array_file(options["images"]):
+        shape = h, w, c = shape_of(options["images"])
+        named = "image64" if min(h, w) > SMALL else "mnist" if c == 1 else "color32"
+    preset = get_preset(options.get("preset", named))
+    if shape is not None and preset.any_size:  # the arrays' own size, unless another one is given
+        h, w, c = shape
+        options = {"image_size": f"{h}x{w}", "channels": c, **options}
     return Config(**{**preset_defaults(preset, data, options), **options, **normal_form(options)})
 
 

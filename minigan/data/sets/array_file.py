@@ -1,0 +1,246 @@
+"""Arrays of one's own as a data set: .npy, .npz, .csv and IDX files.
+
+    .npy        images, memory-mapped if they are uint8; labels beside them, in NAME-labels.npy
+    .npz        images and labels, by these names or by Keras' (x_train, y_train of its mnist.npz);
+                or one array alone
+    .csv        a picture a row, as Kaggle has MNIST: label and pixels, with a header or without
+    IDX         MNIST's own format, plain or .gz: ...-images-idx3-ubyte, with ...-labels-idx1-ubyte
+                beside it. EMNIST's pictures, recognized by name, are stored transposed
+
+Images are (n, h, w), or (n, h, w, 1 or 3) with channels last. Their numbers may be 0 .. 255, or
+floats in [0, 1] or [-1, 1]; which of these is told apart by the smallest and the largest, and said.
+Labels (n,) are numbers or texts; each different value is a class, in ascending order.
+"""
+
+import gzip
+import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import isqrt, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan.data.base import Dataset, Log, fingerprint
+from minigan.data.files.decode import Form
+from minigan.data.files.idx import GZIP_MAGIC, read_idx
+from minigan.data.files.locations import cache_folder, full_path
+from minigan.data.files.messages import UNWRITABLE, damaged, os_errors_as_data_errors, printable
+from minigan.data.prepare.resize import fit_arrays
+from minigan.errors import ArrayTypeError, DataError
+from minigan.files import open_regular, write_atomically
+
+IMAGES, LABELS = ("images", "x_train", "x"), ("labels", "y_train", "y")  # names in an .npz
+IDX_NAME = "-idx3-ubyte"
+PART = 4096  # images converted at a time
+MOST = 2**35  # numbers in an IDX file or an .npz: far above every published set
+DAMAGE = (ValueError, EOFError, SyntaxError, zlib.error, zipfile.error, struct.error)
+Arrays = tuple[np.ndarray, np.ndarray | None]  # images, labels
+
+
+def is_array_file(path: str | Path) -> bool:
+    """Does the name say that it is one?"""
+    name = Path(path).name.lower()
+    return name.endswith((".npy", ".npz", ".csv")) or IDX_NAME in name
+
+
+def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Dataset:
+    """Load the file -> Dataset. Raises DataError, ShapeError.
+
+    form   what every picture becomes: its size, and how it is resized
+    limit  only the first `limit` pictures
+    """
+    path = full_path(path)
+    images, labels = read(path)
+    images = as_images(path, images)
+    if labels is not None and labels.shape != (len(images),):
+        raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
+    classes: tuple[str, ...] = ()
+    if labels is not None:
+        values, labels = np.unique(labels[:limit], return_inverse=True)
+        classes, labels = tuple(map(str, values.tolist())), labels.astype(np.int32)
+    pixels = as_pixels(path, images[:limit], log)
+    fitted = fit_arrays(pixels, form.shape, form.fit)
+    digest = hashlib.sha256()
+    for start in range(0, len(fitted), PART):
+        digest.update(np.ascontiguousarray(fitted[start : start + PART]).data)
+    identity = fingerprint(form.shape, digest.hexdigest(), labels)
+    return Dataset("folder", fitted, labels, classes, identity)
+
+
+def shape_of(path: str | Path) -> tuple[int, int, int]:
+    """-> (h, w, c) of the images in the file. Raises DataError."""
+    file = full_path(Path(path))
+    found = as_images(file, read(file)[0]).shape
+    return found[1], found[2], found[3]
+
+
+def keep_arrays(images: Any, labels: Any = None) -> Path:
+    """Save arrays in the cache, once -> the .npy file, which a run can be resumed from.
+
+    Raises ArrayTypeError, and RunError if there is no room.
+    """
+    arrays = {".npy": images} if labels is None else {".npy": images, "-labels.npy": labels}
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            raise ArrayTypeError(f"expected a NumPy array of numbers, got {type(array).__name__}")
+        digest.update(f"{array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    folder = cache_folder() / "arrays"
+    with os_errors_as_data_errors(folder, UNWRITABLE):
+        folder.mkdir(parents=True, exist_ok=True)
+    name = digest.hexdigest()[:16]
+    for ending, array in arrays.items():
+        file = folder / f"{name}{ending}"
+        if not file.exists():
+            write_atomically(file, partial(np.save, arr=array, allow_pickle=False))
+    return folder / f"{name}.npy"
+
+
+def read(path: Path) -> Arrays:
+    """-> images and labels as they are stored."""
+    name = path.name.lower()
+    if name.endswith(".npy"):
+        beside = path.with_name(f"{path.stem}-labels.npy")
+        return read_npy(path), read_npy(beside) if beside.exists() else None
+    if name.endswith(".npz"):
+        return read_npz(path)
+    return read_csv(path) if name.endswith(".csv") else read_idx_pair(path)
+
+
+@contextmanager
+def errors_as_damage(path: Path) -> Iterator[None]:
+    """Raise DataError for whatever NumPy finds wrong in a file."""
+    with os_errors_as_data_errors(path):
+        try:
+            yield
+        except DAMAGE as error:
+            reason = printable(" ".join(str(error).split())) or type(error).__name__
+            raise damaged(path, f"cannot be read as arrays of numbers ({reason})") from error
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """-> the array, memory-mapped, read only."""
+    with errors_as_damage(path):
+        open_regular(path).close()
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
+
+
+def read_npz(path: Path) -> Arrays:
+    """-> images and labels, by their names in the file."""
+    with errors_as_damage(path), open_regular(path) as file:
+        size = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
+        if size > MOST:
+            raise ValueError(f"it declares {size:,} bytes")
+        file.seek(0)
+        archive = np.load(file, allow_pickle=False)
+        names = list(archive)
+        of_images = next((name for name in IMAGES if name in names), None)
+        of_labels = next((name for name in LABELS if name in names), None)
+        if of_images is None and len(names) == 1:
+            of_images = names[0]
+        if of_images is None:
+            found = ", ".join(map(printable, names)) or "nothing"
+            raise damaged(path, f"expected arrays images and labels, or x_train, got {found}")
+        return archive[of_images], None if of_labels is None else archive[of_labels]
+
+
+def read_csv(path: Path) -> Arrays:
+    """-> images and labels: one row a picture, of h·h or h·h·3 numbers, a label before them."""
+    with errors_as_damage(path), open_regular(path) as file:
+        first = file.readline(2**20).decode("ascii", "replace").strip()
+        columns = first.split(",")
+        has_header = not columns[0].strip().isdigit()
+        has_label = side_of(len(columns)) is None
+        if has_label and side_of(len(columns) - 1) is None:
+            raise damaged(path, f"expected a label and the pixels of a square, got {len(columns)}")
+        if not has_header:
+            file.seek(0)
+        text = (line.decode("ascii", "replace") for line in file)
+        table = np.loadtxt(text, np.uint8, delimiter=",", ndmin=2)
+    if table.shape[1:] != (len(columns),):
+        raise damaged(path, f"expected {len(columns)} columns in every row, got {table.shape}")
+    pixels = table[:, has_label:]
+    side = side_of(pixels.shape[1]) or 1
+    return pixels.reshape(len(table), side, side, -1), table[:, 0] if has_label else None
+
+
+def side_of(numbers: int) -> int | None:
+    """-> side of a square picture with this many numbers, gray or color; None if there is none."""
+    for channels in (1, 3):
+        side = isqrt(numbers // channels)
+        if side > 1 and side * side * channels == numbers:
+            return side
+    return None
+
+
+def read_idx_pair(path: Path) -> Arrays:
+    """-> images, and the labels of the file beside them."""
+    images = read_idx(path, idx_shape(path, 3))
+    if "emnist" in path.name.lower():
+        images = images.transpose(0, 2, 1)
+    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    has_labels = beside != path and beside.exists()
+    return images, read_idx(beside, idx_shape(beside, 1)) if has_labels else None
+
+
+def idx_shape(path: Path, dimensions: int) -> tuple[int, ...]:
+    """-> the shape that the header of an IDX file declares."""
+    with errors_as_damage(path), open_regular(path) as file:
+        packed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        header = (gzip.GzipFile(fileobj=file) if packed else file).read(4 + 4 * dimensions)
+        shape: tuple[int, ...] = struct.unpack_from(f">{dimensions}I", header, 4)
+    if not 0 < prod(shape) <= MOST:
+        raise damaged(path, f"declares the shape {shape}")
+    return shape
+
+
+def as_images(path: Path, images: np.ndarray) -> np.ndarray:
+    """-> images (n, h, w, c). Raises DataError for another shape, with the cure."""
+    if images.ndim == 3:
+        images = images[..., None]
+    shape = images.shape
+    if images.ndim == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
+        raise DataError(
+            f"{path}: {shape} looks channels-first; minigan is channels-last: "
+            "save images.transpose(0, 2, 3, 1)"
+        )
+    if images.ndim != 4 or shape[3] not in (1, 3) or 0 in shape:
+        raise DataError(
+            f"{path}: expected images (n, h, w), or (n, h, w, 1 or 3), got {shape}: "
+            "reshape them before they are saved"
+        )
+    return images
+
+
+def as_pixels(path: Path, images: np.ndarray, log: Log) -> np.ndarray:
+    """Numbers in 0 .. 255, in [0, 1] or in [-1, 1] -> uint8. Raises DataError for others."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind not in "fiub":
+        raise DataError(f"{path}: expected images of numbers, got {images.dtype}")
+    parts = [slice(start, start + PART) for start in range(0, len(images), PART)]
+    lowest = min(float(images[part].min()) for part in parts)
+    highest = max(float(images[part].max()) for part in parts)
+    if images.dtype.kind in "iu" or (lowest >= 0 and 1 < highest <= 255):
+        low, high = 0.0, 255.0
+    else:
+        low, high = (0.0 if lowest >= 0 else -1.0), 1.0
+    if not (low <= lowest and highest <= high):  # NaN neither
+        raise DataError(
+            f"{path}: expected images in 0 .. 255, in [0, 1] or in [-1, 1], "
+            f"got {lowest:g} .. {highest:g}"
+        )
+    log(f"{path}: {images.dtype}, {lowest:g} .. {highest:g}: {low:g} is black and {high:g} white")
+    pixels = np.empty(images.shape, np.uint8)
+    for part in parts:
+        pixels[part] = np.rint((images[part].astype(np.float64) - low) * (255 / (high - low)))
+    return pixels

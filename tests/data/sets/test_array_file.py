@@ -1,0 +1,220 @@
+"""Arrays of one's own: every format gives the same images, and what does not fit gets one line."""
+
+import gzip
+import re
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.data import load_dataset
+from minigan.training.config import new_config
+
+RNG = np.random.default_rng(0)
+GRAY, COLOR = RNG.integers(0, 256, (30, 6, 6), np.uint8), RNG.integers(0, 256, (30, 6, 8, 3), "u1")
+LABELS = np.arange(30) % 4 * 2 + 1  # 1, 3, 5, 7
+
+
+def load(path, shape=(6, 6, 1), limit=None):
+    """-> Dataset, and what was said"""
+    lines = []
+    data = load_dataset("folder", images=path, image_shape=shape, limit=limit, log=lines.append)
+    return data, lines
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + np.ascontiguousarray(array, np.uint8).tobytes()
+
+
+def csv(images, labels=None, header=False):
+    rows = [",".join(map(str, image.ravel())) for image in images]
+    if labels is not None:
+        rows = [f"{label},{row}" for label, row in zip(labels, rows, strict=True)]
+    names = "label," + ",".join(f"pixel{i}" for i in range(36))
+    return "\n".join([names] * header + rows)
+
+
+def save(folder, kind):
+    """-> a file of GRAY"""
+    path = folder / {"csv": "a.csv", "header": "a.csv", "npz": "a.npz", "keras": "a.npz"}.get(
+        kind, "a.npy"
+    )
+    floats = GRAY.astype("f8") / 255
+    arrays = {"npy": GRAY, "image axis": GRAY[..., None], "unit": floats.astype("f4")}
+    arrays |= {"signed": 2 * floats - 1, "whole floats": GRAY.astype("f8"), "int64": GRAY + 0}
+    arrays["fortran"] = np.asfortranarray(GRAY)
+    if kind in arrays:
+        np.save(path, arrays[kind].astype("i8") if kind == "int64" else arrays[kind])
+        np.save(folder / "a-labels.npy", LABELS)
+    elif kind in ("npz", "keras"):
+        names = ("images", "labels") if kind == "npz" else ("x_train", "y_train")
+        write = np.savez_compressed if kind == "npz" else np.savez
+        write(path, **dict(zip(names, (GRAY, LABELS), strict=True)))
+    elif kind in ("csv", "header"):
+        path.write_text(csv(GRAY, LABELS, kind == "header"))
+    else:  # idx, EMNIST
+        name = {"idx": "train", "emnist": "emnist-letters-train"}[kind]
+        stored = GRAY.transpose(0, 2, 1) if kind == "emnist" else GRAY
+        path = folder / f"{name}-images-idx3-ubyte.gz"
+        path.write_bytes(gzip.compress(idx(stored)))
+        labels = folder / f"{name}-labels-idx1-ubyte.gz"
+        labels.write_bytes(gzip.compress(idx(LABELS)))
+    return path
+
+
+KINDS = (
+    "npy", "image axis", "fortran", "unit", "signed", "whole floats", "int64", "npz", "keras",
+    "csv", "header", "idx", "emnist",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format_gives_the_same_images(kind, tmp_path):
+    data, lines = load(save(tmp_path, kind))
+    np.testing.assert_array_equal(data.images[..., 0], GRAY)
+    assert data.images.dtype == np.uint8
+    assert [data.classes[i] for i in data.labels] == [str(label) for label in LABELS]
+    assert data.classes == ("1", "3", "5", "7")
+    expected = {"unit": "0 is black", "signed": "-1 is black", "whole floats": "255 white"}
+    assert len(lines) == (kind in expected or kind == "int64")
+    assert expected.get(kind, "") in " ".join(lines)
+
+
+def test_all_have_one_fingerprint(tmp_path):
+    found = set()
+    for kind in KINDS:
+        (tmp_path / kind).mkdir()
+        found.add(load(save(tmp_path / kind, kind))[0].fingerprint)
+    assert len(found) == 1
+
+
+def test_bytes_are_memory_mapped(tmp_path):
+    np.save(tmp_path / "a.npy", COLOR)
+    data, _ = load(tmp_path / "a.npy", (6, 8, 3))
+    base = data.images
+    while base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap) and data.labels is None
+
+
+def test_limit_and_resizing(tmp_path):
+    np.save(tmp_path / "a.npy", COLOR)
+    data, _ = load(tmp_path / "a.npy", (12, 12, 1), limit=7)
+    assert data.images.shape == (7, 12, 12, 1)
+
+
+def test_one_array_alone_and_strings_as_labels(tmp_path):
+    np.savez(tmp_path / "a.npz", whatever=GRAY)
+    np.testing.assert_array_equal(load(tmp_path / "a.npz")[0].images[..., 0], GRAY)
+    names = np.array(["cat", "dog"])[np.arange(30) % 2]
+    np.savez(tmp_path / "b.npz", images=GRAY, labels=names)
+    data, _ = load(tmp_path / "b.npz")
+    assert data.classes == ("cat", "dog") and list(data.labels[:3]) == [0, 1, 0]
+
+
+def test_pictures_of_a_csv_may_have_no_label(tmp_path):
+    (tmp_path / "a.csv").write_text(csv(GRAY))
+    data, _ = load(tmp_path / "a.csv")
+    np.testing.assert_array_equal(data.images[..., 0], GRAY)
+    assert data.labels is None
+
+
+MISTAKES = {
+    "channels first": (GRAY[:, None], r"\(30, 1, 6, 6\) looks channels-first.*transpose"),
+    "flat": (GRAY.reshape(30, 36), r"expected images \(n, h, w\), or .*, got \(30, 36\): reshape"),
+    "four channels": (np.zeros((3, 5, 5, 4), "u1"), r"expected images .* got \(3, 5, 5, 4\)"),
+    "none": (GRAY[:0], r"got \(0, 6, 6, 1\)"),
+    "too large": (GRAY * 3.0, r"expected images in 0 .. 255, in \[0, 1\] or in .*, got 0 .."),
+    "negative": (GRAY - 300.0, r"expected images in 0 .. 255"),
+    "NaN": (np.where(GRAY > 250, np.nan, 0.5), r"expected images in 0 .. 255"),
+    "complex": (GRAY + 0j, r"expected images of numbers, got complex128"),
+    "text": (np.full((3, 5, 5), "a"), r"expected images of numbers, got <U1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_arrays_that_do_not_fit(mistake, tmp_path):
+    array, message = MISTAKES[mistake]
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(mg.DataError, match=message) as caught:
+        load(tmp_path / "a.npy")
+    assert str(tmp_path / "a.npy") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def damaged_files():
+    """-> name, content"""
+    whole = idx(GRAY)
+    yield "a.npy", b""
+    yield "a.npy", b"\x93NUMPY\x01\x00\xff\xff{"
+    yield "a.npz", b"PK\x03\x04 no archive"
+    yield "a.npz", b""
+    yield "a.csv", b""
+    yield "a.csv", b"label,a,b\n1,2,3"
+    yield "a.csv", csv(GRAY, LABELS).encode() + b"\n1,2"
+    yield "a.csv", csv(GRAY, LABELS).encode().replace(b",", b",x", 1)
+    yield "a.csv", csv(GRAY, LABELS).encode().replace(b",1", b",999", 1)
+    yield "train-images-idx3-ubyte", whole[:-1]
+    yield "train-images-idx3-ubyte", whole + b"0"
+    yield "train-images-idx3-ubyte", b"\x00\x00\x0d\x03" + whole[4:]
+    yield "train-images-idx3-ubyte", whole[:4] + b"\xff" * 12
+    yield "train-images-idx3-ubyte.gz", gzip.compress(whole)[:-9]
+
+
+@pytest.mark.parametrize("name, content", list(damaged_files()))
+def test_damaged_files_get_one_line(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(mg.DataError) as caught:
+        load(tmp_path / name)
+    assert re.match(re.escape(str(tmp_path / name)), str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_python_objects_are_never_loaded(tmp_path):
+    array = np.empty((3, 6, 6), object)
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "b.npz", images=array, allow_pickle=True)
+    for name in ("a.npy", "b.npz"):
+        with pytest.raises(mg.DataError, match=r"cannot be read as arrays|expected arr"):
+            load(tmp_path / name)
+
+
+def test_labels_of_another_length(tmp_path):
+    np.savez(tmp_path / "a.npz", images=GRAY, labels=LABELS[:-1])
+    with pytest.raises(mg.DataError, match=r"expected labels \(30,\), got \(29,\)"):
+        load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "shape, preset, size, channels",
+    (
+        ((28, 28), "mnist", "28x28", 1),
+        ((32, 30, 3), "color32", "32x30", 3),
+        ((48, 80, 3), "image64", "48x80", 3),
+        ((96, 96), "image64", "96x96", 1),
+    ),
+)
+def test_the_net_has_the_size_of_the_arrays(shape, preset, size, channels, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((5, *shape), np.uint8))
+    config = new_config({"images": str(tmp_path / "a.npy")})
+    assert (config.preset, config.image_size, config.channels) == (preset, size, channels)
+    given = new_config({"images": str(tmp_path / "a.npy"), "image_size": "64", "channels": 3})
+    assert given.image_shape == (64, 64, 3)
+
+
+def test_arrays_in_memory_from_python(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    small = dict(width=2, batch_size=4, z_dim=3, threads=1, log=lambda line: None)
+    images = RNG.uniform(-1, 1, (20, 8, 8)).astype("f4")
+    run = mg.train(images=images, steps=2, out="a", **small)
+    assert run.sample(2).shape == (2, 8, 8, 1)
+    del images
+    assert mg.train(resume="a", steps=3, log=small["log"]).history.metrics["step"][-1] == 3
+    labels = np.repeat(np.arange(10), 4)
+    images = RNG.integers(0, 256, (40, 28, 28), np.uint8)
+    preset = "radford-mnist-conditional"
+    run = mg.train(images=images, labels=labels, preset=preset, steps=1, out="b", **small)
+    assert run.sample(3, label=2).shape == (3, 28, 28, 1)
+    with pytest.raises(mg.ArrayTypeError, match="expected a NumPy array of numbers, got list"):
+        mg.train(images=images, labels=[1, 2], **small)
