@@ -6,7 +6,7 @@ import os
 import pytest
 
 import minigan as mg
-from minigan.files import replacing, write_atomically
+from minigan.files import open_regular, read_regular, replacing, write_atomically
 from tests.support.refusals import refusal
 
 
@@ -55,3 +55,58 @@ def test_ctrl_c_leaves_the_old_file(tmp_path):
 def test_a_folder_that_does_not_exist(tmp_path):
     message = refusal(write_atomically, tmp_path / "none" / "file", b"", kind=mg.RunError)
     assert "No such file or directory" in message
+
+
+@pytest.mark.parametrize("code", (errno.EINVAL, errno.EACCES, errno.EIO))
+def test_a_folder_that_cannot_be_flushed(code, tmp_path, monkeypatch):
+    """The file is in its place: the folder is flushed if its file system can do that."""
+    real_open, real_fsync = os.open, os.fsync
+
+    def open_file(path, *arguments, **options):
+        if code == errno.EACCES and path == tmp_path:  # mode 300
+            raise OSError(code, os.strerror(code))
+        return real_open(path, *arguments, **options)
+
+    def fsync(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}") or code == errno.EINVAL:
+            raise OSError(code, os.strerror(code))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_only_regular_files_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert read_regular(tmp_path / "link", 7) == b"content"
+    with pytest.raises(OSError, match="it is larger than 6 bytes"):
+        read_regular(tmp_path / "file", 6)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(OSError, match="it is no regular file"):
+            open_regular(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_nothing_is_written_through_a_link_or_into_a_pipe(tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "dangling", "pipe"):
+        with pytest.raises(OSError):
+            open_regular(tmp_path / name, "ab")
+    write_atomically(tmp_path / "link", b"another")  # takes its place
+    assert (tmp_path / "file").read_bytes() == b"mine" and not (tmp_path / "none").exists()
+    assert (tmp_path / "link").read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("name", ("a\0b", "\ud800"))
+def test_names_that_no_file_can_have(name, tmp_path):
+    for call in (lambda: write_atomically(tmp_path / name, b""), lambda: open_regular(name)):
+        message = refusal(call, kind=mg.RunError)
+        assert message.endswith("cannot be the name of a file") and message.isprintable()

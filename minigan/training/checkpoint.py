@@ -19,7 +19,7 @@ import numpy as np
 from minigan.checks import expect_size
 from minigan.data import Batches
 from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
-from minigan.errors import MiniganError, RunError
+from minigan.errors import RunError
 from minigan.files import open_regular, os_errors_as_run_errors, write_atomically
 from minigan.presets import Preset
 
@@ -104,12 +104,12 @@ class Checkpoints:
         log  gets a line for each one that is passed over
         Raises RunError if there are some and none can be used. Changes nothing on the disk.
         """
-        found, problem = self.found(), MiniganError()
+        found = self.found()
         for path in reversed(found):
             try:
                 sections, record = unpack(load_arrays(path), path)
                 step, epoch, position = (
-                    expect_size(f"{path}: {name}", record[name], 0, MOST_STEPS)
+                    expect_size(name, record[name], 0, MOST_STEPS)
                     for name in ("step", "epoch", "position")
                 )
                 batches.seek(epoch, position)
@@ -118,7 +118,7 @@ class Checkpoints:
                     raise ValueError(f"step {step} is not at batch {position} of epoch {epoch}")
                 game.load(sections, record, path)
                 return step
-            except MiniganError as error:
+            except RunError as error:
                 problem = error
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 problem = RunError(f"{path} is not a complete checkpoint of minigan ({error!r})")
@@ -133,7 +133,9 @@ class Checkpoints:
 
 def restore_generator(generator: np.random.Generator, state: Any) -> None:
     """Go to a saved state of the same random stream. Raises ValueError and other kinds."""
-    stream = generator.bit_generator.state["state"]["inc"]  # NumPy would take any
+    before = generator.bit_generator.state
     generator.bit_generator.state = state
-    if generator.bit_generator.state != state or state["state"]["inc"] != stream:
+    restored = generator.bit_generator.state
+    if restored != state or restored["state"]["inc"] != before["state"]["inc"]:  # NumPy takes any
+        generator.bit_generator.state = before
         raise ValueError("a state of another random generator")

@@ -15,6 +15,7 @@ from minigan.checks import did_you_mean, expect_number, expect_size
 from minigan.data import DATASETS, MOST_PIXELS, SMALLEST_BATCH, parse_background, parse_fit
 from minigan.data.sets.array_file import is_array_file, shape_of
 from minigan.errors import ConfigError
+from minigan.files import expect_path
 from minigan.objective import GAN_LOSSES
 from minigan.presets import Preset, get_preset
 
@@ -110,6 +111,7 @@ class Config:
         preset = get_preset(self.preset)
         if not isinstance(self.images, (str, type(None))):
             raise ConfigError(f"--images must be a path, got {self.images!r}")
+        expect_path(self.images or "")
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices and not (value is None and name in OPTIONAL):

@@ -1,5 +1,7 @@
 """The parser, and how errors are reported."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -129,10 +131,24 @@ def test_a_mistake_is_one_line(line, message, capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def because(error, code):
+    """-> the error, caused by an error of the system."""
+    error.__cause__ = OSError(code, os.strerror(code))
+    return error
+
+
 @pytest.mark.parametrize(
     "error, code, line",
     (
         (mg.RunError("the folder\nis gone"), 2, "the folder is gone"),
+        (mg.ConfigError("a mistake"), 2, "a mistake"),
+        (mg.DataError("a damaged file"), 2, "a damaged file"),
+        (mg.TrainingError("step 3: loss_g is nan"), 1, "step 3: loss_g is nan"),
+        (because(mg.RunError("cannot write"), errno.ENOSPC), 1, "cannot write"),
+        (because(mg.DataError("cannot read"), errno.EIO), 1, "cannot read"),
+        (because(mg.RunError("cannot write"), errno.EACCES), 2, "cannot write"),
+        (because(mg.RunError("cannot write"), errno.ENOENT), 2, "cannot write"),
+        (mg.RunError("\x1b[31m\x9b\u202e\0\x7f"), 2, r"\x1b[31m\x9b\u202e\x00\x7f"),
         (MemoryError("1 TiB"), 2, "not enough memory (1 TiB): use a smaller --batch-size, --width"),
         (OSError(5, "Input/output error"), 1, "Input/output error"),
         (KeyboardInterrupt(), 130, "stopped"),
@@ -144,6 +160,21 @@ def test_exit_codes(error, code, line, capsys, monkeypatch):
 
     monkeypatch.setattr(show, "plot", fail)
     assert line in refused(capsys, "plot", "somewhere", code=code)
+
+
+def test_a_long_message_is_cut_in_its_middle(capsys, monkeypatch):
+    def fail(arguments, log):
+        raise mg.RunError("a" * 10**6 + "the end")
+
+    monkeypatch.setattr(show, "plot", fail)
+    line = refused(capsys, "plot", "somewhere")
+    assert len(line) < 2100 and line.endswith("the end") and " ... " in line
+
+
+def test_what_is_printed_obeys_nobody_else(capsys, monkeypatch):
+    monkeypatch.setattr(show, "plot", lambda arguments, log: log("a table\n\x1b[2J\x9b\u2066 é 日"))
+    assert run("plot", "somewhere") == 0
+    assert capsys.readouterr().out == "a table\n\\x1b[2J\\x9b\\u2066 é 日\n"
 
 
 def test_an_interruption_that_was_reported_is_not_reported_again(capsys):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.data.files.npz import load_arrays, save_arrays
+from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.training import open_game
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.run_folder import Run
@@ -79,6 +79,67 @@ def test_damage(damage, run):
     ):
         resume(run, steps=5)
     assert content(run) == before
+
+
+HUGE = 10**400
+PCG64 = dict(state=1, inc=1)
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    (
+        *((("step",), value) for value in (-5, 2, 3.0, "3", None, True, HUGE)),
+        *((("epoch",), value) for value in (-1, 0, 2, HUGE)),
+        *((("position",), value) for value in (-1, 0, 2, 100, [1])),
+        *((("optimizer_steps", "G"), value) for value in (-1, 2**60, HUGE, 3.5, "3", None)),
+        (("optimizer_steps",), None),
+        *((("average_steps",), value) for value in (-1, HUGE, None)),
+        *((("generators", "z"), value) for value in (None, {}, [1], "PCG64")),
+        *((("generators", "z", "state"), value) for value in (None, PCG64)),
+        *((("generators", "z", "state", "state"), value) for value in (-1, 2**128, 1.5)),
+        *((("generators", "z", "state", "inc"), value) for value in (2, 2**128)),
+        (("generators", "z", "bit_generator"), "MT19937"),
+        *((("generators", "z", "has_uint32"), value) for value in (None, "1")),
+        *((("generators", "z", "uinteger"), value) for value in (-1, 2**40)),
+    ),
+    ids=lambda value: str(value)[:40],
+)
+def test_every_number_of_a_record_is_checked(path, value, averaged):
+    game, batches, checkpoints = averaged
+    file = checkpoints.folder / "step-00000003.npz"
+    good = file.read_bytes()
+    sections, record = unpack(load_arrays(file), file)
+    place = record
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    save_arrays(file, pack(sections, record))
+    lines = []
+    with pytest.raises(mg.RunError, match=r"no checkpoint in .* can be used"):
+        checkpoints.load(game, batches, lines.append)
+    file.write_bytes(good)
+    assert len(lines) == 1 and lines[0].startswith(f"passing over a checkpoint: {file}")
+    assert checkpoints.load(game, batches, print) == 3
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """-> game, batches and one checkpoint, of step 3, with an average of G's weights."""
+    game, batches = make_game("mnist", width=1, ema=0.5)
+    checkpoints = Checkpoints(tmp_path_factory.mktemp("averaged"))
+    for _ in range(3):
+        game.round(batches)
+    checkpoints.save(game, batches, 3)
+    return game, batches, checkpoints
+
+
+def test_a_checkpoint_is_not_deleted_for_later_ones_that_cannot_be_used(run):
+    for step in (7, 8, 10**14):
+        (run / f"checkpoints/step-{step:08d}.npz").write_bytes(b"damaged")
+    for steps in (4, 6):
+        lines = resume(run, steps=steps)
+        assert sum(line.startswith("passing over") for line in lines) == 3
+        assert f"step-{steps:08d}.npz" in names(run / "checkpoints")
 
 
 def test_a_checkpoint_of_another_architecture(run, tmp_path):

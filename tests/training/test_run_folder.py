@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,45 @@ def test_nothing_is_overwritten(run, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
     (tmp_path / "empty").mkdir()
     Run(tmp_path / "empty").create(config, {})  # an empty folder is taken
+
+
+def test_of_several_processes_that_create_a_run_one_succeeds(tmp_path):
+    """And the folder has its config. Locks are of open files: threads stand in for processes."""
+    for i in range(10):
+        folder, outcomes, barrier = tmp_path / str(i), {}, threading.Barrier(4)
+
+        def create(seed, folder=folder, outcomes=outcomes, barrier=barrier):
+            barrier.wait()
+            try:
+                outcomes[seed] = Run(folder).create(new_config({"seed": seed}), {})
+            except mg.RunError as error:
+                outcomes[seed] = str(error)
+
+        threads = [threading.Thread(target=create, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (winner,) = (seed for seed, outcome in outcomes.items() if isinstance(outcome, Run))
+        assert Run(folder).load_config()[0].seed == winner
+        for seed in set(outcomes) - {winner}:
+            assert re.search("another process is training|exists: go on", outcomes[seed])
+
+
+def test_a_folder_that_cannot_be_listed_is_taken(tmp_path, monkeypatch):
+    """As one of mode 300 is: its files can still be made and opened by their names."""
+
+    def listdir(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    (tmp_path / "a").mkdir()
+    train(tmp_path / "a", steps=2)
+    monkeypatch.undo()
+    assert (tmp_path / "a/checkpoints/step-00000002.npz").exists()
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(mg.RunError, match="exists: go on with"):
+        train(tmp_path / "a", steps=2)
 
 
 @pytest.mark.skipif(
@@ -186,6 +227,38 @@ def test_strange_metrics_do_no_harm(tmp_path):
             (out / "metrics.csv").write_bytes(damage)
         resume(out, steps=steps)
         assert (out / "metrics.csv").read_text().splitlines()[-1].startswith(f"{steps},")
+
+
+def test_rows_with_thousands_of_digits(tmp_path):
+    train(tmp_path / "a", steps=2)
+    with open(tmp_path / "a/metrics.csv", "a") as file:
+        file.write(",".join(["9" * 5000] * len(COLUMNS)) + "\n" + "1" * 10**6)
+    resume(tmp_path / "a", steps=3)
+    assert [each["step"] for each in metrics(tmp_path / "a")] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("resumed", (None, 3, {}, "text"))
+def test_a_list_of_resumptions_that_is_none(resumed, tmp_path):
+    train(tmp_path / "a", steps=2)
+    run = Run(tmp_path / "a")
+    config, metadata = run.load_config()
+    run.save_config(config, {**metadata, "resumed": resumed})
+    resume(run.folder, steps=3)
+    assert [entry["step"] for entry in run.load_config()[1]["resumed"]] == [2]
+
+
+@pytest.mark.parametrize("name", ("samples", "checkpoints"))
+def test_nothing_is_changed_behind_a_link(name, tmp_path):
+    """A folder from somebody else may lead to the user's own files."""
+    out, mine = tmp_path / "a", tmp_path / "mine"
+    train(out, steps=4, sample_every=2)
+    os.rename(out / name, mine)
+    (mine / ".step-1-x.tmp").write_text("mine")
+    (out / name).symlink_to(mine)
+    before = content(mine)
+    with pytest.raises(mg.RunError, match=f"{out / name} is a link: put the folder that it leads"):
+        resume(out, steps=8)
+    assert content(mine) == before
 
 
 def test_grids_are_pictures(run):
