@@ -7,6 +7,9 @@ Start reading at layers/linear.py; README.md has the full reading order.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# first: from here on, Ctrl-C shows no traceback
+from minigan import stop_signals as stop_signals  # isort: split
+
 from minigan.backends import get_backend
 from minigan.errors import (
     ArrayTypeError,

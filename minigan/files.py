@@ -11,7 +11,6 @@ device never ends. Links are followed when a file is read, and never when one is
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,18 +78,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Otherwise it is deleted, and the old file at `path` stays. Raises OSError.
     """
-    file = tempfile.NamedTemporaryFile(
-        "w+b", dir=path.parent, prefix=f".{path.name[:40]}-", suffix=".tmp", delete=False
-    )
+    # "x": a new file, at the end of no link, with the permissions that the umask leaves
+    file = open(str(path.parent / f".{path.name[:40]}-{os.urandom(8).hex()}.tmp"), "x+b")
     try:
         with file:
             yield file
             file.flush()
             flush(file)
-        if os.name == "posix":  # a temporary file is private; this one gets the usual permissions
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(file.name, 0o666 & ~mask)
         os.replace(file.name, path)
         flush_folder(path.parent)
     except BaseException:  # even Ctrl-C must leave no temporary file

@@ -70,10 +70,11 @@ class Optimizer(ArrayHolder):
                 f"{type(self).__name__}: {self.net.name} was set up again: "
                 "make a new optimizer for it"
             )
-        backend.all_reduce(self.store.flat_grads)
-        self.steps += 1
-        backend.operation_for(type(self).apply)(self, backend)
-        self.store.version += 1
+        with self.net.in_use:
+            backend.all_reduce(self.store.flat_grads)
+            self.steps += 1
+            backend.operation_for(type(self).apply)(self, backend)
+            self.store.version += 1
 
     def on(self, backend: Backend) -> "BoundOptimizer":
         """-> this optimizer, stepping on another backend of the same arrays."""

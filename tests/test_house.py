@@ -21,7 +21,7 @@ SOURCES = sorted((ROOT / "minigan").rglob("*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = [  # lowest first; a file imports from its own room or from one below
     {"errors"},
-    {"checks", "copying"},
+    {"checks", "copying", "concurrency", "stop_signals"},
     {"files", "file_lock"},
     {"arrays"},
     {"initializers", "parameters"},

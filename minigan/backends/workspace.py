@@ -3,6 +3,7 @@
 (But for the losses on a CPU, which run the definitions: a few numbers per image.)
 """
 
+import threading
 from math import prod
 from sys import getrefcount
 from typing import Any
@@ -60,22 +61,37 @@ class OutputPool:
         return flat[:].reshape(shape)
 
 
+class ScratchMemory(threading.local):
+    """What operations write temporarily: one for each thread that calls them."""
+
+    def __init__(self, backend: Backend):  # called again in each thread
+        self.workspace, self.outputs = Workspace(backend), OutputPool(backend)
+
+
 class FastBackend(Backend):
     """The base of the CPU and the GPU backend."""
 
     def __init__(self, dtype: Any, xp: Any):
         super().__init__(dtype, xp)
-        self.workspace, self.outputs = Workspace(self), OutputPool(self)
+        self.memory = ScratchMemory(self)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.memory.workspace
+
+    @property
+    def outputs(self) -> OutputPool:
+        return self.memory.outputs
 
     def scratch(self, name: str, shape: Shape, dtype: Any = None) -> Array:
         """-> array valid until the calling operation returns or the name is requested again."""
-        return self.workspace.get(name, shape, dtype)
+        return self.memory.workspace.get(name, shape, dtype)
 
     def draw_uniform(self, generator: np.random.Generator, out: Array) -> None:
         """out = numbers from U[0, 1), drawn on the host: every backend runs the same experiment."""
         self.put(generator.random(out.shape, dtype=self.dtype), out)
 
     def copy_out(self, array: Array, name: str) -> Array:
-        result = self.outputs.new_output(name, array.shape)
+        result = self.memory.outputs.new_output(name, array.shape)
         result[...] = array
         return result

@@ -24,6 +24,7 @@ from minigan.data import DATASETS
 from minigan.data.files.messages import escaped
 from minigan.errors import ConfigError, MiniganError, TrainingError
 from minigan.files import expect_path
+from minigan.stop_signals import raise_stopped, stop_signals_call
 
 Row = tuple[str, dict[str, Any], str]  # an option: its names, arguments of add_argument, its help
 
@@ -200,10 +201,10 @@ def expect_known(parser: Parser, argv: list[str]) -> None:
             raise ConfigError(f"unknown option {name}{hint} (see {command.prog} --help)")
 
 
-def log(line: str) -> None:
+def log(line: str = "", end: str = "\n") -> None:
     """print, until the reader is gone (`minigan train | head`): the run goes on without output."""
     try:
-        print("\n".join(map(escaped, line.split("\n"))), flush=True)
+        print("\n".join(map(escaped, line.split("\n"))), end=end, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -223,15 +224,21 @@ def run_command(argv: list[str]) -> None:
     module = import_module(f"minigan.cli.{arguments.module}")
     command = getattr(module, arguments.command.replace("-", "_"))
     del arguments.module, arguments.command
-    with np.errstate(all="ignore"):  # networks that diverge are reported in words
+    with (
+        stop_signals_call(raise_stopped),
+        np.errstate(all="ignore"),  # networks that diverge are reported in words
+    ):
         command(arguments, log)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """-> exit code: 0; 2 after a mistake; 1 after a failure; 130 or 143 after a signal."""
+    """-> exit code: 0; 2 after a mistake; 1 after a failure; 129, 130 or 143 after a signal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
-    return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv))
+    try:
+        return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv))
+    finally:
+        log(end="")  # what is in the buffer
 
 
 def answer(program: str, work: Callable[[], object]) -> int:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.checks import expect_size, ignore_float_errors
+from minigan.concurrency import InUse, Workers
 from minigan.copying import Copyable
 from minigan.data.files.messages import counted, os_errors_as_data_errors
 from minigan.errors import ConfigError, DataError
@@ -100,6 +101,7 @@ class Batches(Copyable):
                 self.descriptor = os.open(str(images.filename), os.O_RDONLY)
             weakref.finalize(self, os.close, self.descriptor)
         self.process: int | None = None  # the owner of the thread
+        self.in_use = InUse("a Batches object")
         self.arranged: int | None = None  # the epoch of the current order and flips
         self.slot = 0  # the next buffer
         self.seek(epoch=0, position=0)
@@ -127,25 +129,27 @@ class Batches(Copyable):
         The arrays stay valid through the next call of draw(); the call after it overwrites them.
         Raises DataError if the pictures cannot be read; the next draw tries the same batch again.
         """
-        self.ensure_thread()
-        future, self.next = self.next or self.prepare_next(), None
-        batch = future.result()
-        self.epoch, self.position = self.following()
-        self.slot = (self.slot + 1) % BUFFERS
-        self.next = self.prepare_next()
-        return batch
+        with self.in_use:
+            self.ensure_thread()
+            future, self.next = self.next or self.prepare_next(), None
+            batch: Batch = future.result()
+            self.epoch, self.position = self.following()
+            self.slot = (self.slot + 1) % BUFFERS
+            self.next = self.prepare_next()
+            return batch
 
     def choose(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """-> the next batch as indices of its images (n,), which of them are mirrored (n,) or None,
         labels (n,) or None. For a caller that already has the images, instead of draw().
         """
-        self.ensure_thread()
-        self.next = None
-        epoch, position = self.following()
-        # In the thread, which may still be arranging another epoch.
-        chosen, flips = self.thread.submit(self.select, epoch, position).result()
-        self.epoch, self.position = epoch, position
-        return chosen, flips, None if self.labels is None else self.labels[chosen]
+        with self.in_use:
+            self.ensure_thread()
+            self.next = None
+            epoch, position = self.following()
+            # In the thread, which may still be arranging another epoch.
+            chosen, flips = self.thread.submit(self.select, epoch, position).result()
+            self.epoch, self.position = epoch, position
+            return chosen, flips, None if self.labels is None else self.labels[chosen]
 
     def read(self, pixels: np.ndarray, chosen: np.ndarray) -> None:
         """pixels[k] = image chosen[k], uint8. Raises DataError."""
@@ -164,10 +168,9 @@ class Batches(Copyable):
     def ensure_thread(self) -> None:
         """Start a thread in each process: a forked child does not have its parent's."""
         if self.process != os.getpid():
-            from concurrent.futures import ThreadPoolExecutor
-
             self.process, self.next = os.getpid(), None
-            self.thread = ThreadPoolExecutor(1, thread_name_prefix="minigan-batches")
+            self.thread = Workers(1, "minigan-batches")
+            weakref.finalize(self, self.thread.close)
 
     def following(self) -> tuple[int, int]:
         """-> epoch and position after one more batch."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from minigan.arrays.views import Views
 from minigan.checks import ignore_float_errors
+from minigan.concurrency import InUse
 from minigan.errors import ConfigError, ShapeError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape
 from minigan.parameters import Store
@@ -56,7 +57,7 @@ class Sequential(Layer):
         if not isinstance(name, str):
             raise ConfigError(f"Sequential: name must be text, got {name!r}")
         self.parts = tuple(layers)
-        self.name = name
+        self.name, self.in_use = name, InUse(name)
         self.store: Store | None = None  # only the outermost container has one
         if not self.layers:
             raise ConfigError(f"{name}: a Sequential needs at least one layer")
@@ -191,17 +192,19 @@ class Sequential(Layer):
         train   True: BatchNorm uses the batch's statistics, Dropout draws; False: for sampling
         labels  (n, classes), one-hot: for a network with AppendLabels, and for no other
         Do not change x until backward is done with it.
-        Raises ArrayTypeError, ShapeError, StateError, ConfigError.
+        Raises ArrayTypeError, ShapeError, ConfigError; StateError before setup, or if another
+        thread uses this network at the moment.
         """
         if self.container is not None:  # the outermost container has validated x
             return forward_pass(self.steps, x, train, labels)
         store = self.ready()
         self.backend.guard(x, self.in_shape, self.first_label(), "x")
         self.expect_labels(labels, len(x))
-        self.batch = None  # if this forward fails, backward must not run
-        y = forward_pass(self.steps, x, train, labels)
-        self.batch, self.version = len(x), store.version
-        return self.backend.copy_out(y, "y")
+        with self.in_use:
+            self.batch = None  # if this forward fails, backward must not run
+            y = forward_pass(self.steps, x, train, labels)
+            self.batch, self.version = len(x), store.version
+            return self.backend.copy_out(y, "y")
 
     @ignore_float_errors
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
@@ -226,8 +229,9 @@ class Sequential(Layer):
                 f"{self.name}: expected dy for the {self.batch} samples of the last forward, "
                 f"got {len(dy)}"
             )
-        dx = backward_pass(self.steps, dy, need_dx, need_dw)
-        return None if dx is None else self.backend.copy_out(dx, "dx")
+        with self.in_use:
+            dx = backward_pass(self.steps, dy, need_dx, need_dw)
+            return None if dx is None else self.backend.copy_out(dx, "dx")
 
     def expect_labels(self, labels: Array | None, n: int) -> None:
         """Raises unless labels fit the network: one row for each of n samples."""

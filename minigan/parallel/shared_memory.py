@@ -5,15 +5,15 @@ in its own memory, and exchange data through shared memory. They wait for each o
 process that arrives early spins on a semaphore for a while, because sleeping and waking up usually
 takes longer than the wait.
 
-Linux only: elsewhere a process with threads cannot be forked safely, or not at all. (On Windows the
-modules os and signal lack some names, hence the four ignored type errors.)
+Linux only: elsewhere a process with threads cannot be forked safely (see fork.py), or not at all.
+(On Windows the modules os and signal lack some names, hence the ignored type errors.)
 """
 
+import errno
 import mmap
 import os
 import signal
 import sys
-import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,11 +23,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from minigan.arrays import Array, Shape
+from minigan.concurrency import can_start, without_warnings
+from minigan.parallel.fork import fork_when_quiet
 from minigan.parallel.group import Group
+from minigan.stop_signals import stop_signals
 
 SMALL = 2**21  # bytes: arrays are exchanged as a whole if those of all processes are no larger
 SPIN = 2000  # polls of a semaphore before sleeping: about 300 microseconds
-SLEEP = 0.5  # seconds, after which a process checks that the others are alive
+SLEEP = 0.5  # seconds between looks whether the others, or the parent, are alive
 MESSAGE = 1000  # bytes of an error message
 
 
@@ -67,9 +70,11 @@ class SharedMemoryGroup(Group):
     # -- the processes ------------------------------------------------------------------
 
     def start(self, step: Callable[[], object]) -> None:
-        """Fork. The others wait for run_once, and then run step() each time."""
+        """Fork. The others wait for begin_step, and then run step() each time. Raises OSError."""
         from multiprocessing import get_context
 
+        if not can_start(self.size - 1):  # or BLAS, which ends its threads at a fork, has no room
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # to start them again
         semaphore = get_context("fork").Semaphore
         self.arrived = semaphore(0)  # raised by each of the others at a barrier
         self.proceed = [semaphore(0) for _ in range(self.size)]  # raised for each once all arrived
@@ -81,9 +86,8 @@ class SharedMemoryGroup(Group):
         self.parent = os.getpid()
         self.end = weakref.finalize(self, end_processes, self.children, self.parent)
         for rank in range(1, self.size):
-            with warnings.catch_warnings():  # Python, and JAX, warn of threads a child lacks
-                warnings.simplefilter("ignore")
-                child = os.fork()  # type: ignore[attr-defined, unused-ignore]
+            with without_warnings():  # Python, and JAX, warn of threads a child lacks
+                child = fork_when_quiet()
             if child == 0:
                 self.serve(step, rank)
             self.children.append(child)
@@ -97,9 +101,10 @@ class SharedMemoryGroup(Group):
         """The main loop of a process other than the caller's."""
         try:
             self.rank = rank
-            end_with_parent()
-            for number in (signal.SIGINT, signal.SIGTERM):  # the caller's process decides
+            for number in stop_signals():  # the caller's process decides
                 signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGALRM, self.end_with_parent)  # type: ignore[attr-defined, unused-ignore]
+            signal.setitimer(signal.ITIMER_REAL, SLEEP, SLEEP)  # type: ignore[attr-defined, unused-ignore]
             while True:
                 self.wait(self.proceed[rank])
                 step()
@@ -108,6 +113,11 @@ class SharedMemoryGroup(Group):
                 text = f"{type(error).__name__}: {error}".encode()[: MESSAGE - 1]
                 self.message[rank, : len(text)] = np.frombuffer(text, np.uint8)
         finally:
+            os._exit(1)
+
+    def end_with_parent(self, number: int, frame: object) -> None:
+        """Called every SLEEP: end this process if the caller's has ended, even amid a step."""
+        if os.getppid() != self.parent:
             os._exit(1)
 
     def begin_step(self) -> None:
@@ -139,8 +149,6 @@ class SharedMemoryGroup(Group):
         while not acquire(True, SLEEP):
             if self.rank == 0:
                 self.expect_alive()
-            elif os.getppid() != self.parent:
-                os._exit(0)
 
     def expect_alive(self) -> None:
         """Raises BackendError if a process has ended during a step."""
@@ -194,11 +202,3 @@ def end_processes(children: list[int], parent: int) -> None:
         with suppress(OSError):
             os.waitpid(child, 0)
     children.clear()
-
-
-def end_with_parent() -> None:
-    """Linux ends this process as soon as its parent has ended, for whatever reason."""
-    import ctypes
-
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # type: ignore[attr-defined, unused-ignore]

@@ -10,7 +10,7 @@ choice of window belong to the user's program.
 """
 
 import io
-import warnings
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigan.checks import ignore_float_errors
+from minigan.concurrency import without_warnings
 from minigan.data.files.png import mark
 from minigan.errors import ConfigError
 from minigan.report.history import History
@@ -48,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "agg.path.chunksize": 10_000,  # the line of a long run is too much for Agg at once
 }
 Lines = dict[str, tuple[str, str]]  # label -> column, color
+one_at_a_time = threading.RLock()  # matplotlib's style is the whole program's
 MOST_EPOCHS = 12  # more are not marked
 
 
@@ -71,8 +73,11 @@ def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
         FigureCanvasAgg(made)
         return made
 
-    with warnings.catch_warnings(), matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
-        warnings.simplefilter("ignore")  # a folder's name may have a character that the font lacks
+    with (
+        one_at_a_time,
+        without_warnings(),  # a folder's name may have a character that the font lacks
+        matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE),
+    ):
         yield figure
 
 

@@ -16,7 +16,9 @@ from minigan.arrays import Array, Backend
 from minigan.arrays.staging import StagingBuffer
 from minigan.averaging import Average
 from minigan.backends import get_backend
+from minigan.backends.cpu.threads import blas
 from minigan.checks import expect_size, ignore_float_errors
+from minigan.concurrency import InUse
 from minigan.copying import Copyable
 from minigan.data import Batches, to_pixels
 from minigan.data.files.npz import Sections
@@ -48,6 +50,7 @@ class Game(Copyable):
     def __init__(self, config: Config):
         self.config, self.preset = config, switched_preset(config)
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
+        self.in_use = InUse("a Game")
         self.backend = get_backend(
             config.backend, threads=config.threads, precision=config.precision
         )
@@ -119,13 +122,14 @@ class Game(Copyable):
     @ignore_float_errors
     def round(self, batches: Batches) -> dict[str, Any]:
         """One update of each player -> what `read` takes, still on the device."""
-        self.set_rates(batches.epoch)
-        if self.captured is not None:
-            result = self.captured.round(self, batches)
-        else:
-            result = self.eager_round(batches)
-        if self.average is not None:
-            self.average.update()
+        with self.in_use, blas.single_threaded():  # or sums differ while other games run
+            self.set_rates(batches.epoch)
+            if self.captured is not None:
+                result = self.captured.round(self, batches)
+            else:
+                result = self.eager_round(batches)
+            if self.average is not None:
+                self.average.update()
         return result
 
     def eager_round(self, batches: Batches) -> dict[str, Any]:
@@ -259,13 +263,15 @@ class Game(Copyable):
         """
         size = self.config.batch_size
         self.expect_label(label)
-        net = self.sampled_net(statistics)
-        if self.sampler is None:
-            self.sampler = CapturedSampler(self)
+        with self.in_use, blas.single_threaded():
+            net = self.sampled_net(statistics)
+            if self.sampler is None:
+                self.sampler = CapturedSampler(self)
         for start in range(0, n, size):
             numbers = self.classes_in_turn(size, start) if label is None else np.full(size, label)
-            output = self.sampler.draw(self, net, generator, numbers)
-            yield self.to_images(output)[: n - start], numbers[: n - start]
+            with self.in_use, blas.single_threaded():
+                images = self.to_images(self.sampler.draw(self, net, generator, numbers))
+            yield images[: n - start], numbers[: n - start]
 
     def classes_in_turn(self, n: int, start: int = 0) -> np.ndarray:
         """-> class numbers of n samples from `start` on: 0, 1, 2 ...; all 0 without classes."""

@@ -49,7 +49,8 @@ def train(
     out, resume  folder to create, or folder of the run to resume
     on_step      gets each step's row of metrics.csv, and its samples if a grid was drawn, or None
     log          gets each line for the user
-    Raises MiniganError; Interrupted after SIGINT or SIGTERM, once everything is saved.
+    Raises MiniganError; Interrupted after SIGINT, SIGTERM or SIGHUP, once everything is saved.
+    These signals reach the main thread alone: in another one, the run goes on.
     """
     metadata: dict[str, Any] = {}
     if resume is not None:
@@ -175,7 +176,7 @@ def loop(
     on_step: OnStep | None,
     log: Log,
 ) -> None:
-    """Steps step+1 .. last_step. On SIGINT or SIGTERM: finish the step, save, raise Interrupted.
+    """Steps step+1 .. last_step. On a stop signal: finish the step, save, raise Interrupted.
 
     A failing disk does not end it: one line reports it, and what could not be written is tried
     again. Raises TrainingError at the first loss or gradient that is not finite, or if the end

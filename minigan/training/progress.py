@@ -1,46 +1,35 @@
 """How a run shows its progress, and how it is stopped: lines or a bar, and Ctrl-C."""
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from minigan.stop_signals import Stopped, stop_signals_call
 
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM came, and everything is saved.
 
-    exit_code  130 or 143, as shells expect
-    folder     of the run
-    """
+class Interrupted(Stopped):
+    """A stop signal came, and everything is saved and reported. folder: of the run."""
 
-    def __init__(self, number: int, folder: Path):
+    def __init__(self, number: int, folder: str | Path = "."):
         super().__init__(number)
-        self.exit_code, self.folder = 128 + number, folder
+        self.folder = Path(folder)
 
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """-> list that gets the number of the first SIGINT or SIGTERM; a second ends the program."""
+    """-> list that gets the number of the first stop signal; a second ends the program."""
     caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # signals go to the main thread only
-        return
 
     def catch(number: int, frame: object) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stop_signals_call(catch):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Progress:

@@ -363,7 +363,9 @@ def signal_at(monkeypatch, owner, name, when, number=signal.SIGINT):
     monkeypatch.setattr(owner, name, wrapped)
 
 
-@pytest.mark.parametrize("number, code", ((signal.SIGINT, 130), (signal.SIGTERM, 143)))
+@pytest.mark.parametrize(
+    "number, code", ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129))
+)
 def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, monkeypatch):
     before, lines = signal.getsignal(number), []
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ from minigan.arrays.backend import Operations, Stateful
 from minigan.arrays.staging import StagingBuffer
 from minigan.backends.cpu.chunks import ThreadWorkspace
 from minigan.backends.cpu.threads import SerialTeam, Team, get_team
-from minigan.backends.workspace import FastBackend
+from minigan.backends.workspace import FastBackend, ScratchMemory
 from minigan.errors import ConfigError
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import shared_memory
@@ -23,6 +23,14 @@ class SharedStagingBuffer(StagingBuffer):
         self.array, self.rows = shared_memory(shape, dtype or backend.dtype), 0
 
 
+class CpuMemory(ScratchMemory):
+    """Scratch memory for the workers of a team too."""
+
+    def __init__(self, backend: FastBackend, workers: int):
+        super().__init__(backend)
+        self.workspaces = [ThreadWorkspace(backend) for _ in range(workers)]
+
+
 class CpuBackend(FastBackend):
     """CpuBackend(dtype, operations=table.OPERATIONS): made by get_backend.
 
@@ -32,6 +40,7 @@ class CpuBackend(FastBackend):
     """
 
     name = "numpy"
+    memory: CpuMemory
 
     def __init__(
         self,
@@ -50,8 +59,15 @@ class CpuBackend(FastBackend):
         self.set_team(get_team(threads))
 
     def set_team(self, team: Team | SerialTeam) -> None:
-        self.team = team
-        self.workspaces = [ThreadWorkspace(self) for _ in range(team.size)]  # of each thread
+        self.team, self.memory = team, CpuMemory(self, team.size)
+
+    def run(self, work: Callable[[int, ThreadWorkspace, int], object], count: int) -> None:
+        """work(i, workspace, worker) for i in 0..count-1, on the team, each with scratch memory.
+
+        It belongs to the calling thread: another may use this backend at the same time.
+        """
+        workspaces = self.memory.workspaces
+        self.team.run(lambda i, worker: work(i, workspaces[worker], worker), count)
 
     def opaque_call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """function(*arguments): a call that a trace records as a whole, see trace.py."""

@@ -208,10 +208,9 @@ class NormBlock(Block):
         if self.is_followed:
             saved.normalize_later = lambda part, workspace: self.normalize(part, y[part], workspace)
         else:
-            parts, workspaces = self.operation.parts(n), backend.workspaces
-            backend.team.run(
-                lambda i, worker: self.normalize(parts[i], y[parts[i]], workspaces[worker]),
-                len(parts),
+            parts = self.operation.parts(n)
+            backend.run(
+                lambda i, workspace, _: self.normalize(parts[i], y[parts[i]], workspace), len(parts)
             )
         return saved.out.reshape(n, *self.out_shape)
 
@@ -219,10 +218,10 @@ class NormBlock(Block):
         saved, backend = self.saved, self.backend
         dy = contiguous(dy, "dy", self.memory).reshape(saved.out.shape)
         if not saved.measured:
-            parts, workspaces = self.operation.parts(len(dy)), backend.workspaces
+            parts = self.operation.parts(len(dy))
             measure = self.begin_backward(len(dy), len(parts))
-            backend.team.run(
-                lambda i, worker: measure(parts[i], dy[parts[i]], workspaces[worker], i), len(parts)
+            backend.run(
+                lambda i, workspace, _: measure(parts[i], dy[parts[i]], workspace, i), len(parts)
             )
         saved.measured = False
         B_row, C_row = self.add_sums(need_dw)

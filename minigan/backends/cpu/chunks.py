@@ -15,7 +15,7 @@ CACHE = 2**21
 
 
 class ThreadWorkspace(Workspace):
-    """The scratch memory of one thread."""
+    """The scratch memory of one worker."""
 
     def __init__(self, backend: FastBackend):
         super().__init__(backend)

@@ -65,8 +65,8 @@ class Convolution(CoreConvolution):
         b_row = None if b is None else tile_row(b, "b row", pixels, self.memory)
         gradient = None if self.transposed else kernel.gradient(backend, self.memory, len(x))
 
-        def chunk(i: int, worker: int) -> None:
-            part, workspace = parts[i], backend.workspaces[worker]
+        def chunk(i: int, workspace: ThreadWorkspace, worker: int) -> None:
+            part = parts[i]
             if before is not None:
                 before(part, workspace)
             if y is None:
@@ -84,7 +84,7 @@ class Convolution(CoreConvolution):
             if after is not None:
                 after(part, y_part, workspace, i)
 
-        backend.team.run(chunk, len(parts))
+        backend.run(chunk, len(parts))
         return gradient
 
     def backward(
@@ -116,8 +116,8 @@ class Convolution(CoreConvolution):
         if db is not None:
             sum_dy = self.memory.get("sums of dy", (len(parts), len(db)))
 
-        def chunk(i: int, worker: int) -> None:
-            part, workspace = parts[i], backend.workspaces[worker]
+        def chunk(i: int, workspace: ThreadWorkspace, worker: int) -> None:
+            part = parts[i]
             dy_part = dy[part] if before is None else before(part, workspace, i)
             if sum_dy is not None:
                 column_sums(dy_part.reshape(-1, sum_dy.shape[1]), sum_dy[i], workspace)
@@ -126,18 +126,19 @@ class Convolution(CoreConvolution):
             if self.transposed:
                 dy_read = kernel.read_x(dy_part, workspace, gradient.place(part))
                 if need_dw:
-                    gradient.add(dy_read, x[part], part, worker)
+                    gradient.add(dy_read, x[part], part, workspace, worker)
                 if need_dx:
                     kernel.forward(dy_read, W, dx_part, workspace)
             else:
                 if need_dw:
-                    gradient.add(gradient.kept(x[part], part, worker), dy_part, part, worker)
+                    x_read = gradient.kept(x[part], part, workspace)
+                    gradient.add(x_read, dy_part, part, workspace, worker)
                 if need_dx:
                     kernel.transpose(dy_part, W, dx_part, workspace)
             if after is not None:
                 after(part, dx_part, workspace, i)
 
-        backend.team.run(chunk, len(parts))
+        backend.run(chunk, len(parts))
         if need_dw:
             gradient.finish(layer.dW.reshape(self.W_shape))
         if db is not None:
@@ -158,16 +159,16 @@ class Identity:
         self, x: Array, y: Array | None, before: BeforeForward = None, after: After = None
     ) -> None:
         """As Convolution.forward."""
-        parts, workspaces = self.parts(len(x)), self.backend.workspaces
+        parts = self.parts(len(x))
 
-        def chunk(i: int, worker: int) -> None:
-            part, workspace = parts[i], workspaces[worker]
+        def chunk(i: int, workspace: ThreadWorkspace, worker: int) -> None:
+            part = parts[i]
             if before is not None:
                 before(part, workspace)
             if after is not None:
                 after(part, x[part], workspace, i)
 
-        self.backend.team.run(chunk, len(parts))
+        self.backend.run(chunk, len(parts))
 
     def backward(
         self,
@@ -180,17 +181,17 @@ class Identity:
         after: After = None,
     ) -> None:
         """As Convolution.backward."""
-        parts, workspaces = self.parts(len(x)), self.backend.workspaces
+        parts = self.parts(len(x))
 
-        def chunk(i: int, worker: int) -> None:
-            part, workspace = parts[i], workspaces[worker]
+        def chunk(i: int, workspace: ThreadWorkspace, worker: int) -> None:
+            part = parts[i]
             dx_part = dy[part] if before is None else before(part, workspace, i)
             if dx is not None:
                 self.backend.xp.copyto(dx[part], dx_part)
             if after is not None:
                 after(part, dx_part, workspace, i)
 
-        self.backend.team.run(chunk, len(parts))
+        self.backend.run(chunk, len(parts))
 
 
 def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winograd:

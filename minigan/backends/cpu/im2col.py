@@ -131,12 +131,13 @@ class Gradient:
     def place(self, part: slice) -> None:
         """-> None: columns are not kept; recomputing them is faster than storing them."""
 
-    def kept(self, x: Array, part: slice, worker: int) -> Array:
-        return self.kernel.read_x(x, self.backend.workspaces[worker], None)
+    def kept(self, x: Array, part: slice, workspace: ThreadWorkspace) -> Array:
+        return self.kernel.read_x(x, workspace, None)
 
-    def add(self, cols: Array, y: Array, part: slice, worker: int) -> None:
-        workspace, shape = self.backend.workspaces[worker], (self.kernel.window, y.shape[3])
-        total = self.sums[worker]
+    def add(
+        self, cols: Array, y: Array, part: slice, workspace: ThreadWorkspace, worker: int
+    ) -> None:
+        shape, total = (self.kernel.window, y.shape[3]), self.sums[worker]
         if total is None:
             total = self.sums[worker] = workspace.get("sum of dW", shape)
             self.kernel.gradient_part(cols, y, total, workspace)

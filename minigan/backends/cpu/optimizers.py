@@ -27,10 +27,10 @@ def in_blocks(update: Update, arrays: list[Array], constants: Any, backend: CpuB
     """update(parts of the arrays, constants, workspace) for each block."""
     parts = chunks(arrays[0].size, BLOCK, backend.team.size)
 
-    def block(i: int, worker: int) -> None:
-        update([array[parts[i]] for array in arrays], constants, backend.workspaces[worker])
+    def block(i: int, workspace: Workspace, worker: int) -> None:
+        update([array[parts[i]] for array in arrays], constants, workspace)
 
-    backend.team.run(block, len(parts))
+    backend.run(block, len(parts))
 
 
 def adam(optimizer: Adam, backend: CpuBackend) -> None:

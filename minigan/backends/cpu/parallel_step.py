@@ -8,7 +8,8 @@ threads are then no faster than one. Each process has its own lock. So a process
 The results are those of one process up to rounding, and the same in every run with this number of
 processes. If something else has changed networks or optimizers since the last step (a smaller
 batch, a checkpoint), the other processes are stale: they end, and new ones are forked. If processes
-cannot be forked, threads do the work.
+cannot be forked, because the system or other threads of the program do not allow it, one line says
+so, and threads do the work.
 Shown by: benchmarks/step.py --against minigan-threads
 """
 
@@ -23,7 +24,7 @@ from minigan.arrays.backend import Stateful
 from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.cpu.threads import BUFFER, blas
 from minigan.backends.cpu.trace import TracingBackend
-from minigan.errors import BackendError
+from minigan.concurrency import InUse, warn
 from minigan.parallel.shared_memory import SharedMemoryGroup, can_fork
 
 MAX_STATE = 2**23  # numbers of networks and optimizers; above: threads, as fast with less memory
@@ -44,11 +45,17 @@ class ParallelStep:
         self.stateful = stateful
         self.group = SharedMemoryGroup(size, max(array.nbytes for array in arrays))
         self.step = make_step(TracingBackend(parent, self.group))
+        self.on_threads = make_step(parent)  # now: keeping make_step might close a reference cycle
+        self.can_fork, self.in_use = True, InUse("a captured step")
         self.known: list[tuple[Any, ...]] | None = None  # the state after the last step
         # the group itself is in reference cycles, which only the garbage collector finds
         weakref.finalize(self, self.group.stop)
 
     def __call__(self) -> Any:
+        with self.in_use, blas.single_threaded():
+            return self.on_processes() if self.can_fork else self.on_threads()
+
+    def on_processes(self) -> Any:
         group = self.group
         if self.state() != self.known or not group.is_alive():
             self.stop()
@@ -56,10 +63,12 @@ class ParallelStep:
                 group.start(self.play)
             except OSError as error:
                 self.stop()
-                raise BackendError(
-                    f"backend numpy: could not start {group.size - 1} more processes "
-                    f"({error.strerror}): --threads 1 runs one"
-                ) from error
+                warn(
+                    f"minigan: could not start {group.size - 1} more processes ({error.strerror}): "
+                    "threads do the work, with the same results up to rounding"
+                )
+                self.can_fork = False
+                return self.on_threads()
         try:
             group.begin_step()
             result = self.play()

@@ -16,12 +16,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+
+from minigan.concurrency import ProcessWide, start_threads
 
 Work = Callable[[int, int], object]  # (i, worker): one piece, and whose scratch memory to use
 CGROUP_FILES = (  # that contain quota and period
@@ -32,40 +35,26 @@ BUFFER = 1024  # numbers in NumPy's buffers for operations on views; its 8192 ar
 
 
 class Blas:
-    """NumPy's BLAS, held to one thread while teams work and restored after the last of them."""
+    """NumPy's BLAS, and a setting that holds it to one thread while teams and games work."""
 
     get: Callable[[], int] | None  # how many threads it has; None if it cannot be held
     set: Callable[[int], object] | None
 
     def __init__(self) -> None:
         self.get, self.set = find_openblas()
-        self.users, self.before = 0, 1
-        self.forget()
-
-    def forget(self) -> None:
-        """No team works: at first, and in a forked child, even if the parent was at work."""
-        self.lock = threading.Lock()
-        if self.set is not None and self.users:
-            self.set(self.before)
-        self.users = 0
+        self.single_threaded = ProcessWide(self.held)
 
     @contextmanager
-    def single_threaded(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         if self.get is None or self.set is None:
             yield
             return
-        with self.lock:
-            if self.users == 0:
-                self.before = self.get()
-                self.set(1)
-            self.users += 1
+        before = self.get()
+        self.set(1)
         try:
             yield
         finally:
-            with self.lock:
-                self.users -= 1
-                if self.users == 0:
-                    self.set(self.before)
+            self.set(before)
 
 
 def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] | None]:
@@ -103,9 +92,12 @@ def available_cpus() -> int:
 
 
 class Team:
-    """`size` workers; the calling thread is number 0. Threads start at the first run."""
+    """`size` workers; the calling thread is number 0. Threads start at the first run.
 
-    queues: list[SimpleQueue[Any]]  # of workers 1, 2 ...; see serve
+    If the system allows fewer threads, the calling thread does the shares of the missing ones too.
+    """
+
+    queues: list[SimpleQueue[Any]] | None  # of workers 1, 2 ...; see serve
 
     def __init__(self, size: int):
         self.size = size
@@ -113,7 +105,7 @@ class Team:
 
     def forget(self) -> None:
         """Assume that no worker exists: at first, and in a forked child."""
-        self.busy, self.queues = threading.Lock(), []
+        self.busy, self.queues = threading.Lock(), None
 
     def run(self, work: Work, count: int) -> None:
         """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
@@ -132,16 +124,17 @@ class Team:
                     do_share(work, count, worker, self.size)
 
     def run_side_by_side(self, work: Work, count: int) -> None:
-        if not self.queues:
-            self.start()
+        if self.queues is None:
+            self.queues = self.start()
         outbox: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
         errors: list[tuple[int, BaseException]] = []
         waiting, handling = 0, np.geterr()
         try:
-            for worker in range(1, self.size):
-                self.queues[worker - 1].put((work, count, worker, self.size, outbox, handling))
+            for worker, queue in enumerate(self.queues, start=1):
+                queue.put((work, count, worker, self.size, outbox, handling))
                 waiting += 1
-            do_share(work, count, 0, self.size)
+            for worker in (0, *range(1 + len(self.queues), self.size)):
+                do_share(work, count, worker, self.size)
         except BaseException as error:
             errors.append((0, error))
         while waiting:  # even after Ctrl-C: the others still write to the arrays
@@ -155,11 +148,10 @@ class Team:
         if errors:
             raise min(errors, key=lambda pair: pair[0])[1]
 
-    def start(self) -> None:
-        self.queues = [SimpleQueue() for _ in range(1, self.size)]
-        for number, queue in enumerate(self.queues, start=1):
-            name = f"minigan-{number}"
-            threading.Thread(target=serve, args=(queue,), name=name, daemon=True).start()
+    def start(self) -> list[SimpleQueue[Any]]:
+        """-> the queues of the threads that could be started."""
+        queues: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(1, self.size)]
+        return queues[: start_threads([partial(serve, queue) for queue in queues], "minigan-team")]
 
 
 class SerialTeam:
@@ -202,7 +194,6 @@ teams: dict[int, Team] = {}  # shared by all backends: threads are few, and stay
 
 def after_fork() -> None:
     """In a child process: none of the parent's threads exists."""
-    blas.forget()
     for team in teams.values():
         team.forget()
 

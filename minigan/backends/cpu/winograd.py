@@ -144,12 +144,12 @@ class WinogradGradient:
 
     def __init__(self, kernel: Winograd, backend: CpuBackend, memory: Workspace, n: int):
         self.kernel, self.backend = kernel, backend
-        tiles = n * kernel.tiles
-        self.V = memory.get("V of batch", (kernel.products, tiles, kernel.depth))
-        self.M = backend.scratch("M of batch", (kernel.products, tiles, kernel.W_shape[3]))
+        self.V = memory.get("V of batch", (kernel.products, n * kernel.tiles, kernel.depth))
 
     def begin(self) -> None:
         """A backward pass begins."""
+        products, tiles, _ = self.V.shape
+        self.M = self.backend.scratch("M of batch", (products, tiles, self.kernel.W_shape[3]))
 
     def tiles_of(self, array: Array, part: slice) -> Array:
         return array[:, part.start * self.kernel.tiles : part.stop * self.kernel.tiles]
@@ -158,13 +158,12 @@ class WinogradGradient:
         """-> where read_x writes V of this chunk"""
         return self.tiles_of(self.V, part)
 
-    def kept(self, x: Array, part: slice, worker: int) -> Array:
+    def kept(self, x: Array, part: slice, workspace: ThreadWorkspace) -> Array:
         """-> V of this chunk, from the forward pass"""
         return self.tiles_of(self.V, part)
 
-    def add(self, V: Array, y: Array, part: slice, worker: int) -> None:
-        M = self.tiles_of(self.M, part)
-        self.kernel.y_out.read(y, self.kernel.A.T, M, self.backend.workspaces[worker])
+    def add(self, V: Array, y: Array, part: slice, workspace: ThreadWorkspace, worker: int) -> None:
+        self.kernel.y_out.read(y, self.kernel.A.T, self.tiles_of(self.M, part), workspace)
 
     def finish(self, dW: Array) -> None:
         """dW += Gᵀ (Vᵀ·M) G"""

@@ -18,7 +18,7 @@ from minigan.arrays.staging import StagingBuffer
 from minigan.backends.gpu.gemm import Gemm
 from minigan.backends.gpu.kernels import Kernels
 from minigan.backends.gpu.staging import PinnedStagingBuffer
-from minigan.backends.workspace import FastBackend, OutputPool, Workspace
+from minigan.backends.workspace import FastBackend, ScratchMemory
 from minigan.errors import BackendError
 
 Call = Callable[[], Any]  # a step, or the host's work around its launch
@@ -75,7 +75,7 @@ class GpuBackend(FastBackend):
     def for_captured_step(self) -> "GpuBackend":
         """-> this backend with separate memory, which code outside the step cannot reuse."""
         other = copy(self)
-        other.workspace, other.outputs = Workspace(other), OutputPool(other)
+        other.memory = ScratchMemory(other)
         return other
 
     def capture(self, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0) -> Call:

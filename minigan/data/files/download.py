@@ -5,11 +5,13 @@ is complete and correct, even if the power fails or two processes download at on
 urllib and tqdm are imported late: they take 0.07 s, and most runs download nothing.
 """
 
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minigan.concurrency import Workers
 from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors, printable
 from minigan.errors import DataError
 from minigan.files import replacing
@@ -83,17 +85,9 @@ def open_url(url: str, timeout: float) -> Any:
     from concurrent import futures
     from urllib.request import Request, urlopen
 
-    answer: futures.Future[Any] = futures.Future()
-
-    def work() -> None:
-        try:
-            request = Request(url, headers={"User-Agent": "minigan"})
-            answer.set_result(urlopen(request, timeout=timeout))
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
+    request = Request(url, headers={"User-Agent": "minigan"})
     try:
-        return answer.result(timeout)
+        with closing(Workers(1, "minigan-download")) as worker:
+            return worker.submit(partial(urlopen, request, timeout=timeout)).result(timeout)
     except futures.TimeoutError:  # in Python 3.10 not the built-in one
         raise OSError(f"no answer within {timeout:g} s") from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minigan.checks import expect_size
+from minigan.concurrency import without_warnings
 from minigan.errors import RunError, ShapeError
 from minigan.files import open_regular, write_atomically
 
@@ -77,14 +77,16 @@ def load_png(path: str | Path, side: int = 2**15) -> np.ndarray:
     from PIL import Image
 
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=["PNG"]) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise ValueError
-                plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
-                plain.thumbnail((side, side), Image.Resampling.LANCZOS)
-                picture = np.asarray(plain)
+        with (
+            open_regular(path) as file,
+            without_warnings(),  # of its size, looked at here
+            Image.open(file, formats=["PNG"]) as image,
+        ):
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError
+            plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+            plain.thumbnail((side, side), Image.Resampling.LANCZOS)
+            picture = np.asarray(plain)
     except Exception as error:  # Pillow lets many kinds through
         reason = getattr(error, "strerror", None) or "it is damaged, far too large or no PNG file"
         raise RunError(f"cannot read {path}: {reason}") from error

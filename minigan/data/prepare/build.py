@@ -6,7 +6,6 @@ next build starts over.
 """
 
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigan.concurrency import without_warnings
 from minigan.data.base import Log
 from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.files.messages import printable, some
@@ -66,11 +66,10 @@ def build(
     failed, traits = list[str](), Counter[str]()
     done, digest, due = 0, hashlib.sha256(), monotonic() + INTERVAL
     with (
-        warnings.catch_warnings(),
+        without_warnings(),  # Pillow's, about odd files
         tqdm(total=len(names), unit="picture", leave=False, disable=None) as bar,
         replacing(out) as file,
     ):
-        warnings.simplefilter("ignore")  # Pillow's, about odd files
         for block in decode_blocks(source, names, form, own_too):
             file.write(block.pixels.data)
             digest.update(block.pixels.data)
