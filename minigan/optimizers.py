@@ -121,9 +121,19 @@ class BoundOptimizer:
         self.optimizer.step_on(self.backend)
 
 
+NORM_BLOCK = 8192  # numbers whose squares a dot product adds up in float32
+
+
 def l2_norm(gradient: Array, backend: Backend) -> Array:
-    """gradient (size,) -> its Euclidean norm, a scalar of the backend."""
-    return backend.xp.sqrt(backend.xp.dot(gradient, gradient))
+    """gradient (size,) -> its Euclidean norm, a scalar of the backend.
+
+    Block by block: a dot product adds up millions of squares in float32, and loses 3 digits.
+    """
+    xp, total = backend.xp, 0.0
+    for start in range(0, gradient.size, NORM_BLOCK):
+        block = gradient[start : start + NORM_BLOCK]
+        total = total + xp.dot(block, block).astype("float64")
+    return xp.sqrt(total).astype(gradient.dtype)
 
 
 def with_l2(p: Array, g: Array, l2: float) -> Array:

@@ -77,7 +77,7 @@ def conv2d_backward(
     if dW is not None:
         dW += (cols.reshape(len(dy_rows), -1).T @ dy_rows).reshape(W.shape)
     if db is not None:
-        db += dy_rows.sum(axis=0)
+        db += dy_rows.sum(axis=0, dtype="float64")  # many rows: float32 would lose digits
     if not need_dx:
         return None
     dcols = dy_rows @ W.reshape(-1, W.shape[3]).T

@@ -73,7 +73,7 @@ def conv_transpose2d_backward(
     """
     x, c_in = saved, W.shape[3]
     if db is not None:
-        db += dy.sum(axis=(0, 1, 2))
+        db += dy.sum(axis=(0, 1, 2), dtype="float64")  # many rows: float32 would lose digits
     if dW is None and not need_dx:
         return None
     dcols = im2col(dy, W.shape[:2], stride, padding, xp).reshape(-1, W[..., 0].size)

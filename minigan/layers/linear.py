@@ -39,7 +39,7 @@ def linear_backward(
     if dW is not None:
         dW += x.T @ dy
     if db is not None:
-        db += dy.sum(axis=0)
+        db += dy.sum(axis=0, dtype="float64")  # many rows: float32 would lose digits
     return dy @ W.T if need_dx else None
 
 

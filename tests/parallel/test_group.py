@@ -1,5 +1,8 @@
 """A process group: what follows from its verbs, and the group of one process."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 
@@ -37,32 +40,54 @@ def test_a_mean_is_weighted_by_rows():
     assert weight == 12 / 16
 
 
-@pytest.mark.parametrize("dtype, rtol", (("float32", 1e-6), ("float64", 1e-12)))
-def test_statistics_of_all_rows(dtype, rtol):
-    x = np.random.default_rng(0).normal(3, [1, 2, 0.5], (20, 3)).astype(dtype)
-    parts = x[:7], x[7:]
-    groups = [Simulated(0, 2), Simulated(1, 2)]
-    for group, rows in zip(groups, parts, strict=True):  # what each contributes
-        group.sync_batchnorm(rows.mean(axis=0), rows.var(axis=0), len(rows))
-    for group, other, rows in zip(groups, groups[::-1], parts, strict=True):
-        group.others = [other.contributed]
-        mean, var = rows.mean(axis=0), rows.var(axis=0)
-        assert group.sync_batchnorm(mean, var, len(rows)) == 20
-        np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=rtol)
-        np.testing.assert_allclose(var, x.var(axis=0, dtype=np.float64), rtol=rtol)
+class InThreads(Group):
+    """One of several processes, played by threads; `table` and `meet` are common to all."""
+
+    def __init__(self, rank, size, table, meet):
+        self.rank, self.size, self.table, self.meet = rank, size, table, meet
+
+    def all_reduce(self, array):
+        self.table[self.rank] = array.copy()
+        self.meet.wait()
+        array[...] = sum(self.table)
+        self.meet.wait()
 
 
-def test_no_variance_is_negative():
-    """A channel that is constant, far from 0: rounding must not make its variance negative."""
+def statistics_of(parts):
+    """Shards of a batch -> mean and variance of all, as each process has them."""
+    table, meet = [None] * len(parts), Barrier(len(parts), timeout=30)
+
+    def work(rank):
+        rows = parts[rank].astype(np.float64)
+        mean, var, group = (
+            rows.mean(axis=0),
+            rows.var(axis=0),
+            InThreads(rank, len(parts), table, meet),
+        )
+        assert group.sync_batchnorm(mean, var, len(rows)) == sum(map(len, parts))
+        return mean, var
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(work, range(len(parts))))
+
+
+@pytest.mark.parametrize("mean", (0.0, 3.0, 1e4, -1e6))
+@pytest.mark.parametrize("cuts", ((7,), (1, 2, 15)))
+def test_statistics_of_all_rows(mean, cuts):
+    """Float64 loses no digit that float32 could show, however far from 0 the mean is."""
+    x = np.random.default_rng(0).normal(mean, [1, 2, 0.01], (20, 3))
+    for found_mean, found_var in statistics_of(np.split(x, cuts)):
+        np.testing.assert_allclose(found_mean, x.mean(axis=0), rtol=1e-14, atol=1e-14)
+        # a float64 near `mean` is rounded by eps·mean, and so are differences of these
+        eps = np.finfo(np.float64).eps
+        np.testing.assert_allclose(found_var, x.var(axis=0), rtol=1e-13, atol=8 * eps * abs(mean))
+
+
+def test_a_constant_has_no_variance():
     x = np.random.default_rng(0).uniform(100, 1000, 500)  # of as many channels
-    groups = [Simulated(0, 2), Simulated(1, 2)]
-    for group, n in zip(groups, (7, 6), strict=True):
-        group.sync_batchnorm(x.copy(), np.zeros_like(x), n)
-    groups[0].others = [groups[1].contributed]
-    mean, var = x.copy(), np.zeros_like(x)
-    groups[0].sync_batchnorm(mean, var, 7)
-    np.testing.assert_allclose(mean, x, rtol=1e-12)
-    assert var.min() == 0 < var.max() < 1e-8, "half of them are rounded down"
+    for mean, var in statistics_of([np.tile(x, (n, 1)) for n in (7, 6)]):
+        np.testing.assert_allclose(mean, x, rtol=1e-15)
+        assert var.min() >= 0 and var.max() < 1e-24, "the square of a rounding error"
 
 
 def test_one_process_has_nothing_to_exchange():

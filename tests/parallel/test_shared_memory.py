@@ -119,23 +119,21 @@ def test_no_barrier_can_be_left_out(mutant, monkeypatch):
 
 @pytest.mark.parametrize("size", (2, 3))
 def test_batchnorm_over_all_rows_far_from_zero(size):
-    """Mean 100, deviation 0.01, in float32, of uneven shards: as exact as one process."""
-    x = np.random.default_rng(0).normal(100, 0.01, (1000, 4)).astype(np.float32)
-    exact = x.astype(np.float64)
+    """Mean 10,000, deviation 0.01, of uneven shards: as exact as one process."""
+    x = np.random.default_rng(0).normal(1e4, 0.01, (1000, 4))
 
     def work(group):
         rows = group.shard(x)
-        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        var = rows.var(axis=0, dtype=np.float64).astype(np.float32)
+        mean, var = rows.mean(axis=0), rows.var(axis=0)
         assert group.sync_batchnorm(mean, var, len(rows)) == len(x)
         return np.concatenate([mean, var])
 
     results = run_in_group(size, work)
     assert all(np.array_equal(result, results[0]) for result in results)
     mean, var = np.split(results[0], 2)
-    np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-7)
-    # float32 rounds the means by 4e-6, times twice their distance of about 1e-3
-    np.testing.assert_allclose(var, exact.var(axis=0), rtol=5e-5)
+    np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-14)
+    # float64 rounds the means by 1e-12, times twice their distance of about 1e-3
+    np.testing.assert_allclose(var, x.var(axis=0), rtol=1e-9)
 
 
 def test_a_group_starts_and_stops_again_and_again():

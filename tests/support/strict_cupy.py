@@ -228,7 +228,7 @@ def call(function, *arguments, **options):
     result = function(*arguments, **options)
     if not isinstance(result, (np.ndarray, np.generic)):
         return result
-    if result.dtype == np.float64 and arrays:
+    if result.dtype == np.float64 and arrays and "dtype" not in options:  # not requested
         has_double = any(a.dtype == np.float64 for a in arrays)
         assert has_double, f"{function.__name__} turned float32 into float64"
     return device.allocate(np.asarray(result))

@@ -23,17 +23,12 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from minigan.arrays import Array
 from minigan.backends.cpu.activations import functions_of
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.cpu.chunks import (
-    ThreadWorkspace,
-    add_sums,
-    chunks,
-    column_sums,
-    contiguous,
-    tile_row,
-)
+from minigan.backends.cpu.chunks import ThreadWorkspace, chunks, column_sums, contiguous, tile_row
 from minigan.backends.cpu.convolution import BeforeBackward, BeforeForward, Convolution, Identity
 from minigan.backends.fusion import Core, fuse
 from minigan.backends.workspace import Workspace
@@ -42,6 +37,7 @@ from minigan.layers.activation import Activation
 from minigan.layers.sequential import Step
 
 PIECE = 2**18  # numbers per piece; larger chunks go through the operations piece by piece
+SAMPLE = 64  # rows of a chunk, evenly spaced, whose mean is near the chunk's
 
 
 def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
@@ -66,18 +62,18 @@ class Saved:
     gradient: Any = None  # from the core's forward, for dW
     normalize_later: BeforeForward = None  # called by the next block before it reads `out`
     # of a NormBlock
-    c: Array  # y - mean
+    c: Array  # y - mean, the mean rounded to float32
+    rest: Array  # (c,), what rounding left of the mean
     is_batch: bool  # were the statistics the batch's own?
     m: int  # values per channel in the batch, over all processes
     inv_std: Array
     A: Array  # gain/σ
     A_row: Array
     mean_row: Array
-    bias_row: Array | None
+    bias_row: Array  # bias - A·rest
     # of its backward pass
     g: Array  # dy·activation'
-    sums: Array  # (chunks, c), Σ g
-    sums_with_c: Array  # Σ g·c
+    sums: Array  # (chunks, 2, c), float64: Σ g, Σ g·c
     measured = False  # has the next block computed g and the sums?
 
 
@@ -179,7 +175,9 @@ class NormBlock(Block):
         out = activation(A·c + bias)        A = gain/σ
         dx  = A·g - B·c - C                 B = A/(m·σ²)·Σ g·c    C = A/m·Σ g    g = dy·activation'
 
-    A, B and C have one number per channel; they are tiled to rows as long as an image.
+    A, B and C have one number per channel; they are tiled to rows as long as an image. If a mean is
+    far from 0, rounding it to float32 may leave a rest as large as σ. It is subtracted from the
+    sums: c - rest in place of c changes bias, Σ g·c and C only.
     """
 
     def __init__(
@@ -235,58 +233,56 @@ class NormBlock(Block):
     # -- forward ---------------------------------------------------------------------------
 
     def statistics(self, y: Array, before: BeforeForward) -> tuple[Array, Array]:
-        """y = core(x), written; -> mean and biased variance of y's channels.
+        """y = core(x), written; -> mean and biased variance of y's channels, float64.
 
-        Each chunk gives its mean and the squares about its mean, so no large
-        numbers are subtracted from each other; then
-        m·var = Σ chunk's squares + Σ m_chunk·(chunk's mean - mean)².
+        Each chunk gives a number near its mean, and the sums of off = y - this number and of off²:
+        no large numbers are added up, and none are subtracted from each other.
         """
         saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
-        n = len(saved.x)
-        parts = self.operation.parts(n)
-        means, squares = (memory.get(name, (len(parts), c)) for name in ("means", "squares"))
-        weights = memory.get("weights", (len(parts),))
-        for i, part in enumerate(parts):
-            xp.copyto(weights[i : i + 1], (part.stop - part.start) / n)
+        parts = self.operation.parts(len(saved.x))
+        near = memory.get("near the means", (len(parts), c))
+        sums = memory.get("sums of off, off²", (len(parts), 2, c), "float64")
 
         def measure(part: slice, y: Array, workspace: ThreadWorkspace, i: int) -> None:
             rows = y.reshape(-1, c)
-            column_sums(rows, means[i], workspace)
-            xp.multiply(means[i], 1.0 / len(rows), out=means[i])
-            row = tile_row(means[i], "mean", self.pixels, workspace)
+            some = rows[:: max(1, len(rows) // SAMPLE)]
+            column_sums(some, sums[i, 0], workspace)
+            xp.multiply(sums[i, 0], 1.0 / len(some), out=near[i])
+            row = tile_row(near[i], "near", self.pixels, workspace)
             pieces = self.pieces(len(y))
-            sums = workspace.get("sums of pieces", (len(pieces), c))
+            of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
             for j, piece in enumerate(pieces):
                 shape = (piece.stop - piece.start, self.pixels * c)
-                centered = workspace.get("centered", shape)
-                xp.subtract(y[piece].reshape(shape), row, out=centered)
-                xp.multiply(centered, centered, out=centered)
-                column_sums(centered.reshape(-1, c), sums[j], workspace)
-            xp.add.reduce(sums, axis=0, out=squares[i])
+                off = workspace.get("off", shape)
+                xp.subtract(y[piece].reshape(shape), row, out=off)
+                column_sums(off.reshape(-1, c), of_pieces[0, j], workspace)
+                xp.multiply(off, off, out=off)
+                column_sums(off.reshape(-1, c), of_pieces[1, j], workspace)
+            xp.add.reduce(of_pieces, axis=1, out=sums[i])
 
         saved.gradient = self.operation.forward(saved.x, y, before, measure)
-        mean, var = memory.get("mean", (c,)), memory.get("var", (c,))
-        xp.matmul(weights, means, out=mean)
-        xp.subtract(means, mean, out=means)
-        xp.multiply(means, means, out=means)
-        xp.matmul(weights, means, out=var)
-        xp.multiply(squares, 1.0 / (n * self.pixels), out=squares)
-        add_sums(squares, var, memory)
+        mean, var = (memory.get(name, (c,), "float64") for name in ("mean", "var"))
+        counts = [(part.stop - part.start) * self.pixels for part in parts]
+        self.backend.opaque_call(pool_statistics, counts, near, sums, mean, var)
         return mean, var
 
     def set_scale(self, mean: Array, var: Array) -> None:
         """Keep 1/σ, A = gain/σ, and the rows that shift and scale each pixel of a chunk."""
         saved, norm, memory, xp = self.saved, self.norm, self.memory, self.backend.xp
-        saved.inv_std, saved.A = memory.get("inv_std", var.shape), memory.get("A", var.shape)
+        saved.inv_std, saved.A, saved.rest, center, bias = (
+            memory.get(name, mean.shape) for name in ("inv_std", "A", "rest", "center", "bias")
+        )
+        xp.copyto(center, mean)
+        xp.subtract(mean, center, out=saved.rest)
         xp.add(var, norm.eps, out=saved.inv_std)
         xp.sqrt(saved.inv_std, out=saved.inv_std)
         xp.divide(1.0, saved.inv_std, out=saved.inv_std)
         xp.multiply(saved.inv_std, 1.0 if norm.gain is None else norm.gain, out=saved.A)
-        saved.mean_row = tile_row(mean, "mean row", self.pixels, memory)
+        xp.multiply(saved.A, saved.rest, out=bias)
+        xp.subtract(0.0 if norm.bias is None else norm.bias, bias, out=bias)
+        saved.mean_row = tile_row(center, "mean row", self.pixels, memory)
         saved.A_row = tile_row(saved.A, "A row", self.pixels, memory)
-        saved.bias_row = None
-        if norm.bias is not None:
-            saved.bias_row = tile_row(norm.bias, "bias row", self.pixels, memory)
+        saved.bias_row = tile_row(bias, "bias row", self.pixels, memory)
 
     def normalize(self, part: slice, y: Array, workspace: ThreadWorkspace, i: int = 0) -> None:
         """c = y - mean;  out = activation(A·c + bias)"""
@@ -298,8 +294,7 @@ class NormBlock(Block):
             xp.subtract(y_piece.reshape(rows), saved.mean_row, out=c)
             scaled = out if self.activation is None else workspace.get("scaled", c.shape)
             xp.multiply(c, saved.A_row, out=scaled)
-            if saved.bias_row is not None:
-                xp.add(scaled, saved.bias_row, out=scaled)
+            xp.add(scaled, saved.bias_row, out=scaled)
             if self.activation is not None:
                 self.activate(here, scaled.reshape(y_piece.shape))
 
@@ -311,15 +306,14 @@ class NormBlock(Block):
     def begin_backward(self, n: int, count: int) -> Callable[..., None]:
         """-> measure(part, dy, workspace, i), for each of `count` chunks: g and its sums."""
         saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
-        saved.sums = memory.get("sums of g", (count, c))
-        saved.sums_with_c = memory.get("sums of g c", (count, c))
+        saved.sums = memory.get("sums of g, g c", (count, 2, c), "float64")
         # read until the block before has its own
         saved.g = self.backend.scratch(f"g {self.parity}", (n, *self.operation.out_shape))
 
         def measure(whole: slice, dy: Array, workspace: ThreadWorkspace, i: int) -> None:
             dy = dy.reshape(len(dy), *self.operation.out_shape)
             pieces = self.pieces(len(dy))
-            of_pieces = workspace.get("sums of pieces", (2, len(pieces), c))
+            of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
             for j, piece in enumerate(pieces):
                 part = slice(whole.start + piece.start, whole.start + piece.stop)
                 g = dy[piece]
@@ -330,8 +324,7 @@ class NormBlock(Block):
                 product = workspace.get("g c", rows.shape)
                 xp.multiply(rows, saved.c[part].reshape(rows.shape), out=product)
                 column_sums(product, of_pieces[1, j], workspace)
-            xp.add.reduce(of_pieces[0], axis=0, out=saved.sums[i])
-            xp.add.reduce(of_pieces[1], axis=0, out=saved.sums_with_c[i])
+            xp.add.reduce(of_pieces, axis=1, out=saved.sums[i])
 
         return measure
 
@@ -339,10 +332,12 @@ class NormBlock(Block):
         """Add to dgain and dbias -> B and C, tiled."""
         saved, norm, memory, xp = self.saved, self.norm, self.memory, self.backend.xp
         c = self.channels
-        both, dgain = memory.get("C and B", (2, c)), memory.get("sum of g x_hat", (c,))
+        both, dgain = memory.get("C and B", (2, c), "float64"), memory.get("sum of g x_hat", (c,))
+        of_rest = memory.get("of rest", (c,), "float64")
         C, B = both
-        xp.add.reduce(saved.sums, axis=0, out=C)
-        xp.add.reduce(saved.sums_with_c, axis=0, out=B)
+        xp.add.reduce(saved.sums, axis=0, out=both)
+        xp.multiply(C, saved.rest, out=of_rest)
+        xp.subtract(B, of_rest, out=B)
         xp.multiply(B, saved.inv_std, out=dgain)
         if need_dw and norm.dgain is not None:
             xp.add(norm.dgain, dgain, out=norm.dgain)
@@ -353,6 +348,8 @@ class NormBlock(Block):
         for factor, other in ((C, saved.A), (B, saved.A), (B, saved.inv_std), (B, saved.inv_std)):
             xp.multiply(factor, other, out=factor)
         xp.multiply(both, 1.0 / saved.m, out=both)
+        xp.multiply(B, saved.rest, out=of_rest)
+        xp.subtract(C, of_rest, out=C)
         return tile_row(B, "B row", self.pixels, memory), tile_row(C, "C row", self.pixels, memory)
 
     def norm_backward(
@@ -372,3 +369,20 @@ class NormBlock(Block):
                 xp.subtract(dx_piece, product, out=dx_piece)
                 xp.subtract(dx_piece, C_row, out=dx_piece)
         return dx.reshape(g.shape)
+
+
+def pool_statistics(counts: list[int], near: Array, sums: Array, mean: Array, var: Array) -> None:
+    """mean, var (c,) = those of all rows of k chunks.
+
+    counts (k,)   rows of a chunk
+    near (k, c)   a number near each chunk's mean
+    sums (k, 2, c), float64, of off = y - near and of off²
+    The variance of all is the mean of the chunks' variances, plus the variance of their means.
+    """
+    rows = np.array(counts, np.float64)
+    weights = rows / rows.sum()
+    off, square = (sums / rows[:, None, None]).transpose(1, 0, 2)
+    means = near + off
+    np.matmul(weights, means, out=mean)
+    np.matmul(weights, square - off * off + (means - mean) ** 2, out=var)
+    np.maximum(var, 0.0, out=var)

@@ -114,7 +114,7 @@ class Convolution(CoreConvolution):
         db = layer.db if need_dw else None
         sum_dy = None
         if db is not None:
-            sum_dy = self.memory.get("sums of dy", (len(parts), len(db)))
+            sum_dy = self.memory.get("sums of dy", (len(parts), len(db)), "float64")
 
         def chunk(i: int, workspace: ThreadWorkspace, worker: int) -> None:
             part = parts[i]

@@ -24,7 +24,7 @@ class Norm:
     """BatchNorm and the activation after it, over rows of c channels."""
 
     # the input, from which backward recomputes x̂; equal parts of the batch; rows in one;
-    # were the statistics the batch's own?; mean, 1/σ, gain, bias
+    # were the statistics the batch's own?; scale (parts, 3, c) as in set_scale, gain, bias
     saved: tuple[Array, int, int, bool, tuple[Any, ...]]
 
     def __init__(self, layer: BatchNorm, f: Activation, backend: GpuBackend, memory: Workspace):
@@ -45,7 +45,7 @@ class Norm:
         is_batch = layer.uses_batch_statistics(len(y) // parts, train)
         parts = parts if is_batch else 1
         m = y.size // c // parts
-        mean, inv_std = (self.memory.get(name, (parts, c)) for name in ("mean", "inv_std"))
+        own_scale = self.memory.get("scale", (parts, 3, c))
         running_mean, running_var = layer.running_mean, layer.running_var
         if is_batch:
             is_kept = layer.updates_running(train)
@@ -53,23 +53,23 @@ class Norm:
             unbias = m / (m - 1) if layer.unbiased and m > 1 else 1.0
             constants = (layer.eps, layer.running_rate, unbias)
             moments = self.moments(y, parts, m)
-            self.set_scale(c, moments, mean, inv_std, *running, parts, m, c, *constants)
+            self.set_scale(c, moments, own_scale, *running, parts, m, c, *constants)
         else:
-            self.frozen_scale(c, running_mean, running_var, mean, inv_std, c, layer.eps)
-        scale = (mean, inv_std, layer.gain, layer.bias)
+            self.frozen_scale(c, running_mean, running_var, own_scale, c, layer.eps)
+        scale = (own_scale, layer.gain, layer.bias)
         self.saved = (y, parts, m, is_batch, scale)
         self.normalize(y.size // self.V, y, *scale, out, parts, m, c, self.a)
 
     def moments(self, y: Array, parts: int, m: int) -> Array:
-        """-> mean, and sum of squares about it, of the rows of each part: (parts, 2, c), scratch"""
+        """-> mean of each part's rows, sum of squares about it: (parts, 2, c) float64, scratch"""
         c, lanes = self.c, self.c // self.V
         strip, count = strips(m, parts * lanes)
-        moments = self.backend.scratch("moments of strips", (parts, count, 2, c))
+        moments = self.backend.scratch("moments of strips", (parts, count, 2, c), "float64")
         self.strip_moments(parts * count * lanes, y, moments, parts, m, c, strip)
         parity = 0
         while count > 1:
             folds = -(-count // GROUP)
-            folded = self.backend.scratch(f"moments {parity}", (parts, folds, 2, c))
+            folded = self.backend.scratch(f"moments {parity}", (parts, folds, 2, c), "float64")
             sizes = (parts, count, c, GROUP, strip, m)
             self.fold_moments(parts * folds * c, moments, folded, *sizes)
             moments, count, strip, parity = folded, folds, strip * GROUP, 1 - parity

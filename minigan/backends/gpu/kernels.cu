@@ -4,7 +4,7 @@ Each kernel is a loop over independent numbers: no shared memory, no barriers, n
 over many rows takes two or more rounds. Threads lie along the channels (neighbors read neighboring
 numbers), each adds up one strip of rows, and `fold` adds the strips, always in the same order. The
 results have the same bits in every run, and a CPU can run the kernels thread by thread, as the
-tests do.
+tests do. Sums are double: a strip may have thousands of rows, and float rounds at each of them.
 
 Template parameters
     T   float or double: gradient checks run in double on the device
@@ -197,7 +197,7 @@ __global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c
                          double a) {
   EACH(t, strips * (c / V)) {
     const int lane = t % (c / V) * V, s = t / (c / V);
-    Pack<T, V> sum = {};
+    double sum[V] = {};
 #pragma unroll 4
     for (int row = s; row < rows; row += strips) {
       Pack<T, V> values = load<T, V>(dy + row * c + lane);
@@ -206,9 +206,9 @@ __global__ void sum_rows(const T *dy, const T *y, T *g, T *sums, int rows, int c
         for (int k = 0; k < V; k++) values.at[k] *= F::slope(out.at[k], T(a));
       }
       if (g) store<T, V>(g + row * c + lane, values);
-      for (int k = 0; k < V; k++) sum.at[k] += values.at[k];
+      for (int k = 0; k < V; k++) sum[k] += values.at[k];
     }
-    store<T, V>(sums + s * c + lane, sum);
+    for (int k = 0; k < V; k++) sums[s * c + lane + k] = T(sum[k]);
   }
 }
 
@@ -220,31 +220,31 @@ __global__ void fold(const T *in, T *out, int parts, int count, int width, int g
   const int folds = (count + group - 1) / group;
   EACH(t, parts * folds * width) {
     const int column = t % width, first = t / width % folds * group, part = t / width / folds;
-    T sum = T(0);
+    double sum = 0;
 #pragma unroll 16
     for (int row = first; row < least(count, first + group); row++)
       sum += in[(part * count + row) * width + column];
-    out[t] = add ? out[t] + T(scale) * sum : T(scale) * sum;
+    out[t] = add ? T(out[t] + scale * sum) : T(scale * sum);
   }
 }
 
 /* sums (threads,) of squares: a thread takes every `threads`-th number */
 template <class T> __global__ void squares(const T *x, T *sums, int size, int threads) {
   EACH(t, threads) {
-    T sum = T(0);
+    double sum = 0;
 #pragma unroll 8
     for (int i = t; i < size; i += threads) sum += x[i] * x[i];
-    sums[t] = sum;
+    sums[t] = T(sum);
   }
 }
 
 /* out () = root of the sum of in (count,) */
 template <class T> __global__ void root_of_sum(const T *in, T *out, int count) {
   EACH(t, 1) {
-    T sum = T(0);
+    double sum = 0;
 #pragma unroll 16
     for (int i = 0; i < count; i++) sum += in[i];
-    out[0] = root(sum);
+    out[0] = T(root(sum));
   }
 }
 
@@ -254,84 +254,91 @@ template <class T> __global__ void root_of_sum(const T *in, T *out, int count) {
 /* moments (parts, strips, 2, c) = each strip's mean, and its sum of squares about that mean. The
    strip's first row is subtracted from all rows, so that no large number is squared */
 template <class T, int V>
-__global__ void strip_moments(const T *x, T *moments, int parts, int rows, int c, int strip) {
+__global__ void strip_moments(const T *x, double *moments, int parts, int rows, int c, int strip) {
   const int strips = (rows + strip - 1) / strip;
   EACH(t, parts * strips * (c / V)) {
     const int lane = t % (c / V) * V, s = t / (c / V);
     const int first = s / strips * rows + s % strips * strip;
     const int end = least(s / strips * rows + rows, first + strip);
-    const T count = T(end - first);
     const Pack<T, V> origin = load<T, V>(x + first * c + lane);
-    Pack<T, V> sum = {}, square = {};
+    double sum[V] = {}, square[V] = {};
 #pragma unroll 4
     for (int row = first + 1; row < end; row++) {
       const Pack<T, V> values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {
-        const T off = values.at[k] - origin.at[k];
-        sum.at[k] += off;
-        square.at[k] += off * off;
+        const double off = values.at[k] - origin.at[k];
+        sum[k] += off;
+        square[k] += off * off;
       }
     }
     for (int k = 0; k < V; k++) {
-      square.at[k] -= sum.at[k] * (sum.at[k] / count);
-      sum.at[k] = origin.at[k] + sum.at[k] / count;
+      const double off = sum[k] / (end - first);
+      moments[s * 2 * c + lane + k] = origin.at[k] + off;
+      moments[(s * 2 + 1) * c + lane + k] = square[k] - sum[k] * off;
     }
-    store<T, V>(moments + s * 2 * c + lane, sum);
-    store<T, V>(moments + (s * 2 + 1) * c + lane, square);
   }
 }
 
 /* out (parts, ..., 2, c) = moments of each `group` of strips of in (parts, count, 2, c). A strip
    has `strip` rows; only a part's last one may have fewer. Source: Chan, Golub & LeVeque 1983 */
 template <class T>
-__global__ void fold_moments(const T *in, T *out, int parts, int count, int c, int group, int strip,
-                             int rows) {
+__global__ void fold_moments(const double *in, double *out, int parts, int count, int c, int group,
+                             int strip, int rows) {
   const int folds = (count + group - 1) / group;
   EACH(t, parts * folds * c) {
     const int column = t % c, f = t / c % folds, part = t / c / folds;
     const int first = f * group, end = least(count, first + group);
-    const T *at = in + (part * count + first) * 2 * c + column;
+    const double *at = in + (part * count + first) * 2 * c + column;
     const double origin = at[0], total = least(rows, end * strip) - first * strip;
     double sum = 0, square = 0;
 #pragma unroll 16
     for (int s = first; s < end; s++, at += 2 * c) {
-      const double own = least(strip, rows - s * strip), off = double(at[0]) - origin;
+      const double own = least(strip, rows - s * strip), off = at[0] - origin;
       sum += own * off;
-      square += double(at[c]) + own * off * off;
+      square += at[c] + own * off * off;
     }
-    out[(part * folds + f) * 2 * c + column] = T(origin + sum / total);
-    out[((part * folds + f) * 2 + 1) * c + column] = T(square - sum * sum / total);
+    out[(part * folds + f) * 2 * c + column] = origin + sum / total;
+    out[((part * folds + f) * 2 + 1) * c + column] = square - sum * sum / total;
   }
 }
 
-/* mean, inv_std (parts, c) from moments (parts, 2, c) of `rows` rows each. running_mean and
-   running_var (c,), unless null, move by `rate` toward each part's mean, and toward its variance
-   times `unbias` */
+/* scale (parts, 3, c) from moments (parts, 2, c) of `rows` rows each: the mean; the rest that its
+   rounding to T left, which far from 0 may be as large as the deviation; and 1 / deviation.
+   running_mean and running_var (c,), unless null, move by `rate` toward each part's mean, and
+   toward its variance times `unbias` */
 template <class T>
-__global__ void set_scale(const T *moments, T *mean, T *inv_std, T *running_mean, T *running_var,
+__global__ void set_scale(const double *moments, T *scale, T *running_mean, T *running_var,
                           int parts, int rows, int c, double eps, double rate, double unbias) {
   EACH(k, c) {
     for (int part = 0; part < parts; part++) {
-      const T new_mean = moments[part * 2 * c + k];
-      const T var = moments[(part * 2 + 1) * c + k] / T(rows);
-      mean[part * c + k] = new_mean;
-      inv_std[part * c + k] = T(1) / root(var + T(eps));
+      const double mean = moments[part * 2 * c + k];
+      const double var = moments[(part * 2 + 1) * c + k] / rows;
+      T *own = scale + part * 3 * c + k;
+      own[0] = T(mean);
+      own[c] = T(mean - own[0]);
+      own[2 * c] = T(1 / root(var + eps));
       if (running_mean) {
-        running_mean[k] += T(rate) * (new_mean - running_mean[k]);
-        running_var[k] += T(rate) * (var * T(unbias) - running_var[k]);
+        running_mean[k] = T(running_mean[k] + rate * (mean - running_mean[k]));
+        running_var[k] = T(running_var[k] + rate * (var * unbias - running_var[k]));
       }
     }
   }
 }
 
-/* mean, inv_std (c,) from running statistics */
+/* scale (3, c) from running statistics */
 template <class T>
-__global__ void frozen_scale(const T *running_mean, const T *running_var, T *mean, T *inv_std,
-                             int c, double eps) {
+__global__ void frozen_scale(const T *running_mean, const T *running_var, T *scale, int c,
+                             double eps) {
   EACH(k, c) {
-    mean[k] = running_mean[k];
-    inv_std[k] = T(1) / root(running_var[k] + T(eps));
+    scale[k] = running_mean[k];
+    scale[c + k] = T(0);
+    scale[2 * c + k] = T(1) / root(running_var[k] + T(eps));
   }
+}
+
+/* x_hat of a channel, whose column of scale (3, c) begins at `own` */
+template <class T> __device__ inline T normalized(T x, const T *own, int c) {
+  return (x - own[0] - own[c]) * own[2 * c];
 }
 
 template <class T> __device__ inline T affine(T x_hat, const T *gain, const T *bias, int k) {
@@ -339,16 +346,15 @@ template <class T> __device__ inline T affine(T x_hat, const T *gain, const T *b
   return bias ? scaled + bias[k] : scaled;
 }
 
-/* y = F(gain * x_hat + bias), x_hat = (x - mean) * inv_std;
-   mean, inv_std (parts, c), gain, bias (c,) or null */
+/* y = F(gain * x_hat + bias);  scale (parts, 3, c) from set_scale, gain, bias (c,) or null */
 template <class T, class F, int V>
-__global__ void normalize(const T *x, const T *mean, const T *inv_std, const T *gain, const T *bias,
-                          T *y, int parts, int rows, int c, double a) {
+__global__ void normalize(const T *x, const T *scale, const T *gain, const T *bias, T *y, int parts,
+                          int rows, int c, double a) {
   EACH(t, parts * rows * (c / V)) {
-    const int lane = t % (c / V) * V, own = t / (c / V) / rows * c + lane;
+    const int lane = t % (c / V) * V, own = t / (c / V) / rows * 3 * c + lane;
     Pack<T, V> values = load<T, V>(x + t * V);
     for (int k = 0; k < V; k++) {
-      const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
+      const T x_hat = normalized(values.at[k], scale + own + k, c);
       values.at[k] = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
     }
     store<T, V>(y + t * V, values);
@@ -358,27 +364,29 @@ __global__ void normalize(const T *x, const T *mean, const T *inv_std, const T *
 /* sums (parts, strips, 2, c) of g = dy * F' and of g * x_hat. x_hat and F' are recomputed from x,
    which costs less than reading them from memory */
 template <class T, class F, int V>
-__global__ void norm_sums(const T *dy, const T *x, const T *mean, const T *inv_std, const T *gain,
-                          const T *bias, T *sums, int parts, int rows, int c, int strip, double a) {
+__global__ void norm_sums(const T *dy, const T *x, const T *scale, const T *gain, const T *bias,
+                          T *sums, int parts, int rows, int c, int strip, double a) {
   const int strips = (rows + strip - 1) / strip;
   EACH(t, parts * strips * (c / V)) {
     const int lane = t % (c / V) * V, s = t / (c / V), part = s / strips;
-    const int first = part * rows + s % strips * strip, own = part * c + lane;
-    Pack<T, V> sum = {}, product = {};
+    const int first = part * rows + s % strips * strip, own = part * 3 * c + lane;
+    double sum[V] = {}, product[V] = {};
 #pragma unroll 4
     for (int row = first; row < least(part * rows + rows, first + strip); row++) {
       const Pack<T, V> gradient = load<T, V>(dy + row * c + lane);
       const Pack<T, V> values = load<T, V>(x + row * c + lane);
       for (int k = 0; k < V; k++) {
-        const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
+        const T x_hat = normalized(values.at[k], scale + own + k, c);
         const T y = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
         const T g = gradient.at[k] * F::slope(y, T(a));
-        sum.at[k] += g;
-        product.at[k] += g * x_hat;
+        sum[k] += g;
+        product[k] += g * x_hat;
       }
     }
-    store<T, V>(sums + s * 2 * c + lane, sum);
-    store<T, V>(sums + (s * 2 + 1) * c + lane, product);
+    for (int k = 0; k < V; k++) {
+      sums[s * 2 * c + lane + k] = T(sum[k]);
+      sums[(s * 2 + 1) * c + lane + k] = T(product[k]);
+    }
   }
 }
 
@@ -397,23 +405,23 @@ __global__ void norm_gradients(T *sums, T *dgain, T *dbias, int parts, int rows,
   }
 }
 
-/* dx = gain * inv_std * (g - mean of g - x_hat * mean of g * x_hat);
+/* dx = gain / deviation * (g - mean of g - x_hat * mean of g * x_hat);
    means (parts, 2, c), or null if the statistics were the running ones. dx may be dy */
 template <class T, class F, int V>
-__global__ void norm_backward(const T *dy, const T *x, const T *mean, const T *inv_std,
-                              const T *gain, const T *bias, const T *means, T *dx, int parts,
-                              int rows, int c, double a) {
+__global__ void norm_backward(const T *dy, const T *x, const T *scale, const T *gain,
+                              const T *bias, const T *means, T *dx, int parts, int rows, int c,
+                              double a) {
   EACH(t, parts * rows * (c / V)) {
-    const int lane = t % (c / V) * V, part = t / (c / V) / rows, own = part * c + lane;
+    const int lane = t % (c / V) * V, part = t / (c / V) / rows, own = part * 3 * c + lane;
     const Pack<T, V> values = load<T, V>(x + t * V);
     Pack<T, V> gradient = load<T, V>(dy + t * V);
     for (int k = 0; k < V; k++) {
-      const T x_hat = (values.at[k] - mean[own + k]) * inv_std[own + k];
+      const T x_hat = normalized(values.at[k], scale + own + k, c);
       const T y = F::forward(affine(x_hat, gain, bias, lane + k), T(a));
       T g = gradient.at[k] * F::slope(y, T(a));
       if (means)
         g -= means[part * 2 * c + lane + k] + x_hat * means[(part * 2 + 1) * c + lane + k];
-      gradient.at[k] = g * inv_std[own + k] * (gain ? gain[lane + k] : T(1));
+      gradient.at[k] = g * scale[own + 2 * c + k] * (gain ? gain[lane + k] : T(1));
     }
     store<T, V>(dx + t * V, gradient);
   }

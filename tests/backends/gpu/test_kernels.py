@@ -122,14 +122,14 @@ MUTANTS = {  # name -> text, what replaces it, a chain of layers or a function t
         far_from_zero,
     ),
     "a sum of squares that is not about the mean": (
-        "square.at[k] -= sum.at[k] * (sum.at[k] / count);\n", "", far_from_zero,
+        "square[k] - sum[k] * off;", "square[k];", far_from_zero,
     ),
-    "a biased running variance": ("var * T(unbias)", "var", "norm alone"),
+    "a biased running variance": ("var * unbias", "var", "norm alone"),
     "a tile's last pixel left out": (
         "if (first + r < pixels)", "if (first + r < pixels - 1)", "three channels in",
     ),
     "fold sets and does not add": (
-        "out[t] = add ? out[t] + T(scale) * sum", "out[t] = add ? T(scale) * sum", "one channel in",
+        "out[t] = add ? T(out[t] + scale * sum)", "out[t] = add ? T(scale * sum)", "one channel in",
     ),
     "mean of g x_hat": (
         "x_hat * means[(part * 2 + 1) * c", "means[(part * 2 + 1) * c", "linear, norm, relu",
@@ -138,13 +138,13 @@ MUTANTS = {  # name -> text, what replaces it, a chain of layers or a function t
         "      T g = gradient.at[k] * F::slope(y", "      T g = F::slope(y", "k4 s2 p1",
     ),
     "the first part's statistics for both": (
-        "own = t / (c / V) / rows * c + lane;", "own = lane;", joined,
+        "own = t / (c / V) / rows * 3 * c + lane;", "own = lane;", joined,
     ),
     "the last of equally near images": ("(value < least_yet)", "(value <= least_yet)", nearest),
     "the strip and not the image": (
         "numbers[s] < numbers[nearest])) nearest = s;", "s < nearest)) nearest = s;", nearest,
     ),
-    "sums into one place": ("sums[t] = sum;\n", "sums[0] += sum;\n", sums),
+    "sums into one place": ("sums[t] = T(sum);\n", "sums[0] += T(sum);\n", sums),
 }  # fmt: skip
 
 
