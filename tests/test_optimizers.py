@@ -160,6 +160,15 @@ def test_l2_norm(make_backend):
     assert float(backend.to_host(norm)) == pytest.approx(np.linalg.norm(values), rel=1e-13)
 
 
+def test_the_norm_of_many_numbers(make_backend):
+    """A dot product of two million equal numbers in float32 is off by 1e-4."""
+    backend, size = make_backend("float32"), 2_000_003
+    norm = backend.operation_for(l2_norm)(backend.asarray(np.full(size, 0.1)), backend)
+    assert norm.dtype == np.float32
+    expected = float(np.float32(0.1)) * size**0.5
+    assert float(backend.to_host(norm)) == pytest.approx(expected, rel=2e-6)
+
+
 def one_layer(out):
     return network([mg.Linear(out)], (3,), mg.get_backend("plain"))
 

@@ -30,6 +30,7 @@ from minigan.presets.shibuya import update_jointly
 from minigan.training.captured_round import CapturedRound, CapturedSampler
 from minigan.training.checkpoint import MOST_STEPS, restore_generator
 from minigan.training.config import Config
+from minigan.training.nan_trace import broken_array
 from minigan.training.switches import switched_preset
 
 STREAMS = {  # random streams of a run
@@ -306,7 +307,8 @@ class Game(Copyable):
         y = self.backend.to_host(output)
         if not np.all(np.isfinite(y)):
             raise TrainingError(
-                "the generator outputs NaN: its training diverged; try a smaller --lr-g and --lr-d"
+                f"the generator outputs NaN{broken_array(self.drawn_from)}: its training diverged; "
+                "try a smaller --lr-g and --lr-d"
             )
         return to_pixels(y, self.preset.pixel_min)
 

@@ -8,6 +8,8 @@ outputs and gradients. (Not in fused blocks: the output of one may be completed 
 
 from typing import Any
 
+import numpy as np
+
 from minigan.arrays import Array, Backend
 from minigan.data import Batches
 from minigan.layers import Layer, Sequential
@@ -26,7 +28,8 @@ class Probe:
         self.has_parameters, self.takes_labels = step.has_parameters, step.takes_labels
 
     def forward(self, x: Array, train: bool, *labels: Array | None) -> Array:
-        for name in ("W", "b", "gain", "bias"):  # the last update may have made the NaN
+        # the last update may have made the NaN, or an overflow of the last batch's variance
+        for name in ("W", "b", "gain", "bias", "running_mean", "running_var"):
             if not self.is_finite(getattr(self.layer, name, None)):
                 raise NanFound(f"{self.layer.label}: its {name} is no longer finite")
         y = self.step.forward(x, train, *labels)
@@ -47,6 +50,14 @@ class Probe:
         # a sum is finite only if all of its terms are (or it overflows, which is as bad)
         backend = self.backend
         return array is None or abs(float(backend.to_host(backend.xp.sum(array)))) < float("inf")
+
+
+def broken_array(net: Sequential) -> str:
+    """-> " (G.4.running_var is not finite)": the first such parameter or buffer; "" without one."""
+    for name, array in {**net.params, **net.buffers}.items():
+        if not np.all(np.isfinite(net.backend.to_host(array))):
+            return f" ({net.name}.{name} is not finite)"
+    return ""
 
 
 def add_probes(net: Sequential) -> None:

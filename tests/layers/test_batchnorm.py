@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from tests.support import reference
+from tests.support import far_from_zero, reference
 from tests.support.long_form import slow
 from tests.support.networks import assert_close, network
 from tests.support.torch_or_skip import import_torch
@@ -114,6 +114,30 @@ def test_the_loops_agree_with_pytorch():
     assert_close(dx, np.moveaxis(leaves[0].grad.numpy(), 1, -1), "dx", 1e-12)
     assert_close(dgain, leaves[1].grad, "dgain", 1e-12)
     assert_close(dbias, leaves[2].grad, "dbias", 1e-12)
+
+
+@pytest.mark.parametrize("kind", far_from_zero.KINDS)
+def test_numbers_far_from_zero(kind, make_backend):
+    """Float32 gives what float64 does, but for some roundings: results, statistics, gradients."""
+    for shape, options in (
+        ((40, 14, 14, 1), {}),
+        ((30, 14, 14, 3), dict(fused=True)),
+        ((20, 7, 7, 8), dict(fused=True, gain=False, bias=False)),
+        ((5000, 5), {}),
+    ):
+        far_from_zero.check(kind, shape, make_backend("float32"), **options)
+
+
+def test_gradients_far_from_zero(make_backend):
+    """In float64: right at a mean of 100.3, and the same wherever the mean is."""
+    backend, rng = make_backend(), np.random.default_rng(0)
+    net = network([mg.BatchNorm(), mg.Tanh()], (3, 3, 2), backend)
+    x, dy = rng.standard_normal((2, 6, 3, 3, 2))
+    mg.check_gradients(net, backend.asarray(100.3 + x))
+    x = np.round(x * 2**20) / 2**20  # so that float64 holds x + 2**20 exactly
+    near, far = (host_results(net, x + mean, dy) for mean in (0.0, 2.0**20))
+    for name in ("y", "dx", "gain", "bias"):
+        assert_close(far[name], near[name], name, 1e-8)
 
 
 def test_two_values_a_channel(make_backend):

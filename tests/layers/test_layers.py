@@ -14,6 +14,7 @@ from tests.support.networks import (
     draw_x,
     forward,
     named_network,
+    network,
     to_host,
 )
 
@@ -178,3 +179,24 @@ def test_training_keeps_the_dtype_of_the_backend(name, dtype, make_backend):
         assert {key: array.dtype.name for key, array in found.items()} == dict.fromkeys(
             found, dtype
         )
+
+
+BIASED = {  # name -> layer, in_shape: with many rows
+    "Linear": (lambda: mg.Linear(2), (1,)),
+    "Conv2d": (lambda: mg.Conv2d(2, 1), (64, 64, 1)),
+    "ConvTranspose2d": (lambda: mg.ConvTranspose2d(2, 2, 2), (32, 32, 1)),
+}
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_the_gradient_of_a_bias_over_many_rows(name, make_backend):
+    """262,144 equal numbers: a float32 sum, row after row, is off by up to 1%."""
+    make, in_shape = BIASED[name]
+    net = network([make()], in_shape, make_backend("float32"))
+    backend, n = net.backend, 2**18 // int(np.prod(net.out_shape[:-1]))
+    net.forward(backend.asarray(np.zeros((n, *in_shape))))
+    net.zero_grads()
+    net.backward(backend.asarray(np.full((n, *net.out_shape), 0.1)), need_dx=False)
+    expected = 2**18 * float(np.float32(0.1))
+    eps = np.finfo(np.float32).eps
+    np.testing.assert_allclose(backend.to_host(net.grads["0.b"]), expected, rtol=32 * eps)

@@ -12,6 +12,7 @@ import pytest
 import minigan as mg
 from minigan.parallel import shared_memory
 from minigan.parallel.shared_memory import SMALL, SharedMemoryGroup, can_fork
+from tests.support import far_from_zero
 from tests.support.processes import run_in_group, wait_for_end
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
@@ -115,6 +116,41 @@ def test_no_barrier_can_be_left_out(mutant, monkeypatch):
     expected = [*(table.ravel() for table in tables), *(each[:: SMALL // 128] for each in sums)]
     is_right = all(np.array_equal(result, np.concatenate(expected)) for result in results)
     assert is_right == (mutant is None)
+
+
+@pytest.mark.parametrize("kind", far_from_zero.KINDS)
+@pytest.mark.parametrize("fused", (False, True))
+def test_two_processes_normalize_numbers_far_from_zero(kind, fused):
+    """Each has half of the batch; together they give what float64 does in one."""
+    x, dy = far_from_zero.numbers(kind, (31, 8, 8, 3))
+
+    def work(group):
+        backend = mg.get_backend("numpy", threads=1)
+        backend.group = group
+        net = far_from_zero.network(x.shape[1:], backend, fused)
+        found = far_from_zero.passes(net, group.shard(x), group.shard(dy))
+        return np.concatenate([found[name].ravel() for name in sorted(found)])
+
+    parts = run_in_group(2, work)
+    net = far_from_zero.network(x.shape[1:], mg.get_backend("plain"), fused)
+    found, at = far_from_zero.passes(net, x, dy), [0, 0]
+    for name in sorted(found):  # replace what one process found by what the two did
+        rows = []
+        for rank, part in enumerate(parts):
+            shape = found[name].shape
+            if name in ("y", "dx"):
+                shape = (len(x) * (rank + 1) // 2 - len(x) * rank // 2, *shape[1:])
+            size = int(np.prod(shape))
+            rows.append(part[at[rank] : at[rank] + size].reshape(shape))
+            at[rank] += size
+        if name in ("y", "dx"):
+            found[name] = np.concatenate(rows)
+        elif name.startswith("running"):
+            found[name] = rows[0]
+            np.testing.assert_array_equal(*rows)
+        else:
+            found[name] = sum(rows)
+    far_from_zero.expect_exact(found, x, dy, fused)
 
 
 @pytest.mark.parametrize("size", (2, 3))

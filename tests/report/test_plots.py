@@ -46,6 +46,20 @@ def test_smooth():
     assert np.isnan(smooth(np.full(3, np.nan), 3)).all()
 
 
+@pytest.mark.parametrize("n, window", ((1, 1), (3, 5), (9, 9), (100, 7), (100, 33)))
+def test_smooth_is_the_mean_of_the_neighbors_that_are_there(n, window):
+    values, half = np.random.default_rng(n).standard_normal(n), window // 2
+    values[1::5] = np.nan
+    expected = [np.nanmean(values[max(0, i - half) : i + half + 1]) for i in range(n)]
+    np.testing.assert_allclose(smooth(values, window), expected, rtol=1e-12)
+
+
+def test_a_huge_number_changes_the_mean_of_its_neighbors_only():
+    values = np.full(100, 0.7)
+    values[3] = 1e20
+    np.testing.assert_allclose(smooth(values, 5)[6:], 0.7, rtol=1e-12)
+
+
 def test_a_rare_peak_does_not_flatten_the_rest():
     values = np.ones(1000)
     values[500] = 1000

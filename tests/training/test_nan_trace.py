@@ -60,6 +60,23 @@ def test_the_step_and_the_layer_are_named(backend, case, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ("plain", "numpy"))
+def test_an_overflow_of_running_statistics_is_named(backend, tmp_path, monkeypatch):
+    """The losses stay finite, since training normalizes by the batch; samples do not."""
+    play = Game.round
+
+    def broken(self, batches):
+        if batches.position == 3:
+            self.nets["G"].params["4.W"][...] *= 1e21  # of BatchNorm's input, so of 1e42 in its var
+        return play(self, batches)
+
+    monkeypatch.setattr(Game, "round", broken)
+    with pytest.raises(
+        mg.RunError, match=r"outputs NaN \(G average\.5\.running_var is not finite\)"
+    ):
+        train(tmp_path / "a", backend=backend, threads=None, steps=8, sample_every=3)
+
+
+@pytest.mark.parametrize("backend", ("plain", "numpy"))
 def test_an_overflow_within_a_layer_is_found(backend, tmp_path):
     """A learning rate far too large: some product overflows, in a layer that is named."""
     far_too_large = dict(preset="shibuya-fnn", lr_d=1, lr_g=1, beta1=0.99, threads=None)

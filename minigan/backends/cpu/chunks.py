@@ -12,7 +12,7 @@ from minigan.backends.workspace import FastBackend, Workspace
 # of the shared cache is almost as good for a large copy, and every NumPy call costs a microsecond
 # in which the other threads wait
 CACHE = 2**21
-STRIPS = 1024  # float32 adds up this many numbers one after another, or up to twice as many
+STRIPS = 256  # float32 adds up this many numbers one after another, or up to twice as many
 
 
 class ThreadWorkspace(Workspace):
@@ -53,22 +53,24 @@ def column_sums(rows: Array, out: Array, workspace: ThreadWorkspace) -> None:
     """out (c,), float64 = sums over the rows (m, c), to a few roundings of float32.
 
     A product with ones is ten times as fast as np.sum, but BLAS adds row after row in float32. So
-    long columns are added up in two rounds: strips of neighboring rows as if each were one long
-    row, then the rows of the strip that this leaves, and those behind the last strip.
+    long columns are added up in rounds: strips of neighboring rows as if each were one long row;
+    then the rows of the strip that this leaves, and those behind the last strip.
     """
     xp, (m, c) = workspace.backend.xp, rows.shape
     if workspace.ones.size == 0:
         workspace.ones = np.ones(2 * STRIPS, rows.dtype)
-    if m >= 2 * STRIPS:
+    while m >= 2 * STRIPS:
         strip = m // STRIPS
         count = m // strip
         whole = count * strip
-        sums = workspace.get("sums of strips", (strip + m - whole, c), rows.dtype)
+        sums = workspace.get(
+            f"sums of {count} strips of {strip}", (strip + m - whole, c), rows.dtype
+        )
         strips = rows[:whole].reshape(count, strip * c)
         xp.matmul(workspace.ones[:count], strips, out=sums[:strip].reshape(-1))
         if whole < m:
             xp.copyto(sums[strip:], rows[whole:])
-        rows, m = sums, len(sums)  # at most 2·STRIPS, if m is at most STRIPS²
+        rows, m = sums, len(sums)
     xp.matmul(workspace.ones[:m], rows, out=out)
 
 

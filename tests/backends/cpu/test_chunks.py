@@ -42,9 +42,26 @@ def test_sums_over_rows_and_over_chunks(backend):
     for count in (7, 50, 20):
         chunks.column_sums(rows[:count], out, workspace)
         np.testing.assert_allclose(out, rows[:count].sum(axis=0), rtol=1e-12)
+        chunks.column_sums(rows[:count:3], out, workspace)
+        np.testing.assert_allclose(out, rows[:count:3].sum(axis=0), rtol=1e-12)
     total = np.ones(3)
     chunks.add_sums(rows, total, memory)
     np.testing.assert_allclose(total, 1 + rows.sum(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("m", (1, 511, 512, 1023, 1024, 1025, 40_001, 300_007))
+@pytest.mark.parametrize("c", (1, 3, 8))
+def test_long_columns_keep_the_digits_of_float32(m, c):
+    """A product with ones alone loses three of them, as a float32 sum of NumPy over rows does."""
+    workspace = chunks.ThreadWorkspace(mg.get_backend("numpy"))
+    for rows in (
+        np.full((m, c), 100.3, np.float32),
+        np.random.default_rng(0).exponential(1, (m, c)).astype(np.float32),
+    ):
+        out = np.full(c, np.nan)
+        chunks.column_sums(rows, out, workspace)
+        eps = np.finfo(np.float32).eps
+        np.testing.assert_allclose(out, rows.sum(axis=0, dtype=np.float64), rtol=32 * eps)
 
 
 def test_rows_and_copies_in_the_memory_of_a_block(backend):
