@@ -30,9 +30,6 @@ class Views(Copyable, MutableMapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
 
-    def __or__(self, other: Mapping[str, Array]) -> dict[str, Array]:
-        return {**self, **other}
-
     def __setitem__(self, name: str, value: Any) -> None:
         """The array `name` = value: numbers of the same shape, on the host or on the backend.
 
