@@ -21,6 +21,7 @@ from minigan.cli.train import train_and_report
 from minigan.data.files.png import grid, to_png
 from minigan.data.sets.array_file import keep_arrays
 from minigan.errors import ConfigError
+from minigan.report.explorer import save_explorer
 from minigan.report.history import History
 from minigan.report.plots import draw_losses
 from minigan.training.config import Config
@@ -82,6 +83,12 @@ class TrainedRun:
         game, _ = open_game(self.run, best)
         number = parse_label(game, label)
         return game.sample(n, game.stream("sample", seed=seed), number).view(Samples)
+
+    def explore(self, out: str | Path | None = None) -> Path:
+        """Write the page in which G can be explored -> its path (default explorer.html)."""
+        path = self.folder / "explorer.html" if out is None else Path(out)
+        self.log(save_explorer(path, open_game(self.run)[0], self.folder.resolve().name))
+        return path
 
     def __repr__(self) -> str:
         return f"TrainedRun({str(self.folder)!r}): {self.config.preset} on {self.config.dataset}"

@@ -57,6 +57,12 @@ def test_samples_and_histories_show_themselves(run):
     assert run.sample(2)[0]._repr_png_() is None  # one image is no grid
 
 
+def test_a_run_is_explored(run, tmp_path):
+    assert run.explore() == run.folder / "explorer.html"
+    other = run.explore(tmp_path / "page.html")
+    assert other.read_bytes() == (run.folder / "explorer.html").read_bytes()
+
+
 def test_on_step_gets_every_row_and_the_grids():
     seen = []
     run = mg.train(
