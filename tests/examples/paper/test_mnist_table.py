@@ -150,7 +150,7 @@ def test_a_stop_between_measurements_is_made_up_for(program, tmp_path, monkeypat
 
     def stopped(config, **more):
         train({**config, "epochs": 3}, **more)
-        raise program.Interrupted(2)
+        raise program.Interrupted(2, more["resume"])
 
     monkeypatch.setattr(program, "train", stopped)
     with pytest.raises(program.Interrupted):
