@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import numpy as np
@@ -99,10 +100,17 @@ TRAIN: list[Row] = [
     ("--joint-update", SWITCH, "G's update also changes D: a known mistake, to study"),
     ("--sample-every", EVERY, "steps between samples and checkpoints, or epoch (default 200)"),
     ("--evaluate-every", N, "steps between evaluations, which keep the best checkpoint too"),
-    ("--out", DIR, "folder to create for the run (default runs/<time>-<preset>)"),
+]
+NEW_RUN: Row = ("--out", DIR, "folder to create for the run (default runs/<time>-<preset>)")
+START: list[Row] = [
+    NEW_RUN,
     ("--like", DIR, "start with the options of this run; those given here replace them"),
     ("--resume", DIR, "resume the run in this folder, bit for bit"),
     ("--dry-run", SWITCH, "run one step, show the layers, write nothing"),
+]
+EXPORT: list[Row] = [
+    ("file", FILE, ".onnx: one network; .safetensors: both"),
+    ("--net", NAME, "G (default), D, or G-unaveraged: G without --ema"),
 ]
 SAMPLE: list[Row] = [
     ("--n", whole(64), "number of images (default 64)"),
@@ -153,7 +161,7 @@ def build_parser() -> Parser:
 
     def add(module: str, name: str, text: str, *rows: Row) -> None:
         # `train` must know what the user gave: the rest is up to the preset, or the resumed run
-        default = argparse.SUPPRESS if name.startswith("train") else None
+        default = argparse.SUPPRESS if name.startswith(("train", "import")) else None
         command = commands.add_parser(name, description=text, argument_default=default)
         for names, arguments, about in rows:
             command.add_argument(*names.split(), help=about, **arguments)
@@ -162,7 +170,7 @@ def build_parser() -> Parser:
 
     name: Row = ("name", {"metavar": "NAME", "nargs": "?"}, "the preset to show")
     runs: Row = ("runs", {"metavar": "RUN", "nargs": "+"}, RUN[-1])
-    add("train", "train", "train a GAN; leaves a folder under runs/", *IMAGES, *TRAIN)
+    add("train", "train", "train a GAN; leaves a folder under runs/", *IMAGES, *TRAIN, *START)
     add("sample", "sample", "draw images from a run", RUN, *SAMPLE, SEED, LABEL, BEST, DATA_DIR)
     add("presets_table", "presets", "list the presets, or show one with its layers", name)
     text = "train the classifier that evaluate uses"
@@ -184,6 +192,11 @@ def build_parser() -> Parser:
     add("inspect", "activations", text, RUN, *ACTIVATIONS, DATA_DIR)
     text = "draw what units of D detect in images"
     add("inspect", "features", text, RUN, LAYER, DATA_DIR, out("RUN/features.png"))
+    text = "write G or D as .onnx, or both as .safetensors"
+    add("export", "export", text, RUN, *EXPORT, BEST, DATA_DIR)
+    files: Row = ("files", FILE | {"nargs": "+"}, ".safetensors, or a folder of published .npy")
+    options = [row for row in (*IMAGES, *TRAIN) if row is not DATA_DIR]
+    add("export", "import", "make a run of weights from a file", files, NEW_RUN, *options)
     return parser
 
 
@@ -222,7 +235,8 @@ def run_command(argv: list[str]) -> None:
     expect_known(parser, argv)
     arguments = parser.parse_args(argv)
     module = import_module(f"minigan.cli.{arguments.module}")
-    command = getattr(module, arguments.command.replace("-", "_"))
+    name = arguments.command.replace("-", "_")
+    command = getattr(module, name + "_" * iskeyword(name))
     del arguments.module, arguments.command
     with (
         stop_signals_call(raise_stopped),

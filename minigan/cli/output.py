@@ -9,9 +9,10 @@ from minigan.errors import ConfigError, RunError
 from minigan.files import os_errors_as_run_errors
 
 
-def output_file(out: str | None, default: Path, *endings: str) -> Path:
+def output_file(out: str | None, default: Path, *endings: str, name: str = "--out") -> Path:
     """--out, or the default without it -> Path of a file that can be written.
 
+    name  of the argument, for messages
     out  a file, which is replaced if it exists, in a folder that exists; or a folder, which exists
          or ends in "/" and is made: the file has the default's name in it
     Raises ConfigError for another ending; RunError if nothing can be written there, so that it is
@@ -21,15 +22,15 @@ def output_file(out: str | None, default: Path, *endings: str) -> Path:
     try:
         os.lstat(path)
     except ValueError as error:  # a NUL in it, or half a character
-        raise ConfigError(f"--out must be a path, got {out!r}") from error
+        raise ConfigError(f"{name} must be a path, got {out!r}") from error
     except OSError:
         pass  # reported below, if it matters
-    with os_errors_as_run_errors(f"write {path}", "choose another place with --out"):
+    with os_errors_as_run_errors(f"write {path}", f"choose another place with {name}"):
         if out and (out.endswith(("/", os.sep)) or path.is_dir()):
             path.mkdir(parents=True, exist_ok=True)
             path = path / default.name
         if path.suffix.lower() not in endings:
-            raise ConfigError(f"--out must end in {' or '.join(endings)}, got {out!r}")
+            raise ConfigError(f"{name} must end in {' or '.join(endings)}, got {out!r}")
         if path.exists() and not path.is_file():
             raise RunError(f"cannot write {path}: there is something else than a file")
         if path.name == "config.json" and in_a_run(path):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigan import optimizers
-from minigan.cli.costs import outline, step_bytes, step_flops
+from minigan.cli.costs import step_bytes, step_flops
 from minigan.data import Dataset
 from minigan.layers import Sequential
 from minigan.presets import MODULES, Preset, get_preset
@@ -17,6 +17,7 @@ from minigan.training.config import new_config
 from minigan.training.game import Game
 from minigan.training.loop import make_batches
 from minigan.training.open_game import Log
+from minigan.training.outline import outline
 
 HEADINGS = ("preset", "source", "data", "image", "G", "D", "GFLOP/step", "memory")
 LEFT = 3  # columns that are left-aligned

@@ -3,7 +3,6 @@
 from argparse import Namespace
 from pathlib import Path
 
-from minigan.cli.costs import outline
 from minigan.cli.output import output_file
 from minigan.files import write_atomically
 from minigan.report.animation import save_animation
@@ -13,6 +12,7 @@ from minigan.report.history import History
 from minigan.report.page import save_report
 from minigan.report.plots import draw_losses
 from minigan.training.open_game import Log, open_game
+from minigan.training.outline import outline
 from minigan.training.run_folder import Run
 
 

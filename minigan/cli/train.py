@@ -4,12 +4,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from minigan.cli.costs import outline
 from minigan.errors import ConfigError
 from minigan.report.page import finish
 from minigan.training import loop
 from minigan.training.config import options_like
 from minigan.training.open_game import Log
+from minigan.training.outline import outline
 from minigan.training.run_folder import Run
 
 

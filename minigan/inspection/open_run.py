@@ -34,15 +34,27 @@ def open_generator(folder: str) -> tuple[Game, dict[str, Any]]:
 
 def open_discriminator(game: Game, folder: str, log: Log) -> int:
     """Load D from the newest usable checkpoint into the game -> its step. Raises RunError."""
-    checkpoints = Run(folder).checkpoints
-    for path in reversed(checkpoints.found()):
+    return load_net(game.D, "D", Run(folder), log)
+
+
+def load_net(net: Sequential, section: str, run: Run, log: Log, best: bool = False) -> int:
+    """Load a network from the newest usable checkpoint, or from the best one -> its step.
+
+    section  "D", or "G": its weights before they are averaged
+    Raises RunError.
+    """
+    checkpoints = run.checkpoints
+    for path in [checkpoints.best_file] if best else reversed(checkpoints.found()):
         try:
-            game.D.ready().load_state(unpack(load_arrays(path), path)[0].get("D", {}), path)
-            return int(path.stem.removeprefix("step-"))
+            sections, record = unpack(load_arrays(path), path)
+            net.ready().load_state(sections.get(section, {}), path)
+            return int(record["step"])
         except RunError as error:
             log(f"passing over a checkpoint: {error}")
+        except (KeyError, TypeError, ValueError) as error:
+            log(f"passing over a checkpoint: {path} does not tell its step ({error!r})")
     raise RunError(
-        f"{checkpoints.folder} has no usable checkpoint, and only checkpoints contain D: "
+        f"{checkpoints.folder} has no usable checkpoint, and only checkpoints contain {section}: "
         "wait until the run saves one"
     )
 

@@ -242,13 +242,17 @@ def resumed_config(saved: Config, options: dict[str, Any]) -> Config:
     """Config of a run, with what --resume may change. Raises ConfigError for any other change."""
     options = {**options, **normal_form(options)}
     for name, value in options.items():
-        chosen = name == "dataset" and value == "auto"  # when the run began
+        # when the run began; or not yet, if it was imported and has seen no images
+        chosen = name == "dataset" and "auto" in (value, saved.dataset)
         if name not in MAY_CHANGE and not chosen and value != getattr(saved, name):
             raise ConfigError(
                 f"{flag(name)} {value} does not fit the run, which has {getattr(saved, name)}: "
                 "leave it out to resume, or start another run with --out"
             )
     changed = {name: options[name] for name in MAY_CHANGE if name in options}
+    if saved.dataset == "auto":
+        default = "auto" if options.get("images") is None else "folder"
+        changed["dataset"] = options.get("dataset", default)
     if any(name in options for name in END):  # a new end replaces the old one
         changed |= {name: options.get(name) for name in END}
     return replace(saved, **changed)

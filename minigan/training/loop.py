@@ -18,7 +18,7 @@ from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
 from minigan.training.collapse import CollapseMonitor
-from minigan.training.config import EPOCH, changes, new_config, resumed_config, versions
+from minigan.training.config import EPOCH, Config, changes, new_config, resumed_config, versions
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import Log, expect_same_images, is_old, load_images
@@ -61,8 +61,7 @@ def train(
         config = resumed_config(saved, options)
     else:
         config = new_config(options)
-        name = f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}"
-        run = Run(out or Path("runs") / name)
+        run = Run(out or new_folder(config))
         if out is not None:
             run.expect_free()
     game = Game(config)
@@ -86,9 +85,10 @@ def train(
         log(f"one step on {data.name}: {shown}")
         log(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
         return None
-    if resume is None:
+    if config.dataset == "auto":
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
-        metadata = {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
+    if "data" not in metadata and (resume is None or "imported" in metadata):  # its first images
+        metadata |= {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
         metadata |= {"classes": list(data.classes), "versions": versions(game.backend)}
     evaluation = None
     if config.evaluate_every:  # first: there may be no classifier
@@ -136,6 +136,11 @@ def train(
         f"draw more with: minigan sample {run.folder} --n 64 --out grid.png"
     )
     return run
+
+
+def new_folder(config: Config) -> Path:
+    """-> runs/<time>-<preset>, for a run without --out."""
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}"
 
 
 def make_batches(game: Game, data: Dataset) -> Batches:

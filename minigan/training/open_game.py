@@ -57,9 +57,10 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     data_dir  where they are now; None: where they were
     """
     config = game.config
-    if config.dataset == "folder" and data_dir is not None:
+    name = game.preset.data if config.dataset == "auto" else config.dataset  # auto: not seen yet
+    if name == "folder" and data_dir is not None:
         images = os.path.abspath(os.path.expanduser(data_dir))
-        config, data_dir = replace(config, images=images), None
+        config, data_dir = replace(config, dataset=name, images=images), None
     data = load_images(config, game.preset, data_dir, log, is_old(metadata))
     expect_same_images(data, metadata, "give their folder with --data-dir")
     return data
@@ -67,6 +68,8 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
 
 def expect_same_images(data: Dataset, metadata: dict[str, Any], hint: str) -> None:
     """Raises DataError unless a run began with these images."""
+    if "imported" in metadata and metadata.get("data") is None:
+        return  # it has seen none yet
     if metadata.get("data") != data.fingerprint:
         raise DataError(
             f"the images of {data.name} are not those that the run was trained on "
@@ -77,7 +80,7 @@ def expect_same_images(data: Dataset, metadata: dict[str, Any], hint: str) -> No
 
 def is_old(metadata: dict[str, Any]) -> bool:
     """Is a run of minigan 0.2.0 or earlier? They did not record the names of the classes."""
-    return "classes" not in metadata
+    return "classes" not in metadata and "imported" not in metadata
 
 
 def load_images(

@@ -17,7 +17,8 @@ from tests.support.training_runs import open_game_module
 
 COMMANDS = (
     "train", "sample", "presets", "train-classifier", "evaluate", "animate", "plot", "compare",
-    "report", "interpolate", "arithmetic", "filters", "activations", "features",
+    "report", "explore", "interpolate", "arithmetic", "filters", "activations", "features",
+    "export", "import",
 )  # fmt: skip
 
 
