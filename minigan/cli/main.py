@@ -42,7 +42,7 @@ def whole(default: int | None = None) -> dict[str, Any]:
 
 def out(default: str) -> Row:
     """-> the option --out of a command that writes a file."""
-    return "--out", FILE, f"where to write (default {default})"
+    return "--out", FILE, f"file to write, or the folder for it (default {default})"
 
 
 LONGEST = 2000  # characters of an error

@@ -83,7 +83,9 @@ def test_evaluate_prints_a_table_and_writes_two_files(run, capsys):
 
 
 def test_evaluate_with_another_number_file_and_checkpoint(run, tmp_path, capsys):
+    (tmp_path / "nearest.png").write_text("the user's own")
     printed(capsys, "evaluate", run, "--n", 30, "--out", tmp_path / "b.json")
+    assert (tmp_path / "nearest.png").read_text() == "the user's own"
     assert json.loads((tmp_path / "b.json").read_text())["n"] == 30
     assert (tmp_path / "b-nearest.png").exists() and not (run / "evaluation.json").exists()
     printed(capsys, "evaluate", run, "--best", "--n", 30)
