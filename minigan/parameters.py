@@ -132,10 +132,16 @@ class Store(ArrayHolder):
         return {name: self.backend.to_host(array) for name, array in arrays.items()}
 
     def load_state(self, arrays: dict[str, np.ndarray], source: object) -> None:
-        """Restore parameters and buffers. Nothing changes unless everything fits.
+        """Restore parameters and buffers. Raises RunError, and changes nothing, as expect_fits."""
+        self.expect_fits(arrays, source)
+        for name, target in {**self.params, **self.buffers}.items():
+            target[...] = self.backend.asarray(arrays[name])
+        self.version += 1
+
+    def expect_fits(self, arrays: dict[str, np.ndarray], source: object) -> None:
+        """Raises RunError if names, shapes or dtypes of a state belong to another network.
 
         source  file name, for the message
-        Raises RunError if names, shapes or dtypes belong to another network.
         """
         targets = {**self.params, **self.buffers}
         missing, surplus = targets.keys() - arrays.keys(), arrays.keys() - targets.keys()
@@ -151,6 +157,3 @@ class Store(ArrayHolder):
                     f"{source}: {self.name}.{name} is {array.dtype} {array.shape} in the file and "
                     f"{target.dtype} {tuple(target.shape)} here: it is from another architecture"
                 )
-        for name, target in targets.items():
-            target[...] = self.backend.asarray(arrays[name])
-        self.version += 1

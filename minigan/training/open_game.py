@@ -16,6 +16,7 @@ from minigan.errors import ConfigError, DataError, RunError
 from minigan.presets import Preset
 from minigan.training.config import Config
 from minigan.training.game import Game
+from minigan.training.outline import outline
 from minigan.training.run_folder import Run
 
 Log = Callable[[str], object]
@@ -27,11 +28,13 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     If samples are drawn from an average of G's weights, G has that average. Raises RunError.
     """
     config, metadata = run.load_config()
-    game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
     file = run.best_generator_file if best else run.generator_file
     if best and not file.exists():
         raise RunError(f"{file} does not exist: only --evaluate-every keeps a best checkpoint")
-    game.G.ready().load_state(load_arrays(file), file)
+    arrays = load_arrays(file)
+    outline(config)[0].ready().expect_fits(arrays, file)  # before memory is taken for other sizes
+    game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
+    game.G.ready().load_state(arrays, file)
     names = metadata.get("classes", CLASSES.get(config.dataset))
     if isinstance(names, (list, tuple)) and len(names) == game.preset.classes:
         game.class_names = tuple(printable(str(name)) for name in names)

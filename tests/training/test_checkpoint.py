@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from minigan.training.run_folder import Run
 from tests.support.damaged_files import little_memory, mutated
 from tests.support.games import make_game
 from tests.support.long_form import long_form, slow
+from tests.support.memory import peak_of
 from tests.support.training_runs import comparable, content, metrics, names, resume, train
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +155,18 @@ def test_a_checkpoint_of_another_architecture(run, tmp_path):
         with pytest.raises(mg.RunError, match=message):
             use()
     assert content(run) == before
+
+
+@pytest.mark.parametrize("options", ({"width": 2**12}, {"z_dim": 2**18}))
+def test_networks_of_other_sizes_are_refused_before_they_are_made(options, run):
+    saved, metadata = Run(run).load_config()
+    Run(run).save_config(replace(saved, **options), metadata)
+
+    def refuse():
+        with pytest.raises(mg.RunError, match="it is from another architecture"):
+            open_game(Run(run))
+
+    assert peak_of(refuse) < 2**24
 
 
 def test_a_run_without_checkpoints_starts_over(run):
