@@ -1,6 +1,6 @@
 """Checks of arguments (numbers in a range, unknown names): one check, one wording."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from math import inf, nan
 from numbers import Real
@@ -50,6 +50,13 @@ def did_you_mean(value: object, choices: Iterable[str]) -> str:
     """-> the end of a message about an unknown name: ": did you mean mnist?", or "" """
     nearest = get_close_matches(str(value), choices, 1, cutoff=0.7)
     return f": did you mean {nearest[0]}?" if nearest else ""
+
+
+def expect_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raises ConfigError unless value is one of the choices; it names the nearest one."""
+    if value not in choices:
+        hint = did_you_mean(value, choices)
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
 
 
 def in_words(low: float, high: float, allowed: str) -> str:

@@ -38,8 +38,7 @@ class Optimizer(ArrayHolder):
         self.lr, self.l2 = lr, l2
         self.backend = self.store.backend
         self.steps = 0
-        self.version = 0  # counts assignments of moments
-        views = Views(self, True)
+        views = Views(self.store, True)  # not of self: that would be a reference cycle
         for name in self.moments:
             self.hold(name, views, name, self.backend.xp.zeros_like(self.store.flat_params))
 

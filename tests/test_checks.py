@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.checks import did_you_mean, expect_number, expect_size
+from minigan.checks import did_you_mean, expect_choice, expect_number, expect_size
 
 
 @pytest.mark.parametrize("value", (1, 7, np.int64(3), 2**31 - 1))
@@ -53,3 +53,13 @@ def test_an_interval_in_words():
 def test_a_name_that_is_almost_right():
     assert did_you_mean("mnits", ["mnist", "cifar10"]) == ": did you mean mnist?"
     assert did_you_mean("zebra", ["mnist", "cifar10"]) == ""
+
+
+def test_a_choice_names_the_nearest_one():
+    for value, hint in (("numpie", ": did you mean numpy?"), ("x", ""), (None, ""), ([], "")):
+        with pytest.raises(mg.ConfigError) as caught:
+            expect_choice("backend", value, ("plain", "numpy"))
+        assert str(caught.value) == f"backend must be one of plain, numpy, got {value!r}{hint}"
+    assert expect_choice("backend", "numpy", ("plain", "numpy")) is None
+    with pytest.raises(mg.ConfigError, match=r"did you mean numpy\?$"):
+        mg.get_backend("numpie")

@@ -2,10 +2,12 @@
 
 import ast
 import configparser
+import os
 import re
 import subprocess
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from minigan.cli.main import build_parser
 from minigan.presets import MODULES
 from minigan.training.config import Config, new_config
 from tests.support.count_lines import count, is_core
+from tests.support.oldest_versions import oldest_versions
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "minigan").rglob("*.py"))
@@ -149,6 +152,21 @@ def test_import_brings_nothing_that_a_network_does_not_need():
     assert found == "\n"
 
 
+def test_the_folder_above_the_clone_does_not_hide_the_package(tmp_path):
+    """A clone in it is named minigan, too: it is a folder without __init__.py."""
+    (tmp_path / "minigan").symlink_to(ROOT)
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = run([sys.executable, "-m", "minigan", "--version"], env=environment)
+    assert found.stdout == f"minigan {minigan.__version__}\n" and not found.stderr
+    environment |= {"PYTHONPATH": str(ROOT)}  # as an editable installation does
+    found = run([sys.executable, "-c", "import minigan; minigan.Sequential"], env=environment)
+    assert found.returncode == 0
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    assert setup["options"]["package_dir"].split() == ["=", "."]  # without it there is no such path
+
+
 def test_metadata():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", "utf-8")
@@ -164,6 +182,14 @@ def test_metadata():
     matched = {path for pattern in shipped for path in (ROOT / "minigan").glob(pattern)}
     assert matched == others
     assert "MIT" in (ROOT / "LICENSE").read_text("utf-8")
+
+
+def test_extras_promise_one_oldest_version_of_each_package():
+    """.ci/run installs them together and runs tests with them."""
+    found = oldest_versions()
+    assert {"numpy", "pillow", "tqdm", "matplotlib", "scipy", "pytest", "hypothesis"} <= set(found)
+    assert all(len(versions) == 1 for versions in found.values())
+    assert "tests/support/oldest_versions.py" in (ROOT / ".ci/run").read_text("utf-8")
 
 
 # ---- pages

@@ -18,7 +18,7 @@ from minigan.errors import ArrayTypeError, ConfigError, ShapeError, StateError
 
 
 class Views(Copyable, MutableMapping[str, Array]):
-    """Name -> array of its owner, a network or an optimizer. An assignment copies into the array.
+    """Name -> array of its owner, a network's store. An assignment copies into the array.
 
     versioned  does a change make the results of earlier forward passes stale?
     """

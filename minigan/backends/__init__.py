@@ -3,6 +3,7 @@
 from typing import Any
 
 from minigan.arrays import Array, Backend
+from minigan.checks import expect_choice
 from minigan.errors import ConfigError
 
 BACKENDS = ("plain", "numpy", "cupy")
@@ -25,10 +26,8 @@ def get_backend(
     Raises ConfigError (unknown name, dtype or precision, impossible threads), BackendError (no
     CuPy, no GPU).
     """
-    if name not in BACKENDS:
-        raise ConfigError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    if precision not in PRECISIONS:
-        raise ConfigError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    expect_choice("backend", name, BACKENDS)
+    expect_choice("precision", precision, PRECISIONS)
     if precision != "fp32" and name != "cupy":
         raise ConfigError(
             f"precision {precision} is for tensor cores: leave it out, or use the cupy backend"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.checks import expect_size
+from minigan.checks import expect_choice, expect_size
 from minigan.cli.output import output_file
 from minigan.errors import ConfigError
 from minigan.inspection import interpolation, sample_groups
@@ -32,8 +32,8 @@ def interpolate(arguments: Namespace, log: Log) -> None:
     """A ring of random z, and the images between them."""
     run, path = arguments.run, arguments.path
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
-    if path not in (None, *interpolation.PATHS):
-        raise ConfigError(f"--path must be {' or '.join(interpolation.PATHS)}, got {path!r}")
+    if path is not None:
+        expect_choice("--path", path, interpolation.PATHS)
     game, _ = open_generator(run)
     file = output_file(arguments.out, Path(run, "interpolation.png"), ".png", ".gif", ".webp")
     label = parse_label(game, arguments.label)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan.checks import expect_size, ignore_float_errors
+from minigan.checks import expect_choice, expect_size, ignore_float_errors
 from minigan.concurrency import InUse, Workers
 from minigan.copying import Copyable
 from minigan.data.files.messages import counted, os_errors_as_data_errors
@@ -79,8 +79,7 @@ class Batches(Copyable):
             raise DataError(f"Batches: expected uint8 images, got {images.dtype}")
         if labels is not None and len(labels) != n:
             raise DataError(f"Batches: expected {n} labels, one per image, got {len(labels)}")
-        if shuffle not in SHUFFLES:
-            raise ConfigError(f"Batches: expected shuffle in {SHUFFLES}, got {shuffle!r}")
+        expect_choice("Batches: shuffle", shuffle, SHUFFLES)
         if n < batch_size:
             raise ConfigError(
                 f"--batch-size {batch_size} is larger than the whole set, {counted(n, 'image')}: "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.checks import expect_size
+from minigan.checks import expect_choice, expect_size
 from minigan.data.base import DataDir, Dataset, LabeledImages, Log, Shape, fingerprint
 from minigan.data.files.decode import MOST_PIXELS, Form, parse_background
 from minigan.data.prepare.resize import fit_arrays, parse_fit
@@ -59,8 +59,7 @@ def load_dataset(
     Raises DataError: damaged files, or none in data_dir; DataUnavailable: found nowhere, and the
     download failed; ConfigError, ShapeError: arguments that do not fit.
     """
-    if name not in DATASETS:
-        raise ConfigError(f"the data set must be one of {', '.join(DATASETS)}, got {name!r}")
+    expect_choice("the data set", name, DATASETS)
     if len(image_shape) != 3 or image_shape[2] not in (1, 3):
         raise ConfigError(f"image_shape must be (h, w, 1 or 3), got {image_shape}")
     h, w, c = (expect_size("image_shape: each number", size) for size in image_shape)

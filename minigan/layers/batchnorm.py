@@ -30,8 +30,8 @@ Fast versions: backends/cpu/blocks.py, backends/gpu/batchnorm.py
 
 from typing import Any, NamedTuple
 
-from minigan.checks import expect_number
-from minigan.errors import ConfigError, ShapeError
+from minigan.checks import expect_choice, expect_number
+from minigan.errors import ShapeError
 from minigan.initializers import Initializer, ones, zeros
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 
@@ -147,8 +147,7 @@ class BatchNorm(Layer):
     ):
         self.running_rate = expect_number("BatchNorm: running_rate", running_rate, "(0, 1]")
         self.eps = expect_number("BatchNorm: eps", eps, "(0, 1)")
-        if sampling not in ("running", "batch"):
-            raise ConfigError(f'BatchNorm: sampling must be "running" or "batch", got {sampling!r}')
+        expect_choice("BatchNorm: sampling", sampling, ("running", "batch"))
         self.use_gain, self.use_bias = gain, bias
         self.gain_initializer = gain_initializer or ones()
         self.unbiased, self.sampling = unbiased, sampling

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigan.arrays import Backend
 from minigan.backends import BACKENDS, PRECISIONS
-from minigan.checks import did_you_mean, expect_number, expect_size
+from minigan.checks import did_you_mean, expect_choice, expect_number, expect_size
 from minigan.data import DATASETS, MOST_PIXELS, SMALLEST_BATCH, parse_background, parse_fit
 from minigan.data.sets.array_file import is_array_file, shape_of
 from minigan.errors import ConfigError
@@ -114,11 +114,8 @@ class Config:
         expect_path(self.images or "")
         for name, choices in CHOICES.items():
             value = getattr(self, name)
-            if value not in choices and not (value is None and name in OPTIONAL):
-                hint = did_you_mean(value, choices)
-                raise ConfigError(
-                    f"{flag(name)} must be one of {', '.join(choices)}, got {value!r}{hint}"
-                )
+            if value is not None or name not in OPTIONAL:
+                expect_choice(flag(name), value, choices)
         for name, (least, most) in SIZES.items():
             value = getattr(self, name)
             optional = value is None and name in OPTIONAL

@@ -17,7 +17,7 @@ from minigan.arrays.staging import StagingBuffer
 from minigan.averaging import Average
 from minigan.backends import get_backend
 from minigan.backends.cpu.threads import blas
-from minigan.checks import expect_size, ignore_float_errors
+from minigan.checks import expect_choice, expect_size, ignore_float_errors
 from minigan.concurrency import InUse
 from minigan.copying import Copyable
 from minigan.data import Batches, to_pixels
@@ -213,8 +213,7 @@ class Game(Copyable):
         The fixed batch is the first one of the run's grids: the same z, and the classes in turn.
         Raises ConfigError.
         """
-        if statistics not in STATISTICS:
-            raise ConfigError(f"--statistics must be {' or '.join(STATISTICS)}, got {statistics!r}")
+        expect_choice("--statistics", statistics, STATISTICS)
         net, of_batch = self.drawn_from, statistics == "batch"
         if of_batch and not samples_by_batch(net):
             raise ConfigError(

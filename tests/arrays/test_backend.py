@@ -104,11 +104,11 @@ def test_collect_puts_scalars_in_a_row(make_backend):
 @pytest.mark.parametrize(
     "options, message",
     (
-        (dict(name="nunpy"), "unknown backend 'nunpy': choose one of plain, numpy, cupy"),
+        (dict(name="nunpy"), "must be one of plain, numpy, cupy, got 'nunpy': did you mean numpy?"),
         (dict(name="numpy", dtype="float16"), "dtype must be one of float32, float64, got"),
         (dict(name="plain", dtype="wide"), "backend plain: dtype must be one of float32, float64"),
         (dict(name="numpy", precision="tf32"), "precision tf32 is for tensor cores"),
-        (dict(name="cupy", precision="bf16"), "unknown precision 'bf16': choose one of fp32, tf32"),
+        (dict(name="cupy", precision="bf16"), "precision must be one of fp32, tf32, got 'bf16'"),
         (dict(name="plain", threads=2), "threads are for the numpy backend"),
         *(
             (dict(threads=threads), "threads must be a whole number from 1 to 1024, got")

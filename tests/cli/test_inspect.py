@@ -115,7 +115,7 @@ def test_features_of_a_chosen_layer(runs, tmp_path, capsys):
         ("filters plain --out a.jpg", "--out must end in .png, got 'a.jpg'"),
         ("filters plain --out a.gif", "--out must end in .png, got 'a.gif'"),
         ("interpolate plain --out walk", "--out must end in .png or .gif or .webp"),
-        ("interpolate plain --path straight", "--path must be linear or spherical, got 'straight'"),
+        ("interpolate plain --path straight", "--path must be one of linear, spherical, got"),
         ("interpolate plain --label 3", "--label is for a conditional run"),
         ("interpolate conditional --label 10", "--label must be in 0 .. 9, got 10"),
         ("interpolate plain --seed -1", "--seed must be a whole number of at least 0"),

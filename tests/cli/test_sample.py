@@ -67,7 +67,7 @@ def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
             ["{plain}", "--out", "a.png", "--statistics", "batch"],
             "mnist samples by running statist",
         ),
-        (["{plain}", "--out", "a.png", "--statistics", ""], "--statistics must be frozen or batch"),
+        (["{plain}", "--out", "a.png", "--statistics", ""], "--statistics must be one of frozen,"),
         (
             ["{plain}", "--out", "a.png", "--best"],
             "best-generator.npz does not exist: only --evaluate-every",

@@ -181,7 +181,7 @@ def test_a_batch_of_one_has_no_statistics(make_backend):
         (dict(running_rate=0), "running_rate must be above 0 and at most 1, got 0"),
         (dict(running_rate=1.5), "running_rate must be above 0 and at most 1, got 1.5"),
         (dict(eps=0), "eps must be above 0 and below 1, got 0"),
-        (dict(sampling="both"), 'sampling must be "running" or "batch", got \'both\''),
+        (dict(sampling="both"), "sampling must be one of running, batch, got 'both'"),
     ),
 )
 def test_impossible_options(options, message):

@@ -222,7 +222,7 @@ def test_only_published_behavior_can_be_asked_for():
     game, _ = make_game("mnist", width=1)
     with pytest.raises(mg.ConfigError, match="statistics batch: preset mnist samples by running"):
         game.sample(1, game.stream("sample"), statistics="batch")
-    with pytest.raises(mg.ConfigError, match="statistics must be frozen or batch, got 'own'"):
+    with pytest.raises(mg.ConfigError, match="statistics must be one of frozen, batch, got 'own'"):
         game.sample(1, game.stream("sample"), statistics="own")
 
 

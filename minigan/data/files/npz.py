@@ -28,10 +28,13 @@ Sections = dict[str, dict[str, np.ndarray]]  # networks and optimizers, each as 
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """name -> array, as an uncompressed .npz; equal arrays give equal bytes. Raises RunError."""
-    named: dict[str, Any] = {**arrays}  # Any: savez has keyword arguments of other types, too
 
     def write(file: IO[bytes]) -> None:
-        np.savez(file, **named)
+        # not np.savez: it may pickle, and a failed write makes NumPy 2.0 print a traceback
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
         with zipfile.ZipFile(file, "a") as archive:
             archive.comment = HASH + content_hash(archive)
 
