@@ -69,12 +69,15 @@ class FailingFile:
     "error, short", ((errno.ENOSPC, False), (errno.EIO, False), (errno.ENOSPC, True))
 )
 def test_after_any_failed_write_the_old_file_is_there(error, short, tmp_path, monkeypatch):
-    import tempfile
-
     path = tmp_path / "step-00000001.npz"
     save_arrays(path, {"old": np.zeros(3)})
-    before, make, failures = path.read_bytes(), tempfile.NamedTemporaryFile, 0
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", lambda *a, **k: FailingFile(make(*a, **k)))
+    before, failures = path.read_bytes(), 0
+
+    def open_new(path, mode, **options):
+        file = open(path, mode, **options)
+        return FailingFile(file) if "x" in mode else file
+
+    monkeypatch.setattr("minigan.files.open", open_new, raising=False)
     monkeypatch.setattr(FailingFile, "error", error)
     monkeypatch.setattr(FailingFile, "short", short)
     while True:
