@@ -39,6 +39,9 @@ PICTURES = {
     "GIF": ("GIF", "P"),
     "BMP": ("BMP", "RGB"),
     "WebP": ("WEBP", "RGBA"),
+    "TIFF": ("TIFF", "RGBA"),
+    "wide TIFF": ("TIFF", "I;16"),
+    "PPM": ("PPM", "RGB"),
 }
 
 

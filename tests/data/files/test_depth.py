@@ -87,6 +87,40 @@ def test_the_significant_bits_of_a_png_are_its_range(numbers, significant, seen)
     assert row(content, 4, c=1) == [[value] for value in seen]
 
 
+def packed_tiff(numbers):
+    """12-bit numbers, two in three bytes, as some scanners store them."""
+    bits = "".join(f"{number:012b}" for number in numbers)
+    pixels = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    tags = (
+        (256, 4),
+        (257, 1),
+        (258, 12),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, 1),
+        (279, 6),
+    )
+    directory = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags)
+    return (
+        b"II*\0"
+        + struct.pack("<L", 14)
+        + pixels
+        + struct.pack("<H", len(tags))
+        + directory
+        + bytes(4)
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    (packed_tiff(TWELVE), b"P5 4 1 4095\n" + wide(*TWELVE), b"P2 4 1 4095\n0 1000 2047 4095\n"),
+)
+def test_twelve_bits_in_other_files(content):
+    assert row(content, 4, c=1) == [[0], [62], [127], [255]]
+
+
 def tiff(pixels, **tags):
     """-> the same as a loaded TIFF, with tags by their numbers: t258=12."""
     file = io.BytesIO()
