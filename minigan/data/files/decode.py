@@ -105,6 +105,11 @@ def decode(
                 across, down = (h, w) if turn in SIDEWAYS else (w, h)
                 image.draft(None, (OVERSIZE * across, OVERSIZE * down))
             expect_pixels(image, max_pixels)
+            tiles = [(tile[1][2] - tile[1][0]) * (tile[1][3] - tile[1][1]) for tile in image.tile]
+            if image.format == "TIFF" and sum(tiles) < image.width * image.height:
+                raise Unreadable(
+                    "it holds fewer pixels than it declares"
+                )  # the others would be black
             image.load()
             if not jpeg:
                 turn = transpose_name(image)  # a PNG may store it behind its pixels

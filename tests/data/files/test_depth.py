@@ -146,6 +146,16 @@ def test_wide_tiffs(pixels, tags, seen):
     assert np.asarray(to_8_bits(*tiff(pixels, **tags)))[0].tolist() == seen
 
 
+def test_a_tiff_that_declares_more_rows_than_it_holds():
+    file = io.BytesIO()
+    Image.new("L", (4, 3), 200).save(file, "TIFF")
+    content = bytearray(file.getvalue())
+    at = content.index(struct.pack("<HHLL", 257, 4, 1, 3))  # ImageLength
+    struct.pack_into("<L", content, at + 8, 3000)
+    with pytest.raises(Unreadable, match="fewer pixels than it declares"):
+        row(bytes(content), 4)
+
+
 @pytest.mark.parametrize("value", (1.5, -0.1, np.nan, np.inf))
 def test_floats_of_an_unknown_range_are_refused(value):
     with pytest.raises(ValueError, match="floats that are not 0 to 1"):
