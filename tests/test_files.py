@@ -27,6 +27,17 @@ def test_the_name_appears_when_the_file_is_complete(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"part"
 
 
+def test_the_umask_is_never_touched(tmp_path, monkeypatch):
+    """It belongs to the whole process: other threads would make files with another one."""
+    monkeypatch.setattr(os, "umask", None)
+    before = set(os.listdir(tmp_path))
+    with replacing(tmp_path / "file") as file:
+        (new,) = set(os.listdir(tmp_path)) - before
+        assert file.name == str(tmp_path / new)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 @pytest.mark.parametrize("call", ("fsync", "replace"))
 def test_a_failure_leaves_the_old_file(call, tmp_path, monkeypatch):
     path = tmp_path / "file"

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from minigan.arrays import Array, Shape
-from minigan.concurrency import can_start, without_warnings
+from minigan.concurrency import can_start, warn, without_warnings
 from minigan.parallel.fork import fork_when_quiet
 from minigan.parallel.group import Group
 from minigan.stop_signals import stop_signals
@@ -41,14 +41,15 @@ def shared_memory(shape: Shape, dtype: Any) -> Array:
 
 
 def can_fork() -> bool:
-    """Is this Linux, with the semaphores that a container may lack?"""
+    """Is this Linux, with the semaphores that a container may lack? Then one line says so."""
     if sys.platform != "linux":
         return False
     try:
         from multiprocessing import get_context
 
         get_context("fork").Semaphore(0)
-    except (ImportError, OSError):
+    except (ImportError, OSError) as error:
+        warn(f"minigan: no semaphores here ({error}): threads do the work of processes")
         return False
     return True
 
