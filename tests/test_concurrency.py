@@ -179,6 +179,25 @@ def test_a_forked_child_forgets_what_other_threads_hold():
     assert os.waitpid(child, 0) == (child, 0)
 
 
+@pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
+def test_a_game_goes_on_in_a_forked_child():
+    """With neither threads, processes nor buffers of its parent's, which goes on too."""
+    game = make_game("mnist", threads=2)
+    batches = make_batches(game)
+    play(game, 2, batches)
+    reader, writer = os.pipe()
+    child = os.fork()
+    rows = [list(game.read(game.round(batches)).values()) for _ in range(2)]
+    if child == 0:
+        os.write(writer, np.array(rows).tobytes())
+        game.captured.close()
+        os._exit(0)
+    found = os.read(reader, np.array(rows).nbytes)
+    assert os.waitpid(child, 0) == (child, 0) and found == np.array(rows).tobytes()
+    os.close(reader)
+    os.close(writer)
+
+
 # -- limits of the system
 
 

@@ -4,6 +4,7 @@ All random numbers of a run come from its seed, in separate streams, so that non
 often another was used.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,7 @@ class Game(Copyable):
     def __init__(self, config: Config):
         self.config, self.preset = config, switched_preset(config)
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
-        self.in_use = InUse("a Game")
+        self.in_use, self.process = InUse("a Game"), os.getpid()
         self.backend = get_backend(
             config.backend, threads=config.threads, precision=config.precision
         )
@@ -124,6 +125,7 @@ class Game(Copyable):
     def round(self, batches: Batches) -> dict[str, Any]:
         """One update of each player -> what `read` takes, still on the device."""
         with self.in_use, blas.single_threaded():  # or sums differ while other games run
+            self.leave_parent()
             self.set_rates(batches.epoch)
             if self.captured is not None:
                 result = self.captured.round(self, batches)
@@ -132,6 +134,12 @@ class Game(Copyable):
             if self.average is not None:
                 self.average.update()
         return result
+
+    def leave_parent(self) -> None:
+        """In a forked child: replace the buffers that the parent's game still writes."""
+        if self.process != os.getpid():
+            self.process, self.sampler, self.z = os.getpid(), None, None
+            self.captured = None if self.captured is None else CapturedRound(self)
 
     def eager_round(self, batches: Batches) -> dict[str, Any]:
         """The round, operation by operation."""
@@ -264,6 +272,7 @@ class Game(Copyable):
         size = self.config.batch_size
         self.expect_label(label)
         with self.in_use, blas.single_threaded():
+            self.leave_parent()
             net = self.sampled_net(statistics)
             if self.sampler is None:
                 self.sampler = CapturedSampler(self)

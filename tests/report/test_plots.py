@@ -2,6 +2,8 @@
 
 import io
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -37,6 +39,17 @@ def size(png):
     with Image.open(io.BytesIO(png)) as image:
         image.load()
         return image.size
+
+
+def test_figures_in_threads_leave_the_style_and_the_warnings_of_the_program_alone(tmp_path):
+    run = make_run(tmp_path / "run")
+    style, filters = dict(matplotlib.rcParams), list(warnings.filters)
+    draw = draw_losses.__wrapped__  # without its cache
+    with ThreadPoolExecutor(3) as pool:
+        history = History(run)
+        pictures = [future.result() for future in [pool.submit(draw, history) for _ in range(3)]]
+    assert pictures == [draw(history)] * 3
+    assert dict(matplotlib.rcParams) == style and list(warnings.filters) == filters
 
 
 def test_smooth():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime as real_datetime
 from pathlib import Path
@@ -380,6 +381,22 @@ def test_a_signal_ends_the_step_and_saves(number, code, tmp_path, monkeypatch):
     train(tmp_path / "b", steps=6)
     a, b = ((tmp_path / name / "generator.npz").read_bytes() for name in "ab")
     assert a == b
+
+
+def test_runs_in_two_threads_are_those_of_each_alone(tmp_path):
+    """Of one preset and of two, on processes and by the definitions."""
+    options = [dict(threads=2), dict(threads=None, backend="plain"), dict(preset="shibuya-mnist")]
+    for i, own in enumerate(options):
+        train(tmp_path / f"alone {i}", steps=4, **own)
+    with ThreadPoolExecutor(2) as pool:
+        for pair in ((0, 0), (0, 1), (1, 2)):
+            runs = [(tmp_path / f"{pair} {place}", i) for place, i in enumerate(pair)]
+            jobs = [pool.submit(train, out, steps=4, **options[i]) for out, i in runs]
+            for job, (out, i) in zip(jobs, runs, strict=True):
+                job.result()
+                assert comparable(metrics(out)) == comparable(metrics(tmp_path / f"alone {i}"))
+                alone = tmp_path / f"alone {i}" / "generator.npz"
+                assert (out / "generator.npz").read_bytes() == alone.read_bytes()
 
 
 def test_a_signal_at_the_worst_moment(tmp_path, monkeypatch):

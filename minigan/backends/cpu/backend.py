@@ -1,5 +1,6 @@
 """The CPU backend: NumPy on threads and processes. table.py lists its faster operations."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from minigan.arrays.staging import StagingBuffer
 from minigan.backends.cpu.chunks import ThreadWorkspace
 from minigan.backends.cpu.threads import SerialTeam, Team, get_team
 from minigan.backends.workspace import FastBackend, ScratchMemory
-from minigan.errors import ConfigError
+from minigan.errors import ConfigError, StateError
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import shared_memory
 
@@ -21,6 +22,12 @@ class SharedStagingBuffer(StagingBuffer):
 
     def __init__(self, backend: "CpuBackend", shape: Shape, dtype: Any = None):
         self.array, self.rows = shared_memory(shape, dtype or backend.dtype), 0
+        self.process = os.getpid()
+
+    def host_rows(self, n: int) -> np.ndarray:
+        if self.process != os.getpid():
+            raise StateError("a staging buffer is shared with the process that made it: make one")
+        return super().host_rows(n)
 
 
 class CpuMemory(ScratchMemory):
