@@ -197,7 +197,7 @@ def new_config(options: dict[str, Any]) -> Config:
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
     data = "folder" if options.get("images") is not None else options.get("dataset", "auto")
     named, shape = PRESET_FOR.get(data, "mnist"), None
-    if data == "folder" and is_array_file(options["images"]):
+    if is_array_file(options.get("images") or ""):
         shape = h, w, c = shape_of(options["images"])
         named = "image64" if min(h, w) > SMALL else "mnist" if c == 1 else "color32"
     preset = get_preset(options.get("preset", named))

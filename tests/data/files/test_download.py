@@ -303,7 +303,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, mirror, monkeypatch):
     def deny(*_, **__):  # chmod does not stop root
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("minigan.files.tempfile.NamedTemporaryFile", deny)
+    monkeypatch.setattr("minigan.files.open", deny, raising=False)
     assert "cannot be written (Permission denied)" in refusal(get, tmp_path, mirror(good))
     assert mirror.asked == []  # it is reported before the network is used
 
