@@ -17,6 +17,7 @@ Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", file formats
 
 import gzip
 import hashlib
+import os
 import zlib
 from math import prod
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
 
 GZIP_MAGIC = b"\x1f\x8b"
+RATIO = 1032  # no gzip file unpacks to more than this times its bytes
 
 
 def read_idx(
@@ -44,9 +46,11 @@ def read_idx(
     length = len(header) + prod(shape)
     with os_errors_as_data_errors(path), open(path, "rb") as file:
         packed = file.read(2) == GZIP_MAGIC
+        held = os.fstat(file.fileno()).st_size * (RATIO if packed else 1)
         file.seek(0)
-        try:
-            content = (gzip.GzipFile(fileobj=file) if packed else file).read(length + 1)
+        try:  # read() takes memory for all that it is asked for
+            data = gzip.GzipFile(fileobj=file) if packed else file
+            content = data.read(min(length + 1, held))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise damaged(path, str(error), cure) from error
     found = content[: len(header)]

@@ -131,6 +131,19 @@ def test_an_endless_plain_file_is_read_no_further_than_declared(tmp_path):
     assert time.perf_counter() - begin < 1
 
 
+@pytest.mark.parametrize("pack", (bytes, gzip.compress))
+def test_a_declared_size_takes_no_memory(pack, tmp_path):
+    shape = (30, 2**15, 2**15)  # 30 GiB
+    (tmp_path / "file").write_bytes(pack(struct.pack(">4I", 0x803, *shape) + bytes(100)))
+    tracemalloc.start()
+    try:
+        message = refusal(read_idx, tmp_path / "file", shape)
+        assert "is shorter than the expected 32212254736 bytes" in message
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_without_a_cure(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     message = refusal(read_idx, tmp_path / "file", SHAPE, cure="")
