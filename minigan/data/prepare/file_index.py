@@ -158,12 +158,12 @@ def in_a_run(path: str | Path) -> bool:
 
 
 def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
-    """-> mode of the file that an entry refers to, and its size and modification time."""
+    """-> mode of the file that an entry refers to; its size, and times of its last changes."""
     try:
         status = os.stat(entry.path)
     except OSError:  # a broken link: a file that cannot be read
         return stat.S_IFREG, b""
-    return status.st_mode, b"%d %d" % (status.st_size, status.st_mtime_ns)
+    return status.st_mode, b"%d %d %d" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class Archive:
@@ -176,7 +176,7 @@ class Archive:
         self.path, self.as_text, self.lock = path, as_text, Lock()
         self.notes: list[str] | None = None  # until names() is called
         status = os.stat(path)
-        changed = f"{status.st_size} {status.st_mtime_ns}"
+        changed = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         self.fingerprint = hashlib.sha256(changed.encode()).hexdigest()
 
     def names(self) -> list[str]:

@@ -362,6 +362,18 @@ def test_a_changed_folder_is_prepared_again(change, tmp_path):
     assert load.lines == []
 
 
+@pytest.mark.skipif(not POSIX, reason="needs the time of the last change of a file's status")
+def test_a_file_replaced_with_the_same_size_and_time_is_noticed(tmp_path):
+    """As `cp -p` and `rsync -t` do."""
+    folder, other = put(tmp_path / "p", ["1.png", "2.png"]), put(tmp_path / "q", ["1.png"], 5)
+    load(folder)
+    before = (folder / "1.png").stat()
+    assert len(png(5)) == before.st_size
+    os.utime(other / "1.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (other / "1.png").replace(folder / "1.png")
+    assert colors(load(folder)) == [5, 1]
+
+
 def change_index(folder, **fields):
     index = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps(index | fields))
