@@ -91,7 +91,7 @@ def page(game: Game, name: str, dtype: str) -> str:
     described = list(describe(net, dtype))
     z = np.empty((GRID, config.z_dim), game.backend.dtype)
     game.fill_z(z, game.stream("fixed z"))
-    classes = [str(i) for i in range(game.preset.classes)]
+    classes = [game.class_title(i) for i in range(game.preset.classes)]
     run = {
         "name": name,
         "image": net.out_shape,
