@@ -14,10 +14,15 @@ from tests.support.made_run import change_record
 from tests.support.pictures import noise
 from tests.support.training_runs import content, open_game_module, train
 
-FILES = (
-    "config.json", "metrics.csv", "generator.npz", "checkpoints/step-00000004.npz",
-    "samples/step-00000004.png", "real.png", "lock", "report.html", "progress.gif",
-)  # fmt: skip
+CHECKPOINT, GRID = "checkpoints/step-00000004.npz", "samples/step-00000004.png"
+FILES = {  # that a command reads or writes
+    "sample": ("config.json", "generator.npz"),
+    "report": ("config.json", "metrics.csv", GRID, "real.png", "report.html"),
+    "animate": (GRID, "real.png", "progress.gif"),
+    "compare": ("metrics.csv", GRID),
+    "resume": ("config.json", "metrics.csv", CHECKPOINT, GRID, "lock"),
+    "filters": ("generator.npz", CHECKPOINT),
+}
 COMMANDS = {
     "sample": ("sample", "RUN", "--n", "2", "--out", "OUT.png"),
     "report": ("report", "RUN"),
@@ -102,7 +107,7 @@ def expect_one_line(capsys, folder, command):
 )
 def test_whatever_is_in_the_place_of_a_file(kind, command, folder, tmp_path, capsys):
     mine = tmp_path / "mine"
-    for name in FILES:
+    for name in FILES[command]:
         copy = shutil.copytree(folder, tmp_path / "copy")
         shutil.rmtree(mine, ignore_errors=True)
         mine.mkdir()
