@@ -162,8 +162,8 @@ def test_runs_that_lack_something(runs, tmp_path, monkeypatch, capsys):
     game, _ = open_generator(str(broken))
     game.G.ready().flat_params[:] = np.nan
     save_arrays(broken / "generator.npz", game.G.ready().state())
-    assert "the generator outputs NaN" in refused(capsys, "interpolate", broken)
-    assert "NaN" in refused(capsys, "activations", broken, "--layer", "G.0")
+    assert "the generator outputs NaN" in refused(capsys, "interpolate", broken, code=1)
+    assert "NaN" in refused(capsys, "activations", broken, "--layer", "G.0", code=1)
     (broken / "generator.npz").unlink()
     assert "has no generator.npz yet" in refused(capsys, "interpolate", broken)
 

@@ -61,7 +61,8 @@ def test_it_is_sampled(old_run):
 def test_it_resumes_as_it_would_have_gone_on(old_run):
     name, folder = old_run
     last = max(EXPECTED[name])
-    assert f"resuming {folder} at step {last - 4}" in resume(folder, steps=last)
+    begin = f"resuming {folder} at step {last - 4}, steps {last} (was {last - 4})"
+    assert begin in resume(folder, steps=last)
     rows = metrics(folder)
     assert [int(row["step"]) for row in rows] == list(range(1, last + 1))
     assert len({tuple(row) for row in rows}) == 1  # all with today's columns

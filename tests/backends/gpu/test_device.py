@@ -188,7 +188,7 @@ def smooth(monkeypatch):
         G, D = without_kinks(preset.generator), without_kinks(preset.discriminator)
         return replace(preset, generator=G, discriminator=D)
 
-    monkeypatch.setattr("minigan.training.game.get_preset", get)
+    monkeypatch.setattr("minigan.training.switches.get_preset", get)
 
 
 def small(backend, preset, **options):
