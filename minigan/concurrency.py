@@ -23,10 +23,11 @@ class InUse:
     """`with in_use:` around what one thread at a time may do to an object; the second is refused.
 
     name  of the object, for the message
+    A thread that Ctrl-C stopped amid __enter__ may come again.
     """
 
     def __init__(self, name: str):
-        self.name, self.lock = name, threading.Lock()
+        self.name, self.lock = name, threading.RLock()
 
     def __enter__(self) -> None:
         if not self.lock.acquire(blocking=False):

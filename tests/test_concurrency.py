@@ -114,6 +114,13 @@ def test_an_object_in_use_refuses_another_thread():
         pass
 
 
+def test_a_thread_that_was_interrupted_may_come_again():
+    in_use = InUse("G")
+    in_use.__enter__()  # and then Ctrl-C
+    with in_use:
+        pass
+
+
 def test_what_refuses_a_second_thread():
     game = make_game("mnist", threads=1)
     batches, G = make_batches(game), game.G
@@ -123,11 +130,12 @@ def test_what_refuses_a_second_thread():
         batches.in_use: (batches.draw, batches.choose, lambda: game.round(batches)),
         game.in_use: (lambda: game.round(batches), game.sample_grid),
     }
-    for in_use, refused in calls.items():
-        with in_use:
-            for call in refused:
-                with pytest.raises(mg.StateError, match="in use by another thread"):
-                    call()
+    with ThreadPoolExecutor(1) as other:
+        for in_use, refused in calls.items():
+            with in_use:
+                for call in refused:
+                    with pytest.raises(mg.StateError, match="in use by another thread"):
+                        other.submit(call).result()
     play(game, 1, batches)
 
 
