@@ -14,10 +14,11 @@ Labels (n,) are numbers or texts; each different value is a class, in ascending 
 
 import gzip
 import hashlib
+import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import isqrt, prod
@@ -36,6 +37,7 @@ from minigan.errors import ArrayTypeError, DataError
 from minigan.files import open_regular, write_atomically
 
 IMAGES, LABELS = ("images", "x_train", "x"), ("labels", "y_train", "y")  # names in an .npz
+READ_HEADER = np.lib.format.read_array_header_2_0  # of later versions, too
 IDX_NAME = "-idx3-ubyte"
 PART = 4096  # images converted at a time
 MOST = 2**35  # numbers in an IDX file or an .npz: far above every published set
@@ -62,6 +64,9 @@ def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Data
         raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
     classes: tuple[str, ...] = ()
     if labels is not None:
+        if labels.dtype.kind not in "iubUS" and not np.array_equal(labels, np.rint(labels)):
+            raise DataError(f"{path}: expected labels that are whole numbers or texts")
+        labels = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
         values, labels = np.unique(labels[:limit], return_inverse=True)
         classes, labels = tuple(map(str, values.tolist())), labels.astype(np.int32)
     pixels = as_pixels(path, images[:limit], log)
@@ -135,21 +140,33 @@ def read_npy(path: Path) -> np.ndarray:
 
 def read_npz(path: Path) -> Arrays:
     """-> images and labels, by their names in the file."""
-    with errors_as_damage(path), open_regular(path) as file:
-        size = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
-        if size > MOST:
-            raise ValueError(f"it declares {size:,} bytes")
-        file.seek(0)
-        archive = np.load(file, allow_pickle=False)
-        names = list(archive)
-        of_images = next((name for name in IMAGES if name in names), None)
-        of_labels = next((name for name in LABELS if name in names), None)
-        if of_images is None and len(names) == 1:
-            of_images = names[0]
-        if of_images is None:
-            found = ", ".join(map(printable, names)) or "nothing"
+    with errors_as_damage(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+
+        def array(names: Sequence[str]) -> np.ndarray | None:
+            member = next((members[name] for name in names if name in members), None)
+            return None if member is None else read_member(archive.read(member))
+
+        if sum(member.file_size for member in members.values()) > MOST:
+            raise ValueError("it declares too many numbers")
+        images = array([*members] if len(members) == 1 else IMAGES)
+        if images is None:
+            found = ", ".join(map(printable, members)) or "nothing"
             raise damaged(path, f"expected arrays images and labels, or x_train, got {found}")
-        return archive[of_images], None if of_labels is None else archive[of_labels]
+        return images, array(LABELS) if len(members) > 1 else None
+
+
+def read_member(content: bytes) -> np.ndarray:
+    """The content of a .npy file -> the array. Raises ValueError."""
+    file = io.BytesIO(content)
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    read_header = np.lib.format.read_array_header_1_0 if is_first else READ_HEADER
+    shape, _, dtype = read_header(file)
+    if prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"it declares the shape {shape}, and holds another number of bytes")
+    file.seek(0)
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def read_csv(path: Path) -> Arrays:

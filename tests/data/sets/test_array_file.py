@@ -1,7 +1,9 @@
 """Arrays of one's own: every format gives the same images, and what does not fit gets one line."""
 
 import gzip
+import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -177,6 +179,27 @@ def test_python_objects_are_never_loaded(tmp_path):
     for name in ("a.npy", "b.npz"):
         with pytest.raises(mg.DataError, match=r"cannot be read as arrays|expected arr"):
             load(tmp_path / name)
+
+
+def test_a_declared_shape_takes_no_memory(tmp_path):
+    header = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 28, 28)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    (tmp_path / "a.npy").write_bytes(header.getvalue() + bytes(784))
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "images.npy")
+    for name in ("a.npy", "b.npz"):
+        with pytest.raises(mg.DataError, match="cannot be read as arrays of numbers"):
+            load(tmp_path / name)
+
+
+def test_labels_are_whole_numbers_or_texts(tmp_path):
+    np.savez(tmp_path / "a.npz", images=GRAY, labels=LABELS.astype("f4"))
+    assert load(tmp_path / "a.npz")[0].classes == ("1", "3", "5", "7")
+    for wrong in (np.where(LABELS == 1, np.nan, 2.0), LABELS + 0.5):
+        np.savez(tmp_path / "b.npz", images=GRAY, labels=wrong)
+        with pytest.raises(mg.DataError, match="expected labels that are whole numbers or texts"):
+            load(tmp_path / "b.npz")
 
 
 def test_labels_of_another_length(tmp_path):
