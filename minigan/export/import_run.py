@@ -5,9 +5,11 @@ with fresh optimizers. It has not seen its images; their fingerprint is stored w
 first.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,8 +28,8 @@ from minigan.training.run_folder import Run
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")  # PyTorch's files, which can run any program
 CONVERT = (
-    "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{}', "
-    "map_location='cpu', weights_only=True), '{}')\""
+    "import torch, safetensors.torch as s; s.save_file(torch.load({}, "
+    'map_location="cpu", weights_only=True), {})'
 )
 MACHINE = ("images", "backend", "precision", "threads")  # options of the machine that exported
 
@@ -47,7 +49,8 @@ def open_source(path: Path) -> tuple[Nets, dict[str, Any]]:
     if suffix == ".npy" or path.is_dir():
         return open_folder(path), {}
     if suffix in PICKLED:
-        line = CONVERT.format(path, path.with_suffix(".safetensors"))
+        names = (json.dumps(str(each)) for each in (path, path.with_suffix(".safetensors")))
+        line = f"python -c {quote(CONVERT.format(*names))}"
         raise ConfigError(f"{path} is a pickle, which can run programs; convert it first: {line}")
     raise ConfigError(
         f"expected a .safetensors file, or a folder with the published .npy files, got {path}"
@@ -81,6 +84,8 @@ def recorded_config(record: dict[str, Any]) -> Config | None:
     if "options" not in record:
         return None
     options = {name: value for name, value in record["options"].items() if name not in MACHINE}
+    if any(isinstance(value, (dict, list)) for value in options.values()):
+        raise ConfigError("the options in the file's record are no texts and numbers")
     if options.get("dataset") == "folder":
         options["dataset"] = "auto"
     return config_from_record({**options, "images": None})

@@ -23,6 +23,7 @@ from minigan.files import open_regular
 from minigan.layers import Sequential
 
 OWN = re.compile(r"[GD](\.\d+)+\.(?!weight$)\w+")  # PyTorch has "weight" instead of W and gain
+MOST = 10_000  # arrays
 DTYPES = {"F32": "float32"}  # others are refused
 
 
@@ -49,7 +50,9 @@ def open_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
         open_regular(path).close()
         file = opened(path, "numpy")
         stored = {}
-        for name in file.keys():  # noqa: SIM118  it is no dict
+        if len(names := file.keys()) > MOST:
+            raise ValueError(f"{len(names):,} arrays: no network here has so many")
+        for name in names:
             array = file.get_slice(name)
             shape, kind = tuple(array.get_shape()), array.get_dtype()
             stored[name] = Stored(shape, DTYPES.get(kind, kind), partial(file.get_tensor, name))

@@ -5,13 +5,16 @@ import shutil
 
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import minigan as mg
 from minigan.cli.main import main
 from minigan.data import Dataset
+from minigan.data.files.npz import load_arrays, unpack
 from minigan.evaluation import during_training, get_classifier, reference_images
 from minigan.training import train
 from tests.support import squares
+from tests.support.networks import assert_same_arrays
 
 
 def quiet(line):
@@ -80,6 +83,26 @@ def test_evaluate_prints_a_table_and_writes_two_files(run, capsys):
     assert record["samples"]["frechet"] > 5 * record["floor"]["frechet"]  # G has hardly begun
     with Image.open(run / "nearest.png") as picture:
         assert picture.size == (16 * (8 + 2) + 2, 6 * (8 + 2) + 2)
+
+
+def test_an_imported_run_is_evaluated_like_the_one_it_comes_from(run, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    printed(capsys, "export", run, tmp_path / "weights.safetensors")
+    printed(capsys, "import", tmp_path / "weights.safetensors", "--out", copy)
+    for folder in (run, copy):
+        printed(capsys, "evaluate", folder, "--n", 30)
+    assert (copy / "evaluation.json").read_bytes() == (run / "evaluation.json").read_bytes()
+
+
+def test_the_best_checkpoint_is_exported(run, tmp_path, capsys):
+    out = printed(capsys, "export", run, tmp_path / "best.safetensors", "--best")
+    (sections, record), best = unpack(load_arrays(run / "checkpoints/best.npz"), ""), {}
+    for net in ("G", "D"):
+        best |= {f"{net}.{name}": array for name, array in sections[net].items()}
+    if "G average" in sections:
+        best |= {f"G.{name}": array for name, array in sections["G average"].items()}
+    assert f"G and D of step {record['step']}, " in out
+    assert_same_arrays(load_file(tmp_path / "best.safetensors"), best)
 
 
 def test_evaluate_with_another_number_file_and_checkpoint(run, tmp_path, capsys):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -27,8 +28,9 @@ from minigan.training.run_folder import Run
 from tests.support.commands import files, refused, run
 from tests.support.inspected_runs import RUNS, train
 from tests.support.networks import assert_close, assert_same_arrays
+from tests.support.pictures import noise
 from tests.support.torch_dcgan import make_nets
-from tests.support.training_runs import metrics
+from tests.support.training_runs import metrics, open_game_module
 
 pytestmark = pytest.mark.usefixtures("images_of_noise")
 
@@ -216,9 +218,30 @@ def test_images_come_when_it_is_trained(runs, tmp_path, capsys, without_plots):
     assert run("import", file, *options, "--out", copy) == 0
     assert "NOTE: weights.safetensors has no D: it starts untrained" in capsys.readouterr().out
     assert "data" not in json.loads((copy / "config.json").read_text())
+    assert run("filters", copy) == 0 and run("activations", copy, "--layer", "D.0") == 0
     assert run("train", "--resume", copy) == 0
     record = json.loads((copy / "config.json").read_text())
     assert record["options"]["images"] == str(tmp_path) and record["data"] == "0" * 16
+
+
+def test_the_images_of_the_exported_run_are_still_the_right_ones(
+    trained, tmp_path, monkeypatch, capsys
+):
+    """Their fingerprint is in the file. They are listed as by this version, not as by the first."""
+    file, copy = tmp_path / "weights.safetensors", tmp_path / "copy"
+    assert run("export", trained, file) == 0
+    assert run("import", file, "--threads", 1, "--out", copy) == 0
+    listed = []
+
+    def load(name, *folder, as_text, **options):
+        listed.append(as_text)
+        data = noise(50)(name, *folder, **options)
+        return replace(data, fingerprint="1" * 16)
+
+    monkeypatch.setattr(open_game_module, "load_dataset", load)
+    for words in (("train", "--resume", copy, "--steps", 1), ("activations", copy)):
+        assert "are not those that the run was trained on" in refused(capsys, *words)
+    assert listed == [False, False]
 
 
 def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
@@ -270,6 +293,8 @@ def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
             "import list.safetensors",
             "list.safetensors is damaged, or no .safetensors file (its meta",
         ),
+        ("import lists.safetensors", "the options in the file's record are no texts and numbers"),
+        ("import many.safetensors", "10,001 arrays: no network here has so many"),
         ("import wide.safetensors", "--width must be a whole number of at least 1 and at most"),
         ("import nan.safetensors", "G.0.W has numbers that no network has"),
     ),
@@ -293,6 +318,8 @@ def test_a_mistake_is_one_line(words, message, runs, trained, tmp_path, monkeypa
     save("less", {name: array for name, array in arrays.items() if name != "D.0.W"})
     save("more", {**arrays, "G.99.W": arrays["G.0.W"]})
     save("list", arrays, options=[1])
+    save("lists", arrays, options=record["options"] | {"background": ["white"]})
+    save("many", {f"main.{i}.weight": np.zeros(0, "f4") for i in range(10_001)})
     save("wide", arrays, options=record["options"] | {"width": 10**6})
     save("nan", {**arrays, "G.0.W": arrays["G.0.W"] * np.nan})
     before = files(tmp_path)
@@ -306,13 +333,14 @@ def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path, capsys, mo
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.chdir(tmp_path)
     G, _ = make_nets(torch, 2, 5, 3)
-    torch.save(G.state_dict(), "netG.pth")
-    line = refused(capsys, "import", "netG.pth", "--preset", "pytorch-64")
-    command = line.partition("convert it where you trust it: python ")[2]
+    name = 'it\'s $HOME; "G".pth'
+    torch.save(G.state_dict(), name)
+    line = refused(capsys, "import", name, "--preset", "pytorch-64")
+    command = line.partition("convert it first: python ")[2]
     assert not (tmp_path / "runs").exists()
     subprocess.run(f"{sys.executable} {command}", shell=True, check=True)
     options = dict(preset="pytorch-64", width=2, z_dim=5)
-    import_run(["netG.safetensors"], options, out="run", log=lambda line: None)
+    import_run([name.replace("pth", "safetensors")], options, out="run", log=lambda line: None)
 
 
 def test_packages_that_are_missing(trained, tmp_path, monkeypatch, capsys):
