@@ -1,6 +1,7 @@
 """Memory that the fast backends reuse: after the first steps, a step allocates nothing.
 
-(But for the losses on a CPU, which run the definitions: a few numbers per image.)
+(But for two things on a CPU: the losses run the definitions, a few numbers per image, and BatchNorm
+pools its statistics, a few numbers per channel.)
 """
 
 import threading

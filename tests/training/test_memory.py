@@ -8,18 +8,19 @@ from minigan.training.config import new_config
 from minigan.training.game import Game
 from tests.support.memory import peak_of
 
-BATCH = 64
+BATCH = 128
 # What may come and go within a step: NumPy's iterators take buffers of 8,192 numbers for each
-# operand, whatever the size of the arrays; Python objects and array headers take a few KB
-ITERATORS = 3 * 8192 * 4 + 16_384  # bytes
+# operand, whatever the size of the arrays; BatchNorm pools its statistics in a few float64 numbers
+# per channel, of which a dense layer has 3,136; Python objects and array headers take a few KB
+ITERATORS = 3 * 8192 * 4 + 6 * 3136 * 8 + 16_384  # bytes
 SMALLEST_ACTIVATION = BATCH * 7 * 7 * 32 * 4  # of the nets below
 
 
 def make(preset, backend="numpy", width=16):
-    images = np.random.default_rng(0).integers(0, 256, (150, 28, 28, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (300, 28, 28, 1), np.uint8)
     options = dict(preset=preset, width=width, batch_size=BATCH, backend=backend)
     game = Game(new_config(options | ({"threads": 1} if backend == "numpy" else {})))
-    labels = np.arange(150) % 10
+    labels = np.arange(300) % 10
     return game, Batches(images, BATCH, labels=labels, pixel_min=game.preset.pixel_min)
 
 
