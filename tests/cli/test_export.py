@@ -25,7 +25,7 @@ from minigan.inspection.open_run import (
 from minigan.report import page
 from minigan.training.open_game import open_images
 from minigan.training.run_folder import Run
-from tests.support.commands import files, refused, run
+from tests.support.commands import refused, run
 from tests.support.inspected_runs import RUNS, train
 from tests.support.networks import assert_close, assert_same_arrays
 from tests.support.pictures import noise
@@ -33,6 +33,10 @@ from tests.support.torch_dcgan import make_nets
 from tests.support.training_runs import metrics, open_game_module
 
 pytestmark = pytest.mark.usefixtures("images_of_noise")
+SOME = [
+    name if name in ("conditional", "plain") else pytest.param(name, marks=pytest.mark.slow)
+    for name in RUNS
+]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def test_g_as_onnx_draws_the_samples(name, runs, tmp_path, capsys):
     assert np.abs(one.transpose(0, 2, 3, 1) - images[3:4]).max() < 1e-3  # of one image alone
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", SOME)
 def test_d_as_onnx(name, runs, tmp_path, capsys):
     file = tmp_path / "d.onnx"
     assert run("export", runs[name], file, "--net", "D") == 0
@@ -145,7 +149,7 @@ def test_g_before_it_is_averaged(trained, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", SOME)
 def test_a_round_trip_gives_the_same_samples(name, runs, tmp_path, capsys):
     """The same bits, from a file that says itself which preset it is of."""
     file, copy = tmp_path / "weights.safetensors", tmp_path / "copy"
@@ -244,6 +248,7 @@ def test_the_images_of_the_exported_run_are_still_the_right_ones(
     assert listed == [False, False]
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
     """Of a preset for pictures, imported without any."""
     made = tmp_path / "made"
@@ -299,22 +304,31 @@ def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
         ("import nan.safetensors", "G.0.W has numbers that no network has"),
     ),
 )
-def test_a_mistake_is_one_line(words, message, runs, trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, "plain")
-    assert run("export", "plain", "w.safetensors") == 0
-    assert run("export", "plain", "d.safetensors", "--net", "D") == 0
-    arrays = safetensors.numpy.load_file("w.safetensors")
-    with safetensors.safe_open("w.safetensors", "numpy") as file:
+def test_a_mistake_is_one_line(words, message, wrong, monkeypatch, capsys):
+    folder, before = wrong
+    monkeypatch.chdir(folder)
+    assert message in refused(capsys, *words.split())
+    assert sizes(folder) == before
+
+
+@pytest.fixture(scope="module")
+def wrong(trained, tmp_path_factory):
+    """-> a folder with a run and files that cannot be imported; their sizes."""
+    folder = tmp_path_factory.mktemp("wrong")
+    shutil.copytree(trained, folder / "plain")
+    assert run("export", trained, folder / "w.safetensors") == 0
+    assert run("export", trained, folder / "d.safetensors", "--net", "D") == 0
+    arrays = safetensors.numpy.load_file(folder / "w.safetensors")
+    with safetensors.safe_open(folder / "w.safetensors", "numpy") as file:
         record = json.loads(file.metadata()["minigan"])
 
     def save(name, arrays, **changes):
         metadata = {"minigan": json.dumps(record | changes)}
-        safetensors.numpy.save_file(arrays, f"{name}.safetensors", metadata)
+        safetensors.numpy.save_file(arrays, folder / f"{name}.safetensors", metadata)
 
-    (tmp_path / "text.safetensors").write_text("no header")
-    os.mkfifo("pipe.safetensors")
-    safetensors.numpy.save_file(arrays, "bare.safetensors")
+    (folder / "text.safetensors").write_text("no header")
+    os.mkfifo(folder / "pipe.safetensors")
+    safetensors.numpy.save_file(arrays, folder / "bare.safetensors")
     save("less", {name: array for name, array in arrays.items() if name != "D.0.W"})
     save("more", {**arrays, "G.99.W": arrays["G.0.W"]})
     save("list", arrays, options=[1])
@@ -322,9 +336,12 @@ def test_a_mistake_is_one_line(words, message, runs, trained, tmp_path, monkeypa
     save("many", {f"main.{i}.weight": np.zeros(0, "f4") for i in range(10_001)})
     save("wide", arrays, options=record["options"] | {"width": 10**6})
     save("nan", {**arrays, "G.0.W": arrays["G.0.W"] * np.nan})
-    before = files(tmp_path)
-    assert message in refused(capsys, *words.split())
-    assert files(tmp_path) == before
+    return folder, sizes(folder)
+
+
+def sizes(folder):
+    """-> path -> bytes of every file in it."""
+    return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def test_uneven_padding(kernel, stride):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_preset(name):
-    game, _ = make_game(name, width=3)
+    game, _ = make_game(name, width=2)
     for net in (game.G, game.D):
         for key, p in net.params.items():  # so large that every layer matters
             if p.ndim > 1:
