@@ -14,26 +14,21 @@ The statistics of a generator belong to its present weights. They are computed b
 more batch, and not saved: they cannot be stale, and any run folder has all that they need.
 """
 
-from collections.abc import Iterable, Iterator
 from copy import copy
 
 from minigan.arrays import Array
-from minigan.layers import BatchNorm, Layer, Sequential
+from minigan.layers import BatchNorm, Sequential
 from minigan.layers.sequential import forward_pass, plan
 
 
-def norms(layers: Iterable[Layer]) -> Iterator[BatchNorm]:
-    """-> yields every BatchNorm, in networks within the network too."""
-    for layer in layers:
-        if isinstance(layer, Sequential):
-            yield from norms(layer.layers)
-        elif isinstance(layer, BatchNorm):
-            yield layer
+def norms(net: Sequential) -> list[BatchNorm]:
+    """-> every BatchNorm, in networks within the network too."""
+    return [layer for layer in net.leaves() if isinstance(layer, BatchNorm)]
 
 
 def samples_by_batch(net: Sequential) -> bool:
     """Does forward(x, train=False) normalize by the batch's own statistics?"""
-    return any(layer.sampling == "batch" for layer in norms(net.layers))
+    return any(layer.sampling == "batch" for layer in norms(net))
 
 
 def with_own_statistics(net: Sequential) -> Sequential:
@@ -61,7 +56,7 @@ def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) ->
     x       (n, *in_shape), n of 2 or more
     labels  (n, classes), if the network is conditional
     """
-    frozen = list(norms(net.layers))
+    frozen = norms(net)
     for layer in frozen:
         layer.sampling, layer.running_rate, layer.unbiased = "measure", 1.0, False
         for running in (layer.running_mean, layer.running_var):

@@ -16,33 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minigan import layers as nn
 from minigan.inspection import page_layout as layout
 from minigan.inspection.open_run import Pixels, untrained
-from minigan.inspection.page_layout import (
-    SMALL,
-    SOFT,
-    Block,
-    below,
-    beside,
-    cells,
-    enlargement,
-    words,
-)
+from minigan.inspection.page_layout import Block, below, beside, cells, enlargement, words
 from minigan.inspection.partial_passes import activations, expect_finite
-from minigan.layers import (
-    AppendLabels,
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    Linear,
-    Sequential,
-    SpectralNorm,
-)
 from minigan.layers.base import Array
 from minigan.layers.spectral_norm import unwrapped
 from minigan.training.game import Game
 
-CORES = (Conv2d, ConvTranspose2d, Linear, SpectralNorm)
+CORES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.SpectralNorm)
 FILTERS, MAPS = 64, 256  # shown of a layer at most
 ROW = 10  # maps of a stage, if all stages are shown
 SCALE = (
@@ -52,28 +35,28 @@ SCALE = (
 SIDE, LARGE = 40, 112  # approximate widths of a filter or map, and of an image
 
 
-def first_core(D: Sequential) -> Any:
+def first_core(D: nn.Sequential) -> Any:
     """-> D's first convolution or Linear layer."""
     return next(layer for layer in D.layers if isinstance(layer, CORES))
 
 
-def filters(D: Sequential) -> NDArray[Any]:
+def filters(D: nn.Sequential) -> NDArray[Any]:
     """-> the weights of the image in each unit of D's first layer (units, h, w, c)."""
     first = first_core(D)
     W: NDArray[Any] = D.backend.to_host(first.W)
     h, w, c = D.in_shape
-    if isinstance(unwrapped(first), Linear):
+    if isinstance(unwrapped(first), nn.Linear):
         W = W[: h * w * c].reshape(h, w, c, -1)
     return np.moveaxis(W[:, :, :c], 3, 0)
 
 
-def stages(net: Sequential) -> list[tuple[int, int]]:
+def stages(net: nn.Sequential) -> list[tuple[int, int]]:
     """-> first and last layer of each stage: a core, and its BatchNorm, activation and Reshape."""
     found: list[tuple[int, int]] = []
     for i, layer in enumerate(net.layers):
         if isinstance(layer, CORES):
             found.append((i, i))
-        elif found and not isinstance(layer, (AppendLabels, Flatten)):
+        elif found and not isinstance(layer, (nn.AppendLabels, nn.Flatten)):
             found[-1] = (found[-1][0], i)
     return found
 
@@ -118,7 +101,7 @@ def draw_filters(game: Game) -> Block:
 
 
 def draw_layer(
-    net: Sequential, index: int, x: Array, labels: Array | None, shown: Pixels, name: str
+    net: nn.Sequential, index: int, x: Array, labels: Array | None, shown: Pixels, name: str
 ) -> Block:
     """-> page: the output of one layer for an image, or a z, all its maps.
 
@@ -137,7 +120,9 @@ def draw_layer(
     return with_image(shown, name, net.layers[index].label, block)
 
 
-def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: Pixels, name: str) -> Block:
+def draw_stages(
+    net: nn.Sequential, x: Array, labels: Array | None, shown: Pixels, name: str
+) -> Block:
     """-> page: the same for a whole network, stage by stage: the maps that vary most."""
     outputs, blocks = activations(net, x, labels), []
     for start, end in stages(net):
@@ -153,8 +138,8 @@ def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: Pixels, 
             maps = map_pictures(values)
             wanted = layout.CELL if len(maps) > 1 else LARGE
             block = cells(maps, ROW, enlargement(maps[0].shape[1], wanted))
-        about = words(f"{net.layers[start].path}: {parts}", SMALL)
-        size = words(shape_in_words(outputs[end][0]) + some, SMALL, SOFT)
+        about = words(f"{net.layers[start].path}: {parts}", layout.SMALL)
+        size = words(shape_in_words(outputs[end][0]) + some, layout.SMALL, layout.SOFT)
         blocks.append(below([below([about, size], gap=0), block], gap=6))
     title = f"The maps of {net.name}, layer by layer"
     return with_image(shown, name, title, below(blocks, gap=14))
@@ -163,8 +148,8 @@ def draw_stages(net: Sequential, x: Array, labels: Array | None, shown: Pixels, 
 def with_image(shown: Pixels, name: str, title: str, block: Block) -> Block:
     """-> page: the image and its name, next to the block."""
     image = layout.picture(shown, enlargement(shown.shape[1], LARGE))
-    texts = [words(name, SMALL, width=LARGE), words(SCALE, SMALL, SOFT, width=LARGE)]
-    left = below([image, *texts], gap=6)
+    about = words(SCALE, layout.SMALL, layout.SOFT, width=LARGE)
+    left = below([image, words(name, layout.SMALL, width=LARGE), about], gap=6)
     return below([words(title, layout.TITLE), beside([left, block], gap=28)], gap=16)
 
 

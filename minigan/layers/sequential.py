@@ -8,7 +8,7 @@ backward validate their arrays once, at the entry. Inside another Sequential it 
 layer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy, deepcopy
 from typing import Any, Protocol
 
@@ -121,6 +121,11 @@ class Sequential(Layer):
     def layers(self) -> tuple[Layer, ...]:
         """-> the layers; they stay the same, because setup connects them."""
         return self.parts
+
+    def leaves(self) -> Iterator[Layer]:
+        """-> yields the layers in order; for a network among them, its own leaves."""
+        for layer in self.layers:
+            yield from layer.leaves() if isinstance(layer, Sequential) else [layer]
 
     def set_classes(self) -> None:
         """Find out how many classes the layers that take labels expect; they must agree."""

@@ -26,20 +26,10 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from minigan import layers as nn
 from minigan.arrays import Pair
 from minigan.errors import ShapeError
 from minigan.initializers import normal
-from minigan.layers import (
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Tanh,
-    Upsample,
-)
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS, torch_norm
 
@@ -70,8 +60,8 @@ def double(channels: int, h: int, w: int, upsample: bool, **arguments: Any) -> L
     """-> layers that double a map to (h, w), the inverse of HALVE; an odd size is one more."""
     if upsample:
         padding = ((1, 1 + h % 2), (1, 1 + w % 2))
-        return [Upsample(2), Conv2d(channels, kernel_size=3, padding=padding, **arguments)]
-    return [ConvTranspose2d(channels, **HALVE, output_padding=(h % 2, w % 2), **arguments)]
+        return [nn.Upsample(2), nn.Conv2d(channels, kernel_size=3, padding=padding, **arguments)]
+    return [nn.ConvTranspose2d(channels, **HALVE, output_padding=(h % 2, w % 2), **arguments)]
 
 
 def generator(
@@ -79,25 +69,27 @@ def generator(
 ) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
-    layers = [Linear(h * w * channels, **WEIGHTS), Reshape((h, w, channels))]
+    layers = [nn.Linear(h * w * channels, **WEIGHTS), nn.Reshape((h, w, channels))]
     doubled = zip(sizes[-2:0:-1], multiples[-2::-1], strict=True)
     for i, ((h, w), multiple) in enumerate(doubled):
-        layers += [torch_norm(), ReLU()]
+        layers += [torch_norm(), nn.ReLU()]
         layers += double(multiple * width, h, w, upsample, **WEIGHTS)
         if refined and i == 0:  # the map before the smallest
-            layers += [torch_norm(), ReLU(), Conv2d(multiple * width, **KEEP, **WEIGHTS)]
+            layers += [torch_norm(), nn.ReLU(), nn.Conv2d(multiple * width, **KEEP, **WEIGHTS)]
     image = double(image_shape[2], *sizes[0], upsample, initializer=normal(0.02))
-    return [*layers, torch_norm(), ReLU(), *image, Tanh()]
+    return [*layers, torch_norm(), nn.ReLU(), *image, nn.Tanh()]
 
 
 def discriminator(width: int, image_shape: ImageShape, refined: bool = False) -> Layers:
     _, multiples = pyramid(image_shape)
-    layers = [Conv2d(multiples[0] * width, **HALVE, initializer=normal(0.02)), LeakyReLU(0.2)]
+    first = nn.Conv2d(multiples[0] * width, **HALVE, initializer=normal(0.02))
+    layers = [first, nn.LeakyReLU(0.2)]
     for i, (before, multiple) in enumerate(pairwise(multiples), start=2):
         if refined and i == len(multiples):  # before the last halving
-            layers += [Conv2d(before * width, **KEEP, **WEIGHTS), torch_norm(), LeakyReLU(0.2)]
-        layers += [Conv2d(multiple * width, **HALVE, **WEIGHTS), torch_norm(), LeakyReLU(0.2)]
-    return [*layers, Flatten(), Linear(1, initializer=normal(0.02))]
+            layers += [nn.Conv2d(before * width, **KEEP, **WEIGHTS)]
+            layers += [torch_norm(), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(multiple * width, **HALVE, **WEIGHTS), torch_norm(), nn.LeakyReLU(0.2)]
+    return [*layers, nn.Flatten(), nn.Linear(1, initializer=normal(0.02))]
 
 
 COMMON: Arguments = dict(source="minigan, after Radford et al. 2016", z_dim=64, any_size=True)

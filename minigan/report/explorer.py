@@ -24,24 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from minigan import layers as nn
 from minigan.errors import ConfigError
 from minigan.files import write_atomically
-from minigan.layers import (
-    AppendLabels,
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    Upsample,
-)
 from minigan.report.plots import title_of
 from minigan.training.game import Game
 
@@ -122,27 +107,19 @@ def text_of(name: str) -> str:
     return files("minigan.report").joinpath(name).read_text("utf-8")
 
 
-def directions(net: Sequential, z_dim: int) -> np.ndarray:
+def directions(net: nn.Sequential, z_dim: int) -> np.ndarray:
     """-> (k, z_dim): the directions of z that G's first layer stretches most, of length 1."""
-    first = next(layer for layer in flat(net) if isinstance(layer, (Linear, ConvTranspose2d)))
+    kinds = (nn.Linear, nn.ConvTranspose2d)
+    first: Any = next(layer for layer in net.leaves() if isinstance(layer, kinds))
     W: np.ndarray = net.backend.to_host(first.W)
     # ConvTranspose2d on one pixel: W (k, k, c_out, z_dim). A conditional net has rows for labels
-    rows = (W if isinstance(first, Linear) else W.reshape(-1, W.shape[3]).T)[:z_dim]
+    rows = (W if isinstance(first, nn.Linear) else W.reshape(-1, W.shape[3]).T)[:z_dim]
     U = np.linalg.svd(rows.astype(float), full_matrices=False)[0]
     found: np.ndarray = U.T[:DIRECTIONS]
     return found
 
 
-def flat(net: Sequential) -> Iterator[Layer]:
-    """-> yields the layers, also those of networks within it."""
-    for layer in net.layers:
-        if isinstance(layer, Sequential):
-            yield from flat(layer)
-        else:
-            yield layer
-
-
-def describe(net: Sequential, dtype: str) -> Iterator[Description]:
+def describe(net: nn.Sequential, dtype: str) -> Iterator[Description]:
     """-> yields what generator.js needs of each layer. Raises ConfigError for an unknown one."""
 
     def numbers(array: Any, dtype: str = "float32") -> Description | None:
@@ -151,29 +128,29 @@ def describe(net: Sequential, dtype: str) -> Iterator[Description]:
         host = np.ascontiguousarray(net.backend.to_host(array), np.dtype(dtype).newbyteorder("<"))
         return {"type": dtype, "data": base64.b64encode(host.tobytes()).decode()}
 
-    for layer in flat(net):
+    for layer in net.leaves():
         found: Description = {"kind": type(layer).__name__}
-        if isinstance(layer, (Dropout, Reshape)):  # sampling changes nothing; nor does a shape
-            continue
-        if isinstance(layer, Linear):
+        if isinstance(layer, (nn.Dropout, nn.Reshape)):
+            continue  # Dropout does nothing in sampling, and a Reshape moves no number
+        if isinstance(layer, nn.Linear):
             found |= {"W": numbers(layer.W, dtype), "b": numbers(layer.b), "out": layer.out}
-        elif isinstance(layer, (Conv2d, ConvTranspose2d)):
+        elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             (top, _), (left, _) = layer.pads
             found |= {"W": numbers(layer.W, dtype), "b": numbers(layer.b), "top": top, "left": left}
             found |= {"x": layer.in_shape, "y": layer.out_shape}
             found |= {"k": layer.kernel_size, "s": layer.stride}
-        elif isinstance(layer, BatchNorm):
+        elif isinstance(layer, nn.BatchNorm):
             scale = 1 / np.sqrt(net.backend.to_host(layer.running_var) + layer.eps)
             scale = scale if layer.gain is None else scale * net.backend.to_host(layer.gain)
             shift = -net.backend.to_host(layer.running_mean) * scale
             shift = shift if layer.bias is None else shift + net.backend.to_host(layer.bias)
             found |= {"scale": numbers(scale), "shift": numbers(shift)}
-        elif isinstance(layer, LeakyReLU):
+        elif isinstance(layer, nn.LeakyReLU):
             found["slope"] = layer.slope
-        elif isinstance(layer, Upsample):
+        elif isinstance(layer, nn.Upsample):
             found |= {"x": layer.in_shape, "scale": layer.scale}
-        elif isinstance(layer, AppendLabels):
+        elif isinstance(layer, nn.AppendLabels):
             found |= {"channels": layer.in_shape[-1], "classes": layer.classes}
-        elif not isinstance(layer, (ReLU, Sigmoid, Tanh)):
+        elif not isinstance(layer, (nn.ReLU, nn.Sigmoid, nn.Tanh)):
             raise ConfigError(f"{layer.label}: the explorer does not know this layer")
         yield found

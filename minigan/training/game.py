@@ -91,7 +91,7 @@ class Game(Copyable):
         It must for Dropout, which draws masks, and on a GPU for an optimizer or a layer without
         kernels.
         """
-        layers = [layer for net in self.nets.values() for layer in net.layers]
+        layers = [layer for net in self.nets.values() for layer in net.leaves()]
         if self.backend.captures_graphs and any(isinstance(each, SpectralNorm) for each in layers):
             return False
         if any(net.ready().generators for net in self.nets.values()):
