@@ -1,6 +1,5 @@
 """The options of a run: each with its range, and where its default comes from."""
 
-import os
 import platform
 import re
 import sys
@@ -13,6 +12,7 @@ from minigan.arrays import Backend
 from minigan.backends import BACKENDS, PRECISIONS
 from minigan.checks import did_you_mean, expect_choice, expect_number, expect_size
 from minigan.data import DATASETS, MOST_PIXELS, SMALLEST_BATCH, parse_background, parse_fit
+from minigan.data.files.locations import full_path
 from minigan.data.sets.array_file import is_array_file, shape_of
 from minigan.errors import ConfigError
 from minigan.files import expect_path
@@ -231,7 +231,7 @@ def normal_form(options: dict[str, Any]) -> dict[str, Any]:
     if "image_size" in options:
         changed["image_size"] = "x".join(map(str, parse_size(options["image_size"])))
     if options.get("images") is not None:  # a resumed run may be started from another folder
-        changed["images"] = os.path.abspath(os.path.expanduser(options["images"]))
+        changed["images"] = str(full_path(options["images"]))
     return changed
 
 

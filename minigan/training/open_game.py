@@ -1,6 +1,5 @@
 """A run's nets and images, opened for training, sampling, evaluation and inspection."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from minigan.data import Dataset, load_dataset
 from minigan.data.base import class_number
 from minigan.data.dataset import CLASSES
+from minigan.data.files.locations import full_path
 from minigan.data.files.messages import printable, some
 from minigan.data.files.npz import load_arrays
 from minigan.errors import ConfigError, DataError, RunError
@@ -62,7 +62,7 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     config = game.config
     name = game.preset.data if config.dataset == "auto" else config.dataset  # auto: not seen yet
     if name == "folder" and data_dir is not None:
-        images = os.path.abspath(os.path.expanduser(data_dir))
+        images = str(full_path(data_dir))
         config, data_dir = replace(config, dataset=name, images=images), None
     data = load_images(config, game.preset, data_dir, log, is_old(metadata))
     expect_same_images(data, metadata, "give their folder with --data-dir")

@@ -16,7 +16,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -27,7 +27,7 @@ import numpy as np
 
 from minigan.data.files.png import grid, save_png
 from minigan.errors import RunError
-from minigan.file_lock import try_lock, unlock
+from minigan.file_lock import locked
 from minigan.files import (
     expect_path,
     open_regular,
@@ -112,18 +112,18 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder while this process trains in it. Raises RunError if another one does."""
-        with os_errors_as_run_errors(f"write {self.folder / 'lock'}"):
-            file = open_regular(self.folder / "lock", "ab")
-        with file:
-            if not try_lock(file):
-                raise RunError(
-                    f"another process is training in {self.folder}: wait for it, "
-                    "or start another run with --out"
-                )
-            try:
-                yield
-            finally:
-                unlock(file)
+        path = self.folder / "lock"
+
+        def refuse() -> None:
+            raise RunError(
+                f"another process is training in {self.folder}: wait for it, "
+                "or start another run with --out"
+            )
+
+        with ExitStack() as stack:
+            with os_errors_as_run_errors(f"write {path}"):
+                stack.enter_context(locked(path, refuse))
+            yield
 
     def save_config(self, config: Config, metadata: dict[str, Any]) -> None:
         """Write config.json: the options and the metadata."""
