@@ -24,14 +24,9 @@ from minigan.checks import expect_size
 from minigan.cli.main import Parser, answer
 from minigan.errors import ConfigError
 from minigan.evaluation.reference_images import SEED, split
-from minigan.inspection.open_run import (
-    freeze_discriminator,
-    open_discriminator,
-    open_generator,
-    untrained,
-)
+from minigan.inspection.open_run import freeze_discriminator, load_net, untrained
 from minigan.training.loop import train
-from minigan.training.open_game import open_images
+from minigan.training.open_game import open_game, open_images
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
 
@@ -140,9 +135,10 @@ def features_table(arguments):
     except Interrupted:
         print("stopped; all is saved, and the same command continues")
         raise
-    game, metadata = open_generator(folder)
+    run = Run(folder)
+    game, metadata = open_game(run)
     expect_features(game)
-    step = open_discriminator(game, folder, print)
+    step = load_net(game.D, "D", run, print)
     data = open_images(game, metadata, options.data_dir, print)
     real = split(data, options.data_dir, game.config.fit)
     expect_labels(real)

@@ -1,7 +1,6 @@
 """The commands that look inside a run. Each draws one page, or one animation."""
 
 from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,26 +15,26 @@ from minigan.inspection.open_run import (
     draw_z,
     freeze_discriminator,
     generate,
-    open_discriminator,
-    open_generator,
+    load_net,
     real_images,
 )
 from minigan.inspection.page_layout import save_page
 from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
-from minigan.training.open_game import Log, open_images, parse_label
+from minigan.training.open_game import Log, open_game, open_images, parse_label
+from minigan.training.run_folder import Run
 
 FRAME = 0.05  # seconds per frame of an animation
 
 
 def interpolate(arguments: Namespace, log: Log) -> None:
     """A ring of random z, and the images between them."""
-    run, path = arguments.run, arguments.path
+    run, path = Run(arguments.run), arguments.path
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if path is not None:
         expect_choice("--path", path, interpolation.PATHS)
-    game, _ = open_generator(run)
-    file = output_file(arguments.out, Path(run, "interpolation.png"), ".png", ".gif", ".webp")
+    game, _ = open_game(run)
+    file = output_file(arguments.out, run.folder / "interpolation.png", ".png", ".gif", ".webp")
     label = parse_label(game, arguments.label)
     path = path or interpolation.PATH_OF[game.config.z]
     line = f"{file}: {path} interpolation between random z"
@@ -50,17 +49,17 @@ def interpolate(arguments: Namespace, log: Log) -> None:
 
 def arithmetic(arguments: Namespace, log: Log) -> None:
     """Groups of samples, found by the width of their strokes or picked by hand, and their sum."""
-    run, pick, classes = arguments.run, arguments.pick, arguments.classes
+    run, pick, classes = Run(arguments.run), arguments.pick, arguments.classes
     name = "candidates.png" if pick == [] else "arithmetic.png"
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if classes is not None and pick is not None:
         raise ConfigError("--classes and --pick both choose the groups: give one of them")
     groups = sample_groups.parse_groups(pick) if pick else None
-    game, metadata = open_generator(run)
-    file = output_file(arguments.out, Path(run, name), ".png")
+    game, metadata = open_game(run)
+    file = output_file(arguments.out, run.folder / name, ".png")
     if pick == []:
         save_page(file, draw_candidates(game, seed))
-        example = f"minigan arithmetic {run} --seed {seed} --pick {sample_groups.EXAMPLE}"
+        example = f"minigan arithmetic {run.folder} --seed {seed} --pick {sample_groups.EXAMPLE}"
         log(f"{file}: choose three groups, as in: {example}")
         return
     if groups is None:
@@ -74,17 +73,19 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
 
 def filters(arguments: Namespace, log: Log) -> None:
     """The weights of D's first layer."""
-    game, _ = open_generator(arguments.run)
-    file = output_file(arguments.out, Path(arguments.run, "filters.png"), ".png")
-    open_discriminator(game, arguments.run, log)
+    run = Run(arguments.run)
+    game, _ = open_game(run)
+    file = output_file(arguments.out, run.folder / "filters.png", ".png")
+    load_net(game.D, "D", run, log)
     save_page(file, draw_filters(game))
     log(f"{file}: D's first layer")
 
 
 def activations(arguments: Namespace, log: Log) -> None:
     """The maps of one layer, or of all layers of a network, for one image."""
-    game, metadata = open_generator(arguments.run)
-    file = output_file(arguments.out, Path(arguments.run, "activations.png"), ".png")
+    run = Run(arguments.run)
+    game, metadata = open_game(run)
+    file = output_file(arguments.out, run.folder / "activations.png", ".png")
     layer, image, index = arguments.layer, arguments.image, None
     nets = {"G": game.sampled_net(), "D": game.D}
     if layer in nets:
@@ -100,7 +101,7 @@ def activations(arguments: Namespace, log: Log) -> None:
             name += f", of class {game.class_title(number[0])}"
         x, labels = game.backend.asarray(z), game.labels(number)
     else:
-        open_discriminator(game, arguments.run, log)
+        load_net(game.D, "D", run, log)
         data = open_images(game, metadata, arguments.data_dir, log)
         expect_size("--image", image, 0, len(data.images) - 1)
         freeze_discriminator(game, net, data)
@@ -118,12 +119,13 @@ def activations(arguments: Namespace, log: Log) -> None:
 
 def features(arguments: Namespace, log: Log) -> None:
     """What excites the units of a layer of D."""
-    game, metadata = open_generator(arguments.run)
-    file = output_file(arguments.out, Path(arguments.run, "features.png"), ".png")
+    run = Run(arguments.run)
+    game, metadata = open_game(run)
+    file = output_file(arguments.out, run.folder / "features.png", ".png")
     index = last_map(game.D)
     if arguments.layer is not None:
         _, index = find_layer({"D": game.D}, arguments.layer)
-    open_discriminator(game, arguments.run, log)
+    load_net(game.D, "D", run, log)
     data = open_images(game, metadata, arguments.data_dir, log)
     count = min(IMAGES, len(data.images))
     log(f"searching {count:,} images twice, with D before and after training")

@@ -12,29 +12,12 @@ from minigan.frozen_statistics import freeze_statistics
 from minigan.layers import Sequential
 from minigan.layers.base import Array
 from minigan.training.game import Game
-from minigan.training.open_game import Log, open_game
+from minigan.training.open_game import Log
 from minigan.training.run_folder import Run
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-
-
-def open_generator(folder: str) -> tuple[Game, dict[str, Any]]:
-    """-> Game of the run, its G as last saved; config.json's metadata.
-
-    Raises RunError.
-    """
-    run = Run(folder)
-    run.load_config()
-    if not run.generator_file.exists():
-        raise RunError(f"{run.folder} has no generator.npz yet: wait until the run saves one")
-    return open_game(run)
-
-
-def open_discriminator(game: Game, folder: str, log: Log) -> int:
-    """Load D from the newest usable checkpoint into the game -> its step. Raises RunError."""
-    return load_net(game.D, "D", Run(folder), log)
 
 
 def load_net(net: Sequential, section: str, run: Run, log: Log, best: bool = False) -> int:

@@ -29,8 +29,9 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     """
     config, metadata = run.load_config()
     file = run.best_generator_file if best else run.generator_file
-    if best and not file.exists():
-        raise RunError(f"{file} does not exist: only --evaluate-every keeps a best checkpoint")
+    if not file.exists():
+        cure = "only --evaluate-every keeps a best checkpoint" if best else "wait for the first one"
+        raise RunError(f"{file} does not exist: {cure}")
     arrays = load_arrays(file)
     outline(config)[0].ready().expect_fits(arrays, file)  # before memory is taken for other sizes
     game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))

@@ -16,14 +16,9 @@ import safetensors.numpy
 from minigan.cli import train as train_command
 from minigan.data.files.npz import load_arrays, save_arrays, unpack
 from minigan.export.import_run import import_run
-from minigan.inspection.open_run import (
-    draw_z,
-    freeze_discriminator,
-    open_discriminator,
-    open_generator,
-)
+from minigan.inspection.open_run import draw_z, freeze_discriminator, load_net
 from minigan.report import page
-from minigan.training.open_game import open_images
+from minigan.training.open_game import open_game, open_images
 from minigan.training.run_folder import Run
 from tests.support.commands import refused, run
 from tests.support.inspected_runs import RUNS, train
@@ -74,7 +69,7 @@ def test_g_as_onnx_draws_the_samples(name, runs, tmp_path, capsys):
     file = tmp_path / "g.onnx"
     assert run("export", runs[name], file) == 0
     assert capsys.readouterr().out.startswith(f"{file}: G of step ")
-    game, _ = open_generator(str(runs[name]))
+    game, _ = open_game(Run(runs[name]))
     z = draw_z(game, 20, 0).astype("f4")
     labels = game.labels(game.classes_in_turn(20))
     images = compute(file, z=z, labels=labels).transpose(0, 2, 3, 1)
@@ -91,8 +86,8 @@ def test_d_as_onnx(name, runs, tmp_path, capsys):
     file = tmp_path / "d.onnx"
     assert run("export", runs[name], file, "--net", "D") == 0
     assert capsys.readouterr().out.startswith(f"{file}: D of step 3, ")
-    game, metadata = open_generator(str(runs[name]))
-    open_discriminator(game, str(runs[name]), print)
+    game, metadata = open_game(Run(runs[name]))
+    load_net(game.D, "D", Run(runs[name]), print)
     if name == "conditional":  # its BatchNorm has no statistics but those of a batch
         freeze_discriminator(game, game.D, open_images(game, metadata, None, print))
         assert facts(file)["statistics"].startswith("of one batch of real images")

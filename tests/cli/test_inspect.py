@@ -9,7 +9,9 @@ from PIL import Image, ImageSequence
 from minigan.data.files.npz import save_arrays
 from minigan.data.files.png import load_png
 from minigan.inspection import features, interpolation
-from minigan.inspection.open_run import draw_z, generate, open_generator
+from minigan.inspection.open_run import draw_z, generate
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 from tests.support.commands import refused, run
 from tests.support.inspected_runs import RUNS
 from tests.support.pictures import noise
@@ -55,7 +57,7 @@ def test_the_page_of_an_interpolation(name, label, runs, tmp_path):
     ]
     assert all(np.array_equal(shown[i][8], shown[(i + 1) % rows][0]) for i in range(rows))
     assert not np.array_equal(shown[0][0], shown[1][0])
-    game, _ = open_generator(str(runs[name]))
+    game, _ = open_game(Run(runs[name]))
     images = generate(game, draw_z(game, rows, 2), label or 0).repeat(2, 1).repeat(2, 2)
     assert all(np.array_equal(shown[i][0], images[i]) for i in range(rows))
 
@@ -159,13 +161,13 @@ def test_runs_that_lack_something(runs, tmp_path, monkeypatch, capsys):
     shutil.rmtree(broken / "checkpoints")
     assert "has no usable checkpoint, and only checkpoints" in refused(capsys, "features", broken)
     assert run("interpolate", broken) == 0  # G is enough
-    game, _ = open_generator(str(broken))
+    game, _ = open_game(Run(broken))
     game.G.ready().flat_params[:] = np.nan
     save_arrays(broken / "generator.npz", game.G.ready().state())
     assert "the generator outputs NaN" in refused(capsys, "interpolate", broken, code=1)
     assert "NaN" in refused(capsys, "activations", broken, "--layer", "G.0", code=1)
     (broken / "generator.npz").unlink()
-    assert "has no generator.npz yet" in refused(capsys, "interpolate", broken)
+    assert "generator.npz does not exist: wait" in refused(capsys, "interpolate", broken)
 
 
 def test_images_that_have_changed(runs, monkeypatch, capsys):

@@ -6,8 +6,10 @@ import pytest
 import minigan as mg
 from minigan.inspection.features import cut, last_map, strongest, window
 from minigan.inspection.guided_backprop import guided_gradient
-from minigan.inspection.open_run import freeze_discriminator, open_generator
+from minigan.inspection.open_run import freeze_discriminator
 from minigan.inspection.partial_passes import forward_to
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 from tests.support.networks import network
 from tests.support.pictures import noise
 
@@ -43,7 +45,7 @@ def test_a_cut_may_reach_outside_of_the_image():
 
 
 def test_the_strongest_responses_are_found(runs):
-    game, _ = open_generator(str(runs["conditional"]))
+    game, _ = open_game(Run(runs["conditional"]))
     data = noise(50)("mnist")  # as in the runs
     freeze_discriminator(game, game.D, data)
     numbers = np.arange(3, 50, 2)
@@ -61,7 +63,7 @@ def test_the_strongest_responses_are_found(runs):
 def test_the_last_map_is_found(runs):
     found = {}
     for name, folder in runs.items():
-        D = open_generator(str(folder))[0].D
+        D = open_game(Run(folder))[0].D
         layer = D.layers[last_map(D)]
         found[name] = (layer.describe(), len(layer.out_shape))
     assert found == {

@@ -7,9 +7,11 @@ import minigan as mg
 from minigan.frozen_statistics import freeze_statistics
 from minigan.inspection.features import last_map
 from minigan.inspection.guided_backprop import guided_gradient
-from minigan.inspection.open_run import open_discriminator, open_generator
+from minigan.inspection.open_run import load_net
 from minigan.inspection.partial_passes import forward_to
 from minigan.layers.sequential import backward_pass
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 from tests.support.networks import network
 from tests.support.torch_or_skip import import_torch
 
@@ -88,8 +90,8 @@ def test_pytorch():
 
 @pytest.mark.parametrize("name", ("plain", "conditional", "linear"))
 def test_the_plain_backward_stays_bit_for_bit(name, runs):
-    game, _ = open_generator(str(runs[name]))
-    open_discriminator(game, str(runs[name]), print)
+    game, _ = open_game(Run(runs[name]))
+    load_net(game.D, "D", Run(runs[name]), print)
     D, rng = game.D, np.random.default_rng(0)
     x = rng.standard_normal((8, *D.in_shape)).astype(np.float32)
     labels = game.labels(np.arange(8))

@@ -5,14 +5,15 @@ import numpy as np
 import minigan as mg
 from minigan.data.files.png import load_png
 from minigan.inspection.maps import filters, map_pictures, stages
-from minigan.inspection.open_run import open_generator
 from minigan.inspection.page_layout import below, beside, cells, picture, save_page, sign, words
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 from tests.support.networks import network
 
 
 def test_filters_are_the_weights_of_the_image(runs):
     for name, folder in runs.items():
-        game, _ = open_generator(str(folder))
+        game, _ = open_game(Run(folder))
         h, w, c = game.D.in_shape
         W = filters(game.D)
         assert W.shape[3] == c

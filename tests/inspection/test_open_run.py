@@ -6,7 +6,7 @@ import pytest
 import minigan as mg
 from minigan.data.files.npz import load_arrays
 from minigan.frozen_statistics import freeze_statistics
-from minigan.inspection.open_run import draw_z, generate, open_generator, untrained
+from minigan.inspection.open_run import draw_z, generate, untrained
 from minigan.inspection.partial_passes import activations, find_layer
 from minigan.training import Game, open_game
 from minigan.training.run_folder import Run
@@ -16,7 +16,7 @@ from tests.support.networks import network
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_image_depends_on_its_z_alone(name, runs):
-    game, _ = open_generator(str(runs[name]))
+    game, _ = open_game(Run(runs[name]))
     classes = max(game.preset.classes, 1)
     z, numbers = draw_z(game, 47, 3), np.arange(47) % classes
     images = generate(game, z, numbers)
@@ -34,13 +34,13 @@ def test_an_image_depends_on_its_z_alone(name, runs):
 def test_they_are_the_images_that_are_sampled(name, runs):
     game, _ = open_game(Run(runs[name]))
     sampled = game.sample(30, game.stream("sample", seed=4))
-    game, _ = open_generator(str(runs[name]))
+    game, _ = open_game(Run(runs[name]))
     z, numbers = draw_z(game, 30, 4), game.classes_in_turn(30)
     assert np.array_equal(generate(game, z, numbers), sampled)
 
 
 def test_batch_statistics_are_frozen_at_the_first_batch_of_the_grids(runs):
-    game, _ = open_generator(str(runs["conditional"]))
+    game, _ = open_game(Run(runs["conditional"]))
     by_batches = Game(game.config)
     file = runs["conditional"] / "generator.npz"
     by_batches.G.ready().load_state(load_arrays(file), file)
@@ -66,13 +66,13 @@ def test_frozen_statistics_are_those_of_the_batch_and_stay():
 
 
 def test_the_untrained_network_is_the_one_that_the_run_began_with(runs):
-    game, _ = open_generator(str(runs["plain"]))
+    game, _ = open_game(Run(runs["plain"]))
     began = Game(game.config)  # D has not been loaded
     assert np.array_equal(untrained(game).ready().flat_params, began.D.ready().flat_params)
 
 
 def test_layers_are_found_by_name(runs):
-    game, _ = open_generator(str(runs["plain"]))
+    game, _ = open_game(Run(runs["plain"]))
     assert find_layer(game.nets, "D.3") == (game.D, 3)
     with pytest.raises(mg.ConfigError, match=r"--layer: there is no 'D.99': choose one of G.0 \("):
         find_layer(game.nets, "D.99")

@@ -9,14 +9,11 @@ from minigan import ConfigError, RunError
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.evaluation import reference_images
-from minigan.inspection.open_run import (
-    freeze_discriminator,
-    open_discriminator,
-    open_generator,
-    untrained,
-)
+from minigan.inspection.open_run import freeze_discriminator, load_net, untrained
 from minigan.inspection.partial_passes import activations
 from minigan.training import train
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 from tests.support import waves
 from tests.support.pictures import noise
 from tests.support.programs import load_program
@@ -66,8 +63,8 @@ def accuracies(text):
 def test_features_are_the_pooled_maps(run, program):
     """Of each image alone, layer after layer, and for more images than a batch."""
     pooled = load_program("paper/pooled_features")
-    game, _ = open_generator(str(run))
-    assert open_discriminator(game, str(run), print) == 40
+    game, _ = open_game(Run(run))
+    assert load_net(game.D, "D", Run(run), print) == 40
     freeze_discriminator(game, game.D, waves.load("strokes"))
     images = waves.waves(37)
     found = pooled.features(game, game.D, images)
