@@ -25,6 +25,7 @@ from minigan.data import DATASETS
 from minigan.data.files.messages import escaped
 from minigan.errors import ConfigError, MiniganError, TrainingError
 from minigan.files import expect_path
+from minigan.parallel.mpi import fail, launched, world
 from minigan.stop_signals import raise_stopped, stop_signals_call
 
 Row = tuple[str, dict[str, Any], str]  # an option: its names, arguments of add_argument, its help
@@ -242,13 +243,16 @@ def run_command(argv: list[str]) -> None:
         stop_signals_call(raise_stopped),
         np.errstate(all="ignore"),  # networks that diverge are reported in words
     ):
-        command(arguments, log)
+        if name == "train" or world().rank == 0:  # ranks train together; one is enough for the rest
+            command(arguments, log)
 
 
 def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 after a mistake; 1 after a failure; 129, 130 or 143 after a signal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
+    if launched()[0]:  # one rank speaks for all
+        sys.stdout = io.StringIO()
     try:
         return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv))
     finally:
@@ -260,7 +264,10 @@ def answer(program: str, work: Callable[[], object]) -> int:
 
     message: object
     try:
-        work()
+        ranks = world()
+        if ranks.rank == 0 or program == "minigan":
+            work()
+        ranks.barrier()
         return 0
     except MiniganError as error:
         message, code = error, 1 if is_failure(error) else 2
@@ -270,14 +277,15 @@ def answer(program: str, work: Callable[[], object]) -> int:
     except OSError as error:
         message, code = error, 1
     except KeyboardInterrupt as stop:
-        if hasattr(stop, "exit_code"):  # training.progress.Interrupted, already reported
-            return int(stop.exit_code)
-        message, code = "stopped", 130
-    line = escaped(" ".join(f"{program}: error: {message}".split()))
+        code = getattr(stop, "exit_code", 130)
+        is_reported = hasattr(stop, "folder")  # training.progress.Interrupted
+        if is_reported or (code != 130 and launched()[1] == 1):
+            return code
+        message = "stopped"
+    line = escaped(" ".join(f"{message}".split()))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-    print(line, file=sys.stderr)
-    return code
+    return fail(program, line, code)
 
 
 def is_failure(error: BaseException | None) -> bool:

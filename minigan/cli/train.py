@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from minigan.errors import ConfigError
+from minigan.parallel.mpi import world
 from minigan.report.page import finish
 from minigan.training import loop
 from minigan.training.config import options_like
@@ -39,7 +40,7 @@ def train_and_report(
             raise ConfigError("--like starts another run: leave --resume out, or --like")
         options = options_like(Run(like).load_config()[0], options)
     run = loop.train(options, resume=resume, dry_run=bool(dry_run), log=log, **more)
-    if run is not None:
+    if run is not None and world().rank == 0:
         G, D = outline(run.load_config()[0])
         finish(run, log, (G.summary(), D.summary()))
     return run

@@ -11,21 +11,28 @@ Then all have the same gradients, take the same step, and have the same paramete
 
 An engine implements the operations, named as in MPI: all_reduce, all_gather, barrier and abort.
 Everything built on them is written here, once. This class is the group of one process, where there
-is nothing to do. Engines: shared_memory.py.
+is nothing to do. Engines: shared_memory.py, mpi.py.
 """
 
-from typing import Any, NoReturn
+import hashlib
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from minigan.arrays import Array
 from minigan.errors import BackendError
 
+Result = TypeVar("Result")
+
 
 class Group:
     """`size` processes; this one is number `rank`."""
 
     rank, size = 0, 1
+    rank_on_node = 0  # among the processes on this machine
+    seconds = 0.0  # spent in all_reduce and all_gather, where they are measured
+    step: int | None = None  # of the run, for the report of an error
 
     # -- the operations of an engine --------------------------------------------------------
 
@@ -39,7 +46,7 @@ class Group:
     def barrier(self) -> None:
         """Return when every process has arrived here."""
 
-    def abort(self, reason: str) -> NoReturn:
+    def abort(self, reason: str, code: int = 1) -> NoReturn:
         """End the job: no process may wait forever. Raises BackendError."""
         raise BackendError(reason)
 
@@ -73,3 +80,26 @@ class Group:
         self.all_reduce(squares)
         mean[...], var[...] = mean_of_all, squares / total
         return int(total)
+
+    def in_turn(self, work: Callable[[], Result]) -> Result:
+        """work() on rank 0, then on one rank of each machine, then on the others -> its result.
+
+        Later ones find in a cache what earlier ones have put there. Those that wait are asleep.
+        """
+        turn = 0 if self.rank == 0 else 1 if self.rank_on_node == 0 else 2
+        for _ in range(turn):
+            self.barrier()
+        result = work()
+        for _ in range(turn, 3):
+            self.barrier()
+        return result
+
+    def unlike_first(self, *contents: Any) -> list[int]:
+        """bytes or arrays -> the ranks where they are not those of rank 0, the same list on all."""
+        if self.size == 1:
+            return []
+        digest = hashlib.sha256()
+        for content in contents:
+            digest.update(content)
+        table = self.all_gather(np.frombuffer(digest.digest(), np.uint8))
+        return [rank for rank, row in enumerate(table) if (row != table[0]).any()]

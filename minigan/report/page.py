@@ -177,6 +177,8 @@ def versions_of(metadata: dict[str, Any]) -> dict[str, object]:
     """What config.json records besides the options, of any shape -> name -> value."""
     versions, resumed = metadata.get("versions"), metadata.get("resumed")
     found: dict[str, object] = dict(versions) if isinstance(versions, dict) else {}
+    if "ranks" in metadata:  # when it last ended
+        found["ranks"] = metadata["ranks"]
     if isinstance(resumed, list) and resumed:
         found["resumed at step"] = "; ".join(resumed_at(e) for e in resumed if isinstance(e, dict))
     return found

@@ -27,6 +27,7 @@ from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
 from minigan.layers import Sequential, SpectralNorm
+from minigan.parallel.group import Group
 from minigan.presets.shibuya import update_jointly
 from minigan.training.captured_round import CapturedRound, CapturedSampler
 from minigan.training.checkpoint import MOST_STEPS, restore_generator
@@ -41,7 +42,10 @@ STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 
 
 class Game(Copyable):
-    """Game(config): a preset's nets, set up and ready to play rounds and to draw samples."""
+    """Game(config): a preset's nets, set up and ready to play rounds and to draw samples.
+
+    ranks  processes that play together, each with a Game of the same config
+    """
 
     not_copied = ("captured", "sampler", "z", "frozen")
     captured: CapturedRound | None = None
@@ -49,12 +53,13 @@ class Game(Copyable):
     z: StagingBuffer | None = None
     frozen: tuple[Sequential, Sequential] | None = None  # drawn_from, and its frozen twin
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, ranks: Group | None = None):
         self.config, self.preset = config, switched_preset(config)
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
         self.in_use, self.process = InUse("a Game"), os.getpid()
+        threads = 1 if ranks and ranks.size > 1 else config.threads
         self.backend = get_backend(
-            config.backend, threads=config.threads, precision=config.precision
+            config.backend, threads=threads, precision=config.precision, ranks=ranks
         )
         self.G = self.make_generator("G")
         D = self.preset.discriminator(config.width, config.image_shape)

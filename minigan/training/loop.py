@@ -17,6 +17,8 @@ from minigan.data.files.messages import some
 from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
+from minigan.parallel.group import Group
+from minigan.parallel.mpi import world
 from minigan.training.collapse import CollapseMonitor
 from minigan.training.config import EPOCH, Config, changes, new_config, resumed_config, versions
 from minigan.training.game import STREAMS, Game
@@ -24,6 +26,7 @@ from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import Log, expect_same_images, is_old, load_images
 from minigan.training.periodic_evaluation import make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
+from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state, note
 from minigan.training.run_folder import Run
 
 Rows = list[dict[str, Any]]  # of metrics.csv
@@ -51,22 +54,32 @@ def train(
     log          gets each line for the user
     Raises MiniganError; Interrupted after SIGINT, SIGTERM or SIGHUP, once everything is saved.
     These signals reach the main thread alone: in another one, the run goes on.
+    All ranks that mpiexec started train the run together, each with its rows of every batch; rank 0
+    alone writes and reports.
     """
+    ranks = world()
+    if ranks.rank:
+        log, on_step = silent, None
     metadata: dict[str, Any] = {}
     if resume is not None:
         if out is not None:
             raise ConfigError("--resume continues in the run's folder: leave --out out")
         run = Run(resume)
         saved, metadata = run.load_config()
+        metadata.pop("ranks", None)  # of its last end
         config = resumed_config(saved, options)
     else:
         config = new_config(options)
         run = Run(out or new_folder(config))
-        if out is not None:
+        if out is not None and ranks.rank == 0:
             run.expect_free()
-    game = Game(config)
+    if ranks.rank:
+        run = SilentRun(run.folder)
+    game = Game(config, ranks)
+    expect_ranks_fit(ranks, game, options)
     old = resume is not None and is_old(metadata)
-    data = load_images(config, game.preset, data_dir, log, old)
+    data = ranks.in_turn(lambda: load_images(config, game.preset, data_dir, log, old))
+    expect_same(ranks, "images", data.fingerprint)
     if are_names(data.classes):
         numbered = [f"{number} is {title}" for number, title in enumerate(data.classes)]
         log(f"{len(numbered)} classes, by number: {some(numbered, 20)}")
@@ -87,11 +100,12 @@ def train(
         return None
     if config.dataset == "auto":
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
+    installed = versions(game.backend) | note(ranks)
     if "data" not in metadata and (resume is None or "imported" in metadata):  # its first images
         metadata |= {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
-        metadata |= {"classes": list(data.classes), "versions": versions(game.backend)}
+        metadata |= {"classes": list(data.classes), "versions": installed}
     evaluation = None
-    if config.evaluate_every:  # first: there may be no classifier
+    if config.evaluate_every and ranks.rank == 0:  # first: there may be no classifier
         best = run.checkpoints.best_metrics()
         evaluation = make_evaluation(config, data, data_dir, game.backend, metadata, best, log)
     if resume is None:
@@ -106,10 +120,11 @@ def train(
             log(f"resuming {run.folder} at step {step}{''.join(news)}")
             if step < last_step:
                 run.forget_after(step)
-                entry = {"step": step, "changed": changed, "versions": versions(game.backend)}
+                entry = {"step": step, "changed": changed, "versions": installed}
                 before = metadata.get("resumed")
                 metadata["resumed"] = [*(before if isinstance(before, list) else []), entry]
                 run.save_config(config, metadata)
+        expect_same_state(ranks, game, batches, step)
         if step == 0:
             run.save_real(real_images(game, data), game.preset.grid)
         if step >= last_step:
@@ -126,7 +141,9 @@ def train(
         every = round(epoch) if config.sample_every == EPOCH else int(config.sample_every)
         monitor = CollapseMonitor(data)
         end = (step, last_step, max(1, every))
-        loop(game, batches, run, *end, monitor, evaluation, on_step, log)
+        pace = loop(game, batches, run, *end, monitor, evaluation, on_step, log, ranks)
+        if pace:
+            run.save_config(config, metadata | {"ranks": pace})
         if game.captured is not None:
             game.captured.close()
     if evaluation is not None:
@@ -136,6 +153,10 @@ def train(
         f"draw more with: minigan sample {run.folder} --n 64 --out grid.png"
     )
     return run
+
+
+def silent(line: str) -> None:
+    """The log of a rank that reports nothing."""
 
 
 def new_folder(config: Config) -> Path:
@@ -180,8 +201,11 @@ def loop(
     evaluation: PeriodicEvaluation | None,
     on_step: OnStep | None,
     log: Log,
-) -> None:
-    """Steps step+1 .. last_step. On a stop signal: finish the step, save, raise Interrupted.
+    ranks: Group,
+) -> str:
+    """Steps step+1 .. last_step -> how ranks spent their time; "" for one process.
+
+    On a stop signal to any rank, all finish the step, save, and raise Interrupted.
 
     A failing disk does not end it: one line reports it, and what could not be written is tried
     again. Raises TrainingError at the first loss or gradient that is not finite, or if the end
@@ -206,17 +230,31 @@ def loop(
         Progress(step, last_step, log) as progress,
         run.metrics() as write_rows,
     ):
-        if step == 0:
+        if step == 0 and ranks.rank == 0:
             run.save_samples(game.sample_grid(), 0, game.preset.grid)
             run.checkpoints.save(game, batches, 0)
+        ranks.barrier()
+        ranks.seconds = 0.0
         while step < last_step:
+            ranks.step = step + 1
             result = game.round(batches)
             step += 1
             unread.append((step, batches.epoch + 1, result))
-            stop = bool(interrupted)  # read once: a later signal ends the next step
             at_sample = step % sample_every == 0 or step == last_step
             evaluate = evaluation is not None and evaluation.due(step, last_step)
+            # the signal is read once: a later one ends the next step
+            flags = np.array([max(interrupted[:1], default=0), evaluate])
+            stop, evaluate = ranks.all_gather(flags).max(axis=0)  # the same on all ranks
             if not (step % READ_EVERY == 0 or at_sample or evaluate or stop):
+                continue
+            if at_sample or stop:
+                expect_same_state(ranks, game, batches, step)
+            if ranks.rank:  # rank 0 alone reads, draws, measures and writes
+                unread.clear()
+                if at_sample or evaluate or stop:
+                    ranks.barrier()
+                if stop:
+                    break
                 continue
 
             rows = [{"step": at, "epoch": epoch, **game.read(got)} for at, epoch, got in unread]
@@ -247,16 +285,23 @@ def loop(
             if on_step is not None:
                 for row in rows:
                     on_step(dict(row), samples if row is rows[-1] else None)
+            if at_sample or evaluate or stop:
+                ranks.barrier()
             if at_sample or evaluate or stop or on_step is not None:
                 progress.start_clock()
             if stop and step < last_step:
                 break
+    pace = ""
+    if ranks.size > 1:
+        share = min(ranks.seconds / max(progress.seconds, 1e-9), 1.0)
+        pace = f"{ranks.size}: {share:.0%} of the time of a step in collectives"
+        log(f"ranks {pace}")
     if step < last_step:
         end = "everything is saved; resume"
         if unsaved:
             end = f"but it could not be saved; resume at step {saved}"
         log(f"stopped after step {step}, {end} with: --resume {run.folder}")
-        raise Interrupted(interrupted[0], run.folder)
+        raise Interrupted(int(stop), run.folder)
     if unsaved:
         raise TrainingError(
             f"{unsaved}; the last good checkpoint is of step {saved}: "
@@ -264,6 +309,7 @@ def loop(
         )
     if unlogged:
         raise TrainingError(f"{unlogged}; the checkpoint of step {step} is written")
+    return pace
 
 
 def expect_finite(

@@ -22,12 +22,12 @@ SYSTEMS = {  # every kind of round and of optimizer, labels, decay, the joint up
 }
 
 
-def make_game(preset, captured=True, dtype="float32", **options):
+def make_game(preset, captured=True, dtype="float32", ranks=None, **options):
     """-> Game of a preset, with narrow nets; captured=False plays its rounds call by call."""
     small = dict(preset=preset, width=4, batch_size=14, z_dim=6, seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(game_module, "get_backend", partial(get_backend, dtype=dtype))
-        game = Game(new_config({**small, **SYSTEMS.get(preset, {}), **options}))
+        game = Game(new_config({**small, **SYSTEMS.get(preset, {}), **options}), ranks)
     if not captured:
         game.captured = None
     return game

@@ -44,6 +44,7 @@ class CpuBackend(FastBackend):
     threads   how many CPUs to work on: as threads, or as processes in a captured step; by default
               all that this process may use
     winograd  False: convolve by im2col alone; slower with many channels, smaller rounding errors
+    ranks     the processes that a launcher started, which run captured steps together
     """
 
     name = "numpy"
@@ -55,6 +56,7 @@ class CpuBackend(FastBackend):
         threads: int | None = None,
         winograd: bool = True,
         operations: Operations | None = None,
+        ranks: Group | None = None,
     ):
         super().__init__(dtype, np)
         is_whole = isinstance(threads, int) and not isinstance(threads, bool)
@@ -62,7 +64,7 @@ class CpuBackend(FastBackend):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
         self.winograd = winograd
         self.operations = operations or {}
-        self.group = Group()
+        self.group, self.ranks = Group(), ranks or Group()
         self.set_team(get_team(threads))
 
     def set_team(self, team: Team | SerialTeam) -> None:

@@ -10,11 +10,15 @@ processes. If something else has changed networks or optimizers since the last s
 batch, a checkpoint), the other processes are stale: they end, and new ones are forked. If processes
 cannot be forked, because the system or other threads of the program do not allow it, one line says
 so, and threads do the work.
+
+Where a launcher has started the processes, on one machine or many (parallel/mpi.py), they are the
+group, and nothing is forked.
 Shown by: benchmarks/step.py --against minigan-threads
 """
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,14 +83,9 @@ class ParallelStep:
         return result
 
     def play(self) -> Any:
-        """The step with this process's shard, on one thread."""
-        size = np.setbufsize(BUFFER)
-        try:
-            with blas.single_threaded():
-                result = self.step()
-                self.group.barrier()
-        finally:
-            np.setbufsize(size)
+        """The step with this process's shard."""
+        result = on_one_thread(self.step)
+        self.group.barrier()
         return result
 
     def state(self) -> list[tuple[Any, ...]]:
@@ -100,6 +99,16 @@ class ParallelStep:
         self.group.stop()
 
 
+def on_one_thread(step: Callable[[], Any]) -> Any:
+    """-> step()"""
+    size = np.setbufsize(BUFFER)
+    try:
+        with blas.single_threaded():
+            return step()
+    finally:
+        np.setbufsize(size)
+
+
 def capture(
     backend: CpuBackend,
     make_step: Callable[[Backend], Callable[[], Any]],
@@ -107,6 +116,8 @@ def capture(
     rows: int = 0,
 ) -> Callable[[], Any]:
     """As Backend.capture."""
+    if backend.ranks.size > 1:  # a launcher has started the others
+        return partial(on_one_thread, make_step(TracingBackend(backend, backend.ranks)))
     size = min(backend.team.size, rows // MIN_ROWS)
     numbers = sum(array.size for each in stateful for array in each.state_arrays())
     if size < 2 or numbers > MAX_STATE or not can_fork():

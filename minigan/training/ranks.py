@@ -1,0 +1,85 @@
+"""A run on several ranks: what must hold on all of them, and the run of those that write nothing.
+
+Every rank trains the same game, each with its rows of every batch: see parallel/mpi.py. Rank 0
+alone writes, reports, draws samples and evaluates; meanwhile the others sleep.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from minigan.data import SMALLEST_BATCH, Batches
+from minigan.errors import ConfigError, TrainingError
+from minigan.parallel.group import Group
+from minigan.training.config import versions
+from minigan.training.game import Game
+from minigan.training.run_folder import Run
+
+
+def note(ranks: Group) -> dict[str, str]:
+    """-> how many ranks there are, for the record of a run; {} for one process."""
+    return {} if ranks.size == 1 else {"ranks": str(ranks.size)}
+
+
+class SilentRun(Run):
+    """The run of a rank that writes nothing. It reads checkpoints, so it must see the folder."""
+
+    def create(self, *arguments: Any, **options: Any) -> Run:
+        return self
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def metrics(self) -> Iterator[Callable[..., None]]:
+        yield lambda *arguments: None
+
+    def ignore(self, *arguments: Any, **options: Any) -> None:
+        """Write nothing."""
+
+    save_config = forget_after = save_real = ignore
+
+
+def expect_same(ranks: Group, what: str, content: object) -> None:
+    """Raises ConfigError on all ranks unless all have the same."""
+    if other := ranks.unlike_first(repr(content).encode()):
+        raise ConfigError(f"rank {other[0]} has other {what} than rank 0: give all ranks the same")
+
+
+def expect_ranks_fit(ranks: Group, game: Game, options: dict[str, Any]) -> None:
+    """Raises ConfigError unless these ranks can train the game. options: what the user gave."""
+    size, config = ranks.size, game.config
+    if size == 1:
+        return
+    expect_same(ranks, "options", config)
+    installed = versions(game.backend)
+    expect_same(ranks, "versions", [installed[name] for name in ("minigan", "python", "numpy")])
+    most = config.batch_size // SMALLEST_BATCH
+    if size > most:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} has too few images for {size} ranks: "
+            f"start at most {most}, or give a larger batch"
+        )
+    if options.get("threads") is not None:
+        raise ConfigError(
+            f"--threads is for one process, and each of these {size} ranks has one thread: "
+            "leave it out, and start more ranks"
+        )
+    if game.captured is None:
+        raise ConfigError(
+            f"preset {config.preset} draws random numbers within its networks (Dropout), which "
+            "ranks cannot share: train it in one process"
+        )
+
+
+def expect_same_state(ranks: Group, game: Game, batches: Batches, step: int) -> None:
+    """Raises TrainingError on all ranks unless all have the same numbers, bit for bit."""
+    arrays = [array for net in game.nets.values() for array in net.ready().state().values()]
+    arrays += [array for each in game.optimizers.values() for array in each.state_arrays()]
+    place = f"{step} {batches.epoch} {batches.position}".encode()
+    if other := ranks.unlike_first(place, *arrays):
+        raise TrainingError(
+            f"after step {step} the parameters of rank {other[0]} are not those of rank 0: "
+            "are all CPUs of one kind, and does each rank see the same checkpoints?"
+        )

@@ -1,0 +1,163 @@
+"""A process group of MPI: real ranks where the package mpich is installed, and how it is chosen."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan.parallel import mpi
+from minigan.parallel.group import Group
+from minigan.parallel.mpi import fail, launched, world
+from tests.support.noise_games import SYSTEMS
+from tests.support.ranks import ROOT, job, needs_mpi
+
+GAMES = ROOT / "tests/support/rank_games.py"
+
+
+# ---- real ranks
+
+
+def play_on_ranks(size, rounds, *games, **options):
+    """Play games on ranks, which must be equal to one process."""
+    done = job(size, GAMES, rounds, *games, **options)
+    assert done.returncode == 0, done.stderr
+    assert all(f"rank {rank} is done" in done.stdout for rank in range(size))
+
+
+@needs_mpi
+def test_two_ranks_are_one_process():
+    """Whole batches in uneven shards, and a smaller batch."""
+    play_on_ranks(2, 4, "mnist:15")
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("size", (2, 3, 4))
+def test_all_systems_are_one_process(size):
+    games = [f"{preset}:{batch_size}" for preset in SYSTEMS for batch_size in (14, 15)]
+    play_on_ranks(size, 6, *games, seconds=300)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_mutants_are_caught():
+    play_on_ranks(2, 3, "mutants", seconds=120)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_a_collective_that_a_rank_leaves_out_is_caught():
+    done = job(2, GAMES, 3, "left out", seconds=120)
+    assert done.returncode
+
+
+# ---- which processes there are
+
+VARIABLES = [name for pair in mpi.LAUNCHERS for name in pair]
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    world.cache_clear()
+    yield
+    world.cache_clear()
+
+
+def set_launcher(monkeypatch, **variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_without_a_launcher_nothing_of_mpi_is_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert launched() == (0, 1) and type(world()) is Group
+    set_launcher(monkeypatch, PMI_RANK=0, PMI_SIZE=1)
+    world.cache_clear()
+    assert type(world()) is Group, "mpiexec -n 1"
+
+
+@pytest.mark.parametrize("rank, size", mpi.LAUNCHERS)
+def test_the_launcher_says_how_many(rank, size, monkeypatch):
+    set_launcher(monkeypatch, **{rank: 2, size: 5})
+    assert launched() == (2, 5)
+
+
+def test_a_step_of_slurm_that_starts_mpiexec_does_not_count(monkeypatch):
+    """Open MPI starts one helper on each node with srun, which leaves its variables."""
+    names = dict(OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_SIZE=1, SLURM_STEP_NUM_TASKS=2)
+    set_launcher(monkeypatch, **names)
+    assert launched() == (0, 1)
+
+
+def test_a_batch_script_of_slurm_is_one_process(monkeypatch):
+    set_launcher(monkeypatch, SLURM_NTASKS=8, SLURM_PROCID=0)
+    assert launched() == (0, 1)
+
+
+def fake_mpi(monkeypatch, size):
+    """mpi4py for a job of this size."""
+    communicator = SimpleNamespace(rank=0, size=size, Split_type=lambda kind: communicator)
+    module = SimpleNamespace(
+        COMM_WORLD=communicator, COMM_TYPE_SHARED=1, Get_library_version=lambda: "MPICH Version: 5"
+    )
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=module))
+
+
+def test_two_kinds_of_mpi_are_refused_in_one_line(monkeypatch, capsys):
+    """Each process would train the whole run."""
+    set_launcher(monkeypatch, OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_SIZE=4)
+    fake_mpi(monkeypatch, size=1)
+    with pytest.raises(mg.BackendError, match=r"started 4 processes, but MPI knows of 1: .*MPICH"):
+        world()
+    assert fail("minigan", "why", 2) == 2
+    assert capsys.readouterr().err == "minigan: error: why\n"
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    assert fail("minigan", "why", 2) == 2
+    assert capsys.readouterr().err == "", "one line for all"
+
+
+def test_mpi4py_is_missing(monkeypatch):
+    set_launcher(monkeypatch, PMI_RANK=0, PMI_SIZE=2)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(mg.BackendError, match=r"pip install 'minigan\[mpi\]'"):
+        world()
+
+
+def test_all_ranks_of_a_launcher_are_a_group(monkeypatch):
+    set_launcher(monkeypatch, PMI_RANK=0, PMI_SIZE=3)
+    fake_mpi(monkeypatch, size=3)
+    group = world()
+    assert group is world() and group.size == 3 and sys.excepthook is mpi.fail_uncaught
+
+
+# ---- what is built on the operations
+
+
+class Recorder(Group):
+    """A rank that notes its barriers."""
+
+    def __init__(self, rank, rank_on_node):
+        self.rank, self.rank_on_node, self.size, self.seen = rank, rank_on_node, 4, []
+
+    def barrier(self):
+        self.seen.append("barrier")
+
+
+@pytest.mark.parametrize("rank, rank_on_node, before", ((0, 0, 0), (2, 0, 1), (1, 1, 2), (3, 1, 2)))
+def test_one_rank_of_each_machine_goes_first(rank, rank_on_node, before):
+    group = Recorder(rank, rank_on_node)
+    assert group.in_turn(lambda: group.seen.append("work") or "result") == "result"
+    assert group.seen.index("work") == before and len(group.seen) == 4
+
+
+def test_ranks_that_differ_are_named():
+    group = Group()
+    assert group.unlike_first(b"anything") == []
+    group.size = 3
+    group.all_gather = lambda values: np.stack([values, values ^ 1, values])
+    assert group.unlike_first(b"a", np.ones(3)) == [1]

@@ -1,0 +1,55 @@
+"""Jobs of several ranks, started by the mpiexec of the wheel `mpich`."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+needs_mpi = pytest.mark.skipif(
+    not (MPIEXEC.exists() and find_spec("mpi4py")), reason="needs the packages mpi4py and mpich"
+)
+SMALL = "--dataset strokes --limit 110 --width 4 --z-dim 8 --batch-size 32 --sample-every 4"
+
+
+def job(size, *words, seconds=60, environment=None, before=()):
+    """Run `python words...` on `size` ranks -> CompletedProcess; no process of it is left.
+
+    before  words for mpiexec
+    """
+    mark = f"MINIGAN_TEST_JOB={uuid.uuid4().hex}"
+    name, value = mark.split("=")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), name: value, **(environment or {})}
+    command = [MPIEXEC, *before, "-n", str(size), sys.executable, *map(str, words)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, env=environment, check=False
+    )
+    assert not processes_with(mark), "processes are left behind"
+    return done
+
+
+def processes_with(mark, patience=2.0):
+    """-> those whose environment has this mark, once those that are ending have ended."""
+    until = time.monotonic() + patience
+    while True:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mark.encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.02)
+
+
+def minigan(size, *words, fault="none", rank=0, step=0, **options):
+    """`minigan words...` on ranks, one with a fault: see rank_program.py -> CompletedProcess"""
+    program = ROOT / "tests/support/rank_program.py"
+    return job(size, program, rank, fault, step, *words, **options)
