@@ -112,11 +112,12 @@ def test_a_shallow_copy_shares_the_arrays():
 
 
 GAMES = (
-    {},
     dict(threads=1),
-    dict(backend="plain"),
     dict(ema=0.9),
-    dict(preset="fredriksson-mnist"),
+    *(
+        pytest.param(options, marks=pytest.mark.slow)
+        for options in ({}, dict(backend="plain"), dict(preset="fredriksson-mnist"))
+    ),
 )
 
 

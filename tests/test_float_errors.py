@@ -79,7 +79,16 @@ def test_losses(make_backend, dtype, logit):
     assert float(backend.to_host(loss)) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("preset", ("mnist", "shibuya-mnist", "radford-mnist-conditional"))
+@pytest.mark.parametrize(
+    "preset",
+    (
+        "mnist",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("shibuya-mnist", "radford-mnist-conditional")
+        ),
+    ),
+)
 def test_games_on_threads_and_processes(preset):
     game = make_game(preset, **({"ema": 0.9} if preset == "mnist" else {}))
     batches = make_batches(game)

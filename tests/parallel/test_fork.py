@@ -58,8 +58,15 @@ def test_a_fork_beside_a_thread(work):
 
 def test_a_thread_that_never_rests_is_reported(monkeypatch):
     monkeypatch.setattr(fork, "PATIENCE", 0.1)
-    computing = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 2_000_000))
+    started = threading.Event()
+
+    def compute():
+        started.set()  # it keeps Python's lock until it computes
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000)
+
+    computing = threading.Thread(target=compute)
     computing.start()
+    started.wait()
     try:
         with pytest.raises(OSError, match=r"other threads of the program computed for 0.1 s"):
             fork_and_end()
