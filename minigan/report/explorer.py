@@ -13,11 +13,8 @@ directions of z; W stretches z most along the first of them, so it changes the i
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterator
-from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -27,6 +24,7 @@ import numpy as np
 from minigan import layers as nn
 from minigan.errors import ConfigError
 from minigan.files import write_atomically
+from minigan.report.page import checksum, escape, text_of
 from minigan.report.plots import title_of
 from minigan.training.game import Game
 
@@ -87,24 +85,16 @@ def page(game: Game, name: str, dtype: str) -> str:
         "directions": directions(net, config.z_dim).round(4).tolist(),
         "layers": described,
     }
-    source = {each: text_of(each) for each in ("generator.js", "explorer.js", "explorer.html")}
-    script = source["explorer.js"]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return Template(source["explorer.html"]).substitute(
-        script_hash=f"sha256-{digest}",
+    script = text_of("explorer.js")
+    return Template(text_of("explorer.html")).substitute(
+        script_hash=checksum(script),
         title=escape(title_of(config)),
         subtitle=escape(name),
         weights=f"{sum(W.size for W in net.params.values()):,} numbers, {dtype}",
-        source_note="minigan/report/generator.js computes, explorer.js listens.",
         run=json.dumps(run).replace("<", "\\u003c"),
-        generator=source["generator.js"],
+        generator=text_of("generator.js"),
         script=script,
     )
-
-
-def text_of(name: str) -> str:
-    """-> a file of this folder."""
-    return files("minigan.report").joinpath(name).read_text("utf-8")
 
 
 def directions(net: nn.Sequential, z_dim: int) -> np.ndarray:

@@ -69,14 +69,13 @@ def finish(run: Run, log: Callable[[str], object] = print, tables: Sequence[str]
 
 def page(history: History, tables: Sequence[str] = ()) -> str:
     """-> the page as HTML; arguments and errors as of save_report."""
-    template = files("minigan.report").joinpath("page.html").read_text("utf-8")
+    template = text_of("page.html")
     config, metadata = history.record
     samples, (rate_line, rate_note) = history.samples, rate(history.metrics)
     largest = max(len(content_of(path, picture)) for _, path, picture in samples)
     shown = evenly(samples, max(2, MOST_BYTES // largest))
     total, last = len(history.sample_files), f"step {shown[-1][0]:,}"
     script = template.partition("<script>")[2].partition("</script>")[0]
-    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     images = [
         image(path, picture, f"step {step:,}", hidden=step != shown[-1][0])
         for step, path, picture in shown
@@ -86,7 +85,7 @@ def page(history: History, tables: Sequence[str] = ()) -> str:
         real_image = image(history.run.real_file, history.real, "real images")
         real = f"<figure><figcaption>real</figcaption>{real_image}</figure>"
     return Template(template).substitute(
-        script_hash=f"sha256-{script_hash}",
+        script_hash=checksum(script),
         title=escape(title_of(config)),
         subtitle=escape(history.run.folder.resolve().name),
         note=f'<p class="note">{escape(note)}</p>' if isinstance(note, str) else "",
@@ -103,6 +102,16 @@ def page(history: History, tables: Sequence[str] = ()) -> str:
         options=rows(asdict(config).items()),
         versions=rows(versions_of(metadata).items()),
     )
+
+
+def text_of(name: str) -> str:
+    """-> a file of this folder."""
+    return files("minigan.report").joinpath(name).read_text("utf-8")
+
+
+def checksum(script: str) -> str:
+    """-> what allows a script in a Content-Security-Policy."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def escape(text: object) -> str:

@@ -28,15 +28,14 @@ MOST_SKIPPED = 0.05  # fraction of the files that may be unreadable
 INTERVAL = 10.0  # s between lines about the progress
 
 
-class Block(NamedTuple):
-    """A few pictures, decoded."""
+class Picture(NamedTuple):
+    """A picture, decoded, or why it is unreadable."""
 
-    names: list[str]
-    pixels: np.ndarray  # of those that are readable
-    reasons: dict[str, str]  # name -> why it is unreadable
-    own: list[str]  # those that minigan wrote: they are left out
-    failed: list[str]  # those that the system could not read: perhaps it can later
+    name: str
+    pixels: np.ndarray | None  # (h, w, c)
     traits: Counter[str]  # see decode
+    reason: str = ""
+    failed: bool = False  # the system could not read it: perhaps it can later
 
 
 def build(
@@ -70,24 +69,27 @@ def build(
         tqdm(total=len(names), unit="picture", leave=False, disable=None) as bar,
         replacing(out) as file,
     ):
-        for block in decode_blocks(source, names, form, own_too):
-            file.write(block.pixels.data)
-            digest.update(block.pixels.data)
-            for name in block.names:
-                if name not in block.own:
-                    folder = name[start:].rpartition("/")[0].partition("/")[0]
-                    counts[folder] += name not in block.reasons
-            skipped += [[name, reason] for name, reason in block.reasons.items()]
-            own += block.own
-            failed += block.failed
-            traits += block.traits
+        for block in decode_blocks(source, names, form):
+            for name, pixels, found, reason, has_failed in block:
+                if found.pop("own", 0) and not own_too:
+                    own.append(name)
+                    continue
+                folder = name[start:].rpartition("/")[0].partition("/")[0]
+                counts[folder] += pixels is not None
+                if pixels is None:
+                    skipped.append([name, reason])
+                    failed += [name] * has_failed
+                else:
+                    file.write(pixels.data)
+                    digest.update(pixels.data)
+                    traits += found
             if len(skipped) > MOST_SKIPPED * len(names):
                 raise DataError(
                     f"{source.path}: {summary(skipped)} of {len(names):,} files cannot be read, "
                     f"more than {MOST_SKIPPED:.0%}: {source.cure}"
                 )
-            done += len(block.names)
-            bar.update(len(block.names))  # on a terminal; elsewhere a line now and then
+            done += len(block)
+            bar.update(len(block))  # on a terminal; elsewhere a line now and then
             if bar.disable and monotonic() >= due:
                 log(f"{done:,} of {len(names):,} pictures prepared")
                 due = monotonic() + INTERVAL
@@ -108,29 +110,21 @@ def build(
     }
 
 
-def decode_blocks(source: Source, names: list[str], form: Form, own_too: bool) -> Iterator[Block]:
+def decode_blocks(source: Source, names: list[str], form: Form) -> Iterator[list[Picture]]:
     """The pictures in order, a few at a time."""
 
-    def work(start: int) -> Block:
-        block, reasons, readable = names[start : start + BLOCK], {}, 0
-        pixels = np.empty((len(block), *form.shape), np.uint8)
-        own, failed, traits = list[str](), list[str](), Counter[str]()
-        for name in block:
-            found = Counter[str]()
-            try:
-                with source.open(name) as file:
-                    pixels[readable] = decode(file, *form, found)
-                if found.pop("own") and not own_too:
-                    own.append(name)
-                    continue
-                readable += 1
-                traits += found
-            except Unreadable as error:
-                reasons[name] = str(error)
-            except OSError as error:
-                reasons[name] = error.strerror or str(error)
-                failed.append(name)
-        return Block(block, pixels[:readable], reasons, own, failed, traits)
+    def decoded(name: str) -> Picture:
+        traits = Counter[str]()
+        try:
+            with source.open(name) as file:
+                return Picture(name, decode(file, *form, traits), traits)
+        except Unreadable as error:
+            return Picture(name, None, traits, str(error))
+        except OSError as error:
+            return Picture(name, None, traits, error.strerror or str(error), failed=True)
+
+    def work(start: int) -> list[Picture]:
+        return [decoded(name) for name in names[start : start + BLOCK]]
 
     return map_in_threads(work, range(0, len(names), BLOCK))
 
