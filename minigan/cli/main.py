@@ -174,16 +174,14 @@ def build_parser() -> Parser:
     add("train", "train", "train a GAN; leaves a folder under runs/", *IMAGES, *TRAIN, *START)
     add("sample", "sample", "draw images from a run", RUN, *SAMPLE, SEED, LABEL, BEST, DATA_DIR)
     add("presets_table", "presets", "list the presets, or show one with its layers", name)
-    text = "train the classifier that evaluate uses"
-    add("evaluate", "train-classifier", text, *IMAGES)
+    add("evaluate", "train-classifier", "train the classifier that evaluate uses", *IMAGES)
     text = "compare a run's images with real ones"
     add("evaluate", "evaluate", text, RUN, *EVALUATE, BEST, DATA_DIR)
     add("show", "animate", "animate sample grids", RUN, SECONDS, out("RUN/progress.gif"))
     add("show", "plot", "plot a run's curves; needs matplotlib", RUN, out("RUN/losses.png"))
     add("show", "compare", "compare 2 to 8 runs; needs matplotlib", runs, out("compare.png"))
     add("show", "report", "make a page that shows a run", RUN, out("RUN/report.html"))
-    text = "make a page with sliders for z"
-    add("show", "explore", text, RUN, BEST, out("RUN/explorer.html"))
+    add("show", "explore", "make a page with sliders for z", RUN, BEST, out("RUN/explorer.html"))
     text = "draw the images between random z"
     add("inspect", "interpolate", text, RUN, PATH, SEED, LABEL, out("RUN/interpolation.png"))
     text = "draw sums of z: thick 7 - thin 7 + thin 3"

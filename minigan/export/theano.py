@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from minigan.arrays import Shape
+from minigan.data.sets.array_file import read_npy
 from minigan.errors import RunError
 from minigan.export.weights import Place, Stored, channels_first
-from minigan.files import open_regular, os_errors_as_run_errors
+from minigan.files import os_errors_as_run_errors
 from minigan.layers import Flatten, Reshape, Sequential
 
 FILE = re.compile(r"(.*?)(gen|discrim)_params\.jl_(\d{1,9})\.npy")
@@ -33,7 +34,7 @@ FILE = re.compile(r"(.*?)(gen|discrim)_params\.jl_(\d{1,9})\.npy")
 def open_folder(path: Path) -> dict[str, dict[str, Stored]]:
     """A folder, or one of its files -> the arrays of "G" and "D", not yet read, in order.
 
-    Raises RunError.
+    Raises RunError, DataError.
     """
     folder = path if path.is_dir() else path.parent
     with os_errors_as_run_errors(f"read {path}"):
@@ -49,13 +50,7 @@ def open_folder(path: Path) -> dict[str, dict[str, Stored]]:
     nets: dict[str, dict[str, Stored]] = {}
     for match in sorted(found, key=lambda match: int(match[3])):
         if match[1] in epochs:
-            file = folder / match[0]
-            try:
-                open_regular(file).close()
-                array = np.load(file, mmap_mode="r", allow_pickle=False)
-            except Exception as error:  # NumPy lets many kinds through
-                reason = " ".join(str(error).split())[:200]
-                raise RunError(f"{file} is damaged, or no array of numbers ({reason})") from error
+            array = read_npy(folder / match[0])
             stored = Stored(array.shape, str(array.dtype), partial(np.array, array))
             nets.setdefault("G" if match[2] == "gen" else "D", {})[match[0]] = stored
     return nets

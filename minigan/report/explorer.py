@@ -71,7 +71,6 @@ def float16_is_enough(game: Game) -> bool:
 def page(game: Game, name: str, dtype: str) -> str:
     """-> the page as HTML; its large weights as dtype."""
     config, net = game.config, game.sampled_net()
-    described = list(describe(net, dtype))
     z = np.empty((GRID, config.z_dim), game.backend.dtype)
     game.fill_z(z, game.stream("fixed z"))
     classes = [game.class_title(i) for i in range(game.preset.classes)]
@@ -83,7 +82,7 @@ def page(game: Game, name: str, dtype: str) -> str:
         "classes": classes,
         "start": z.round(4).tolist(),
         "directions": directions(net, config.z_dim).round(4).tolist(),
-        "layers": described,
+        "layers": list(describe(net, dtype)),
     }
     script = text_of("explorer.js")
     return Template(text_of("explorer.html")).substitute(

@@ -17,7 +17,6 @@ import hashlib
 import io
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -41,7 +40,6 @@ READ_HEADER = np.lib.format.read_array_header_2_0  # of later versions, too
 IDX_NAME = "-idx3-ubyte"
 PART = 4096  # images converted at a time
 MOST = 2**35  # numbers in an IDX file or an .npz: far above every published set
-DAMAGE = (ValueError, EOFError, SyntaxError, zlib.error, zipfile.error, struct.error)
 Arrays = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
 
@@ -121,18 +119,20 @@ def read(path: Path) -> Arrays:
 
 @contextmanager
 def errors_as_damage(path: Path) -> Iterator[None]:
-    """Raise DataError for whatever NumPy finds wrong in a file."""
+    """Raise DataError for a file that NumPy cannot read."""
     with os_errors_as_data_errors(path):
         try:
             yield
-        except DAMAGE as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # NumPy lets many kinds through
             reason = printable(" ".join(str(error).split())) or type(error).__name__
             raise damaged(path, f"cannot be read as arrays of numbers ({reason})") from error
 
 
 def read_npy(path: Path) -> np.ndarray:
     """-> the array, memory-mapped, read only."""
-    with errors_as_damage(path):
+    with errors_as_damage(path), np.errstate(over="ignore"):  # of the size that it declares
         open_regular(path).close()
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return array

@@ -149,6 +149,11 @@ def damaged_files():
     whole = idx(GRAY)
     yield "a.npy", b""
     yield "a.npy", b"\x93NUMPY\x01\x00\xff\xff{"
+    for shape in ((2**63,), (-1, 6, 6), (True, 6, 6)):  # NumPy raises other kinds of errors
+        header = io.BytesIO()
+        declared = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, declared)
+        yield "a.npy", header.getvalue() + bytes(36)
     yield "a.npz", b"PK\x03\x04 no archive"
     yield "a.npz", b""
     yield "a.csv", b""
