@@ -80,6 +80,7 @@ class TrainedRun:
         best   from the best checkpoint of evaluate_every
         """
         n = expect_size("n", n, most=10**9)
+        seed = expect_size("seed", seed, least=0, most=2**63)
         game, _ = open_game(self.run, best)
         number = parse_label(game, label)
         return game.sample(n, game.stream("sample", seed=seed), number).view(Samples)
@@ -123,7 +124,7 @@ def train(
     Raises MiniganError. After Ctrl-C everything is saved; in a notebook the run is returned, and
     elsewhere Interrupted, a KeyboardInterrupt, is raised.
     """
-    if labels is not None or isinstance(images, np.ndarray):
+    if labels is not None or not isinstance(images, (str, Path, type(None))):
         images = keep_arrays(images, labels)
     if images is not None:
         options["images"] = str(images)

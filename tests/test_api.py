@@ -14,6 +14,8 @@ import pytest
 import minigan as mg
 from minigan.api import Samples
 from minigan.cli.main import main
+from minigan.training.config import new_config
+from minigan.training.game import Game
 from minigan.training.progress import Interrupted
 from tests.support.pictures import noise
 from tests.support.training_runs import open_game_module
@@ -59,7 +61,8 @@ def test_samples_and_histories_show_themselves(run):
 
 def test_a_run_is_explored(run, tmp_path):
     assert run.explore() == run.folder / "explorer.html"
-    other = run.explore(tmp_path / "page.html")
+    with np.errstate(all="raise"):
+        other = run.explore(tmp_path / "page.html")
     assert other.read_bytes() == (run.folder / "explorer.html").read_bytes()
 
 
@@ -126,6 +129,20 @@ def test_mistakes_get_one_line(tmp_path):
         mg.load(tmp_path)
     with pytest.raises(mg.ConfigError, match="--resume"):
         mg.train(resume=tmp_path, out="other")
+    for images in ([[1, 2]], np.ma.masked_array(np.zeros((4, 8, 8)), True)):  # its mask is not kept
+        with pytest.raises(mg.ArrayTypeError, match="expected a NumPy array of numbers, got"):
+            mg.train(images=images)
+
+
+def test_a_label_and_a_seed_are_whole_numbers(run):
+    with pytest.raises(mg.ConfigError, match="seed must be a whole number of at least 0, got -1"):
+        run.sample(2, seed=-1)
+    config = new_config(dict(preset="radford-mnist-conditional", width=2, batch_size=2, z_dim=3))
+    game = Game(config)
+    for label in (7.0, True, [7], 10, -1):
+        with pytest.raises(mg.ConfigError, match=r"--label must be in 0 \.\. 9"):
+            game.sample(1, game.stream("sample"), label)
+    assert game.sample(1, game.stream("sample"), np.int64(7)).shape == (1, 28, 28, 1)
 
 
 def test_the_tensorboard_example(monkeypatch):

@@ -7,7 +7,7 @@ keep its address, too. So no name of such an array is ever bound to another one.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -75,6 +75,9 @@ class Views(Copyable, MutableMapping[str, Array]):
 
     def __or__(self, other: Mapping[str, Array]) -> dict[str, Array]:
         return {**self, **other}
+
+    def __ior__(self, other: Any) -> NoReturn:  # type: ignore[misc]
+        raise StateError(f"{self.owner.name}: expected update() instead of |=")
 
     def __repr__(self) -> str:
         return repr(self.arrays)

@@ -6,7 +6,8 @@ so `epoch` and `position` are all that a checkpoint needs.
 
 While a batch is trained on, a background thread prepares the next one, so that training does not
 wait for a disk. Memory-mapped pictures are read from their file, not through the map: a failing
-disk then raises an error, while reading through the map would crash the process.
+disk, or a file that became shorter, then raises an error, while reading through the map would crash
+the process. A file that is written to meanwhile is noticed: its pictures are others.
 benchmarks/data.py measures how long training waits for a batch.
 """
 
@@ -94,11 +95,18 @@ class Batches(Copyable):
         self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
         self.pixels = np.empty((batch_size, *images.shape[1:]), np.uint8)
         self.buffers = [np.empty(self.pixels.shape, np.float32) for _ in range(BUFFERS)]
-        self.descriptor: int | None = None  # of the file under a whole memory map
-        if pread and isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
-            with os_errors_as_data_errors(images.filename):
-                self.descriptor = os.open(str(images.filename), os.O_RDONLY)
-            weakref.finalize(self, os.close, self.descriptor)
+        self.descriptor: int | None = None  # of the file under a memory map
+        whole: Any = images  # that images are views of
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        is_map = isinstance(whole, np.memmap) and isinstance(whole.base, mmap.mmap)
+        if pread and is_map and whole.filename and images.flags.c_contiguous:
+            self.file = whole.filename
+            self.start = whole.offset + address(images) - address(whole)  # in the file
+            with os_errors_as_data_errors(self.file):
+                self.descriptor = os.open(self.file, os.O_RDONLY)
+                weakref.finalize(self, os.close, self.descriptor)
+                self.modified: int | None = os.fstat(self.descriptor).st_mtime_ns
         self.process: int | None = None  # the owner of the thread
         self.in_use = InUse("a Batches object")
         self.arranged: int | None = None  # the epoch of the current order and flips
@@ -155,14 +163,17 @@ class Batches(Copyable):
         if self.descriptor is None:
             np.take(self.images, chosen, axis=0, out=pixels, mode="clip")  # "raise" would copy
             return
-        images: Any = self.images  # an np.memmap
-        size = images[:1].nbytes
-        with os_errors_as_data_errors(images.filename, LOST):
+        size = self.images[:1].nbytes
+        with os_errors_as_data_errors(self.file, LOST):
+            known, self.modified = self.modified, None  # after an error all is reported
             for k, i in enumerate(chosen.tolist()):
-                content = pread(self.descriptor, size, images.offset + i * size)
+                content = pread(self.descriptor, size, self.start + i * size)
                 if len(content) < size:
                     raise OSError("it ends too early")
                 pixels[k] = np.frombuffer(content, np.uint8).reshape(pixels.shape[1:])
+            self.modified = os.fstat(self.descriptor).st_mtime_ns
+            if known not in (None, self.modified):
+                raise OSError("their file has been written to")
 
     def ensure_thread(self) -> None:
         """Start a thread in each process: a forked child does not have its parent's."""
@@ -204,6 +215,11 @@ class Batches(Copyable):
             self.order, self.arranged = order, epoch
         chosen = self.order[(position - 1) * self.batch_size : position * self.batch_size]
         return chosen, self.flips[chosen] if self.flip else None
+
+
+def address(array: np.ndarray) -> int:
+    """-> where the first number is in memory."""
+    return int(array.__array_interface__["data"][0])
 
 
 def expect_pixel_min(what: str, pixel_min: float) -> None:

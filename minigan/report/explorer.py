@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from minigan import layers as nn
+from minigan.checks import ignore_float_errors
 from minigan.errors import ConfigError
 from minigan.files import write_atomically
 from minigan.report.page import checksum, escape, text_of
@@ -48,6 +49,7 @@ def save_explorer(path: str | Path, game: Game, name: str) -> str:
     return f"{path}: {len(content) / 2**20:.1f} MiB, weights as {dtype}; open it in a browser"
 
 
+@ignore_float_errors
 def float16_is_enough(game: Game) -> bool:
     """Does no pixel of CHECKED samples change by more than 1 if large weights are rounded?
 
@@ -56,9 +58,8 @@ def float16_is_enough(game: Game) -> bool:
     exact = game.sample(CHECKED, game.stream("sample")).astype(int)
     net = game.sampled_net()
     before = {name: W.copy() for name, W in net.params.items() if W.ndim > 1}
-    with np.errstate(over="ignore"):  # beyond float16's largest number
-        for name, W in before.items():
-            net.params[name][...] = W.astype(np.float16).astype(W.dtype)
+    for name, W in before.items():
+        net.params[name][...] = W.astype(np.float16).astype(W.dtype)  # inf beyond its largest
     if np.all(np.isfinite(net.ready().flat_params)):
         rounded = game.sample(CHECKED, game.stream("sample")).astype(int)
         if np.abs(rounded - exact).max() <= 1:

@@ -298,7 +298,8 @@ class Game(Copyable):
             raise ConfigError(
                 f"--label is for a conditional run: {self.config.preset} has no classes"
             )
-        if label is not None and not 0 <= label < classes:
+        is_whole = hasattr(label, "__index__") and not isinstance(label, bool)
+        if label is not None and not (is_whole and 0 <= label < classes):
             raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}")
 
     def class_title(self, number: int) -> str:

@@ -1,5 +1,7 @@
 """Assignments to the arrays of networks and optimizers: they copy into place, or raise."""
 
+import operator
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,7 @@ def test_names_are_fixed():
         lambda: net.params.pop("0.W"),
         lambda: net.params.popitem(),
         lambda: net.params.clear(),
+        lambda: operator.ior(net.params, {"0.W": w}),
         lambda: net.buffers.pop("1.running_var"),
         lambda: net.params.update(other=w),
         lambda: net.params.setdefault("other", w),

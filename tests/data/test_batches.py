@@ -226,6 +226,18 @@ def test_a_file_that_is_cut_off_is_an_error_until_it_is_whole_again(mapped):
     np.testing.assert_array_equal(batches.draw()[0], whole.draw()[0])
 
 
+def test_a_file_that_is_written_to_is_an_error(mapped):
+    """An array of the user's own may be made again while it is trained on."""
+    batches = Batches(mapped[..., None][3:40, ..., 0], 5, shuffle="never")
+    np.testing.assert_array_equal(to_pixels(batches.draw()[0]), NOISE[3:8])
+    other = np.memmap(mapped.filename, np.uint8, "r+", shape=NOISE.shape)
+    other[20:25] = 0
+    other.flush()
+    with pytest.raises(mg.DataError, match="their file has been written to"):
+        for _ in range(2):
+            batches.draw()
+
+
 def test_a_file_that_vanished(mapped):
     batches = Batches(mapped, 25, shuffle="never")
     os.unlink(mapped.filename)

@@ -43,10 +43,15 @@ def sort_key(name: str) -> bytes:
     return name.encode("utf-8", sys.getfilesystemencodeerrors()).replace(b"/", b"\0")
 
 
-def natural_key(name: str) -> tuple[bytes, bytes]:
-    """Sorts names folder by folder, a number in them by its value: by its length, then digits."""
-    key = sort_key(name)
-    return re.sub(rb"0*(\d+)", lambda digits: b"%03d%b" % (len(digits[1]), digits[1]), key), key
+def natural_key(name: str) -> list[tuple[bytes, bytes]]:
+    """Sorts names folder by folder, a number in them by its value: by its length, then digits.
+
+    Of folders 01 and 1, all of the first come first: the key compares them before what they hold.
+    """
+    return [
+        (re.sub(rb"0*(\d+)", lambda digits: b"%03d%b" % (len(digits[1]), digits[1]), part), part)
+        for part in sort_key(name).split(b"\0")
+    ]
 
 
 def listing(path: Path, names: Collection[str], as_text: bool) -> tuple[list[str], list[str]]:

@@ -9,12 +9,14 @@
 
 Images are (n, h, w), or (n, h, w, 1 or 3) with channels last. Their numbers may be 0 .. 255, or
 floats in [0, 1] or [-1, 1]; which of these is told apart by the smallest and the largest, and said.
-Labels (n,) are numbers or texts; each different value is a class, in ascending order.
+Labels (n,) are whole numbers or texts; each different value is a class, in ascending order: numbers
+in a text by their value.
 """
 
 import gzip
 import hashlib
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -31,6 +33,7 @@ from minigan.data.files.decode import Form
 from minigan.data.files.idx import GZIP_MAGIC, read_idx
 from minigan.data.files.locations import cache_folder, full_path
 from minigan.data.files.messages import UNWRITABLE, damaged, os_errors_as_data_errors, printable
+from minigan.data.prepare.file_index import natural_key
 from minigan.data.prepare.resize import fit_arrays
 from minigan.errors import ArrayTypeError, DataError
 from minigan.files import open_regular, write_atomically
@@ -46,7 +49,8 @@ Arrays = tuple[np.ndarray, np.ndarray | None]  # images, labels
 def is_array_file(path: str | Path) -> bool:
     """Does the name say that it is one?"""
     name = Path(path).name.lower()
-    return name.endswith((".npy", ".npz", ".csv")) or IDX_NAME in name
+    named = name.endswith((".npy", ".npz", ".csv")) or IDX_NAME in name
+    return named and not full_path(path).is_dir()  # folders of pictures may have such names
 
 
 def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Dataset:
@@ -62,12 +66,8 @@ def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Data
         raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
     classes: tuple[str, ...] = ()
     if labels is not None:
-        if labels.dtype.kind not in "iubUS" and not np.array_equal(labels, np.rint(labels)):
-            raise DataError(f"{path}: expected labels that are whole numbers or texts")
-        labels = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
-        values, labels = np.unique(labels[:limit], return_inverse=True)
-        classes, labels = tuple(map(str, values.tolist())), labels.astype(np.int32)
-    pixels = as_pixels(path, images[:limit], log)
+        classes, labels = as_classes(path, labels[:limit])
+    pixels = as_pixels(path, images, limit, log)
     fitted = fit_arrays(pixels, form.shape, form.fit)
     digest = hashlib.sha256()
     for start in range(0, len(fitted), PART):
@@ -91,7 +91,8 @@ def keep_arrays(images: Any, labels: Any = None) -> Path:
     arrays = {".npy": images} if labels is None else {".npy": images, "-labels.npy": labels}
     digest = hashlib.sha256()
     for array in arrays.values():
-        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
+        if is_masked or not isinstance(array, np.ndarray) or array.dtype.hasobject:
             raise ArrayTypeError(f"expected a NumPy array of numbers, got {type(array).__name__}")
         digest.update(f"{array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -172,21 +173,30 @@ def read_member(content: bytes) -> np.ndarray:
 def read_csv(path: Path) -> Arrays:
     """-> images and labels: one row a picture, of h·h or h·h·3 numbers, a label before them."""
     with errors_as_damage(path), open_regular(path) as file:
-        first = file.readline(2**20).decode("ascii", "replace").strip()
-        columns = first.split(",")
-        has_header = not columns[0].strip().isdigit()
+        columns = file.readline(2**20).decode("utf-8-sig", "replace").strip().split(",")
+        last = columns[1:]
+        counted = last in [[str(i + start) for i in range(len(last))] for start in (0, 1)]  # pandas
+        has_header = counted or not any(map(is_number, last))
         has_label = side_of(len(columns)) is None
         if has_label and side_of(len(columns) - 1) is None:
             raise damaged(path, f"expected a label and the pixels of a square, got {len(columns)}")
+        kinds = [re.sub(r"\d.*", "", name) for name in columns]  # pixel1, pixel2 ..., label
+        if has_header and has_label and not counted and kinds[0] == kinds[1]:
+            raise damaged(path, f"expected labels in the first column, got {columns[0]!r:.40}")
         if not has_header:
             file.seek(0)
-        text = (line.decode("ascii", "replace") for line in file)
-        table = np.loadtxt(text, np.uint8, delimiter=",", ndmin=2)
+        text = (line.decode("utf-8-sig", "replace") for line in file)
+        table = np.loadtxt(text, np.uint8, delimiter=",", ndmin=2, comments=None)
     if table.shape[1:] != (len(columns),):
         raise damaged(path, f"expected {len(columns)} columns in every row, got {table.shape}")
     pixels = table[:, has_label:]
     side = side_of(pixels.shape[1]) or 1
     return pixels.reshape(len(table), side, side, -1), table[:, 0] if has_label else None
+
+
+def is_number(text: str) -> bool:
+    """Is a field of a .csv a number, and no name?"""
+    return re.fullmatch(r'[ "+-]*\.?\d[\d.eE+-]*[ "]*', text) is not None
 
 
 def side_of(numbers: int) -> int | None:
@@ -238,15 +248,35 @@ def as_images(path: Path, images: np.ndarray) -> np.ndarray:
     return images
 
 
-def as_pixels(path: Path, images: np.ndarray, log: Log) -> np.ndarray:
-    """Numbers in 0 .. 255, in [0, 1] or in [-1, 1] -> uint8. Raises DataError for others."""
+def as_classes(path: Path, labels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Labels (n,) -> names of the classes, number of each label's (n,). Raises DataError."""
+    kind = labels.dtype.kind
+    if kind == "S":
+        labels = np.char.decode(labels, "utf-8", "backslashreplace")
+    elif kind == "f" and np.all(np.abs(labels) < 2**53) and not np.any(labels % 1):
+        labels = labels.astype(np.int64)
+    elif kind not in "iubU":
+        raise DataError(f"{path}: expected labels that are whole numbers or texts")
+    values, numbers = np.unique(labels, return_inverse=True)
+    names = [str(value) for value in values.tolist()]
+    if values.dtype.kind == "U":  # 10 is after 2
+        order = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
+        names, numbers = [names[i] for i in order], np.argsort(order)[numbers]
+    return tuple(map(printable, names)), numbers.astype(np.int32)
+
+
+def as_pixels(path: Path, images: np.ndarray, limit: int | None, log: Log) -> np.ndarray:
+    """The first `limit` images, numbers in 0 .. 255, in [0, 1] or in [-1, 1] -> uint8.
+
+    Which of these is a matter of all images. Raises DataError for other numbers.
+    """
     if images.dtype == np.uint8:
-        return images
+        return images[:limit]
     if images.dtype.kind not in "fiub":
         raise DataError(f"{path}: expected images of numbers, got {images.dtype}")
     parts = [slice(start, start + PART) for start in range(0, len(images), PART)]
-    lowest = min(float(images[part].min()) for part in parts)
-    highest = max(float(images[part].max()) for part in parts)
+    lowest = float(np.min([images[part].min() for part in parts]))  # NaN if one of them is
+    highest = float(np.max([images[part].max() for part in parts]))
     if images.dtype.kind in "iu" or (lowest >= 0 and 1 < highest <= 255):
         low, high = 0.0, 255.0
     else:
@@ -257,6 +287,7 @@ def as_pixels(path: Path, images: np.ndarray, log: Log) -> np.ndarray:
             f"got {lowest:g} .. {highest:g}"
         )
     log(f"{path}: {images.dtype}, {lowest:g} .. {highest:g}: {low:g} is black and {high:g} white")
+    images = images[:limit]
     pixels = np.empty(images.shape, np.uint8)
     for part in parts:
         pixels[part] = np.rint((images[part].astype(np.float64) - low) * (255 / (high - low)))

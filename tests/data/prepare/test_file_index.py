@@ -51,6 +51,17 @@ def test_numbers_in_names_are_sorted_by_their_value(tmp_path):
     assert Tree(folder, as_text=True).names() == old
 
 
+def test_classes_of_equal_numbers_are_not_mixed(tmp_path):
+    names = ["001/1.png", "01/1.png", "01/2.png", "1/1.png", "1/2.png"]
+    put(tmp_path / "folder", names)
+    for path in (tmp_path / "folder", archive(tmp_path / "a.zip", names)):
+        data = load(path)
+        assert data.classes == ("001", "01", "1")
+        assert list(zip(colors(data), data.labels, strict=True)) == [
+            (0, 0), (1, 1), (2, 1), (3, 2), (4, 2)
+        ]  # fmt: skip
+
+
 def test_what_is_left_out_is_counted_by_kind(tmp_path):
     odd = ["a/1.heic", "a/2.HEIC", "b/3.mp4", "frame.0001", "README", "c.d/x", ".x.png", "._1.png"]
     put(tmp_path, ["a/1.png", *odd, "__MACOSX/a/1.png", ".git/x.heic"])

@@ -10,7 +10,9 @@ import pytest
 
 import minigan as mg
 from minigan.data import load_dataset
+from minigan.data.sets import array_file
 from minigan.training.config import new_config
+from tests.support.pictures import put
 
 RNG = np.random.default_rng(0)
 GRAY, COLOR = RNG.integers(0, 256, (30, 6, 6), np.uint8), RNG.integers(0, 256, (30, 6, 8, 3), "u1")
@@ -65,6 +67,7 @@ def save(folder, kind):
     return path
 
 
+COUNTED = ",".join(map(str, range(37))) + "\n"  # the names of columns, as pandas writes them
 KINDS = (
     "npy", "image axis", "fortran", "unit", "signed", "whole floats", "int64", "npz", "keras",
     "csv", "header", "idx", "emnist",
@@ -113,6 +116,63 @@ def test_one_array_alone_and_strings_as_labels(tmp_path):
     np.savez(tmp_path / "b.npz", images=GRAY, labels=names)
     data, _ = load(tmp_path / "b.npz")
     assert data.classes == ("cat", "dog") and list(data.labels[:3]) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", ("U2", "S2"))
+def test_numbers_in_texts_are_in_the_order_of_their_values(dtype, tmp_path):
+    np.savez(tmp_path / "a.npz", images=GRAY, labels=(np.arange(30) % 10 + 1).astype(dtype))
+    data, _ = load(tmp_path / "a.npz")
+    assert data.classes == tuple(map(str, range(1, 11)))
+    np.testing.assert_array_equal(data.labels, np.arange(30) % 10)
+
+
+def test_what_is_black_is_a_matter_of_all_images(tmp_path):
+    images = np.linspace(-1, 1, 5 * 36).reshape(5, 6, 6)[::-1]
+    np.save(tmp_path / "a.npy", images)
+    first, whole = load(tmp_path / "a.npy", limit=2)[0], load(tmp_path / "a.npy")[0]
+    np.testing.assert_array_equal(first.images, whole.images[:2])
+
+
+def test_nan_is_found_in_every_part(monkeypatch, tmp_path):
+    monkeypatch.setattr(array_file, "PART", 10)
+    images = GRAY / 255
+    images[25] = np.nan
+    np.save(tmp_path / "a.npy", images)
+    with pytest.raises(mg.DataError, match=r"expected images in 0 .. 255.*got nan"):
+        load(tmp_path / "a.npy")
+
+
+def test_a_folder_of_pictures_may_have_the_name_of_an_array(tmp_path):
+    for name in ("a.npy", "x-idx3-ubyte"):
+        data, _ = load(put(tmp_path / name, ["1.png", "2.png"]))
+        assert len(data.images) == 2
+
+
+@pytest.mark.parametrize(
+    "start", ("", "\ufeff", "\ufefflabel,1x1" + ",1x2" * 35 + "\n", COUNTED, "label" + COUNTED[1:])
+)
+def test_no_row_of_a_csv_is_lost(start, tmp_path):
+    (tmp_path / "a.csv").write_text(start + csv(GRAY, LABELS), "utf-8")
+    np.testing.assert_array_equal(load(tmp_path / "a.csv")[0].images[..., 0], GRAY)
+
+
+@pytest.mark.parametrize("label", ("-1", "1.5", '"1"', "#1", "cat", "\N{EM SPACE}"))
+def test_labels_of_a_csv_are_bytes(label, tmp_path):
+    rows = csv(GRAY, LABELS).split("\n")
+    for i in (0, 3):
+        wrong = [*rows]
+        wrong[i] = label + rows[i][1:]
+        (tmp_path / "a.csv").write_text("\n".join(wrong))
+        with pytest.raises(mg.DataError, match="could not convert string"):
+            load(tmp_path / "a.csv")
+
+
+def test_labels_in_the_last_column_of_a_csv_are_refused(tmp_path):
+    names = ",".join(f"pixel{i}" for i in range(36)) + ",label"
+    rows = [f"{row},{i}" for i, row in enumerate(csv(GRAY).split("\n"))]
+    (tmp_path / "a.csv").write_text("\n".join([names, *rows]))
+    with pytest.raises(mg.DataError, match="expected labels in the first column, got 'pixel0'"):
+        load(tmp_path / "a.csv")
 
 
 def test_pictures_of_a_csv_may_have_no_label(tmp_path):
