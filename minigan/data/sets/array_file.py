@@ -40,7 +40,7 @@ from minigan.files import open_regular, write_atomically
 
 IMAGES, LABELS = ("images", "x_train", "x"), ("labels", "y_train", "y")  # names in an .npz
 READ_HEADER = np.lib.format.read_array_header_2_0  # of later versions, too
-IDX_NAME = "-idx3-ubyte"
+IDX_NAME = "idx3-ubyte"
 PART = 4096  # images converted at a time
 MOST = 2**35  # numbers in an IDX file or an .npz: far above every published set
 Arrays = tuple[np.ndarray, np.ndarray | None]  # images, labels
@@ -213,9 +213,11 @@ def read_idx_pair(path: Path) -> Arrays:
     images = read_idx(path, idx_shape(path, 3))
     if "emnist" in path.name.lower():
         images = images.transpose(0, 2, 1)
-    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
-    has_labels = beside != path and beside.exists()
-    return images, read_idx(beside, idx_shape(beside, 1)) if has_labels else None
+    name = re.sub(r"images(.)idx3", r"labels\1idx1", path.name.removesuffix(".gz"))
+    for beside in (path.with_name(name), path.with_name(f"{name}.gz")):
+        if "idx3" not in name and beside.exists():
+            return images, read_idx(beside, idx_shape(beside, 1))
+    return images, None
 
 
 def idx_shape(path: Path, dimensions: int) -> tuple[int, ...]:

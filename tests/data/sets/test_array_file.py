@@ -109,6 +109,18 @@ def test_limit_and_resizing(tmp_path):
     assert data.images.shape == (7, 12, 12, 1)
 
 
+@pytest.mark.parametrize("separator", "-.")
+@pytest.mark.parametrize("packed", ("images", "labels"))
+def test_one_of_two_idx_files_may_be_packed(packed, separator, tmp_path):
+    for kind, array, d in (("images", GRAY, 3), ("labels", LABELS, 1)):
+        content = gzip.compress(idx(array)) if kind == packed else idx(array)
+        name = f"train-{kind}{separator}idx{d}-ubyte" + ".gz" * (kind == packed)
+        (tmp_path / name).write_bytes(content)
+    data, _ = load(next(tmp_path.glob("*images*")))
+    np.testing.assert_array_equal(data.images[..., 0], GRAY)
+    assert [data.classes[i] for i in data.labels] == list(map(str, LABELS))
+
+
 def test_one_array_alone_and_strings_as_labels(tmp_path):
     np.savez(tmp_path / "a.npz", whatever=GRAY)
     np.testing.assert_array_equal(load(tmp_path / "a.npz")[0].images[..., 0], GRAY)

@@ -312,6 +312,9 @@ def test_no_pictures(tmp_path):
     assert "no pictures in it" in refusal(load, archive(tmp_path / "z.zip", []))
     assert "cannot be read (No such file" in refusal(load, tmp_path / "none")
     assert "expected a folder of pictures or a .zip" in refusal(load, tmp_path / "p" / "notes.txt")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "a.zip")  # opening it would wait for ever
+        assert "it is no regular file" in refusal(load, tmp_path / "a.zip")
     assert "Not a directory" in refusal(load, tmp_path / "p" / "notes.txt" / "x")
     assert not cache_folder().exists()
 
