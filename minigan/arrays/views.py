@@ -51,15 +51,13 @@ class Views(Copyable, MutableMapping[str, Array]):
             values = value if backend.is_array(value) else np.asarray(value)
             if values.dtype.kind not in "fiu":
                 raise TypeError(f"got dtype {values.dtype}")
-            if tuple(values.shape) != tuple(target.shape):
-                raise ShapeError(
-                    f"{label}: expected shape {tuple(target.shape)}, got {tuple(values.shape)}"
-                )
+            if values.shape != target.shape:
+                raise ShapeError(f"{label}: expected shape {target.shape}, got {values.shape}")
             with np.errstate(all="ignore", over="raise"):
                 return backend.asarray(values.astype(target.dtype))
+        except ShapeError:
+            raise
         except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
-            if isinstance(error, ShapeError):
-                raise
             raise ArrayTypeError(
                 f"{label}: expected numbers that fit {target.dtype}: {error}"
             ) from error

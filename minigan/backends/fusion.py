@@ -13,6 +13,7 @@ from minigan.arrays import Shape
 from minigan.backends.steps import AppendLabelsStep, DropoutStep, SpectralStep, UpsampleStep
 from minigan.backends.workspace import FastBackend
 from minigan.layers.sequential import Step
+from minigan.layers.spectral_norm import unwrapped
 
 Core = L.Conv2d | L.ConvTranspose2d | L.Linear
 ROLES: tuple[tuple[str, tuple[type[L.Layer], ...]], ...] = (
@@ -20,6 +21,9 @@ ROLES: tuple[tuple[str, tuple[type[L.Layer], ...]], ...] = (
     ("norm", (L.BatchNorm,)),
     ("activation", (L.LeakyReLU, L.ReLU, L.Sigmoid, L.Tanh)),
 )
+STEPS: dict[type[L.Layer], Callable[..., Step]] = {  # of layers that are not fused
+    L.AppendLabels: AppendLabelsStep, L.Dropout: DropoutStep, L.Upsample: UpsampleStep,
+}  # fmt: skip
 
 
 class CoreConvolution:
@@ -54,14 +58,9 @@ def fuse(
                 if isinstance(layer, L.SpectralNorm):
                     step = SpectralStep(layer, step, backend)
             steps.append(step)
-        elif isinstance(part[0], L.AppendLabels) and is_exactly(part[0], L.AppendLabels):
-            steps.append(AppendLabelsStep(part[0], backend))
-        elif isinstance(part[0], L.Dropout) and is_exactly(part[0], L.Dropout):
-            steps.append(DropoutStep(part[0], backend))
-        elif isinstance(part[0], L.Upsample) and is_exactly(part[0], L.Upsample):
-            steps.append(UpsampleStep(part[0], backend))
         else:
-            steps += part
+            kinds = [STEPS[kind] for kind in STEPS if is_exactly(part[0], kind)]
+            steps += [kind(part[0], backend) for kind in kinds] or part
     return steps
 
 
@@ -84,9 +83,7 @@ def find_runs(layers: Sequence[L.Layer]) -> Iterator[tuple[Sequence[L.Layer], di
 
 def within(layer: L.Layer) -> L.Layer:
     """-> the layer that a SpectralNorm wraps; any other layer itself."""
-    if isinstance(layer, L.SpectralNorm) and is_exactly(layer, L.SpectralNorm):
-        return layer.layer
-    return layer
+    return unwrapped(layer) if is_exactly(layer, L.SpectralNorm) else layer
 
 
 def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:

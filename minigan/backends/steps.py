@@ -4,23 +4,29 @@ from typing import Any
 
 from minigan.arrays import Array
 from minigan.backends.workspace import FastBackend, Workspace
-from minigan.layers import AppendLabels, Dropout, SpectralNorm, Upsample
+from minigan.layers import Layer, SpectralNorm
 from minigan.layers.sequential import Step
 from minigan.layers.spectral_norm import TINY
 
 
-class AppendLabelsStep:
-    """As layers/append_labels.py."""
+class LayerStep:
+    """A layer that is a step by itself, with the memory of its arrays."""
 
-    takes_labels, has_parameters = True, False
+    takes_labels, has_parameters = False, False
     saved: Any = None
 
-    def __init__(self, layer: AppendLabels, backend: FastBackend):
-        self.layers = [layer]
-        self.memory = Workspace(backend)
+    def __init__(self, layer: Layer, backend: FastBackend):
+        self.layers: list[Any] = [layer]
+        self.backend, self.memory = backend, Workspace(backend)
+
+
+class AppendLabelsStep(LayerStep):
+    """As layers/append_labels.py."""
+
+    takes_labels = True
 
     def forward(self, x: Array, train: bool, labels: Array) -> Array:
-        (layer,), xp = self.layers, self.memory.backend.xp
+        (layer,), xp = self.layers, self.backend.xp
         c = x.shape[-1]
         y = self.memory.get("y", (len(x), *layer.out_shape))
         xp.copyto(y[..., :c], x)
@@ -31,21 +37,16 @@ class AppendLabelsStep:
     def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
         if not need_dx:
             return None
-        (layer,), xp = self.layers, self.memory.backend.xp
+        (layer,), xp = self.layers, self.backend.xp
         dx = self.memory.get("dx", (len(dy), *layer.in_shape))
         xp.copyto(dx, dy[..., : dx.shape[-1]])
         return dx
 
 
-class DropoutStep:
+class DropoutStep(LayerStep):
     """As layers/dropout.py."""
 
-    takes_labels, has_parameters = False, False
-    saved: Array | None = None  # the mask
-
-    def __init__(self, layer: Dropout, backend: FastBackend):
-        self.layers, self.backend = [layer], backend
-        self.memory = Workspace(backend)
+    saved: Array | None  # the mask
 
     def forward(self, x: Array, train: bool) -> Array:
         (layer,), backend = self.layers, self.backend
@@ -69,15 +70,8 @@ class DropoutStep:
         return dx
 
 
-class UpsampleStep:
+class UpsampleStep(LayerStep):
     """As layers/upsample.py."""
-
-    takes_labels, has_parameters = False, False
-    saved: Any = None
-
-    def __init__(self, layer: Upsample, backend: FastBackend):
-        self.layers = [layer]
-        self.memory = Workspace(backend)
 
     def squares(self, y: Array) -> Array:
         """y -> the same memory as (n, h, scale, w, scale, c)"""
@@ -86,7 +80,7 @@ class UpsampleStep:
         return y.reshape(len(y), h, layer.scale, w, layer.scale, c)
 
     def forward(self, x: Array, train: bool) -> Array:
-        (layer,), xp = self.layers, self.memory.backend.xp
+        (layer,), xp = self.layers, self.backend.xp
         y = self.memory.get("y", (len(x), *layer.out_shape))
         xp.copyto(self.squares(y), x[:, :, None, :, None])
         return y
@@ -94,7 +88,7 @@ class UpsampleStep:
     def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
         if not need_dx:
             return None
-        (layer,), xp, squares = self.layers, self.memory.backend.xp, self.squares(dy)
+        (layer,), xp, squares = self.layers, self.backend.xp, self.squares(dy)
         dx = self.memory.get("dx", (len(dy), *layer.in_shape))
         xp.copyto(dx, squares[:, :, 0, :, 0])
         for place in range(1, layer.scale**2):

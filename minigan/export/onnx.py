@@ -46,12 +46,10 @@ class Graph:
 
     def __init__(self) -> None:
         try:
-            from onnx import checker, helper, numpy_helper
+            import onnx
         except ImportError as error:
             raise ConfigError(f"a .onnx file needs onnx ({error}): pip install onnx") from error
-        self.checker: Any = checker
-        self.helper: Any = helper
-        self.numpy_helper: Any = numpy_helper
+        self.onnx: Any = onnx
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
@@ -67,10 +65,10 @@ class Graph:
         for name, array in (constants or {}).items():
             if array is not None:
                 inputs.append(f"{layer.path}.{name}")
-                tensor = self.numpy_helper.from_array(np.ascontiguousarray(array), inputs[-1])
+                tensor = self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), inputs[-1])
                 self.constants.append(tensor)
         y = f"{kind}_{len(self.nodes)}"
-        self.nodes.append(self.helper.make_node(kind, inputs, [y], name=y, **attributes))
+        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [y], name=y, **attributes))
         return y
 
 
@@ -175,7 +173,7 @@ def onnx_file(net: nn.Sequential, x: str, y: str, metadata: dict[str, str]) -> b
             f"{net.name} has {size / 2**30:.1f} GiB of weights, and a .onnx file holds 2 GiB: "
             "export it as .safetensors"
         )
-    helper = graph.helper
+    helper = graph.onnx.helper
     append(graph, net, x)
     graph.nodes[-1].output[0] = y
 
@@ -191,5 +189,5 @@ def onnx_file(net: nn.Sequential, x: str, y: str, metadata: dict[str, str]) -> b
         producer_name="minigan",
     )  # fmt: skip
     helper.set_model_props(model, metadata)
-    graph.checker.check_model(model, full_check=True)
+    graph.onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

@@ -12,6 +12,7 @@ from minigan.arrays import Backend
 from minigan.backends import BACKENDS, PRECISIONS
 from minigan.checks import did_you_mean, expect_choice, expect_number, expect_size
 from minigan.data import DATASETS, MOST_PIXELS, SMALLEST_BATCH, parse_background, parse_fit
+from minigan.data.batches import SHUFFLES
 from minigan.data.files.locations import full_path
 from minigan.data.sets.array_file import is_array_file, shape_of
 from minigan.errors import ConfigError
@@ -30,7 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "loss": GAN_LOSSES,
     "optimizer": tuple(OPTIMIZERS),
     "upsample": ("transposed", "nearest"),
-    "shuffle": ("epoch", "once", "never"),
+    "shuffle": SHUFFLES,
 }
 SIZES = {  # from, to: the upper ends are far above any sensible value, and within NumPy's limits
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
@@ -112,24 +113,20 @@ class Config:
         if not isinstance(self.images, (str, type(None))):
             raise ConfigError(f"--images must be a path, got {self.images!r}")
         expect_path(self.images or "")
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value is not None or name not in OPTIONAL:
-                expect_choice(flag(name), value, choices)
-        for name, (least, most) in SIZES.items():
-            value = getattr(self, name)
-            optional = value is None and name in OPTIONAL
-            if not optional and not (name == "sample_every" and value == EPOCH):
-                expect_size(flag(name), value, least, most)
-        for name in SWITCHES:
-            if not isinstance(value := getattr(self, name), bool):
+        for name, value in vars(self).items():
+            if (value is None and name in OPTIONAL) or (name, value) == ("sample_every", EPOCH):
+                continue
+            if name in CHOICES:
+                expect_choice(flag(name), value, CHOICES[name])
+            elif name in SIZES:
+                expect_size(flag(name), value, *SIZES[name])
+            elif name in NUMBERS:
+                expect_number(flag(name), value, NUMBERS[name])
+            elif name in SWITCHES and not isinstance(value, bool):
                 raise ConfigError(f"{flag(name)} must be true or false, got {value!r}")
         optimizer = OPTIMIZERS[self.optimizer] if self.optimizer else preset.optimizer
         if (self.beta1 is None) != (optimizer != "Adam"):
             raise ConfigError(f"--beta1 is for Adam: this run of {self.preset} has {optimizer}")
-        for name, interval in NUMBERS.items():
-            if getattr(self, name) is not None or name not in OPTIONAL:
-                expect_number(flag(name), getattr(self, name), interval)
         if self.precision != "fp32" and self.backend != "cupy":
             raise ConfigError(
                 f"--precision {self.precision} is for tensor cores: "

@@ -60,7 +60,7 @@ class Run:
         self.folder = expect_path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
-        self.real_file, self.report_file = self.folder / "real.png", self.folder / "report.html"
+        self.real_file = self.folder / "real.png"
         self.samples = self.folder / "samples"
         self.checkpoints = Checkpoints(self.folder)
         self.generator_file = self.checkpoints.generator_file

@@ -42,8 +42,8 @@ def test_report(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(page, "draw_losses", lambda history: b"")
     made = make_run(tmp_path / "a", width=4)
     assert run("report", made.folder) == 0
-    assert capsys.readouterr().out == f"{made.report_file}: 0.0 MiB\n"
-    text = made.report_file.read_text("utf-8")
+    assert capsys.readouterr().out == f"{made.folder / 'report.html'}: 0.0 MiB\n"
+    text = (made.folder / "report.html").read_text("utf-8")
     assert "ConvTranspose2d 8-&gt;4, k4 s2 p1" in text and "D: input" in text
 
 

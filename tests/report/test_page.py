@@ -160,7 +160,7 @@ def test_finish(tmp_path):
     run, lines = make_run(tmp_path / "a"), []
     finish(run, lines.append, ("G: table", "D: table"))
     assert lines == [f"to look at: progress.gif, losses.png, report.html in {run.folder}"]
-    text = run.report_file.read_text("utf-8")
+    text = (run.folder / "report.html").read_text("utf-8")
     losses = (run.folder / "losses.png").read_bytes()
     assert base64.b64encode(losses).decode() in text and "G: table" in text
     assert (run.folder / "progress.gif").read_bytes().startswith(b"GIF89a")
@@ -218,14 +218,14 @@ def shown(browser):
 
 def open_page(browser, run):
     browser.console(), browser.requests()
-    save_report(run.report_file, History(run, lambda line: None), ("G: table",))
-    browser.open(run.report_file)
+    save_report(run.folder / "report.html", History(run, lambda line: None), ("G: table",))
+    browser.open(run.folder / "report.html")
 
 
 def expect_silence(browser, run):
     """No message on the console, and no request except for the page itself."""
     assert browser.console() == []
-    assert browser.requests() == [run.report_file.as_uri()]
+    assert browser.requests() == [run.folder / "report.html".as_uri()]
 
 
 @pytest.mark.slow
@@ -295,11 +295,12 @@ def test_strings_from_strangers_do_not_run_in_a_browser(browser, tmp_path, quick
 def test_the_policy_holds_even_without_escaping(browser, tmp_path, quick_curves):
     """The same page with raw strings: nothing runs or is requested, and the browser complains."""
     run = make_run(tmp_path / "a", metadata={"note": "HERE"})
-    save_report(run.report_file, History(run))
+    file = run.folder / "report.html"
+    save_report(file, History(run))
     raw = f"{SCRIPT}<img src=http://127.0.0.1:9/x.png onerror=window.hacked=1>"
-    run.report_file.write_text(run.report_file.read_text("utf-8").replace("HERE", raw), "utf-8")
+    file.write_text(file.read_text("utf-8").replace("HERE", raw), "utf-8")
     browser.console(), browser.requests()
-    browser.open(run.report_file)
+    browser.open(file)
     assert browser.run("return [typeof window.hacked, document.scripts.length]") == ["undefined", 2]
     messages = browser.console()
     assert len(messages) >= 2, messages

@@ -9,8 +9,8 @@ big-endian:
     4 + 4d        d sizes, uint32 each
     the rest      the elements, last dimension fastest
 
-The caller says what the file must contain, and at most one byte more than that is ever read:
-neither a wrong header nor a gzip bomb can make it use more memory.
+At most one byte more than the expected or declared shape is ever read, and no more than the file
+can hold: neither a wrong header nor a gzip bomb can make it use more memory.
 
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", file formats
 """
@@ -18,6 +18,7 @@ Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", file formats
 import gzip
 import hashlib
 import os
+import struct
 import zlib
 from math import prod
 from pathlib import Path
@@ -25,35 +26,39 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
+from minigan.files import open_regular
 
 GZIP_MAGIC = b"\x1f\x8b"
 RATIO = 1032  # no gzip file unpacks to more than this times its bytes
 
 
 def read_idx(
-    path: Path, shape: tuple[int, ...], *, sha256: str | None = None, cure: str = ""
+    path: Path, shape: tuple[int, ...] | int, *, sha256: str | None = None, cure: str = ""
 ) -> np.ndarray:
     """Read one IDX file of uint8, plain or gzip.
 
-    shape   what the header must say, as (60000, 28, 28)
+    shape   what the header must say, as (60000, 28, 28); or only its number of dimensions
     sha256  hex digest of the decompressed file, header included; None: not checked
     cure    what an error tells the user to do
-    -> uint8 array of that shape, writable
+    -> uint8 array of the shape, writable
     Raises DataError: missing, unreadable, not IDX, another shape, too short, too long, or another
     hash.
     """
-    header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
-    length = len(header) + prod(shape)
-    with os_errors_as_data_errors(path), open(path, "rb") as file:
+    d = shape if isinstance(shape, int) else len(shape)
+    with os_errors_as_data_errors(path), open_regular(path) as file:
         packed = file.read(2) == GZIP_MAGIC
         held = os.fstat(file.fileno()).st_size * (RATIO if packed else 1)
         file.seek(0)
         try:  # read() takes memory for all that it is asked for
             data = gzip.GzipFile(fileobj=file) if packed else file
-            content = data.read(min(length + 1, held))
+            found = data.read(4 + 4 * d)
+            if isinstance(shape, int):
+                shape = struct.unpack(f">{d}I", found[4:].ljust(4 * d, b"\0"))
+            header = bytes([0, 0, 8, d]) + np.array(shape, ">u4").tobytes()
+            content = found + data.read(min(prod(shape) + 1, held))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise damaged(path, str(error), cure) from error
-    found = content[: len(header)]
+    length = len(header) + prod(shape)
     if found.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         wrong = "is a web page, not data (a login page of the network, or an error page)"
     elif found != header:

@@ -13,11 +13,9 @@ Labels (n,) are whole numbers or texts; each different value is a class, in asce
 in a text by their value.
 """
 
-import gzip
 import hashlib
 import io
 import re
-import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +28,7 @@ import numpy as np
 
 from minigan.data.base import Dataset, Log, fingerprint
 from minigan.data.files.decode import Form
-from minigan.data.files.idx import GZIP_MAGIC, read_idx
+from minigan.data.files.idx import read_idx
 from minigan.data.files.locations import cache_folder, full_path
 from minigan.data.files.messages import UNWRITABLE, damaged, os_errors_as_data_errors, printable
 from minigan.data.prepare.file_index import natural_key
@@ -210,26 +208,14 @@ def side_of(numbers: int) -> int | None:
 
 def read_idx_pair(path: Path) -> Arrays:
     """-> images, and the labels of the file beside them."""
-    images = read_idx(path, idx_shape(path, 3))
+    images = read_idx(path, 3)
     if "emnist" in path.name.lower():
         images = images.transpose(0, 2, 1)
     name = re.sub(r"images(.)idx3", r"labels\1idx1", path.name.removesuffix(".gz"))
     for beside in (path.with_name(name), path.with_name(f"{name}.gz")):
         if "idx3" not in name and beside.exists():
-            return images, read_idx(beside, idx_shape(beside, 1))
+            return images, read_idx(beside, 1)
     return images, None
-
-
-def idx_shape(path: Path, dimensions: int) -> tuple[int, ...]:
-    """-> the shape that the header of an IDX file declares."""
-    with errors_as_damage(path), open_regular(path) as file:
-        packed = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        header = (gzip.GzipFile(fileobj=file) if packed else file).read(4 + 4 * dimensions)
-        shape: tuple[int, ...] = struct.unpack_from(f">{dimensions}I", header, 4)
-    if not 0 < prod(shape) <= MOST:
-        raise damaged(path, f"declares the shape {shape}")
-    return shape
 
 
 def as_images(path: Path, images: np.ndarray) -> np.ndarray:

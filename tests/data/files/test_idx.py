@@ -93,10 +93,10 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     assert message.startswith(f"{tmp_path / 'none'}: cannot be read (No such file")
     (tmp_path / "file").write_bytes(GOOD)
 
-    def deny(path, mode):  # chmod does not stop root
+    def deny(path):  # chmod does not stop root
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("minigan.data.files.idx.open", deny, raising=False)
+    monkeypatch.setattr("minigan.data.files.idx.open_regular", deny)
     assert refusal(read_idx, tmp_path / "file", SHAPE) == (
         f"{tmp_path / 'file'}: cannot be read (Permission denied): "
         "check that it exists and that you may read it"
