@@ -27,6 +27,8 @@ def stop_signals() -> list[int]:
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         numbers.append(hangup)
+    if hasattr(signal, "SIGUSR1") and "OMPI_COMM_WORLD_SIZE" in os.environ:
+        numbers.append(signal.SIGUSR1)  # Open MPI hands it on, and soon kills after the others
     return numbers
 
 

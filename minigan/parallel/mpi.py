@@ -27,6 +27,7 @@ LAUNCHERS = (  # variables with rank and size; the first that is there counts
     ("PMI_RANK", "PMI_SIZE"),
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 )
+OTHERS = ("MPICH", "Intel")  # how the libraries of other MPIs than Open MPI name themselves
 LONGEST_PAUSE = 0.01  # seconds asleep at a barrier
 PATIENCE = 1.0  # seconds that an error of a lower rank has to end the job first
 
@@ -90,17 +91,25 @@ def world() -> Group:
         return Group()
     try:
         with without_warnings():  # mpi4py's, about what is reported here
+            import mpi4py
+
+            mpi4py.rc(initialize=False, finalize=True)
             from mpi4py import MPI
+
+            library = " ".join(MPI.Get_library_version().split()[:3]).rstrip(",")
+            # under Open MPI's launcher these would end the program
+            is_other = "OMPI_COMM_WORLD_SIZE" in os.environ and library.startswith(OTHERS)
+            if not is_other and not MPI.Is_initialized():
+                MPI.Init()
     except (ImportError, RuntimeError) as error:
         raise BackendError(
             f"{size} processes were started together, but mpi4py cannot be used ({error}): "
             "pip install 'minigan[mpi]', and mpich where the machine has no MPI"
         ) from error
-    if (known := MPI.COMM_WORLD.size) != size:
-        library = " ".join(MPI.Get_library_version().split()[:3])
+    if is_other or MPI.COMM_WORLD.size != size:
         raise BackendError(
-            f"the launcher started {size} processes, but MPI knows of {known}: mpi4py uses "
-            f"{library}, so start them with the mpiexec of this MPI, or with srun --mpi=..."
+            f"the launcher started {size} processes, but they are not connected: mpi4py uses "
+            f"{library}; start them with the mpiexec of this MPI, or with srun --mpi=..."
         )
     sys.excepthook = fail_uncaught
     return MpiGroup(MPI)

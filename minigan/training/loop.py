@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from math import ceil, isfinite
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def train(
         config = resumed_config(saved, options)
     else:
         config = new_config(options)
-        run = Run(out or new_folder(config))
+        run = Run(out or new_folder(config, ranks))
         if out is not None and ranks.rank == 0:
             run.expect_free()
     if ranks.rank:
@@ -159,9 +160,10 @@ def silent(line: str) -> None:
     """The log of a rank that reports nothing."""
 
 
-def new_folder(config: Config) -> Path:
-    """-> runs/<time>-<preset>, for a run without --out."""
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}"
+def new_folder(config: Config, ranks: Group | None = None) -> Path:
+    """-> runs/<time>-<preset>, for a run without --out; the same on all ranks."""
+    now = datetime.fromtimestamp((ranks or Group()).all_gather(np.array([time()]))[0, 0])
+    return Path("runs") / f"{now:%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}"
 
 
 def make_batches(game: Game, data: Dataset) -> Batches:

@@ -99,24 +99,34 @@ def test_a_batch_script_of_slurm_is_one_process(monkeypatch):
     assert launched() == (0, 1)
 
 
-def fake_mpi(monkeypatch, size):
+def fake_mpi(monkeypatch, size, library):
     """mpi4py for a job of this size."""
     communicator = SimpleNamespace(rank=0, size=size, Split_type=lambda kind: communicator)
     module = SimpleNamespace(
-        COMM_WORLD=communicator, COMM_TYPE_SHARED=1, Get_library_version=lambda: "MPICH Version: 5"
+        COMM_WORLD=communicator,
+        COMM_TYPE_SHARED=1,
+        Get_library_version=lambda: library,
+        Is_initialized=lambda: False,
+        Init=lambda: started.append(True),
     )
-    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=module))
+    package = SimpleNamespace(MPI=module, rc=lambda **options: None)
+    monkeypatch.setitem(sys.modules, "mpi4py", package)
+    started = []
+    return started
 
 
-def test_two_kinds_of_mpi_are_refused_in_one_line(monkeypatch, capsys):
-    """Each process would train the whole run."""
-    set_launcher(monkeypatch, OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_SIZE=4)
-    fake_mpi(monkeypatch, size=1)
-    with pytest.raises(mg.BackendError, match=r"started 4 processes, but MPI knows of 1: .*MPICH"):
+@pytest.mark.parametrize("launcher", ("PMI", "OMPI_COMM_WORLD"))
+@pytest.mark.parametrize("library", ("MPICH Version: 5.0", "Open MPI v5.0,"))
+def test_two_kinds_of_mpi_are_refused_in_one_line(launcher, library, monkeypatch, capsys):
+    """Each process would train the whole run; or MPI would end it in many lines."""
+    set_launcher(monkeypatch, **{f"{launcher}_RANK": 0, f"{launcher}_SIZE": 4})
+    started = fake_mpi(monkeypatch, 1, library)
+    with pytest.raises(mg.BackendError, match=r"started 4 processes, but they are not connected"):
         world()
+    assert bool(started) != (launcher[0] == "O" and library[0] == "M")
     assert fail("minigan", "why", 2) == 2
     assert capsys.readouterr().err == "minigan: error: why\n"
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    monkeypatch.setenv(f"{launcher}_RANK", "1")
     assert fail("minigan", "why", 2) == 2
     assert capsys.readouterr().err == "", "one line for all"
 
@@ -130,7 +140,7 @@ def test_mpi4py_is_missing(monkeypatch):
 
 def test_all_ranks_of_a_launcher_are_a_group(monkeypatch):
     set_launcher(monkeypatch, PMI_RANK=0, PMI_SIZE=3)
-    fake_mpi(monkeypatch, size=3)
+    fake_mpi(monkeypatch, 3, "MPICH Version: 5.0")
     group = world()
     assert group is world() and group.size == 3 and sys.excepthook is mpi.fail_uncaught
 
