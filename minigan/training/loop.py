@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from math import ceil, isfinite
 from pathlib import Path
-from time import time
 from typing import Any
 
 import numpy as np
@@ -162,8 +161,9 @@ def silent(line: str) -> None:
 
 def new_folder(config: Config, ranks: Group | None = None) -> Path:
     """-> runs/<time>-<preset>, for a run without --out; the same on all ranks."""
-    now = datetime.fromtimestamp((ranks or Group()).all_gather(np.array([time()]))[0, 0])
-    return Path("runs") / f"{now:%Y%m%d-%H%M%S}-{config.preset.replace(':', '-')}"
+    now = np.array([int(f"{datetime.now():%Y%m%d%H%M%S}")])
+    digits = str((ranks or Group()).all_gather(now)[0, 0])
+    return Path("runs") / f"{digits[:8]}-{digits[8:]}-{config.preset.replace(':', '-')}"
 
 
 def make_batches(game: Game, data: Dataset) -> Batches:
