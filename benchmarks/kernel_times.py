@@ -22,7 +22,7 @@ KINDS = {  # name -> minigan's kernels; all others are "products": cuBLAS's, and
     "Adam": r"adam\w*",
     "sums": "fold|squares|root_of_sum",
     "neighbors": r"center_bytes|square_rows|nearest_\w+",
-    "the rest": r"bce|probabilities|collect|gather_images|ema_update|random_\w+|cupy_\w+"
+    "the rest": r"loss_of_logits|probabilities|collect|gather_images|ema_update|random_\w+|cupy_\w+"
     r"|mem(cpy|set)32_post|memset32|Memcpy.*",
 }
 
