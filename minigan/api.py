@@ -7,7 +7,7 @@
     run.history.metrics["loss_g"]                 (500,)
     run = mg.train(resume=run.folder, steps=1000)
 
-In a notebook, samples and histories show themselves, and interrupting a training returns the run.
+In a notebook, samples and histories are displayed, and interrupting a training returns the run.
 """
 
 import builtins
@@ -39,7 +39,7 @@ class Samples(np.ndarray):
 
 
 class ShownHistory(History):
-    """The metrics and sample grids of a run; a notebook shows its curves if matplotlib is there."""
+    """The metrics and sample grids of a run; a notebook shows its curves, with matplotlib."""
 
     def _repr_png_(self) -> bytes | None:
         try:

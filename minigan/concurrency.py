@@ -1,7 +1,7 @@
-"""What threads of one program share, and what happens if the system allows no more of them.
+"""Threads side by side, and what happens if the system allows no more of them.
 
-Objects that different threads made can be used side by side: nothing of minigan is shared between
-them but idle threads. An object that two threads use at once refuses the second: see InUse.
+Objects that different threads made can be used side by side: they share nothing but idle threads.
+An object that two threads use at once refuses the second: see InUse.
 """
 
 import os
@@ -23,7 +23,7 @@ class InUse:
     """`with in_use:` around what one thread at a time may do to an object; the second is refused.
 
     name  of the object, for the message
-    A thread that Ctrl-C stopped amid __enter__ may come again.
+    Ctrl-C may interrupt __enter__: the same thread can enter again.
     """
 
     def __init__(self, name: str):
@@ -112,7 +112,7 @@ def start_threads(work: Sequence[Callable[[], object]], name: str) -> int:
 
 
 def can_start(count: int) -> bool:
-    """Does the system allow this many threads, or processes, more?"""
+    """Can this many more threads, or processes, be started?"""
     queue: SimpleQueue[None] = SimpleQueue()
     started: list[threading.Thread] = []
     try:
@@ -131,7 +131,7 @@ def can_start(count: int) -> bool:
 
 
 class Workers:
-    """Workers(count, name): threads that do what is submitted, one job at a time each.
+    """Workers(count, name): threads that run submitted jobs, each one at a time.
 
     If the system allows fewer, there are fewer; if it allows none, submit() does the job itself.
     """

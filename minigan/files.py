@@ -4,8 +4,8 @@ A file is written under a temporary name in the same folder, flushed to the disk
 and the folder is flushed too, where its file system can do that. At every instant, even if the
 power fails, the name refers to the old file or the new one, never to part of one.
 
-What is read may come from somebody else: a pipe in the place of a file would block for ever, and a
-device never ends. Links are followed when a file is read, and never when one is written.
+Files may come from a stranger: a pipe in the place of one would block forever, and a device never
+ends. Links are followed when a file is read, and never when one is written.
 """
 
 import errno
@@ -18,7 +18,7 @@ from typing import IO
 
 from minigan.errors import MiniganError, RunError
 
-# what a file system answers that cannot flush
+# errors of a file system that cannot flush
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -78,7 +78,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Otherwise it is deleted, and the old file at `path` stays. Raises OSError.
     """
-    # "x": a new file, at the end of no link, with the permissions that the umask leaves
+    # "x": a new file, never one behind a link; its permissions follow the umask
     file = open(str(path.parent / f".{path.name[:40]}-{os.urandom(8).hex()}.tmp"), "x+b")
     try:
         with file:

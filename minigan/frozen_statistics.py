@@ -2,13 +2,13 @@
 
 Some published programs normalize samples by the statistics of their own batch. Then the same z
 gives different images in different batches and none alone; in a batch of one class, BatchNorm even
-subtracts the label. So an image is drawn, and a network is inspected, with the BatchNorm statistics
-of one fixed batch, each layer's taken once all layers before it are frozen. For this batch the
-network computes what it computes in training. They replace the running ones:
+subtracts the label. So images are drawn, and networks inspected, with the BatchNorm statistics of
+one fixed batch; those of a layer are measured after all layers before it are frozen. For this batch
+the network computes what it computes in training. They replace the running ones:
 
     running = (1 - running_rate)·running + running_rate·batch      with running_rate = 1
 
-Everything else is in sampling mode meanwhile: Dropout draws nothing.
+Everything else stays in sampling mode: Dropout draws nothing.
 
 The statistics of a generator belong to its present weights. They are computed before each draw, one
 more batch, and not saved: they cannot be stale, and any run folder has all that they need.
@@ -34,7 +34,7 @@ def samples_by_batch(net: Sequential) -> bool:
 def with_own_statistics(net: Sequential) -> Sequential:
     """-> the same network, with separate statistics and passes. Parameters are the same arrays.
 
-    What happens to one of them does not change what the other computes, but for the parameters.
+    Except for the parameters, neither affects the other.
     """
     other = copy(net)
     other.parts = tuple(

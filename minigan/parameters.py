@@ -115,7 +115,7 @@ class Store(ArrayHolder):
         self.declared = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy whose params and grads are views of its own flat arrays."""
+        """A copy, whose params and grads are views of the copied flat arrays."""
         for flat, views in ((self.flat_params, self.params), (self.flat_grads, self.grads)):
             new = deepcopy(flat, memo)
             for name, view in views.items():

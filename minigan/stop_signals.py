@@ -1,6 +1,6 @@
 """Signals that stop a program: Ctrl-C, a request to end, a terminal that is closed.
 
-While a command starts, there is nothing to save or to delete, so it ends at once, without a word.
+While a command starts, there is nothing to save or to delete, so it ends at once, silently.
 Later a signal raises an exception, and training finishes its step first.
 """
 

@@ -87,7 +87,7 @@ class ArrayHolder(Copyable):
     held: Mapping[str, tuple[Views, str]] = {}  # attribute -> the mapping and its name there
 
     def hold(self, attribute: str, views: Views, name: str, array: Array) -> None:
-        """Make an array the attribute, and an entry of views, for good."""
+        """Make an array an attribute that stays in place, and an entry of views."""
         if attribute in self.held or name in views:
             raise ConfigError(f"{views.owner.name}.{name} is declared twice: choose another name")
         views.arrays[name] = array

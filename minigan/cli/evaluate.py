@@ -34,7 +34,7 @@ def evaluate(arguments: Namespace, log: Log) -> None:
     game, metadata = open_game(run, arguments.best)
     path = output_file(arguments.out, run.folder / f"evaluation{which}.json", ".json")
     picture = run.folder / f"nearest{which}.png"
-    if arguments.out:  # a name of its own: another nearest.png may be the user's
+    if arguments.out:  # a separate name: nearest.png there may be the user's
         picture = output_file(str(path.with_name(f"{path.stem[:60]}-nearest.png")), picture, ".png")
     real = split(open_images(game, metadata, data_dir, log), data_dir, game.config.fit)
     n, classes = expect_n(arguments.n, real), game.preset.classes

@@ -2,8 +2,8 @@
 
 Each command is a function in a module that is imported when the command runs, so help is instant.
 A mistake of the user ends in one line on stderr and exit code 2, a failure (a full disk, a training
-that diverged) in 1, Ctrl-C in 130. What is printed may come from somebody else's files: a character
-that a terminal would obey is shown as in \\x1b.
+that diverged) in 1, Ctrl-C in 130. Printed text may come from a stranger's files, so control
+characters are shown as in \\x1b.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def out(default: str) -> Row:
 
 
 LONGEST = 2000  # characters of an error
-# what a device answers, not what a user did
+# errors of a device, not mistakes of a user
 FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 TYPES = {"int": "a whole number", "float": "a number", "steps_or_epoch": "a whole number or epoch"}
 NAME, DIR, FILE = ({"metavar": metavar} for metavar in ("NAME", "DIR", "FILE"))

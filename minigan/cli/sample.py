@@ -51,7 +51,7 @@ def sample(arguments: Namespace, log: Log) -> None:
         chosen = np.sort(game.stream("real", seed=seed).permutation(numbers)[:n])
         for _ in saving(real_batches(data.images, data.labels, chosen), real, game):
             pass
-        fewer = f", all that there are{of_class}" if len(chosen) < n else ""
+        fewer = f", all there are{of_class}" if len(chosen) < n else ""
         log(f"{len(chosen)} training images in {real}{fewer}")
 
 

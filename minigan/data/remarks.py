@@ -1,12 +1,12 @@
-"""What a user should know of a set of pictures before hours are spent on it."""
+"""Warnings about a set of pictures, before hours are spent on it."""
 
 import numpy as np
 
 from minigan.data.base import Dataset
 
-SAMPLE = 1 << 22  # numbers that are looked at, in pictures from the whole set
+SAMPLE = 1 << 22  # numbers that are examined, in pictures from the whole set
 HARDLY = 6.0  # of 255: a standard deviation of a picture's pixels below this is hardly visible
-ALIKE = 2.0  # of 255: below this standard deviation of a pixel over the pictures, none is seen
+ALIKE = 2.0  # of 255: a pixel that deviates less than this looks the same in all pictures
 
 
 def remarks(data: Dataset) -> list[str]:
@@ -24,7 +24,9 @@ def remarks(data: Dataset) -> list[str]:
     different = len(set(map(bytes, data.images[chosen])))
     images = data.images[chosen].astype(np.float32)
     deviation, spread = float(images.std(axis=(1, 2)).mean()), float(images.std(axis=0).mean())
-    cure = "see real.png in the run's folder; 16-bit files must use all bits, or say fewer (sBIT)"
+    cure = (
+        "see real.png in the run's folder; 16-bit files must use all bits, or declare fewer (sBIT)"
+    )
     if transparent := traits.get("transparent"):
         cure = (
             f"{transparent:,} of {count:,} pictures are transparent, so try --background black, "

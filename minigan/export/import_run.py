@@ -1,8 +1,8 @@
 """Weights from a file -> a run at step 0.
 
 It is sampled, inspected and evaluated like any other, and trained by --resume: from these weights,
-with fresh optimizers. It has not seen its images; their fingerprint is stored when it is trained
-first.
+with fresh optimizers. It has not seen its images; their fingerprint is stored when it is first
+trained.
 """
 
 import json
@@ -34,7 +34,7 @@ CONVERT = (
 MACHINE = ("images", "backend", "precision", "threads")  # options of the machine that exported
 
 
-Nets = dict[str, dict[str, Stored]]  # "G", "D", or "" if the names must tell which
+Nets = dict[str, dict[str, Stored]]  # "G", "D", or "" if only the names of the arrays say which
 
 
 def open_source(path: Path) -> tuple[Nets, dict[str, Any]]:
@@ -85,7 +85,7 @@ def recorded_config(record: dict[str, Any]) -> Config | None:
         return None
     options = {name: value for name, value in record["options"].items() if name not in MACHINE}
     if any(isinstance(value, (dict, list)) for value in options.values()):
-        raise ConfigError("the options in the file's record are no texts and numbers")
+        raise ConfigError("the options in the file's record must be texts and numbers")
     if options.get("dataset") == "folder":
         options["dataset"] = "auto"
     return config_from_record({**options, "images": None})
@@ -125,7 +125,7 @@ def import_run(
     for file, (found, _) in zip(files, sources, strict=True):
         for name, arrays in read_source(file, found, nets, config.preset).items():
             if name in weights:
-                raise RunError(f"{file} has weights of {name}, which another file gave")
+                raise RunError(f"{file} has weights of {name}, which another file has, too")
             weights[name] = arrays
     names = ", ".join(file.name for file in files)
     if "G" not in weights:
@@ -133,7 +133,7 @@ def import_run(
     game = Game(config)
     for net in game.nets.values():  # "G average" too
         net.ready().load_state({**net.ready().state(), **weights.get(net.name[0], {})}, names)
-    grid = game.sample_grid()  # first: it fails if the weights are senseless
+    grid = game.sample_grid()  # first: it fails if the weights give NaN
     metadata["versions"] = versions(game.backend)
     metadata["imported"] = {"files": names, "step": record.get("step"), "nets": sorted(weights)}
     run = run.create(config, metadata, another_name=out is None)

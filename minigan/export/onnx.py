@@ -11,7 +11,7 @@
     activations        Relu, LeakyRelu, Tanh, Sigmoid
     Dropout            nothing: it is the identity in sampling mode
 
-ONNX is channels-first. So a map is (n, c, h, w) in the whole graph, and the weights are turned:
+ONNX is channels-first. So a map is (n, c, h, w) in the whole graph, and kernels are transposed:
 
     Conv2d.W            (k_h, k_w, c_in, c_out)   -> (c_out, c_in, k_h, k_w)
     ConvTranspose2d.W   (k_h, k_w, c_out, c_in)   -> (c_in, c_out, k_h, k_w)
@@ -20,7 +20,7 @@ Both are transpose(3, 2, 0, 1). Where a vector becomes a map, its numbers are in
 that the weights before it have: there, and where a map becomes a vector, a Transpose turns the map.
 
 A transposed convolution grows `size` pixels to (size - 1)·s + k - before - after, and
-output_padding is what is missing to the size that minigan has.
+output_padding is the difference to the size in minigan.
 
 The first axis of inputs and outputs is free.
 Source: github.com/onnx/onnx, docs/Operators.md

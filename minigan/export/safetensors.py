@@ -51,7 +51,7 @@ def open_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
         file = opened(path, "numpy")
         stored = {}
         if len(names := file.keys()) > MOST:
-            raise ValueError(f"{len(names):,} arrays: no network here has so many")
+            raise ValueError(f"{len(names):,} arrays: no network here has that many")
         for name in names:
             array = file.get_slice(name)
             shape, kind = tuple(array.get_shape()), array.get_dtype()

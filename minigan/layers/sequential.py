@@ -158,7 +158,7 @@ class Sequential(Layer):
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy with arrays of its own, on the same backend; call forward before backward."""
+        """A copy with its own arrays, on the same backend; call forward before backward."""
         deepcopy(self.store, memo)  # first, because layers hold views of its arrays
         other = super().__deepcopy__(memo)
         if "steps" in vars(self):

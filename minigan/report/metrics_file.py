@@ -1,4 +1,4 @@
-"""Reads metrics.csv in little memory: it may be larger than the memory, and damaged.
+"""Reads metrics.csv, which may be damaged, or larger than the memory.
 
 In a long run, several rows become one: their mean, and their extremes, which a plot shows too.
 """

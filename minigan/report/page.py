@@ -1,9 +1,9 @@
 """report.html: a page that shows a run, in one file that needs no network and no other file.
 
-page.html is the page with $names where the parts of a run go. Whatever comes from the files of a
-run, which may be somebody else's, goes through `escape`. And the page's Content-Security-Policy
-allows only its own script, by checksum, and embedded images: even if a text were not escaped,
-nothing would run or load.
+page.html is the page with $names where the parts of a run go. All text from the files of a
+run, which may be a stranger's, goes through `escape`. And the page's Content-Security-Policy allows
+only its own script, by checksum, and embedded images: even if a text were not escaped, nothing
+would run or load.
 """
 
 import base64

@@ -61,7 +61,9 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     data_dir  where they are now; None: where they were
     """
     config = game.config
-    name = game.preset.data if config.dataset == "auto" else config.dataset  # auto: not seen yet
+    name = (
+        game.preset.data if config.dataset == "auto" else config.dataset
+    )  # auto: imported, not trained
     if name == "folder" and data_dir is not None:
         images = str(full_path(data_dir))
         config, data_dir = replace(config, dataset=name, images=images), None
@@ -73,7 +75,7 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
 def expect_same_images(data: Dataset, metadata: dict[str, Any], hint: str) -> None:
     """Raises DataError unless a run began with these images."""
     if "imported" in metadata and metadata.get("data") is None:
-        return  # it has seen none yet
+        return  # it has not been trained yet
     if metadata.get("data") != data.fingerprint:
         raise DataError(
             f"the images of {data.name} are not those that the run was trained on "

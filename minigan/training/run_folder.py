@@ -52,7 +52,7 @@ LONGEST = 2**14  # bytes of a row of metrics.csv
 class Run:
     """Run(folder): the files of a run, read and written. Every failure is a RunError.
 
-    They may come from somebody else: only regular files are read, and nothing is written or deleted
+    They may come from a stranger: only regular files are read, and nothing is written or deleted
     through a link.
     """
 
@@ -78,7 +78,7 @@ class Run:
                     taken = os.path.lexists(self.config_file)
         if taken:
             raise RunError(
-                f"{folder} exists: go on with --resume {folder}, or choose another with --out"
+                f"{folder} exists: continue with --resume {folder}, or choose another with --out"
             )
 
     def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
@@ -146,7 +146,7 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Drop what a stopped run logged after its last checkpoint, and interrupted writes.
 
-        Raises RunError if a folder of the run is a link: what it leads to belongs to somebody else.
+        Raises RunError if a folder of the run is a link: it may lead to somebody else's files.
         """
         folders = (self.samples, self.checkpoints.folder)
         for folder in folders:

@@ -117,7 +117,7 @@ def test_training_images_are_those_that_the_networks_saw(runs, images_of_noise, 
 
     words = ("--n", 99, "--real", tmp_path / "all", "--label", 3)
     assert run("sample", runs["conditional"], *words) == 0
-    assert ", all that there are of class 3" in capsys.readouterr().out
+    assert ", all there are of class 3" in capsys.readouterr().out
     threes = {image.tobytes() for image in data.images[data.labels == 3]}
     assert {image.tobytes() for image in pictures(tmp_path / "all" / "3").values()} == threes
 

@@ -42,7 +42,7 @@ def test_a_resumed_run(tmp_path, capsys, without_report):
     before = files(out)
     line = refused(capsys, "train", "--resume", out, "--width", 8, "--steps", 2)
     assert "--width 8 does not fit the run, which has 4: leave it out to resume" in line
-    assert f"{out} exists: go on with --resume {out}" in refused(
+    assert f"{out} exists: continue with --resume {out}" in refused(
         capsys, "train", *SMALL, "--out", out
     )
     assert files(out) == before

@@ -111,7 +111,7 @@ def test_a_run_without_d(torch, tmp_path):
     assert line == "netD.safetensors has no generator, and a run needs one: add its file"
     files = [save(torch, tmp_path / f"{name}.safetensors", G) for name in "ab"]
     line = refusal(imported, files, "pytorch-64", tmp_path / "b", kind=mg.RunError)
-    assert line.endswith("b.safetensors has weights of G, which another file gave")
+    assert line.endswith("b.safetensors has weights of G, which another file has, too")
     assert not (tmp_path / "b").exists()
 
 

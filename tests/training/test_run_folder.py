@@ -36,7 +36,7 @@ def test_a_new_folder(run):
 
 def test_nothing_is_overwritten(run, tmp_path):
     config = new_config({})
-    with pytest.raises(mg.RunError, match=r"run exists: go on with --resume .*run, or choose ano"):
+    with pytest.raises(mg.RunError, match=r"run exists: continue with --resume .*run, or choose"):
         Run(run.folder).create(config, {})
     for name in ("run-2", "run-3"):
         other = Run(run.folder).create(config, {}, another_name=True)
@@ -70,7 +70,7 @@ def test_of_several_processes_that_create_a_run_one_succeeds(tmp_path):
         (winner,) = (seed for seed, outcome in outcomes.items() if isinstance(outcome, Run))
         assert Run(folder).load_config()[0].seed == winner
         for seed in set(outcomes) - {winner}:
-            assert re.search("another process is training|exists: go on", outcomes[seed])
+            assert re.search("another process is training|exists: continue", outcomes[seed])
 
 
 def test_a_folder_that_cannot_be_listed_is_taken(tmp_path, monkeypatch):
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_listed_is_taken(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert (tmp_path / "a/checkpoints/step-00000002.npz").exists()
     monkeypatch.setattr(os, "listdir", listdir)
-    with pytest.raises(mg.RunError, match="exists: go on with"):
+    with pytest.raises(mg.RunError, match="exists: continue with"):
         train(tmp_path / "a", steps=2)
 
 

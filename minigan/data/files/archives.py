@@ -1,8 +1,7 @@
-""".zip files, read with the standard library, and what other archives are.
+""".zip files, read with the standard library, and the kinds of other archives.
 
-What an archive says of itself is checked against what it holds: its end counts its files, and a
-directory that lists fewer is cut off. zipfile goes by the length of the directory. So it lists all
-65,686 files of an archive that counts modulo 65,536, as macOS writes it.
+The end of an archive counts its files. A directory that lists fewer is cut off. (It may list more:
+macOS counts modulo 65,536, and zipfile goes by the length of the directory.)
 """
 
 import io

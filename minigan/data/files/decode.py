@@ -107,9 +107,8 @@ def decode(
             expect_pixels(image, max_pixels)
             tiles = [(tile[1][2] - tile[1][0]) * (tile[1][3] - tile[1][1]) for tile in image.tile]
             if image.format == "TIFF" and sum(tiles) < image.width * image.height:
-                raise Unreadable(
-                    "it holds fewer pixels than it declares"
-                )  # the others would be black
+                # Pillow would leave the others black
+                raise Unreadable("it holds fewer pixels than it declares")
             image.load()
             if not jpeg:
                 turn = transpose_name(image)  # a PNG may store it behind its pixels

@@ -1,8 +1,8 @@
-"""Pictures whose numbers are not 8 bits wide, and the transparent color of those that are narrower.
+"""Pictures with more or fewer than 8 bits for a number, and their transparent color.
 
 A viewer shows the largest number as white. Which number that is depends on the bits that are used:
-12 bits of a camera are often stored in 16. A file may say so, and is believed unless a number in it
-is larger:
+12 bits of a camera are often stored in 16. A file may declare this, and is trusted unless a number
+in it is larger:
 
     PNG   chunk sBIT: the significant bits. The standard wants numbers scaled to all 16 bits, and
           only numbers that are not are divided by less

@@ -22,8 +22,8 @@ def cache_folder() -> Path:
     Linux    $XDG_CACHE_HOME/minigan, else ~/.cache/minigan
     macOS    ~/Library/Caches/minigan
     Windows  %LOCALAPPDATA%\\minigan\\Cache
-    A user without a home folder gets one in the temporary folder that nobody else can write to.
-    Raises DataError: somebody else was there first.
+    A user without a home folder gets a private one in the temporary folder.
+    Raises DataError: that folder belongs to another user.
     Source: XDG base directory specification; the choices of the platformdirs package
     """
     base = os.environ.get("XDG_CACHE_HOME", "")  # the specification: ignore it unless absolute
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 def own_folder(place: Path) -> Path:
     """-> a folder in `place`, created if it does not exist. Windows has one place for each user.
 
-    Raises DataError unless it is a folder, and this user's alone: its name can be guessed.
+    Raises DataError unless it is a private folder of this user: its name can be guessed.
     """
     if sys.platform == "win32":
         return place
@@ -53,7 +53,7 @@ def own_folder(place: Path) -> Path:
             path.mkdir(mode=0o700)
         found = os.lstat(path)
     if not (stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()) or found.st_mode & 0o077:
-        raise DataError(f"{path}: is not a folder of yours alone: set HOME or XDG_CACHE_HOME")
+        raise DataError(f"{path}: is not a private folder of yours: set HOME or XDG_CACHE_HOME")
     return path
 
 

@@ -35,7 +35,7 @@ def wrong_hash(found: str, expected: str) -> str:
 
 
 def escaped(text: object) -> str:
-    """-> the text, with each character that a terminal would obey or hide as in \\x1b."""
+    """-> the text, with control and invisible characters as in \\x1b."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 

@@ -30,7 +30,7 @@ from minigan.errors import DataError
 
 OLD_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")  # of minigan 0.2.0
 RUN_FILES = ("config.json", "metrics.csv")  # a folder with both holds a run
-A_RUN = "is the folder of a run, or in one: give the folder of pictures that a run learns from"
+A_RUN = "is the folder of a run, or in one: give the folder of pictures that the run was trained on"
 
 
 def is_hidden(part: str) -> bool:

@@ -1,4 +1,4 @@
-"""Arrays of one's own as a data set: .npy, .npz, .csv and IDX files.
+"""Your own arrays as a data set: .npy, .npz, .csv and IDX files.
 
     .npy        images, memory-mapped if they are uint8; labels beside them, in NAME-labels.npy
     .npz        images and labels, by these names or by Keras' (x_train, y_train of its mnist.npz);
@@ -8,7 +8,7 @@
                 beside it. EMNIST's pictures, recognized by name, are stored transposed
 
 Images are (n, h, w), or (n, h, w, 1 or 3) with channels last. Their numbers may be 0 .. 255, or
-floats in [0, 1] or [-1, 1]; which of these is told apart by the smallest and the largest, and said.
+floats in [0, 1] or [-1, 1]: the smallest and the largest decide which, and the log says it.
 Labels (n,) are whole numbers or texts; each different value is a class, in ascending order: numbers
 in a text by their value.
 """
@@ -45,7 +45,7 @@ Arrays = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
 
 def is_array_file(path: str | Path) -> bool:
-    """Does the name say that it is one?"""
+    """Is it a file of arrays, by its name?"""
     name = Path(path).name.lower()
     named = name.endswith((".npy", ".npz", ".csv")) or IDX_NAME in name
     return named and not full_path(path).is_dir()  # folders of pictures may have such names

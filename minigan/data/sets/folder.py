@@ -3,8 +3,8 @@
 It may be any tree of pictures, in any mixture of sizes and kinds (see files/decode.py). The folders
 on the first level are the labels; if pictures lie beside them, there are no labels. In a .zip, a
 folder that contains everything is skipped first. The pictures are sorted by name, folder by folder
-(see prepare/file_index.py). Files that are no pictures are counted in a line for the user, hidden
-folders are not looked into, and what minigan has made itself is left out.
+(see prepare/file_index.py). Other files are counted in a line for the user; hidden folders and
+what minigan has written are left out.
 
 The folder itself is only read. Its pictures are decoded once, into a folder in the cache, and
 memory-mapped from then on. That folder holds one set of pictures in one shape:
@@ -110,7 +110,7 @@ def load_folder(
     waiting = f"{path}: another process is preparing these pictures: waiting for it"
     with os_errors_as_data_errors(entry, UNWRITABLE):
         entry.mkdir(parents=True, exist_ok=True)
-        if entry.is_symlink():  # somebody else's, perhaps: what is in it will be replaced
+        if entry.is_symlink():  # perhaps to a folder of somebody else, where files would be deleted
             raise DataError(f"{entry}: is a link: delete it, or set XDG_CACHE_HOME to your folder")
         with locked(entry / "lock", lambda: log(waiting)):
             if data := from_cache():  # another process has just built it
@@ -126,7 +126,7 @@ def load_folder(
             log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
             index = build(source, names, limit, pixels, form, log)
             if not sum(index["counts"]):  # samples in files, to train on them
-                log(f"{path}: minigan wrote all its pictures: taking them")
+                log(f"{path}: minigan wrote all of these pictures: using them")
                 index = build(source, names, limit, pixels, form, log, own_too=True)
             with replacing(entry / "index.json") as file:
                 file.write(json.dumps(index).encode())

@@ -41,14 +41,14 @@ def test_the_cache_of_a_user_without_a_home_is_theirs_alone(tmp_path, monkeypatc
     assert own in cache_folder().parents  # it may exist
     own.chmod(0o770)
     assert refusal(cache_folder) == (
-        f"{own}: is not a folder of yours alone: set HOME or XDG_CACHE_HOME"
+        f"{own}: is not a private folder of yours: set HOME or XDG_CACHE_HOME"
     )
     own.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     own.symlink_to(tmp_path / "elsewhere")
-    assert "is not a folder of yours alone" in refusal(cache_folder)
+    assert "is not a private folder of yours" in refusal(cache_folder)
     own.unlink()
     own.mkdir(mode=0o700)
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     (tmp_path / "minigan-12345").mkdir(mode=0o700)  # by another user
-    assert "is not a folder of yours alone" in refusal(cache_folder)
+    assert "is not a private folder of yours" in refusal(cache_folder)

@@ -103,7 +103,7 @@ def test_what_minigan_wrote_is_left_out(tmp_path):
     alone.mkdir()
     save_png(alone / "grid.png", np.zeros((4, 4, 3), np.uint8))
     assert len(load(alone).images) == 1  # samples, to train on
-    assert load.lines[-1] == f"{alone}: minigan wrote all its pictures: taking them"
+    assert load.lines[-1] == f"{alone}: minigan wrote all of these pictures: using them"
 
 
 def test_an_archive_repeats_what_it_leaves_out(tmp_path):
