@@ -14,7 +14,9 @@ from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.kid import kernel_distance
 from minigan.evaluation.precision_recall import precision_recall, two_sample_accuracy
 from minigan.evaluation.scores import classifier_score, entropies
+from minigan.frozen_statistics import freeze_statistics, with_own_statistics
 from minigan.inspection.interpolation import spherical
+from minigan.inspection.partial_passes import activations, forward_to
 from minigan.objective import hinge, least_squares
 from tests.support.noise_games import SYSTEMS, make_batches, make_game, play
 
@@ -115,6 +117,15 @@ def test_updates_called_directly():
     with np.errstate(all="call", call=fail):
         gan.update_discriminator(D, mg.Adam(D), x, G.forward(z))
         gan.update_generator(G, D, mg.Adam(G), G.forward(z))
+
+
+def test_passes_through_a_part_of_a_network():
+    net = mg.Sequential([mg.Linear(2), mg.BatchNorm(), mg.Linear(1)], name="D")
+    net.setup((2,), backend=mg.get_backend(), rng=np.random.default_rng(0))
+    x = extreme((8, 2), 1e-20)
+    forward_to(net, 2, x)
+    activations(net, x)
+    freeze_statistics(with_own_statistics(net), x)
 
 
 def test_gradient_checks():

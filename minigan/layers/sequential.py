@@ -190,7 +190,6 @@ class Sequential(Layer):
             )
         return self.store
 
-    @ignore_float_errors
     def forward(self, x: Array, train: bool = True, labels: Array | None = None) -> Array:
         """x (n, *in_shape) -> y (n, *out_shape), the caller's to keep.
 
@@ -211,7 +210,6 @@ class Sequential(Layer):
             self.batch, self.version = len(x), store.version
             return self.backend.copy_out(y, "y")
 
-    @ignore_float_errors
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 
@@ -296,6 +294,7 @@ def plan(layers: Sequence[Layer], backend: Backend) -> Sequence[Step]:
     return layers
 
 
+@ignore_float_errors
 def forward_pass(steps: Sequence[Step], x: Array, train: bool, labels: Array | None) -> Array:
     """x -> y, through all steps."""
     for step in steps:
@@ -303,6 +302,7 @@ def forward_pass(steps: Sequence[Step], x: Array, train: bool, labels: Array | N
     return x
 
 
+@ignore_float_errors
 def backward_pass(steps: Sequence[Step], dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
     """dy -> dx, or None: back through the steps, as far as a gradient is needed."""
     if not need_dx and not need_dw:

@@ -66,10 +66,11 @@ def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Data
     if labels is not None:
         classes, labels = as_classes(path, labels[:limit])
     pixels = as_pixels(path, images, limit, log)
-    fitted = fit_arrays(pixels, form.shape, form.fit)
+    # pixels in their order: of those in a file, Batches reads through no map
+    fitted = np.ascontiguousarray(fit_arrays(pixels, form.shape, form.fit))
     digest = hashlib.sha256()
     for start in range(0, len(fitted), PART):
-        digest.update(np.ascontiguousarray(fitted[start : start + PART]).data)
+        digest.update(fitted[start : start + PART].data)
     identity = fingerprint(form.shape, digest.hexdigest(), labels)
     return Dataset("folder", fitted, labels, classes, identity)
 

@@ -1,7 +1,9 @@
 """Arrays of one's own: every format gives the same images, and what does not fit gets one line."""
 
+import contextlib
 import gzip
 import io
+import os
 import re
 import zipfile
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.data import load_dataset
+from minigan.data import Batches, load_dataset, to_pixels
 from minigan.data.sets import array_file
 from minigan.training.config import new_config
 from tests.support.pictures import put
@@ -101,6 +103,24 @@ def test_bytes_are_memory_mapped(tmp_path):
     while base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap) and data.labels is None
+
+
+@pytest.mark.parametrize("stored", ("C", "F"))
+@pytest.mark.parametrize("fit", ("crop", "center:6"))
+def test_a_file_that_became_shorter_is_an_error_and_no_crash(stored, fit, tmp_path):
+    """Reading through a memory map would end the process."""
+    images = RNG.integers(0, 256, (3000, 6, 8), np.uint8)
+    np.save(tmp_path / "a.npy", np.asarray(images, order=stored))
+    shape = (6, 8, 1) if fit == "crop" else (6, 6, 1)
+    said = dict(log=lambda line: None)
+    data = load_dataset("folder", images=tmp_path / "a.npy", image_shape=shape, fit=fit, **said)
+    batches = Batches(data.images, 1000, shuffle="never")
+    expected = images if fit == "crop" else images[:, :, 1:7]
+    os.truncate(tmp_path / "a.npy", 100)
+    with contextlib.suppress(mg.DataError):  # where it is not in memory
+        for start in (0, 1000, 2000):
+            found = to_pixels(batches.draw()[0])
+            np.testing.assert_array_equal(found[..., 0], expected[start : start + 1000])
 
 
 def test_limit_and_resizing(tmp_path):
