@@ -1,6 +1,7 @@
 """The command `sample`: images from a run's generator, and as many training images beside them."""
 
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -82,7 +83,8 @@ def saving(batches: Iterable[Batch], folder: Path, game: Game) -> Iterator[Batch
                 place = folder
                 if game.preset.classes:
                     title = game.class_title(number)
-                    is_name = title.isprintable() and title == os.path.basename(title)
+                    name = title.encode(sys.getfilesystemencoding(), "replace")
+                    is_name = title.isprintable() and title == os.path.basename(os.fsdecode(name))
                     place = folder / (
                         title if is_name and title not in ("", ".", "..") else str(number)
                     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.files.messages import some
+from minigan.data.files.messages import printable, some
 from minigan.errors import ConfigError
 
 DataDir = str | Path | None  # the folder with the files of a set; None: the usual ones
@@ -41,6 +41,7 @@ def class_number(option: str, label: str, classes: Sequence[str]) -> int:
 
     A name comes first: of the classes 1 .. 10, "10" is the last, which has the number 9.
     """
+    label = printable(label)  # as the names are
     if label in classes:
         return classes.index(label)
     if not (re.fullmatch("[0-9]{1,9}", label) and int(label) < len(classes)):

@@ -1,6 +1,7 @@
 """The command `sample`: grids, arrays, files, and the training images beside them."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_a_folder_with_files_in_it_is_refused(runs, tmp_path, capsys):
 
 def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeypatch):
     """config.json may come from somebody else."""
-    names = ("../up", "..", ".", "", "a/b", "cat", "x", "y", "z", "\x00")
+    names = ("../up", "..", ".", "", "a/b", "cat", "x", "y", "\N{SNOWMAN}", "\x00")
     open_game = sample_module.open_game
 
     def renamed(*arguments):
@@ -154,8 +155,10 @@ def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeyp
         return game, metadata
 
     monkeypatch.setattr(sample_module, "open_game", renamed)
+    in_ascii = SimpleNamespace(getfilesystemencoding=lambda: "ascii")  # as in the locale C
+    monkeypatch.setattr(sample_module, "sys", in_ascii)
     assert run("sample", runs["conditional"], "--n", 10, "--each", tmp_path / "a" / "each") == 0
     folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
     assert folders == {
-        f"a/each/{name}" for name in ("0", "1", "2", "3", "4", "cat", "x", "y", "z", "9")
+        f"a/each/{name}" for name in ("0", "1", "2", "3", "4", "cat", "x", "y", "8", "9")
     }

@@ -12,6 +12,12 @@ def test_a_name_comes_before_a_number():
     assert [class_number("--label", label, numbers) for label in ("10", "9", "0")] == [9, 8, 0]
 
 
+def test_a_name_is_what_the_locale_could_not_decode():
+    """Of the folders "é" and "a, new line", given in an ascii locale."""
+    for label in ("é", "\udcc3\udca9", "a\n"):
+        assert class_number("--label", label, ("é", "b", "a\\n")) == (2 if "a" in label else 0)
+
+
 @pytest.mark.parametrize("label", ("2", "-1", "cow", "", "1.0", "١", "9" * 5000))
 def test_what_is_no_class(label):
     with pytest.raises(mg.ConfigError, match=r"^--label must be in 0 .. 1, or a name: cat, dog"):
