@@ -40,6 +40,7 @@ def parse(argv):
     parser.add_argument("--network", metavar="LATENCY,RATE", help=text)
     options = parser.parse_args(argv)
     options.ranks = [int(size) for size in options.ranks or ("1", "2", "4")]
+    options.launcher = [str(MPIEXEC)]  # of two_hosts.py another one
     return options
 
 
@@ -49,7 +50,7 @@ def start(engine, options, batch, ranks=1):
     program["seconds"] = SECONDS
     words = [sys.executable, str(PROGRAM), json.dumps(program)]
     if ranks > 1:
-        words = [str(MPIEXEC), "-n", str(ranks), *words]
+        words = [*options.launcher, "-n", str(ranks), *words]
     done = subprocess.run(words, capture_output=True, text=True, env=machine.clean_environment())
     if done.returncode:
         raise BackendError(f"{engine} with {ranks} ranks failed: {done.stderr.strip()[-500:]}")

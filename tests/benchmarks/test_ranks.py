@@ -1,8 +1,12 @@
 """ranks.py: a step on several ranks, and the model of it."""
 
+import os
+import subprocess
+from contextlib import suppress
+
 import pytest
 
-from benchmarks import ranks, results
+from benchmarks import ranks, results, two_hosts
 from tests.support.ranks import needs_mpi
 
 FOUND = {"fit": [0.01, 0.001], "small": 30, "gradients": [10**6, 2 * 10**6]}
@@ -39,3 +43,23 @@ def test_ranks_are_measured_and_predictions_drawn(tmp_path, capsys, monkeypatch)
     (record,) = results.load(file)
     assert len(record["gradients"]) == 2 and record["small"] > 20
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def can_make_namespaces():
+    with suppress(OSError):
+        make = ["unshare", "-n", "ip", "link", "add", "a0", "type", "veth"]
+        return os.geteuid() == 0 and subprocess.run(make, capture_output=True).returncode == 0
+    return False
+
+
+@needs_mpi
+@pytest.mark.skipif(not can_make_namespaces(), reason="needs root, ip, and network namespaces")
+def test_two_hosts_talk_over_their_link(capsys, monkeypatch):
+    monkeypatch.setattr(ranks, "SECONDS", 0.02)
+    monkeypatch.setattr(two_hosts, "RATE", 400)
+    words = ["--preset", "mnist", "--rounds", "1", "--width", "2", "--batch", "8"]
+    assert two_hosts.main(words) == 0, capsys.readouterr().err
+    rate = float(capsys.readouterr().out.partition(", or moves ")[2].split()[0])
+    assert rate < 0.06, "GB/s: what goes through shared memory is faster"
+    names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    assert not any(name in names for name in two_hosts.HOSTS)
