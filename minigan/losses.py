@@ -99,9 +99,7 @@ def softmax_cross_entropy(
     backend = backend or backend_of(logits, "softmax_cross_entropy")
     xp = backend.xp
     if logits.ndim != 2 or logits.size == 0:
-        raise ShapeError(
-            f"softmax_cross_entropy: expected logits (n, classes), got {tuple(logits.shape)}"
-        )
+        raise ShapeError(f"softmax_cross_entropy: expected logits (n, classes), got {logits.shape}")
     expect_like_logits("softmax_cross_entropy", "labels", labels, logits, backend)
     shifted = logits - logits.max(axis=1, keepdims=True)
     exp = xp.exp(shifted)
@@ -120,9 +118,7 @@ def expect_target(
     """
     backend = backend or backend_of(logits, label)
     if logits.size == 0:
-        raise ShapeError(
-            f"{label}: expected at least one logit, got an empty array {tuple(logits.shape)}"
-        )
+        raise ShapeError(f"{label}: expected at least one logit, got an empty array {logits.shape}")
     if isinstance(target, (int, float, Real)):
         target = float(target)  # a NumPy scalar would decide the dtype of the result
         if not 0 <= target <= 1:
@@ -157,7 +153,7 @@ def expect_like_logits(label: str, name: str, value: Any, logits: Array, backend
         )
     if tuple(value.shape) != tuple(logits.shape):
         raise ShapeError(
-            f"{label}: expected {name} of the logits' shape {tuple(logits.shape)}, "
+            f"{label}: expected {name} of the logits' shape {logits.shape}, "
             f"got {tuple(value.shape)}"
         )
     if value.dtype != logits.dtype:

@@ -173,9 +173,7 @@ class SGD(Optimizer):
     ):
         self.momentum, self.nesterov = momentum, nesterov
         if nesterov and not momentum:
-            raise ConfigError(
-                "SGD: nesterov looks ahead along the momentum: give a momentum above 0"
-            )
+            raise ConfigError("SGD: nesterov looks ahead along the momentum: give one above 0")
         if not momentum:
             self.moments = ()
         super().__init__(net, lr, l2)

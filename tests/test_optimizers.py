@@ -187,7 +187,7 @@ def set_up_again():
         (lambda: mg.Adam(one_layer(2), -1), mg.ConfigError, "Adam: lr must be at least 0, got -1"),
         (lambda: mg.Adam(one_layer(2), beta1=1), mg.ConfigError, "Adam: beta1 must be at least 0"),
         (lambda: mg.SGD(one_layer(2), 1, l2="x"), mg.ConfigError, "SGD: l2 must be at least 0"),
-        (lambda: mg.SGD(one_layer(2), 1, nesterov=True), mg.ConfigError, "give a momentum above 0"),
+        (lambda: mg.SGD(one_layer(2), 1, nesterov=True), mg.ConfigError, "give one above 0"),
         (lambda: mg.RMSprop(one_layer(2), eps=0), mg.ConfigError, "RMSprop: eps must be above 0"),
         (set_up_again, mg.StateError, "Adam: N was set up again: make a new optimizer"),
         (

@@ -58,9 +58,7 @@ class Views(Copyable, MutableMapping[str, Array]):
         except ShapeError:
             raise
         except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
-            raise ArrayTypeError(
-                f"{label}: expected numbers that fit {target.dtype}: {error}"
-            ) from error
+            raise ArrayTypeError(f"{label}: expected {target.dtype} numbers: {error}") from error
 
     def __delitem__(self, name: str) -> None:
         raise StateError(f"{self.owner.name}.{name} cannot be removed: it belongs to a layer")

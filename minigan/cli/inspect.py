@@ -7,17 +7,10 @@ import numpy as np
 from minigan.checks import expect_choice, expect_size
 from minigan.cli.output import output_file
 from minigan.errors import ConfigError
-from minigan.inspection import interpolation, sample_groups
+from minigan.inspection import interpolation, open_run, sample_groups
 from minigan.inspection.arithmetic import draw_arithmetic, draw_candidates
 from minigan.inspection.features import IMAGES, draw_features, last_map
 from minigan.inspection.maps import draw_filters, draw_layer, draw_stages
-from minigan.inspection.open_run import (
-    draw_z,
-    freeze_discriminator,
-    generate,
-    load_net,
-    real_images,
-)
 from minigan.inspection.page_layout import save_page
 from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
@@ -76,7 +69,7 @@ def filters(arguments: Namespace, log: Log) -> None:
     run = Run(arguments.run)
     game, _ = open_game(run)
     file = output_file(arguments.out, run.folder / "filters.png", ".png")
-    load_net(game.D, "D", run, log)
+    open_run.load_net(game.D, "D", run, log)
     save_page(file, draw_filters(game))
     log(f"{file}: D's first layer")
 
@@ -95,17 +88,17 @@ def activations(arguments: Namespace, log: Log) -> None:
     if net is not game.D:
         expect_size("--image", image, 0, 9999)
         number = game.classes_in_turn(image + 1)[-1:]
-        z = draw_z(game, image + 1, 0)[-1:]
-        shown, name = generate(game, z, number)[0], f"sample {image}"
+        z = open_run.draw_z(game, image + 1, 0)[-1:]
+        shown, name = open_run.generate(game, z, number)[0], f"sample {image}"
         if game.preset.classes:
             name += f", of class {game.class_title(number[0])}"
         x, labels = game.backend.asarray(z), game.labels(number)
     else:
-        load_net(game.D, "D", run, log)
+        open_run.load_net(game.D, "D", run, log)
         data = open_images(game, metadata, arguments.data_dir, log)
         expect_size("--image", image, 0, len(data.images) - 1)
-        freeze_discriminator(game, net, data)
-        x, labels = real_images(game, data, np.array([image]))
+        open_run.freeze_discriminator(game, net, data)
+        x, labels = open_run.real_images(game, data, np.array([image]))
         shown, name = data.images[image], f"training image {image:,}"
         if data.labels is not None:
             name += f", of class {data.classes[int(data.labels[image])]}"
@@ -125,7 +118,7 @@ def features(arguments: Namespace, log: Log) -> None:
     index = last_map(game.D)
     if arguments.layer is not None:
         _, index = find_layer({"D": game.D}, arguments.layer)
-    load_net(game.D, "D", run, log)
+    open_run.load_net(game.D, "D", run, log)
     data = open_images(game, metadata, arguments.data_dir, log)
     count = min(IMAGES, len(data.images))
     log(f"searching {count:,} images twice, with D before and after training")

@@ -175,8 +175,7 @@ def build_parser() -> Parser:
     add("sample", "sample", "draw images from a run", RUN, *SAMPLE, SEED, LABEL, BEST, DATA_DIR)
     add("presets_table", "presets", "list the presets, or show one with its layers", name)
     add("evaluate", "train-classifier", "train the classifier that evaluate uses", *IMAGES)
-    text = "compare a run's images with real ones"
-    add("evaluate", "evaluate", text, RUN, *EVALUATE, BEST, DATA_DIR)
+    add("evaluate", "evaluate", "compare samples with real images", RUN, *EVALUATE, BEST, DATA_DIR)
     add("show", "animate", "animate sample grids", RUN, SECONDS, out("RUN/progress.gif"))
     add("show", "plot", "plot a run's curves; needs matplotlib", RUN, out("RUN/losses.png"))
     add("show", "compare", "compare 2 to 8 runs; needs matplotlib", runs, out("compare.png"))
@@ -184,15 +183,13 @@ def build_parser() -> Parser:
     add("show", "explore", "make a page with sliders for z", RUN, BEST, out("RUN/explorer.html"))
     text = "draw the images between random z"
     add("inspect", "interpolate", text, RUN, PATH, SEED, LABEL, out("RUN/interpolation.png"))
-    text = "draw sums of z: thick 7 - thin 7 + thin 3"
-    add("inspect", "arithmetic", text, RUN, *ARITHMETIC, SEED, DATA_DIR)
+    add("inspect", "arithmetic", "draw thick 7 - thin 7 + thin 3", RUN, *ARITHMETIC, SEED, DATA_DIR)
     add("inspect", "filters", "draw the filters of D's first layer", RUN, out("RUN/filters.png"))
     text = "draw the maps of D for an image, or of G for a z"
     add("inspect", "activations", text, RUN, *ACTIVATIONS, DATA_DIR)
     text = "draw what units of D detect in images"
     add("inspect", "features", text, RUN, LAYER, DATA_DIR, out("RUN/features.png"))
-    text = "write G or D as .onnx, or both as .safetensors"
-    add("export", "export", text, RUN, *EXPORT, BEST, DATA_DIR)
+    add("export", "export", "write G or D as .onnx or .safetensors", RUN, *EXPORT, BEST, DATA_DIR)
     files: Row = ("files", FILE | {"nargs": "+"}, ".safetensors, or a folder of published .npy")
     options = [row for row in (*IMAGES, *TRAIN) if row is not DATA_DIR]
     add("export", "import", "make a run of weights from a file", files, NEW_RUN, *options)

@@ -34,9 +34,7 @@ def sample(arguments: Namespace, log: Log) -> None:
     path = None
     if arguments.out:
         path = output_file(arguments.out, Path("samples.png"), ".png", ".npy")
-    each, real = (
-        new_folder(option, getattr(arguments, option[2:])) for option in ("--each", "--real")
-    )
+    each, real = (new_folder(f"--{name}", getattr(arguments, name)) for name in ("each", "real"))
     if path or each:
         batches = game.sample_batches(n, game.stream("sample", seed=seed), label, statistics)
         if each:
@@ -85,9 +83,7 @@ def saving(batches: Iterable[Batch], folder: Path, game: Game) -> Iterator[Batch
                     title = game.class_title(number)
                     name = title.encode(sys.getfilesystemencoding(), "replace")
                     is_name = title.isprintable() and title == os.path.basename(os.fsdecode(name))
-                    place = folder / (
-                        title if is_name and title not in ("", ".", "..") else str(number)
-                    )
+                    place = folder / (title if is_name and title.strip(".") else str(number))
                     place.mkdir(exist_ok=True)
                 (place / f"{count:05}.png").write_bytes(to_png(image))
                 count += 1

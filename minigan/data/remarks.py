@@ -24,9 +24,7 @@ def remarks(data: Dataset) -> list[str]:
     different = len(set(map(bytes, data.images[chosen])))
     images = data.images[chosen].astype(np.float32)
     deviation, spread = float(images.std(axis=(1, 2)).mean()), float(images.std(axis=0).mean())
-    cure = (
-        "see real.png in the run's folder; 16-bit files must use all bits, or declare fewer (sBIT)"
-    )
+    cure = "see the run's real.png; 16-bit files must use all bits, or declare fewer (sBIT)"
     if transparent := traits.get("transparent"):
         cure = (
             f"{transparent:,} of {count:,} pictures are transparent, so try --background black, "

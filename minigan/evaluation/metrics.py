@@ -64,9 +64,7 @@ class Evaluation:
     def record(self) -> dict[str, Any]:
         """-> all but the picture, for a JSON file."""
         keys = {"classifier": "judge"}  # as in the files of 0.1.0
-        return {
-            keys.get(name, name): value for name, value in vars(self).items() if name != "picture"
-        }
+        return {keys.get(key, key): value for key, value in vars(self).items() if key != "picture"}
 
     def table(self) -> list[str]:
         """-> lines for a reader."""

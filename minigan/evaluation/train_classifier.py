@@ -87,9 +87,7 @@ def train_classifier(
             mean = np.mean([float(backend.to_host(loss)) for loss in losses])
             losses.clear()
             if not np.isfinite(mean):
-                raise RunError(
-                    f"the loss of the classifier of {name} is not finite: check the images"
-                )
+                raise RunError(f"the loss of {name}'s classifier is not finite: check the images")
             minutes = (monotonic() - start) / (step + 1) * (steps - step - 1) / 60
             log(
                 f"classifier of {name}: epoch {(step + 1) // batches.per_epoch}/{EPOCHS}  "

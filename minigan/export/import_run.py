@@ -52,9 +52,7 @@ def open_source(path: Path) -> tuple[Nets, dict[str, Any]]:
         names = (json.dumps(str(each)) for each in (path, path.with_suffix(".safetensors")))
         line = f"python -c {quote(CONVERT.format(*names))}"
         raise ConfigError(f"{path} is a pickle, which can run programs; convert it first: {line}")
-    raise ConfigError(
-        f"expected a .safetensors file, or a folder with the published .npy files, got {path}"
-    )
+    raise ConfigError(f"expected a .safetensors file or a folder of published .npy, got {path}")
 
 
 def read_source(

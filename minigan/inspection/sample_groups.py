@@ -113,9 +113,7 @@ def nearest_pairs(z: Floats, first: Ints, second: Ints) -> tuple[list[int], list
 def parse_groups(texts: Sequence[str]) -> list[Group]:
     """Three texts such as "3,14,15", sample numbers -> groups A, B and C. Raises ConfigError."""
     if len(texts) != 3:
-        raise ConfigError(
-            f"--pick: expected three groups of samples such as {EXAMPLE}, got {len(texts)}"
-        )
+        raise ConfigError(f"--pick: expected three groups such as {EXAMPLE}, got {len(texts)}")
     groups = []
     for name, text in zip("ABC", texts, strict=True):
         numbers = [

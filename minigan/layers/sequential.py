@@ -83,9 +83,7 @@ class Sequential(Layer):
         StateError: a layer already belongs to another network.
         """
         if store is not None and self.store is not None:
-            raise StateError(
-                f"{self.name}: is already a network itself: put new layers into {store.name}"
-            )
+            raise StateError(f"{self.name}: is a network already: put new layers into {store.name}")
         outermost = store is None
         if store is None:
             in_shape = expect_shape(self.name, in_shape)
@@ -250,9 +248,7 @@ class Sequential(Layer):
                 )
             self.backend.guard(labels, (self.classes,), self.name, "labels")
             if len(labels) != n:
-                raise ShapeError(
-                    f"{self.name}: expected labels for the {n} samples of x, got {len(labels)}"
-                )
+                raise ShapeError(f"{self.name}: expected labels for {n} samples, got {len(labels)}")
 
     def first_label(self) -> str:
         """-> the label of the first layer, for the message about x."""
@@ -324,9 +320,7 @@ def expect_shape(label: str, shape: Any) -> Shape:
         )
     for extent in shape:
         if isinstance(extent, bool) or not hasattr(extent, "__index__") or extent < 1:
-            raise ShapeError(
-                f"{label}: expected a shape of whole numbers of at least 1, got {shape!r}"
-            )
+            raise ShapeError(f"{label}: expected a shape of whole numbers above 0, got {shape!r}")
     return tuple(int(extent) for extent in shape)
 
 

@@ -76,7 +76,7 @@ class SpectralNorm(Layer):
     def __init__(self, layer: Layer):
         if not isinstance(layer, (Conv2d, ConvTranspose2d, Linear)):
             raise ConfigError(
-                f"SpectralNorm: expected a Conv2d, ConvTranspose2d or Linear, got {layer!r}"
+                f"SpectralNorm wraps Conv2d, ConvTranspose2d or Linear, got {layer!r}"
             )
         self.layer = layer
 

@@ -48,9 +48,7 @@ def read_metrics(path: Path, log: Callable[[str], object]) -> Metrics:
     ):
         names = file.readline(LONGEST).decode("utf-8", "replace").strip().split(",")
         if missing := [name for name in NEEDED if name not in names]:
-            raise RunError(
-                f"{path} has no column {missing[0]}: it is damaged, or minigan did not write it"
-            )
+            raise RunError(f"{path} has no column {missing[0]}: it is damaged, or not of minigan")
         start, count = file.tell(), 1  # the last row may have no end
         for content in iter(partial(file.read, 2**20), b""):
             count += content.count(b"\n")

@@ -197,9 +197,7 @@ def resumed_at(entry: dict[str, Any]) -> str:
     """An entry of "resumed" in config.json, of any shape -> "400, lr_g 0.0002 → 0.0001"."""
     changed = entry.get("changed")
     pairs = changed.items() if isinstance(changed, dict) else ()
-    texts = [
-        f"{name} {' → '.join(map(str, each))}" for name, each in pairs if isinstance(each, list)
-    ]
+    texts = [f"{name} {' → '.join(map(str, two))}" for name, two in pairs if isinstance(two, list)]
     return ", ".join([str(entry.get("step")), *texts])
 
 

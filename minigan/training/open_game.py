@@ -28,7 +28,8 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
     If samples are drawn from an average of G's weights, G has that average. Raises RunError.
     """
     config, metadata = run.load_config()
-    file = run.best_generator_file if best else run.generator_file
+    files = run.checkpoints
+    file = files.best_generator_file if best else files.generator_file
     if not file.exists():
         cure = "only --evaluate-every keeps a best checkpoint" if best else "wait for the first one"
         raise RunError(f"{file} does not exist: {cure}")

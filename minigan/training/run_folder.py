@@ -63,8 +63,6 @@ class Run:
         self.real_file = self.folder / "real.png"
         self.samples = self.folder / "samples"
         self.checkpoints = Checkpoints(self.folder)
-        self.generator_file = self.checkpoints.generator_file
-        self.best_generator_file = self.checkpoints.best_generator_file
 
     def expect_free(self) -> None:
         """Raises RunError if there is something already: nothing is ever overwritten."""
@@ -89,9 +87,7 @@ class Run:
         """
         run, number = self, 1
         while True:
-            with os_errors_as_run_errors(
-                f"make the folder {run.folder}", "choose another with --out"
-            ):
+            with os_errors_as_run_errors(f"make the folder {run.folder}", "choose another --out"):
                 try:
                     run.folder.mkdir(parents=True, exist_ok=not another_name)
                     break

@@ -159,7 +159,7 @@ def test_minigan_trains_as_the_command_does(tmp_path, monkeypatch):
     monkeypatch.setattr("minigan.training.loop.load_images", lambda *a: data)
     options |= dict(preset="mnist", batch_size=4, width=2, steps=9, dataset="strokes")
     run = train(options, out=tmp_path / "run", log=lambda line: None)
-    saved = load_arrays(run.generator_file)
+    saved = load_arrays(run.checkpoints.generator_file)
     for name, array in learner.game.drawn_from.ready().state().items():
         np.testing.assert_array_equal(array, saved[name])
 

@@ -271,7 +271,7 @@ def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
         ("import", "the following arguments are required: FILE"),
         ("import no.safetensors --preset mnist", "cannot read no.safetensors: No such file"),
         ("import plain --preset radford-64", "expected files of one net, such as 200_gen"),
-        ("import a.npz --preset mnist", "expected a .safetensors file, or a folder with"),
+        ("import a.npz --preset mnist", "expected a .safetensors file or a folder of"),
         (
             "import w.safetensors --preset mnis",
             "w.safetensors is of preset mnist: leave --preset out",

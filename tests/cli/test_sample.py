@@ -62,7 +62,7 @@ def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
         (["{plain}", "--out", "a.jpg"], "--out must end in .png or .npy, got 'a.jpg'"),
         (["nowhere", "--out", "a.png", "--n", 0], "--n must be a whole number of at least 1, got"),
         (["nowhere", "--out", "a.png", "--seed", -1], "--seed must be a whole number of at least"),
-        (["{plain}", "--out", "a.png", "--label", 3], "--label is for a conditional run"),
+        (["{plain}", "--out", "a.png", "--label", 3], "--label needs classes"),
         (["{conditional}", "--out", "a.png", "--label", 10], "--label must be in 0 .. 9, got 10"),
         (
             ["{plain}", "--out", "a.png", "--statistics", "batch"],

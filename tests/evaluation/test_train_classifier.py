@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_finite_is_an_error(cache, monkeypatch):
     monkeypatch.setattr(module, "LEARNING_RATE", 1e30)
     with np.errstate(all="ignore"):
         line = refusal(train_classifier, squares.reference(), NUMPY, 0, quiet, kind=mg.RunError)
-    assert "the loss of the classifier of strokes is not finite" in line
+    assert "the loss of strokes's classifier is not finite" in line
 
 
 @pytest.mark.parametrize(

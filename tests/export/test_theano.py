@@ -214,7 +214,7 @@ def test_other_folders(tmp_path):
     for path, preset, kind, message in (
         (tmp_path, "radford-64", mg.RunError, "expected files of one net, such as 200_gen_params"),
         (tmp_path / "no.npy", "radford-64", mg.RunError, "cannot read"),
-        (tmp_path / "no", "radford-64", mg.ConfigError, "or a folder with the published .npy"),
+        (tmp_path / "no", "radford-64", mg.ConfigError, "or a folder of published .npy"),
     ):
         line = refusal(import_run, [path], dict(preset=preset), kind=kind)
         assert message in line and str(path) in line

@@ -96,7 +96,7 @@ MISTAKES = {
     "too few": (
         lambda net, x: net.forward(x, labels=np.eye(3)),
         mg.ShapeError,
-        "D: expected labels for the 4 samples of x, got 3",
+        "D: expected labels for 4 samples, got 3",
     ),
     "another dtype": (
         lambda net, x: net.forward(x, labels=np.zeros((4, 3), np.float32)),

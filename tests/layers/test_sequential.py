@@ -192,9 +192,9 @@ def a_network_in_a_network():
         (lambda: mg.Sequential([mg.Tanh]), mg.ConfigError, "expected layers, got <class"),
         (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "layer instance appears twice"),
         (in_two_networks, mg.StateError, "belongs to another network: make a new one"),
-        (a_network_in_a_network, mg.StateError, "is already a network itself: put new layers"),
+        (a_network_in_a_network, mg.StateError, "is a network already: put new layers"),
         (lambda: set_up(sequential(mg.Tanh()), 3), mg.ShapeError, "expected a shape without"),
-        (lambda: set_up(sequential(mg.Tanh()), (3, 0)), mg.ShapeError, "of whole numbers of at le"),
+        (lambda: set_up(sequential(mg.Tanh()), (3, 0)), mg.ShapeError, "of whole numbers above 0"),
         (
             lambda: set_up(sequential(mg.Tanh()), backend="numpy"),
             mg.ConfigError,

@@ -140,5 +140,5 @@ def test_weights_of_zero_stay_finite(make_backend):
 
 
 def test_other_layers_are_refused():
-    with pytest.raises(mg.ConfigError, match=r"^SpectralNorm: expected a Conv2d, ConvTranspose2d"):
+    with pytest.raises(mg.ConfigError, match=r"^SpectralNorm wraps Conv2d, ConvTranspose2d"):
         mg.SpectralNorm(mg.BatchNorm())

@@ -308,7 +308,7 @@ def test_labels_out_of_range():
         with pytest.raises(mg.ConfigError, match=f"--label must be in 0 .. 9, got {label}"):
             conditional.sample(1, conditional.stream("sample"), label)
     plain, _ = make_game("mnist", width=1)
-    with pytest.raises(mg.ConfigError, match="--label is for a conditional run: mnist has no cla"):
+    with pytest.raises(mg.ConfigError, match="--label needs classes, and mnist has none"):
         plain.sample(1, plain.stream("sample"), 0)
 
 

@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_listed_is_taken(tmp_path, monkeypatch):
 )
 def test_no_permission(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(mg.RunError, match="Permission denied: choose another with --out"):
+    with pytest.raises(mg.RunError, match="Permission denied: choose another --out"):
         Run(tmp_path / "locked/run").create(new_config({}), {})
 
 

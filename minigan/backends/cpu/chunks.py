@@ -63,9 +63,7 @@ def column_sums(rows: Array, out: Array, workspace: ThreadWorkspace) -> None:
         strip = m // STRIPS
         count = m // strip
         whole = count * strip
-        sums = workspace.get(
-            f"sums of {count} strips of {strip}", (strip + m - whole, c), rows.dtype
-        )
+        sums = workspace.get(f"sums of {count} x {strip}", (strip + m - whole, c), rows.dtype)
         strips = rows[:whole].reshape(count, strip * c)
         xp.matmul(workspace.ones[:count], strips, out=sums[:strip].reshape(-1))
         if whole < m:

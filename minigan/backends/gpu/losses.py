@@ -12,30 +12,18 @@ def mean_bce(
     logits: Array, target: float | Array, limit: float | None, backend: GpuBackend
 ) -> tuple[Array, Array]:
     """As mean_bce in losses.py."""
-    return mean_loss("CrossEntropy", logits, target, limit, backend)
-
-
-def mean_least_squares(
-    logits: Array, target: float | Array, backend: GpuBackend
-) -> tuple[Array, Array]:
-    """As mean_least_squares in objective.py."""
-    return mean_loss("LeastSquares", logits, target, None, backend)
-
-
-def mean_hinge(logits: Array, target: float | Array, backend: GpuBackend) -> tuple[Array, Array]:
-    """As mean_hinge in objective.py."""
-    return mean_loss("Hinge", logits, target, None, backend)
+    return mean_loss("CrossEntropy", logits, target, backend, limit)
 
 
 def mean_negative(logits: Array, backend: GpuBackend) -> tuple[Array, Array]:
     """As mean_negative in objective.py."""
-    return mean_loss("Negative", logits, 1.0, None, backend)
+    return mean_loss("Negative", logits, 1.0, backend)
 
 
 def mean_loss(
-    kind: str, logits: Array, target: float | Array, limit: float | None, backend: GpuBackend
+    kind: str, logits: Array, target: float | Array, backend: GpuBackend, limit: float | None = None
 ) -> tuple[Array, Array]:
-    """kind: a loss in kernels.cu -> mean loss, dlogits."""
+    """kind: a loss in kernels.cu -> mean loss, dlogits; see losses.py, objective.py."""
     size, shape, workspace = logits.size, logits.shape, backend.workspace
     dlogits, losses = backend.outputs.new_output("dlogits", shape), backend.scratch("losses", shape)
     targets = None

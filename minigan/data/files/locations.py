@@ -95,9 +95,7 @@ def locate(
     if data_dir is not None:
         trouble = f"no {title} here" if folders[0].is_dir() else "is not a folder"
         subfolders = ", ".join(name for name in below if name)
-        raise DataError(
-            f"{places}: {trouble}: looked for {wanted}, also in subfolders {subfolders}: {cure}"
-        )
+        raise DataError(f"{places}: {trouble}: looked for {wanted}, also in {subfolders}: {cure}")
     if fetch is None:
         raise DataUnavailable(f"{title} is not in {places}: {cure}")
     try:

@@ -83,9 +83,7 @@ def load_folder(
             identity = fingerprint(shape, index["sha256"], labels)
             notes = index.get("notes", []) if source.notes is None else list(source.notes)
             if own := index.get("own"):
-                notes.append(
-                    f"left out {counted(len(own), 'picture')} that minigan wrote: {some(own)}"
-                )
+                notes.append(f"left out {counted(len(own), 'picture')} of minigan: {some(own)}")
             if unlabeled := index.get("unlabeled", ""):
                 notes.append(f"no classes: {unlabeled}")
             for line in notes:

@@ -96,7 +96,7 @@ def test_what_minigan_wrote_is_left_out(tmp_path):
     with drawing() as figure:
         (folder / "a/losses.png").write_bytes(encoded(figure(1, 1)))
     data = load(folder)
-    left_out = "left out 4 pictures that minigan wrote: a/losses.png, b/walk.gif, b/walk.webp, "
+    left_out = "left out 4 pictures of minigan: a/losses.png, b/walk.gif, b/walk.webp, "
     assert load.lines[-1] == f"{folder}: {left_out}grid.png"
     assert data.classes == ("a", "b") and data.fingerprint == first.fingerprint
     alone = put(tmp_path / "q", [])

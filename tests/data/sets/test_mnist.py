@@ -100,7 +100,7 @@ def test_a_data_dir_without_the_files_is_an_error(home, monkeypatch):
     message = refusal(load_mnist, "empty", kind=DataError)  # not DataUnavailable
     assert message == (
         f"{home / 'empty'}: no MNIST here: looked for train-images-idx3-ubyte and "
-        "train-labels-idx1-ubyte (each plain or .gz), also in subfolders mnist: put them there, "
+        "train-labels-idx1-ubyte (each plain or .gz), also in mnist: put them there, "
         "or leave the folder out to have them downloaded"
     )
     (home / "file").touch()
