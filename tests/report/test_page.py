@@ -225,7 +225,7 @@ def open_page(browser, run):
 def expect_silence(browser, run):
     """No message on the console, and no request except for the page itself."""
     assert browser.console() == []
-    assert browser.requests() == [run.folder / "report.html".as_uri()]
+    assert browser.requests() == [(run.folder / "report.html").as_uri()]
 
 
 @pytest.mark.slow
