@@ -20,7 +20,7 @@ from minigan.checks import expect_size
 from minigan.cli.train import train_and_report
 from minigan.data.files.png import grid, to_png
 from minigan.data.sets.array_file import keep_arrays
-from minigan.errors import ConfigError
+from minigan.errors import ConfigError, RunError, ShapeError
 from minigan.report.explorer import save_explorer
 from minigan.report.history import History
 from minigan.report.plots import draw_losses
@@ -35,7 +35,10 @@ class Samples(np.ndarray):
     """Images (n, h, w, c) uint8: an array that a notebook shows as a grid."""
 
     def _repr_png_(self) -> bytes | None:
-        return to_png(grid(np.asarray(self))) if self.ndim == 4 and len(self) else None
+        try:
+            return to_png(grid(np.asarray(self)))
+        except ShapeError:  # what the user computed of images: numbers, channels, one pixel
+            return None
 
 
 class ShownHistory(History):
@@ -44,11 +47,14 @@ class ShownHistory(History):
     def _repr_png_(self) -> bytes | None:
         try:
             return draw_losses(self)
-        except ConfigError:  # no matplotlib
+        except (ConfigError, RunError):  # no matplotlib; no steps yet, as after an import
             return None
 
     def __repr__(self) -> str:
-        metrics = self.metrics
+        try:
+            metrics = self.metrics
+        except RunError as error:
+            return f"History of {self.run.folder}: {error}"
         last = ", ".join(f"{name} {metrics[name][-1]:.3g}" for name in ("loss_d_real", "loss_g"))
         return f"History of {self.run.folder}: {len(metrics['step'])} steps; at the last, {last}"
 

@@ -3,6 +3,7 @@
 import builtins
 import os
 import runpy
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -56,7 +57,18 @@ def test_samples_and_histories_show_themselves(run):
     pytest.importorskip("matplotlib")
     for shown in (run.sample(2), run.history):
         assert shown._repr_png_().startswith(b"\x89PNG")
-    assert run.sample(2)[0]._repr_png_() is None  # one image is no grid
+    samples = run.sample(2)
+    for other in (samples[0], samples[:0], samples / 255, samples > 3, samples[..., [0, 0]]):
+        assert other._repr_png_() is None  # no images: a notebook shows numbers
+
+
+def test_a_history_without_steps_shows_why(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "new")
+    (tmp_path / "new/metrics.csv").write_bytes(
+        (run.folder / "metrics.csv").read_bytes().splitlines(True)[0]
+    )
+    history = mg.load(tmp_path / "new").history
+    assert "has no rows yet" in repr(history) and history._repr_png_() is None
 
 
 def test_a_run_is_explored(run, tmp_path):
