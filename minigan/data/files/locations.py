@@ -30,7 +30,7 @@ def cache_folder() -> Path:
     if sys.platform not in ("win32", "darwin") and os.path.isabs(base):
         return Path(base) / "minigan"
     home = Path(os.path.expanduser("~"))
-    if not home.is_absolute():  # the user has no home folder
+    if not home.is_absolute() or home == Path(home.anchor):  # the user has no home folder
         home = own_folder(Path(tempfile.gettempdir()))
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"

@@ -128,9 +128,9 @@ def load_folder(
                 index = build(source, names, limit, pixels, form, log, own_too=True)
             with replacing(entry / "index.json") as file:
                 file.write(json.dumps(index).encode())
-    data = from_cache()
-    assert data is not None
-    return data
+    if data := from_cache():
+        return data
+    raise DataError(f"{entry}: cannot be opened: free some memory, or raise ulimit -n or ulimit -v")
 
 
 def can_be_read(source: Source, failed: list[str]) -> bool:

@@ -32,6 +32,15 @@ def test_cache_folder_of_a_user_without_a_home(monkeypatch):
     assert cache_folder().is_absolute() and "~" not in str(cache_folder())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only there HOME is the home folder")
+@pytest.mark.parametrize("home", ("", "/"))
+def test_an_empty_home_is_none(home, tmp_path, monkeypatch):
+    """/ is the home of a container's user without a name, who cannot write there."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", home)
+    assert tmp_path in cache_folder().parents
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has one temporary folder for each user")
 def test_the_cache_of_a_user_without_a_home_is_theirs_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)

@@ -1,5 +1,6 @@
 """Folders of pictures: labels, order, unreadable files, and the cache."""
 
+import errno
 import io
 import json
 import os
@@ -48,6 +49,17 @@ def entry():
 def content(folder):
     """-> the files of prepared pictures, by name"""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+
+
+def test_prepared_pictures_that_cannot_be_opened_are_one_line(tmp_path, monkeypatch):
+    """As with few file descriptors, or little address space."""
+
+    def fail(*arguments, **options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    put(tmp_path, ["a.png"])
+    monkeypatch.setattr(np, "memmap", fail)
+    assert "cannot be opened: free some memory, or raise ulimit" in refusal(load, tmp_path)
 
 
 # ---- labels and order
