@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from minigan.cli import main, presets_table
 from minigan.stop_signals import Stopped, stop_signals, stop_signals_call
 
+ROOT = Path(__file__).parents[1]
 SIGNALS = [  # Windows lacks some
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -39,6 +41,18 @@ def test_a_command_that_starts_ends_at_once(number):
     """Amid its imports, as Ctrl-C in the first instants."""
     done = run_python("-c", START.format(number=int(number)))
     assert (done.returncode, done.stderr) == (128 + number, "")
+
+
+@needs_posix
+def test_a_command_that_starts_above_its_clone_ends_at_once(tmp_path):
+    """There Python takes the clone for the program: see its __main__.py."""
+    (tmp_path / "minigan").symlink_to(ROOT)
+    hook = START.format(number=int(signal.SIGINT)).partition("sys.argv")[0]
+    program = f"{hook}sys.argv = ['-m', '--version']\nsys.path.insert(0, '')\nimport runpy\n"
+    program += "runpy._run_module_as_main('minigan', True)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = run_python("-c", program, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 @needs_posix
