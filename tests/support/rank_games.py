@@ -32,9 +32,14 @@ MUTANTS = {
 }
 
 
+SWITCHES = dict(spectral_norm=True, d_steps=2, loss="hinge", ema=0.9)
+
+
 def differs(preset, batch_size, rounds):
-    """-> what is wrong with these ranks, or None."""
+    """-> what is wrong with these ranks, or None. preset: of a game, or "switched" """
     ranks, options = world(), dict(dtype="float64", batch_size=int(batch_size))
+    if preset == "switched":
+        preset, options = "mnist", {**SWITCHES, **options}
     found = play(make_game(preset, ranks=ranks, **options), rounds)
     one = play(make_game(preset, captured=False, threads=1, **options), rounds)
     if other := ranks.unlike_first(*map(np.ascontiguousarray, found.arrays.values())):

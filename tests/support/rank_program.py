@@ -1,12 +1,13 @@
 """minigan on one rank of several, with a fault: python rank_program.py RANK FAULT STEP words...
 
-FAULT  none; raise-load, raise-step, raise-sample, raise-save; kill, or the name of a signal
-STEP   the step that it comes in, for the others than raise-load
+FAULT  none; or what happens and where, such as raise-load, SIGKILL-save, SIGTERM-step
+STEP   of the run, for faults elsewhere than in the load
 """
 
 import os
 import signal
 import sys
+import time
 from importlib import import_module
 
 from minigan.cli.main import main
@@ -15,31 +16,30 @@ from minigan.training.checkpoint import Checkpoints
 from minigan.training.game import Game
 
 loop = import_module("minigan.training.loop")
-PLACES = {  # fault -> the function that raises
-    "raise-load": (loop, "load_images", DataError("the disk is gone")),
-    "raise-step": (Game, "round", ValueError("a fault")),
-    "raise-sample": (Game, "sample_grid", MemoryError("a fault")),
-    "raise-save": (Checkpoints, "save", ValueError("a fault")),
+PLACES = {  # where -> the function that fails there, and the error that it raises
+    "load": (loop, "load_images", DataError("the disk is gone")),
+    "step": (Game, "round", ValueError("a fault")),
+    "sample": (Game, "sample_grid", MemoryError("a fault")),
+    "save": (Checkpoints, "save", ValueError("a fault")),
 }
 
 
-def plant(fault, step):
-    """Let the fault happen once, in this process."""
-    if fault == "none":
-        return
-    owner, name, error = PLACES.get(fault, PLACES["raise-step"])
-    original, rounds = getattr(owner, name), Game.round
-    played = [0]
+def plant(what, where, step):
+    """Let the fault happen in this process."""
+    owner, name, error = PLACES[where]
+    original, play, played = getattr(owner, name), Game.round, [0]
 
     def counting(self, batches):
         played[0] += 1
-        return (faulty if name == "round" else rounds)(self, batches)
+        return (faulty if where == "step" else play)(self, batches)
 
     def faulty(*arguments):
-        if fault == "raise-load" or played[0] == step:
-            if fault in PLACES:
+        if where == "load" or played[0] == step:
+            if what == "raise":
                 raise error
-            os.kill(os.getpid(), getattr(signal, "SIGKILL" if fault == "kill" else fault))
+            if what == "SIGKILL":
+                print(time.time(), file=sys.stderr, flush=True)
+            os.kill(os.getpid(), getattr(signal, what))
         return original(*arguments)
 
     setattr(owner, name, faulty)
@@ -48,6 +48,6 @@ def plant(fault, step):
 
 if __name__ == "__main__":
     rank, fault, step, *words = sys.argv[1:]
-    if os.environ.get("PMI_RANK", "0") == rank:
-        plant(fault, int(step))
+    if fault != "none" and os.environ.get("PMI_RANK", "0") == rank:
+        plant(*fault.split("-"), int(step))
     sys.exit(main(words))
