@@ -137,4 +137,5 @@ def fail_uncaught(
     """sys.excepthook of a rank: an error that nobody expected, where it was raised."""
     place = traceback.extract_tb(trace)[-1]
     text = " ".join(f"{kind.__name__}: {error} ({place.filename}:{place.lineno})".split())
-    fail("minigan", text, 130 if issubclass(kind, KeyboardInterrupt) else 1)
+    other = 130 if issubclass(kind, KeyboardInterrupt) else 1
+    fail("minigan", text, getattr(error, "exit_code", other))
