@@ -11,6 +11,7 @@ see `fail`. See docs/distributed.md.
 import os
 import sys
 import traceback
+from contextlib import suppress
 from functools import cache
 from time import perf_counter, sleep
 from types import TracebackType
@@ -127,7 +128,9 @@ def fail(program: str, message: str, code: int) -> int:
     if group.size > 1:
         step = "" if group.step is None else f", step {group.step}"
         group.abort(f"{program}: error: rank {rank} of {size}{step}: {message}", code)
-    print(f"{program}: error: {message}", file=sys.stderr)
+    if sys.stderr is not None:  # else it is closed, and print would write to stdout
+        with suppress(OSError):  # nobody reads it
+            print(f"{program}: error: {message}", file=sys.stderr, flush=True)
     return code
 
 

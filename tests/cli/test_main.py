@@ -203,3 +203,14 @@ def test_a_whole_process():
     assert (result.returncode, result.stdout) == (2, "[]\n")
     hint = "did you mean --width? (see minigan train --help)"
     assert result.stderr == f"minigan: error: unknown option --widht: {hint}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stderr", ("2>&-", "2>/dev/full"))
+def test_a_mistake_that_cannot_be_shown_has_its_exit_code(stderr, tmp_path):
+    command = f"{sys.executable} -m minigan sample nowhere --out a.png {stderr}"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, stdout=subprocess.PIPE, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
