@@ -51,7 +51,8 @@ def test_a_command_that_starts_above_its_clone_ends_at_once(tmp_path):
     program = f"{hook}sys.argv = ['-m', '--version']\nsys.path.insert(0, '')\nimport runpy\n"
     program += "runpy._run_module_as_main('minigan', True)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = run_python("-c", program, cwd=tmp_path, env=environment)
+    # -S: where minigan is installed, Python finds it there, and not the clone
+    done = run_python("-S", "-c", program, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (130, "")
 
 
