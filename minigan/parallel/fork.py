@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 PATIENCE = 20.0  # seconds to wait for such an instant
-LOOKS = 1000  # at the same threads, before they are listed again
+LOOKS = 30  # at the same threads, before they and the clock are looked at again
 
 
 def fork_when_quiet() -> int:
