@@ -34,6 +34,7 @@ def in_threads(*work):
 KINDS = (dict(threads=2), dict(threads=1), dict(backend="plain"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ("mnist", pytest.param("shibuya-mnist", marks=pytest.mark.slow)))
 def test_games_in_threads_give_the_bits_of_each_alone(preset):
     """On processes, on threads, and by the definitions; all start, fork and end at any time."""

@@ -112,8 +112,7 @@ def test_a_shallow_copy_shares_the_arrays():
 
 
 GAMES = (
-    dict(threads=1),
-    dict(ema=0.9),
+    dict(threads=1, ema=0.9),
     *(
         pytest.param(options, marks=pytest.mark.slow)
         for options in ({}, dict(backend="plain"), dict(preset="fredriksson-mnist"))

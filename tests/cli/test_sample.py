@@ -123,6 +123,7 @@ def test_training_images_are_those_that_the_networks_saw(runs, images_of_noise, 
     assert {image.tobytes() for image in pictures(tmp_path / "all" / "3").values()} == threes
 
 
+@pytest.mark.slow
 def test_many_samples_take_the_memory_of_one_batch(runs, tmp_path, monkeypatch):
     peaks = []
     for n in (200, 3000):

@@ -119,7 +119,7 @@ def test_no_barrier_can_be_left_out(mutant, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", far_from_zero.KINDS)
-@pytest.mark.parametrize("fused", (False, True))
+@pytest.mark.parametrize("fused", (pytest.param(False, marks=pytest.mark.slow), True))
 def test_two_processes_normalize_numbers_far_from_zero(kind, fused):
     """Each has half of the batch; together they give what float64 does in one."""
     x, dy = far_from_zero.numbers(kind, (31, 8, 8, 3))

@@ -33,10 +33,11 @@ def peak_of_rounds(game, batches, rounds):
     "preset",
     (
         "mnist",
-        "fredriksson-mnist",
-        "shibuya-mnist",
         "tensorflow-mnist",
-        "radford-mnist-conditional",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("fredriksson-mnist", "shibuya-mnist", "radford-mnist-conditional")
+        ),
     ),
 )
 def test_a_training_step_allocates_nothing(preset):

@@ -122,6 +122,7 @@ def test_a_best_checkpoint_without_a_usable_metric_counts_as_none(best, tmp_path
     assert checkpoints.best_metrics() == {"frechet": 3.0}
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_evaluations_is_resumed_with_them(tmp_path):
     out = tmp_path / "run"
     start(out)

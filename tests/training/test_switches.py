@@ -43,6 +43,7 @@ def test_fast_backends_train_as_plain_does(backend, monkeypatch):
     np.testing.assert_allclose(fast, plain, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
 def test_two_processes_train_as_one_does():
     games = [make_game("mnist", dtype="float64", threads=threads, **ALL) for threads in (2, 1)]
@@ -156,6 +157,7 @@ def test_games_are_reproducible():
     assert isinstance(make_game("mnist", **ALL), Game)
 
 
+@pytest.mark.slow
 def test_a_run_like_another_one(tmp_path, capsys):
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     words = ["--width", "2", "--batch-size", "4", "--loss", "hinge", "--steps", "2", "--seed", "5"]

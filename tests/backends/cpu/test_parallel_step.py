@@ -462,7 +462,14 @@ print(play.group.children[0], flush=True)
 
 
 @pytest.mark.parametrize(
-    "end", ("pass", "os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0", "sys.exit(4)")
+    "end",
+    (
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        *(
+            pytest.param(end, marks=pytest.mark.slow)
+            for end in ("pass", "os._exit(3)", "1 / 0", "sys.exit(4)")
+        ),
+    ),
 )
 def test_no_process_outlives_the_program(end):
     program = [sys.executable, "-c", PROGRAM.format(end=end)]

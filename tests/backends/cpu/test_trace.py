@@ -12,7 +12,8 @@ from minigan.presets import MODULES, get_preset
 from tests.support.noise_games import SYSTEMS, assert_same_bits, make_batches, make_game, play
 
 needs_fork = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
-SLOW = [name for name in MODULES if name not in SYSTEMS]
+QUICK = ("mnist", "shibuya-mnist")
+SLOW = [name for name in {**SYSTEMS, **MODULES} if name not in QUICK]
 
 
 def untraced(monkeypatch):
@@ -41,7 +42,7 @@ def play_captured(preset):
 
 @needs_fork
 @pytest.mark.parametrize(
-    "preset", [*SYSTEMS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+    "preset", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 )
 def test_replayed_rounds_have_the_bits_of_untraced_ones(preset, monkeypatch):
     replayed = play_captured(preset)

@@ -34,7 +34,10 @@ def cupy(make_cupy):
 # -- rounds of a game --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", SYSTEMS)
+@pytest.mark.parametrize(
+    "preset",
+    ["mnist", *(pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS if name != "mnist")],
+)
 def test_captured_rounds_have_the_bits_of_eager_ones(preset, cupy):
     """With a smaller last batch, another learning rate, and samples drawn in between."""
     played = []
