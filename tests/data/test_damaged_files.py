@@ -25,7 +25,11 @@ def picture_file(kind, mode, size=(9, 7)):
 
     memory = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
-    Image.fromarray(pixels).convert(mode).save(memory, kind)
+    if mode == "I;16":  # which not every Pillow converts to
+        image = Image.fromarray(pixels.view("<u2")[..., 0])
+    else:
+        image = Image.fromarray(pixels).convert(mode)
+    image.save(memory, kind)
     return memory.getvalue()
 
 

@@ -185,7 +185,10 @@ def read_csv(path: Path) -> Arrays:
         if not has_header:
             file.seek(0)
         text = (line.decode("utf-8-sig", "replace") for line in file)
-        table = np.loadtxt(text, np.uint8, delimiter=",", ndmin=2, comments=None)
+        numbers = np.loadtxt(text, np.float32, delimiter=",", ndmin=2, comments=None)
+    table = numbers.astype(np.uint8)  # loadtxt's own conversion wraps around in NumPy 2.0
+    if not np.array_equal(table, numbers):
+        raise damaged(path, "expected whole numbers from 0 to 255")
     if table.shape[1:] != (len(columns),):
         raise damaged(path, f"expected {len(columns)} columns in every row, got {table.shape}")
     pixels = table[:, has_label:]
