@@ -50,7 +50,9 @@ def imported(paths, preset, folder, log=lambda line: None):
     return game
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset", (pytest.param("pytorch-64", marks=pytest.mark.slow), "jindal-mnist64")
+)
 def test_the_same_outputs(preset, torch, tmp_path):
     channels, stride = PRESETS[preset]
     nets = make_nets(torch, WIDTH, Z, channels, stride)

@@ -317,7 +317,7 @@ def run_and_kill(mark, after, slow, steps, folder):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("kills", (1, slow(6), long_form("kills")))
+@pytest.mark.parametrize("kills", (slow(6), long_form("kills")))
 def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, tally):
     """A run that is killed again and again, and resumed, ends with the bytes of one that is not."""
     kills = many(kills)

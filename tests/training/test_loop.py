@@ -249,7 +249,13 @@ def weights_of(folder):
 
 
 @pytest.mark.parametrize(
-    "options", (dict(threads=1), dict(threads=2), dict(backend="plain", threads=None)), ids=str
+    "options",
+    (
+        dict(threads=1),
+        pytest.param(dict(threads=2), marks=pytest.mark.slow),
+        dict(backend="plain", threads=None),
+    ),
+    ids=str,
 )
 def test_another_rate_is_used_from_the_step_on_and_recorded(options, tmp_path):
     train(tmp_path / "a", steps=2, ema=0, lr_g=0.001, **options)

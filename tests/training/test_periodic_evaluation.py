@@ -67,6 +67,7 @@ def test_a_run_is_the_same_with_and_without_evaluations(tmp_path):
         assert all(without[name] == evaluated[name] for name in same)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_and_a_resumed_run_has_to_beat_it(tmp_path, monkeypatch):
     out = tmp_path / "run"
     distances = iter([50.0, 20.0, 30.0, 25.0])  # the first is the floor
