@@ -30,6 +30,7 @@ LAUNCHERS = (  # variables with rank and size; the first that is there counts
 )
 OTHERS = ("MPICH", "Intel")  # how the libraries of other MPIs than Open MPI name themselves
 LONGEST_PAUSE = 0.01  # seconds asleep at a barrier
+PASSING_ON = 0.3  # seconds in which the launcher passes a line on, before the job is gone
 PATIENCE = 1.0  # seconds that an error of a lower rank has to end the job first
 
 
@@ -68,6 +69,7 @@ class MpiGroup(Group):
         sleep(min(self.rank, 3) * PATIENCE)
         print(reason, file=sys.stderr, flush=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # or MPI adds lines that say nothing more
+        sleep(PASSING_ON)
         self.comm.Abort(code)
         raise SystemExit(code)
 
