@@ -30,7 +30,7 @@ Fast versions: backends/cpu/losses.py, backends/gpu/losses.py
 from dataclasses import dataclass
 
 from minigan.arrays import Array, Backend
-from minigan.checks import ignore_float_errors
+from minigan.checks import expect_choice, expect_number, ignore_float_errors
 from minigan.losses import bce_with_logits, expect_target
 
 GAN_LOSSES = ("bce", "lsgan", "hinge")
@@ -84,6 +84,12 @@ class Objective:
     real_target: float = 1.0  # 0.9 is one-sided label smoothing
     fake_target: float = 0.0
     loss_limit: float | None = None  # report bce of logits clipped to ±limit, as programs clip them
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError."""
+        expect_choice("Objective: loss", self.loss, GAN_LOSSES)
+        for name in ("real_target", "fake_target"):
+            expect_number(f"Objective: {name}", getattr(self, name), "[0, 1]")
 
     def of_real(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
         return self.to_target(logits, self.real_target, backend)

@@ -100,3 +100,17 @@ def test_wrong_arguments_get_one_line(name):
         mean_loss(logits[:0], 1)
     with pytest.raises(mg.ArrayTypeError, match=rf"^{label}: expected logits as a NumPy"):
         mean_loss([0.0], 1)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    (
+        (dict(loss="wgan"), "Objective: loss must be one of bce, lsgan, hinge, got 'wgan'"),
+        (dict(real_target=2), "Objective: real_target must be at least 0 and at most 1, got 2"),
+        (dict(fake_target=None), "Objective: fake_target must be"),
+    ),
+)
+def test_an_objective_that_does_not_exist_is_refused(given, message):
+    with pytest.raises(mg.ConfigError) as caught:
+        Objective(**given)
+    assert str(caught.value).startswith(message)
