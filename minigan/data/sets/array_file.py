@@ -78,7 +78,7 @@ def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Data
 def shape_of(path: str | Path) -> tuple[int, int, int]:
     """-> (h, w, c) of the images in the file. Raises DataError."""
     file = full_path(Path(path))
-    found = as_images(file, read(file)[0]).shape
+    found = as_images(file, read(file, rows=1)[0]).shape
     return found[1], found[2], found[3]
 
 
@@ -106,15 +106,18 @@ def keep_arrays(images: Any, labels: Any = None) -> Path:
     return folder / f"{name}.npy"
 
 
-def read(path: Path) -> Arrays:
-    """-> images and labels as they are stored."""
+def read(path: Path, rows: int | None = None) -> Arrays:
+    """-> images and labels as they are stored.
+
+    rows  read no more than this many of a .csv, whose text takes long to convert
+    """
     name = path.name.lower()
     if name.endswith(".npy"):
         beside = path.with_name(f"{path.stem}-labels.npy")
         return read_npy(path), read_npy(beside) if beside.exists() else None
     if name.endswith(".npz"):
         return read_npz(path)
-    return read_csv(path) if name.endswith(".csv") else read_idx_pair(path)
+    return read_csv(path, rows) if name.endswith(".csv") else read_idx_pair(path)
 
 
 @contextmanager
@@ -169,7 +172,7 @@ def read_member(content: bytes) -> np.ndarray:
     return array
 
 
-def read_csv(path: Path) -> Arrays:
+def read_csv(path: Path, rows: int | None = None) -> Arrays:
     """-> images and labels: one row a picture, of h·h or h·h·3 numbers, a label before them."""
     with errors_as_damage(path), open_regular(path) as file:
         columns = file.readline(2**20).decode("utf-8-sig", "replace").strip().split(",")
@@ -185,7 +188,8 @@ def read_csv(path: Path) -> Arrays:
         if not has_header:
             file.seek(0)
         text = (line.decode("utf-8-sig", "replace") for line in file)
-        numbers = np.loadtxt(text, np.float32, delimiter=",", ndmin=2, comments=None)
+        options: Any = dict(delimiter=",", ndmin=2, comments=None, max_rows=rows)
+        numbers = np.loadtxt(text, np.float32, **options)
     table = numbers.astype(np.uint8)  # loadtxt's own conversion wraps around in NumPy 2.0
     if not np.array_equal(table, numbers):
         raise damaged(path, "expected whole numbers from 0 to 255")

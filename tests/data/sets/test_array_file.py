@@ -338,3 +338,19 @@ def test_arrays_in_memory_from_python(tmp_path, monkeypatch):
     assert run.sample(3, label=2).shape == (3, 28, 28, 1)
     with pytest.raises(mg.ArrayTypeError, match="expected a NumPy array of numbers, got list"):
         mg.train(images=images, labels=[1, 2], **small)
+
+
+def test_the_shape_of_a_csv_takes_one_row(tmp_path, monkeypatch):
+    """Its text takes long to convert, and is converted once: to train on."""
+    (tmp_path / "a.csv").write_text(csv(GRAY, LABELS))
+    rows, loadtxt = [], np.loadtxt
+
+    def counted(*arguments, **options):
+        table = loadtxt(*arguments, **options)
+        rows.append(len(table))
+        return table
+
+    monkeypatch.setattr(np, "loadtxt", counted)
+    assert new_config({"images": str(tmp_path / "a.csv")}).image_shape == (6, 6, 1)
+    load(tmp_path / "a.csv")
+    assert rows == [1, 30]
