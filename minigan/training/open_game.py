@@ -62,9 +62,8 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     data_dir  where they are now; None: where they were
     """
     config = game.config
-    name = (
-        game.preset.data if config.dataset == "auto" else config.dataset
-    )  # auto: imported, not trained
+    is_untrained = config.dataset == "auto"  # as after an import
+    name = game.preset.data if is_untrained else config.dataset
     if name == "folder" and data_dir is not None:
         images = str(full_path(data_dir))
         config, data_dir = replace(config, dataset=name, images=images), None
