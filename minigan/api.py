@@ -131,7 +131,7 @@ def train(
     elsewhere Interrupted, a KeyboardInterrupt, is raised.
     """
     if labels is not None or not isinstance(images, (str, Path, type(None))):
-        images = keep_arrays(images, labels)
+        images = keep_arrays(images, labels, log)
     if images is not None:
         options["images"] = str(images)
     more: dict[str, Any] = dict(data_dir=data_dir, out=out, on_step=on_step)

@@ -60,8 +60,7 @@ def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Data
     path = full_path(path)
     images, labels = read(path)
     images = as_images(path, images)
-    if labels is not None and labels.shape != (len(images),):
-        raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
+    expect_one_each(path, images, labels)
     classes: tuple[str, ...] = ()
     if labels is not None:
         classes, labels = as_classes(path, labels[:limit])
@@ -82,17 +81,22 @@ def shape_of(path: str | Path) -> tuple[int, int, int]:
     return found[1], found[2], found[3]
 
 
-def keep_arrays(images: Any, labels: Any = None) -> Path:
-    """Save arrays in the cache, once -> the .npy file, which a run can be resumed from.
+def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
+    """Save arrays in the cache, once, images as bytes -> the .npy file, to resume a run from.
 
-    Raises ArrayTypeError, and RunError if there is no room.
+    labels  or None
+    Raises ArrayTypeError, DataError, and RunError if there is no room.
     """
-    arrays = {".npy": images} if labels is None else {".npy": images, "-labels.npy": labels}
-    digest = hashlib.sha256()
-    for array in arrays.values():
+    for array in (images,) if labels is None else (images, labels):
         is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
         if is_masked or not isinstance(array, np.ndarray) or array.dtype.hasobject:
             raise ArrayTypeError(f"expected a NumPy array of numbers, got {type(array).__name__}")
+    images = as_images("images", images)
+    expect_one_each("images", images, labels)
+    arrays = {".npy": as_pixels("images", images, None, log)}
+    arrays |= {} if labels is None else {"-labels.npy": labels}
+    digest = hashlib.sha256()
+    for array in arrays.values():
         digest.update(f"{array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     folder = cache_folder() / "arrays"
@@ -226,7 +230,13 @@ def read_idx_pair(path: Path) -> Arrays:
     return images, None
 
 
-def as_images(path: Path, images: np.ndarray) -> np.ndarray:
+def expect_one_each(path: Path | str, images: np.ndarray, labels: np.ndarray | None) -> None:
+    """Raises DataError unless there is one label for each image."""
+    if labels is not None and labels.shape != (len(images),):
+        raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
+
+
+def as_images(path: Path | str, images: np.ndarray) -> np.ndarray:
     """-> images (n, h, w, c). Raises DataError for another shape, with the cure."""
     if images.ndim == 3:
         images = images[..., None]
@@ -234,12 +244,12 @@ def as_images(path: Path, images: np.ndarray) -> np.ndarray:
     if images.ndim == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
         raise DataError(
             f"{path}: {shape} looks channels-first; minigan is channels-last: "
-            "save images.transpose(0, 2, 3, 1)"
+            "take images.transpose(0, 2, 3, 1)"
         )
     if images.ndim != 4 or shape[3] not in (1, 3) or 0 in shape:
         raise DataError(
             f"{path}: expected images (n, h, w), or (n, h, w, 1 or 3), got {shape}: "
-            "reshape them before they are saved"
+            "reshape them first"
         )
     return images
 
@@ -261,7 +271,7 @@ def as_classes(path: Path, labels: np.ndarray) -> tuple[tuple[str, ...], np.ndar
     return tuple(map(printable, names)), numbers.astype(np.int32)
 
 
-def as_pixels(path: Path, images: np.ndarray, limit: int | None, log: Log) -> np.ndarray:
+def as_pixels(path: Path | str, images: np.ndarray, limit: int | None, log: Log) -> np.ndarray:
     """The first `limit` images, numbers in 0 .. 255, in [0, 1] or in [-1, 1] -> uint8.
 
     Which of these is a matter of all images. Raises DataError for other numbers.

@@ -13,6 +13,7 @@ import pytest
 import minigan as mg
 from minigan.data import Batches, load_dataset, to_pixels
 from minigan.data.sets import array_file
+from minigan.data.sets.array_file import keep_arrays
 from minigan.training.config import new_config
 from tests.support.pictures import put
 
@@ -354,3 +355,26 @@ def test_the_shape_of_a_csv_takes_one_row(tmp_path, monkeypatch):
     assert new_config({"images": str(tmp_path / "a.csv")}).image_shape == (6, 6, 1)
     load(tmp_path / "a.csv")
     assert rows == [1, 30]
+
+
+def test_arrays_in_memory_are_checked_before_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for given, message in (
+        (dict(images=COLOR.transpose(0, 3, 1, 2)), "images: (30, 3, 6, 8) looks channels-first"),
+        (dict(images=GRAY * 3.0), "images: expected images in 0 .. 255"),
+        (dict(images=GRAY, labels=LABELS[1:]), "images: expected labels (30,), got (29,)"),
+    ):
+        with pytest.raises(mg.DataError) as caught:
+            mg.train(**given, steps=1)
+        assert str(caught.value).startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_in_memory_are_kept_as_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lines = []
+    file = keep_arrays(GRAY / 255, LABELS, lines.append)
+    assert file == keep_arrays(GRAY, LABELS, lines.append)
+    assert lines == ["images: float64, 0 .. 1: 0 is black and 1 white"]
+    kept = np.load(file)
+    assert kept.dtype == np.uint8 and np.array_equal(kept[..., 0], GRAY)
