@@ -88,6 +88,7 @@ def page(game: Game, name: str, dtype: str) -> str:
     script = text_of("explorer.js")
     return Template(text_of("explorer.html")).substitute(
         script_hash=checksum(script),
+        style=text_of("base.css"),
         title=escape(title_of(config)),
         subtitle=escape(name),
         weights=f"{sum(W.size for W in net.params.values()):,} numbers, {dtype}",

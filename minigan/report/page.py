@@ -86,6 +86,7 @@ def page(history: History, tables: Sequence[str] = ()) -> str:
         real = f"<figure><figcaption>real</figcaption>{real_image}</figure>"
     return Template(template).substitute(
         script_hash=checksum(script),
+        style=text_of("base.css"),
         title=escape(title_of(config)),
         subtitle=escape(history.run.folder.resolve().name),
         note=f'<p class="note">{escape(note)}</p>' if isinstance(note, str) else "",

@@ -16,6 +16,7 @@ from minigan.evaluation import Classifier, split
 from minigan.evaluation.classifier import classifier_file
 from minigan.training.config import new_config
 from minigan.training.loop import train
+from tests.support.mean_pixel import MeanPixel
 from tests.support.pictures import dataset
 
 SHORT = ["--dataset", "strokes", "--width", "2", "--seeds", "2", "--steps", "3", "--every", "2"]
@@ -95,19 +96,6 @@ def check_quality(tmp_path, capsys, *arguments):
             assert len(curve["distance"]) == 2 and min(curve["distance"]) > 0
     assert str(tmp_path) not in file.read_text()
     return record
-
-
-class MeanPixel:
-    """An Evaluator whose distance is the mean pixel of the samples."""
-
-    def __init__(self, options, data, log):
-        self.samples = options.samples
-
-    def distance(self, images):
-        return float(images.mean())
-
-    def record(self):
-        return {"samples": self.samples, "judge": {"name": "0"}, "floor": 0.2}
 
 
 @pytest.fixture

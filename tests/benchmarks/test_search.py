@@ -9,6 +9,7 @@ from minigan.objective import Objective
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
 from minigan.training.config import new_config
+from tests.support.mean_pixel import MeanPixel
 from tests.support.pictures import dataset
 
 
@@ -54,17 +55,7 @@ def test_every_net_makes_digits(net, data):
 def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
     """The distance of a sample is its mean pixel."""
 
-    class Evaluator:
-        def __init__(self, options, data, log):
-            self.samples = options.samples
-
-        def distance(self, images):
-            return float(images.mean())
-
-        def record(self):
-            return {"samples": self.samples, "judge": {"name": "0"}, "floor": 0.2}
-
-    monkeypatch.setattr(quality, "Evaluator", Evaluator)
+    monkeypatch.setattr(quality, "Evaluator", MeanPixel)
     monkeypatch.setattr(search, "load_images", lambda *arguments: data)
     monkeypatch.setattr(
         search, "time_step", lambda text, data: (0.02, 2.0 if "=128" in text else 1.0)

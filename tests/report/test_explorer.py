@@ -17,7 +17,6 @@ from minigan.report import explorer
 from minigan.report.explorer import float16_is_enough, page, save_explorer
 from minigan.training.config import new_config
 from minigan.training.game import Game
-from tests.support.browser import Browser, programs
 
 
 def make_game(preset="mnist", **options):
@@ -97,14 +96,6 @@ def test_directions_are_those_that_the_first_layer_stretches_most():
 
 
 # -- in a browser ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if None in programs():
-        pytest.skip("needs Chromium and chromedriver: apt-get install chromium chromium-driver")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 def open_explorer(browser, file):
@@ -226,7 +217,11 @@ def test_it_fits_a_phone_and_both_color_schemes(browser, tmp_path):
     file = tmp_path / "explorer.html"
     save_explorer(file, make_game(), "run")
     open_explorer(browser, file)
-    browser.run("document.body.style.width = '360px'")
-    assert browser.run("return document.body.scrollWidth") <= 360
-    text = file.read_text()
-    assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
+    colors = []
+    for scheme in ("light", "dark"):
+        browser.emulate(width=360, height=800, scheme=scheme)
+        wide = browser.run("return [innerWidth, document.documentElement.scrollWidth]")
+        assert wide == [360, 360]
+        colors.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
+    browser.emulate()
+    assert colors == ["rgb(255, 255, 255)", "rgb(18, 18, 18)"]

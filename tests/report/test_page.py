@@ -15,7 +15,6 @@ from minigan.report import page as report_page
 from minigan.report.history import History
 from minigan.report.page import finish, page, save_report
 from minigan.training.run_folder import Run
-from tests.support.browser import Browser, programs
 from tests.support.made_run import change_record, make_run, picture
 
 CURVES = b"\x89PNG\r\n\x1a\n as drawn"
@@ -193,14 +192,6 @@ def test_finish_never_spoils_a_run(trouble, tmp_path, monkeypatch):
 
 
 # -- in a browser ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if None in programs():
-        pytest.skip("needs Chromium and chromedriver: apt-get install chromium chromium-driver")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 def shown(browser):

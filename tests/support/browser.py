@@ -86,6 +86,17 @@ class Browser:
         """JavaScript -> what it returns."""
         return self.call("/execute/sync", {"script": script, "args": []})
 
+    def emulate(self, width=0, height=0, scheme=""):
+        """A screen of this size in pixels, and a color scheme; without arguments as before."""
+        size = dict(width=width, height=height, deviceScaleFactor=1, mobile=bool(width))
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        for command, parameters in (
+            ("setDeviceMetricsOverride", size),
+            ("setEmulatedMedia", {"features": features}),
+        ):
+            call = {"cmd": f"Emulation.{command}", "params": parameters}
+            self.call("/goog/cdp/execute", call)
+
     def press(self, *keys):
         strokes = [
             {"type": kind, "value": KEYS[key]} for key in keys for kind in ("keyDown", "keyUp")
