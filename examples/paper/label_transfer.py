@@ -37,10 +37,8 @@ def make_finder(queries: np.ndarray, backend: Backend | None) -> Callable[[np.nd
     On a GPU if it can be exact there. The result is the same.
     """
     if backend is not None and backend.name == "cupy":
-        from minigan.backends.gpu.backend import GpuBackend
-        from minigan.backends.gpu.nearest import DeviceNearest
+        from gpu_nearest import DeviceNearest
 
-        assert isinstance(backend, GpuBackend)
         if DeviceNearest.can_take(queries, backend):
             return DeviceNearest(queries, backend).among
 

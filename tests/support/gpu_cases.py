@@ -9,19 +9,20 @@ import numpy as np
 import minigan as mg
 from minigan.arrays import Backend
 from minigan.arrays.im2col import col2im, im2col
-from minigan.backends.gpu import nearest
 from minigan.backends.gpu.convolution import Convolution
 from minigan.backends.gpu.joined_update import update_discriminator
 from minigan.backends.gpu.kernels import IDENTITY
 from minigan.backends.gpu.reductions import sum_rows
 from minigan.backends.workspace import Workspace
-from minigan.evaluation.neighbors import nearest as nearest_on_host
+from minigan.evaluation.neighbors import nearest
 from minigan.gan import update_discriminator as update_definition
 from minigan.layers import sequential
 from minigan.objective import Objective
+from tests.support.programs import load_program
 
 RTOL = {"float32": 2e-5, "float64": 1e-11}  # of the largest number
 HALVE = dict(kernel_size=4, stride=2, padding=1)
+gpu_nearest = load_program("paper/gpu_nearest")
 
 
 def same(kernel_size, stride=2):
@@ -343,14 +344,14 @@ def check_nearest(d, levels, make, monkeypatch):
     backend, rng = make("float32"), np.random.default_rng(0)
     queries = rng.integers(0, 256 if levels == 256 else 2, (9, d, 1, 1), dtype=np.uint8)
     queries[0] = 255
-    assert nearest.DeviceNearest.can_take(queries, backend)
-    find = nearest.DeviceNearest(queries, backend)
-    other = nearest.DeviceNearest(queries[::-1].copy(), backend)  # has memory of its own
+    assert gpu_nearest.DeviceNearest.can_take(queries, backend)
+    find = gpu_nearest.DeviceNearest(queries, backend)
+    other = gpu_nearest.DeviceNearest(queries[::-1].copy(), backend)  # has memory of its own
     for n, tile in ((1, 150), (30, 150), (150, 150), (150, 70)):
-        monkeypatch.setattr(nearest, "TILE", max(9, d) * 4 * tile)
+        monkeypatch.setattr(gpu_nearest, "TILE", max(9, d) * 4 * tile)
         corpus = rng.integers(0, levels, (n, d, 1, 1), dtype=np.uint8)
         corpus[n // 2] = 0
-        expected, order = nearest_on_host(queries, corpus)
+        expected, order = nearest(queries, corpus)
         for distances, indices in (
             find.among(corpus), [found[::-1] for found in other.among(corpus)]
         ):  # fmt: skip

@@ -525,7 +525,7 @@ __global__ void gather_images(const unsigned char *pixels, const int *chosen, T 
   }
 }
 
-/* ---- nearest neighbors among images, in whole numbers: see nearest.py */
+/* ---- nearest neighbors among images, in whole numbers: see examples/paper/gpu_nearest.py */
 
 template <class T> __global__ void center_bytes(const unsigned char *pixels, T *out, int size) {
   EACH(t, size) out[t] = T(pixels[t]) - T(128);

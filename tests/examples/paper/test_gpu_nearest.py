@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from minigan.backends.gpu.nearest import LARGEST, DeviceNearest
-from tests.support.gpu_cases import check_nearest
+from tests.support.gpu_cases import check_nearest, gpu_nearest
+
+LARGEST = gpu_nearest.LARGEST
 
 
 @pytest.mark.parametrize("levels", (256, 2))  # with two gray levels there are many ties
@@ -16,7 +17,7 @@ def test_distances_indices_and_ties_are_the_definitions(d, levels, make_cupy, mo
 def test_what_it_cannot_do_exactly_is_left_to_the_definition(make_cupy):
     assert LARGEST == 1024
     queries = np.zeros((2, LARGEST + 1), np.uint8)
-    can_take = DeviceNearest.can_take
+    can_take = gpu_nearest.DeviceNearest.can_take
     assert can_take(queries[:, 1:], make_cupy())
     assert not can_take(queries, make_cupy())
     assert not can_take(queries[:, 1:].astype(np.float32), make_cupy())
