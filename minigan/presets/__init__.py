@@ -19,7 +19,6 @@ from minigan.objective import Objective
 ImageShape = tuple[int, int, int]  # (h, w, c)
 Layers = list[Layer]
 Arguments = dict[str, Any]  # by name, shared by several layers or presets
-Counts = dict[str, tuple[int, int]]
 
 MODULES = {  # preset -> its module here
     "mnist": "own", "color32": "own", "image64": "own",
@@ -69,7 +68,6 @@ class Preset:
     fit: str = "crop"  # how a picture becomes image_shape; see data/prepare/resize.py
     grid: tuple[int, int] = (8, 8)  # rows and columns of a sample grid
     any_size: bool = False  # can it be built for images of another shape?
-    counts: Counts = field(default_factory=dict)  # of "G", "D": parameters, running statistics
     variants: dict[str, Arguments] = field(default_factory=dict)  # name -> the fields that differ
 
 

@@ -72,10 +72,10 @@ COMMON: Arguments = dict(
 PRESETS = {
     "fredriksson-fnn": Preset(
         name="fredriksson-fnn", generator=fnn_generator, discriminator=fnn_discriminator,
-        epochs=100, counts=dict(G=(114_064, 0), D=(100_609, 0)), **COMMON,
+        epochs=100, **COMMON,
     ),
     "fredriksson-mnist": Preset(
         name="fredriksson-mnist", generator=generator, discriminator=discriminator, epochs=20,
-        counts=dict(G=(2_077_569, 768), D=(835_713, 768)), **COMMON,
+        **COMMON,
     ),
 }  # fmt: skip

@@ -41,7 +41,6 @@ PRESETS = {
         round=keras_round, z_per_round=(1, 2),
         round_options=dict(generator_batch=2), objective=Objective(loss_limit=KERAS_LIMIT),
         limit=5000, fit="centre:108", grid=(5, 5),
-        counts=dict(G=(3_097_136, 3_584), D=(1_336_321, 0)),
         variants={
             "adam": {},  # "yields the best looking results"
             "rmsprop": dict(

@@ -18,8 +18,6 @@ PRESETS = {
         name="jindal-mnist64", source="Jindal, DCGAN-in-PyTorch", data="mnist",
         image_shape=(64, 64, 1), generator=generator,
         discriminator=partial(discriminator, last_stride=2), width=128, epochs=10,
-        objective=Objective(real_target=0.9, fake_target=0.1, loss_limit=TORCH_LIMIT),
-        grid=(4, 8),
-        counts=dict(G=(12_654_336, 3_840), D=(11_032_064, 3_584)),
+        objective=Objective(real_target=0.9, fake_target=0.1, loss_limit=TORCH_LIMIT), grid=(4, 8),
     ),
 }  # fmt: skip

@@ -98,17 +98,14 @@ PRESETS = {
     "mnist": Preset(
         name="mnist", data="mnist", image_shape=(28, 28, 1), width=16, batch_size=64, epochs=4,
         lr_g=8e-3, lr_d=4e-3, beta1=0.0, ema=0.998, generator=partial(generator, refined=True),
-        discriminator=partial(discriminator, refined=True),
-        counts=dict(G=(87_585, 288), D=(51_281, 256)), **COMMON,
+        discriminator=partial(discriminator, refined=True), **COMMON,
     ),
     "color32": Preset(
         name="color32", data="cifar10", image_shape=(32, 32, 3), width=64, epochs=25,
-        generator=generator, discriminator=discriminator,
-        counts=dict(G=(921_475, 896), D=(663_361, 768)), **COMMON,
+        generator=generator, discriminator=discriminator, **COMMON,
     ),
     "image64": Preset(
         name="image64", data="folder", image_shape=(64, 64, 3), width=32, epochs=25,
-        generator=generator, discriminator=discriminator,
-        counts=dict(G=(952_771, 960), D=(694_689, 896)), **COMMON,
+        generator=generator, discriminator=discriminator, **COMMON,
     ),
 }  # fmt: skip

@@ -40,6 +40,5 @@ PRESETS = {
         name="pytorch-64", source="PyTorch examples, dcgan", data="folder",
         image_shape=(64, 64, 3), generator=generator, discriminator=discriminator, width=64,
         batch_size=64, epochs=25, objective=Objective(loss_limit=TORCH_LIMIT),
-        counts=dict(G=(3_576_704, 1_920), D=(2_765_568, 1_792)),
     ),
 }  # fmt: skip

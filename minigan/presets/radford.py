@@ -130,19 +130,16 @@ PRESETS = {
     "radford-64": Preset(
         name="radford-64", data="folder", image_shape=(64, 64, 3), generator=generator,
         discriminator=discriminator, width=128, epochs=25, settings=dict(l2=1e-5), grid=(14, 14),
-        counts=dict(G=(18_885_760, 34_560), D=(17_232_768, 3_584)),
         variants={
             "svhn": dict(
                 data="svhn", image_shape=(32, 32, 3), width=64, z="normal", batch_size=64,
                 generator=partial(generator, multiples=(4, 2, 1)),
                 discriminator=partial(discriminator, multiples=(1, 2, 4)), lr_g=5e-4, lr_d=5e-4,
                 epochs=200,
-                counts=dict(G=(1_446_976, 8_576), D=(1_033_664, 768)),
             ),
             "imagenet": dict(
                 image_shape=(32, 32, 3), generator=imagenet_generator,
                 discriminator=imagenet_discriminator, z_dim=256, epochs=30,
-                counts=dict(G=(6_690_688, 18_944), D=(4_586_112, 3_328)),
             ),
         },
         **COMMON,
@@ -151,7 +148,6 @@ PRESETS = {
         name="radford-mnist-conditional", data="mnist", image_shape=(28, 28, 1),
         generator=conditional_generator, discriminator=conditional_discriminator, width=64,
         epochs=200, settings=dict(l2=2.5e-5), decay=(100, 100), classes=DIGITS, pixel_min=0.0,
-        limit=50_000, grid=(10, 10), counts=dict(G=(6_820_538, 14_720), D=(6_688_202, 2_304)),
-        **COMMON,
+        limit=50_000, grid=(10, 10), **COMMON,
     ),
 }  # fmt: skip

@@ -119,7 +119,6 @@ MNIST: Arguments = dict(
 COLOR: Arguments = dict(
     image_shape=(32, 32, 3), width=128, lr_g=1e-4, lr_d=1e-3, grid=(8, 10), **COMMON
 )
-COLOR_COUNTS = dict(G=(4_935_171, 1_792), D=(1_034_113, 768))
 
 
 def nets(
@@ -134,12 +133,10 @@ def nets(
 PRESETS = {
     "shibuya-fnn": Preset(
         name="shibuya-fnn", source="Shibuya, gan_mnist", generator=fnn_generator,
-        discriminator=fnn_discriminator, width=128, batch_size=64, grid=(4, 5),
-        counts=dict(G=(114_064, 0), D=(100_609, 0)), **MNIST,
+        discriminator=fnn_discriminator, width=128, batch_size=64, grid=(4, 5), **MNIST,
     ),
     "shibuya-mnist": Preset(
         name="shibuya-mnist", source="Shibuya, dcgan_mnist", width=32, grid=(4, 4),
-        counts=dict(G=(92_913, 96), D=(631_473, 1_600)),
         variants={
             "slope-0.01": {},
             # "losses oscillate more, images as good"
@@ -149,7 +146,6 @@ PRESETS = {
     ),
     "shibuya-svhn": Preset(
         name="shibuya-svhn", source="Shibuya, dcgan_svhn", data="svhn", epochs=25,
-        counts=COLOR_COUNTS,
         variants={
             "T1": dict(lr_g=2e-4, lr_d=2e-4),  # "garbage images only", with the joint update
             "T2": {},  # the best of the three
@@ -161,7 +157,7 @@ PRESETS = {
         name="shibuya-celeba", source="Shibuya, dcgan_celeba", data="celeba", epochs=3,
         limit=201_599,  # 1,000 of the 202,599 were held out, drawn at random
         # 130x150 of the aligned 178x218, squashed: the program used a row number for a column
-        fit="box:14,34,144,184", counts=COLOR_COUNTS,
+        fit="box:14,34,144,184",
         variants={
             "T1": dict(lr_g=2e-4, lr_d=2e-4),  # no faces
             "T2": {},  # the best of the four

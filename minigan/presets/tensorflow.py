@@ -73,11 +73,10 @@ COMMON: Arguments = dict(
 PRESETS = {
     "tensorflow-mnist": Preset(
         name="tensorflow-mnist", source="TensorFlow tutorial, dcgan", data="mnist",
-        image_shape=(28, 28, 1), counts=dict(G=(2_305_472, 25_472), D=(212_865, 0)), **COMMON,
+        image_shape=(28, 28, 1), **COMMON,
     ),
     "tensorflow-cifar10": Preset(
         name="tensorflow-cifar10", source="article after TensorFlow's tutorial (reconstruction)",
-        data="cifar10", image_shape=(32, 32, 3), z_dim=128,
-        counts=dict(G=(3_159_104, 33_152), D=(217_985, 0)), **COMMON,
+        data="cifar10", image_shape=(32, 32, 3), z_dim=128, **COMMON,
     ),
 }  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 from minigan.cli import presets_table
 from minigan.presets import MODULES, get_preset
 from tests.support.commands import run
+from tests.support.preset_counts import counts_of
 
 
 def test_every_preset_has_a_row_with_its_numbers(capsys):
@@ -16,8 +17,8 @@ def test_every_preset_has_a_row_with_its_numbers(capsys):
     assert [row.split()[0] for row in rows] == list(MODULES)
     for row in rows:
         preset = get_preset(row.split()[0])
-        for player in "GD":
-            assert f" {sum(preset.counts[player]):,} " in row
+        for counts in counts_of(preset.name):
+            assert f" {sum(counts):,} " in row
         assert preset.source in row and "x".join(map(str, preset.image_shape)) in row
     assert len({row.index(" MiB") for row in rows}) == 1  # columns are aligned
     names = ", ".join(f"jayathilaka-faces:{name}" for name in ("adam", "rmsprop", "sgd"))
@@ -29,8 +30,7 @@ def test_one_preset_in_detail(capsys, monkeypatch):
     monkeypatch.setattr(presets_table, "measure_step", lambda preset: 1.5)
     assert run("presets", "shibuya-svhn:T3") == 0
     out = capsys.readouterr().out
-    for player in "GD":
-        trained, kept = get_preset("shibuya-svhn").counts[player]
+    for trained, kept in counts_of("shibuya-svhn"):
         assert f"{trained:,} trained, {kept:,} not" in out
     for line in (
         "shibuya-svhn:T3: Shibuya, dcgan_svhn (minigan/presets/shibuya.py)",
