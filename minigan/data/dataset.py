@@ -77,12 +77,8 @@ def load_dataset(
             'the data set "folder" needs a folder or .zip of pictures, and only it takes one: '
             f"got {name!r} with {images!r}"
         )
-    form = Form(
-        shape,
-        parsed,
-        parse_background(background),
-        expect_size("max_pixels", max_pixels, most=2**40),
-    )
+    most = expect_size("max_pixels", max_pixels, most=2**40)
+    form = Form(shape, parsed, parse_background(background), most)
     if images is not None and is_array_file(images):
         return load_array_file(Path(images), form, limit, log)
     if images is not None:

@@ -21,18 +21,14 @@ for d = 64 that is 5.7, and nearly all z have between 6.6 and 9.4. The arc keeps
 Source: Shoemake 1985 (the arc); White 2016, arXiv:1609.04468 (for z)
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from PIL import Image
 
 from minigan.checks import ignore_float_errors
 from minigan.data.files.png import grid
 from minigan.inspection.open_run import Floats, draw_z, generate
 from minigan.inspection.page_layout import Block, cells, enlargement, titled
 from minigan.training.game import Game
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 POINTS = 9  # z in a ring, as in the paper
 STEPS, FRAMES = 8, 16  # from one z to the next, in a page and in an animation
@@ -92,14 +88,12 @@ def draw_interpolation(game: Game, path: str, label: int | None, seed: int) -> B
     return titled("From one random z to another", text, page, gap=12)
 
 
-def animate_interpolation(game: Game, path: str, label: int | None, seed: int) -> "list[Image]":
+def animate_interpolation(game: Game, path: str, label: int | None, seed: int) -> list[Image.Image]:
     """-> frames that loop: images side by side, each going around a ring of z.
 
     Arguments as of draw_interpolation. Without a label a conditional G goes around one ring, in
     all classes at once.
     """
-    from PIL import Image
-
     classes = game.preset.classes if label is None else 0
     rings = 1 if classes else RINGS
     points = draw_z(game, rings * POINTS, seed).reshape(rings, POINTS, -1)

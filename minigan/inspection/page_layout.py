@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from minigan.checks import ignore_float_errors
 from minigan.data.files.png import save_png
@@ -57,8 +58,6 @@ def words(
     width     pixels; lines break there, and the block is as wide. None: one line
     centered  in that width
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     font = ImageFont.load_default(size)
     lines = [""]
     for word in text.split(" "):

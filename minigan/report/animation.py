@@ -7,18 +7,16 @@ crawl. Gray frames keep their grays, in steps that are too small to see.
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from minigan.checks import expect_number
 from minigan.data.files.png import MARK, mark
 from minigan.errors import ConfigError
 from minigan.files import write_atomically
 from minigan.report.history import History
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 SECONDS = 8.0  # from the first grid to the last
@@ -43,7 +41,7 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
     return f"{path}: {len(samples)} grids, {length:.1f} s, {size / 2**20:.1f} MiB"
 
 
-def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int, float]:
+def encode(path: Path, images: list[Image.Image], seconds: list[float]) -> tuple[int, float]:
     """Images, "L" or "RGB", and how long each is shown -> the file; returns its bytes, seconds.
 
     Raises ConfigError if the file does not end in .gif or .webp; RunError.
@@ -64,14 +62,12 @@ def encode(path: Path, images: "list[Image]", seconds: list[float]) -> tuple[int
     return len(memory.getvalue()), sum(durations) / 1000
 
 
-def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> "list[Image]":
+def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> list[Image.Image]:
     """-> a PIL image for each grid, "L" or "RGB": its step above it, the real images beside it.
 
     samples  (step, picture) of each grid
     real     picture of the grid of real images, or None
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     first = samples[0][1]
     side = max(first.shape[:2])
     factor = -(-SIDES[0] // side) if side < SIDES[0] else min(1, SIDES[1] / side)
@@ -104,10 +100,8 @@ def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> "l
     return made
 
 
-def with_palette(images: "list[Image]") -> "list[Image]":
+def with_palette(images: list[Image.Image]) -> list[Image.Image]:
     """Frames -> frames of at most 256 colors, the same for all."""
-    from PIL import Image
-
     if images[0].mode == "L":
         levels = [gray // GRAY_STEP * 255 // (255 // GRAY_STEP) for gray in range(256)]
         return [image.point(levels) for image in images]

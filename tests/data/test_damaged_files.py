@@ -11,7 +11,7 @@ import pytest
 
 import minigan as mg
 from minigan.data import load_dataset
-from minigan.data.files.decode import Unreadable, decode
+from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.files.idx import read_idx
 from minigan.data.prepare.resize import parse_fit
 from minigan.data.sets import cifar10 as cifar
@@ -63,9 +63,8 @@ def test_mutated_pictures(kind, count, many, tally):
         for _ in range(many(count) // (1 if isinstance(count, int) else len(PICTURES))):
             start = time.perf_counter()
             try:
-                picture = decode(
-                    io.BytesIO(mutated(good, rng)), (4, 4, rng.choice((1, 3))), rng.choice(fits)
-                )
+                form = Form((4, 4, rng.choice((1, 3))), rng.choice(fits))
+                picture = decode(io.BytesIO(mutated(good, rng)), form)
                 assert picture.dtype == np.uint8 and picture.shape[:2] == (4, 4)
                 tally["read"] += 1
             except Unreadable as error:

@@ -19,15 +19,14 @@ Only the seven formats are tried, recognized by content and not by name: some of
 other decoders start programs. A picture may have `max_pixels`, and twice as many before draft mode.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from minigan.data.base import Shape
 from minigan.data.files.depth import png_transparency, to_8_bits
@@ -35,9 +34,6 @@ from minigan.data.files.messages import printable
 from minigan.data.files.png import MARK, SOFTWARE
 from minigan.data.prepare.resize import Fit, resize, to_array
 from minigan.errors import ConfigError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF or PPM"
@@ -59,7 +55,7 @@ class Unreadable(Exception):
 
 
 class Form(NamedTuple):
-    """What every picture becomes: arguments of decode."""
+    """What every picture becomes."""
 
     shape: Shape  # (h, w, c)
     fit: Fit
@@ -78,14 +74,7 @@ def parse_background(text: str) -> tuple[int, ...]:
     return color
 
 
-def decode(
-    file: BinaryIO,
-    shape: Shape,
-    fit: Fit,
-    background: tuple[int, ...] = WHITE,
-    max_pixels: int = MOST_PIXELS,
-    traits: Counter[str] | None = None,
-) -> np.ndarray:
+def decode(file: BinaryIO, form: Form, traits: Counter[str] | None = None) -> np.ndarray:
     """An open picture file -> (h, w, c) uint8.
 
     traits  counts what a user may want to know: "animated", "transparent", and "turned": the wanted
@@ -94,9 +83,7 @@ def decode(
     Raises Unreadable; OSError: the disk fails. The caller silences Pillow's warnings about odd
     files: a warning filter belongs to the whole process, not to a thread.
     """
-    from PIL import Image
-
-    h, w, c = shape
+    (h, w, c), fit, background, max_pixels = form
     try:
         with open_picture(file, OVERSIZE * max_pixels) as image:
             jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG followed by further pictures
@@ -135,10 +122,8 @@ def decode(
     raise Unreadable(printable(reason))
 
 
-def open_picture(file: BinaryIO, max_pixels: int) -> Image:
+def open_picture(file: BinaryIO, max_pixels: int) -> Image.Image:
     """Image.open with a limit for this picture: Pillow's limit belongs to the whole process."""
-    from PIL import Image
-
     Image.init()
     start = file.read(16)
     for kind in FORMATS:
@@ -154,7 +139,7 @@ def open_picture(file: BinaryIO, max_pixels: int) -> Image:
     raise Unreadable(f"not a picture in {KINDS}")
 
 
-def expect_pixels(image: Image, most: int) -> None:
+def expect_pixels(image: Image.Image, most: int) -> None:
     """Raises Unreadable if there are more pixels: a small file may declare a huge picture."""
     pixels = image.width * image.height
     if pixels > most:
@@ -162,7 +147,7 @@ def expect_pixels(image: Image, most: int) -> None:
         raise Unreadable(f"{size}: a decompression bomb, or give --max-pixels {pixels}")
 
 
-def is_own(image: Image) -> bool:
+def is_own(image: Image.Image) -> bool:
     """Did minigan write a loaded image? See files/png.py: mark."""
     try:
         return MARK in (image.getexif().get(SOFTWARE), image.info.get("comment", b"").decode())
@@ -170,7 +155,7 @@ def is_own(image: Image) -> bool:
         return False
 
 
-def transpose_name(image: Image) -> str:
+def transpose_name(image: Image.Image) -> str:
     """-> name of the Transpose that turns the picture upright according to its EXIF, or ""."""
     try:
         return dict(enumerate(UPRIGHT, 1)).get(image.getexif().get(ORIENTATION, 1), "")
@@ -178,7 +163,7 @@ def transpose_name(image: Image) -> str:
         return ""
 
 
-def to_plain_mode(image: Image, c: int, file: BinaryIO) -> Image:
+def to_plain_mode(image: Image.Image, c: int, file: BinaryIO) -> Image.Image:
     """A loaded image of any mode, and its file -> L, RGB or, if something is transparent, RGBA."""
     if image.format == "PNG" and "transparency" in image.info and image.mode in ("1", "L", "RGB"):
         image.info["transparency"] = png_transparency(image, file)

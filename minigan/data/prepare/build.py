@@ -117,7 +117,7 @@ def decode_blocks(source: Source, names: list[str], form: Form) -> Iterator[list
         traits = Counter[str]()
         try:
             with source.open(name) as file:
-                return Picture(name, decode(file, *form, traits), traits)
+                return Picture(name, decode(file, form, traits), traits)
         except Unreadable as error:
             return Picture(name, None, traits, str(error))
         except OSError as error:
@@ -129,7 +129,7 @@ def decode_blocks(source: Source, names: list[str], form: Form) -> Iterator[list
     return map_in_threads(work, range(0, len(names), BLOCK))
 
 
-def summary(skipped: list[list[str]], most: int = 3) -> str:
+def summary(skipped: list[list[str]]) -> str:
     """[[name, reason], ...] -> their number and the first few: "2 (a.jpg: damaged; b.png: ...)"."""
-    lines = [printable(f"{name}: {reason}") for name, reason in skipped[:most]]
-    return f"{len(skipped):,} ({'; '.join(lines + ['...'] * (len(skipped) > most))})"
+    lines = [printable(f"{name}: {reason}") for name, reason in skipped[:3]]
+    return f"{len(skipped):,} ({'; '.join(lines + ['...'] * (len(skipped) > 3))})"

@@ -140,7 +140,7 @@ def walk(path: Path) -> Iterator[tuple[str, bytes]]:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    mode, changed = look_at(entry)
+                    mode, changed = look_at(entry.path)
                     name = prefix + entry.name
                     if stat.S_ISREG(mode):
                         yield name, changed
@@ -162,10 +162,10 @@ def in_a_run(path: str | Path) -> bool:
     )
 
 
-def look_at(entry: os.DirEntry[str]) -> tuple[int, bytes]:
-    """-> mode of the file that an entry refers to; its size, and times of its last changes."""
+def look_at(path: str | Path) -> tuple[int, bytes]:
+    """-> mode of a file; its size, and times of its last changes."""
     try:
-        status = os.stat(entry.path)
+        status = os.stat(path)
     except OSError:  # a broken link: a file that cannot be read
         return stat.S_IFREG, b""
     return status.st_mode, b"%d %d %d" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -177,12 +177,9 @@ class Archive:
     top, cure = "", f"{UNPACK}, without those that are damaged"
 
     def __init__(self, path: Path, as_text: bool = False):
-        """Raises OSError."""
         self.path, self.as_text, self.lock = path, as_text, Lock()
         self.notes: list[str] | None = None  # until names() is called
-        status = os.stat(path)
-        changed = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-        self.fingerprint = hashlib.sha256(changed.encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(look_at(path)[1]).hexdigest()
 
     def names(self) -> list[str]:
         """Raises DataError."""
@@ -211,5 +208,4 @@ def open_source(path: Path, as_text: bool = False) -> Source:
     if path.is_dir():
         return Tree(path, as_text)
     expect_zip(path)
-    with os_errors_as_data_errors(path):
-        return Archive(path, as_text)
+    return Archive(path, as_text)

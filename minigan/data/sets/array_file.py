@@ -67,10 +67,7 @@ def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Data
     pixels = as_pixels(path, images, limit, log)
     # pixels in their order: of those in a file, Batches reads through no map
     fitted = np.ascontiguousarray(fit_arrays(pixels, form.shape, form.fit))
-    digest = hashlib.sha256()
-    for start in range(0, len(fitted), PART):
-        digest.update(fitted[start : start + PART].data)
-    identity = fingerprint(form.shape, digest.hexdigest(), labels)
+    identity = fingerprint(form.shape, hashlib.sha256(fitted.data).hexdigest(), labels)
     return Dataset("folder", fitted, labels, classes, identity)
 
 

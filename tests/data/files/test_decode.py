@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from minigan.data.files.decode import Unreadable, decode
+from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.prepare.resize import parse_fit
 
 CROP, SQUASH = parse_fit("crop"), parse_fit("squash")
@@ -27,7 +27,7 @@ def saved(picture, kind="PNG", **options):
 
 
 def decoded(content, shape=(6, 5, 3), fit=CROP):
-    return decode(io.BytesIO(content), shape, fit)
+    return decode(io.BytesIO(content), Form(shape, fit))
 
 
 def luminance(rgb):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan.data.files.decode import Unreadable, decode, to_plain_mode
+from minigan.data.files.decode import Form, Unreadable, decode, to_plain_mode
 from minigan.data.files.depth import to_8_bits
 from minigan.data.prepare.resize import parse_fit
 from tests.support.pictures import png_bytes
@@ -28,8 +28,8 @@ def clear(*numbers):
 
 def row(content, width, c=3, traits=None):
     """-> the pixels of a picture of one row"""
-    shape, fit = (1, width, c), parse_fit("squash")
-    return decode(io.BytesIO(content), shape, fit, BEHIND, traits=traits)[0].tolist()
+    form = Form((1, width, c), parse_fit("squash"), BEHIND)
+    return decode(io.BytesIO(content), form, traits)[0].tolist()
 
 
 TRANSPARENT = {  # kind: (row, width, bits, color type, chunks, what is seen)

@@ -18,7 +18,7 @@ from PIL import Image
 
 import minigan as mg
 from minigan.data import load_dataset
-from minigan.data.files.decode import Unreadable, decode
+from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.files.locations import cache_folder
 from minigan.data.files.png import save_png
 from minigan.data.prepare import build, file_index
@@ -264,7 +264,7 @@ def test_a_failing_disk_is_no_damage_of_a_picture(tmp_path):
             raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output error"):
-        decode(Failing(), (4, 4, 3), parse_fit("crop"))
+        decode(Failing(), Form((4, 4, 3), parse_fit("crop")))
 
 
 def test_background_and_most_pixels_have_their_own_cache(tmp_path):
@@ -286,7 +286,8 @@ def test_a_picture_that_pillow_would_refuse(monkeypatch):
     """Its limit belongs to the whole process, and may be lower."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
     for shape in ((4, 4, 3), (4, 3, 3)):
-        assert decode(io.BytesIO(png(7)), shape, parse_fit("crop"))[0, 0].tolist() == [7, 0, 9]
+        form = Form(shape, parse_fit("crop"))
+        assert decode(io.BytesIO(png(7)), form)[0, 0].tolist() == [7, 0, 9]
 
 
 def test_traits_count_what_a_user_may_want_to_know(tmp_path):
