@@ -77,7 +77,7 @@ IMAGES: list[Row] = [  # which images, and on what machine
 ]
 EVERY = {"metavar": "N", "type": steps_or_epoch}
 TRAIN: list[Row] = [
-    ("--flip", SWITCH, "mirror images at random"),
+    ("--flip", {"action": argparse.BooleanOptionalAction}, "mirror images at random"),
     ("--shuffle", {"metavar": "WHEN"}, "a new order every epoch, once, or never"),
     ("--drop-last", {"action": argparse.BooleanOptionalAction}, "omit a smaller last batch"),
     ("--epochs", N, "epochs in total, also with --resume"),

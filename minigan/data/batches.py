@@ -24,7 +24,7 @@ import numpy as np
 from minigan.checks import expect_choice, expect_size, ignore_float_errors
 from minigan.concurrency import InUse, Workers
 from minigan.copying import Copyable
-from minigan.data.files.messages import counted, os_errors_as_data_errors
+from minigan.data.files.messages import os_errors_as_data_errors
 from minigan.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Batches(Copyable):
 
     images      (count, h, w, c) uint8
     batch_size  the last batch of an epoch is smaller if the count is not a multiple; a last batch
-                of a single image is left out
+                of a single image is left out. If there are fewer images, a batch repeats them
     seed        whole number, or a sequence of them
     labels      (count,), drawn along with the images
     shuffle     "epoch": a new order in each; "once": one order for all; "never": as stored
@@ -81,17 +81,14 @@ class Batches(Copyable):
         if labels is not None and len(labels) != n:
             raise DataError(f"Batches: expected {n} labels, one per image, got {len(labels)}")
         expect_choice("Batches: shuffle", shuffle, SHUFFLES)
-        if n < batch_size:
-            raise ConfigError(
-                f"--batch-size {batch_size} is larger than the whole set, {counted(n, 'image')}: "
-                "give a smaller one, or more images"
-            )
+        if n == 0:
+            raise DataError("Batches: expected images, got none")
         expect_pixel_min("Batches", pixel_min)
         self.images, self.batch_size, self.labels = images, batch_size, labels
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min
         self.drop_last = drop_last
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]
-        full, rest = divmod(n, batch_size)
+        full, rest = divmod(max(n, batch_size), batch_size)
         self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
         self.pixels = np.empty((batch_size, *images.shape[1:]), np.uint8)
         self.buffers = [np.empty(self.pixels.shape, np.float32) for _ in range(BUFFERS)]
@@ -212,7 +209,7 @@ class Batches(Copyable):
             if self.shuffle != "never":
                 rng([*self.seed, epoch if self.shuffle == "epoch" else 0]).shuffle(order)
             self.flips = rng([*self.seed, epoch, FLIPS]).integers(0, 2, len(order), np.uint8)
-            self.order, self.arranged = order, epoch
+            self.order, self.arranged = np.resize(order, max(len(order), self.batch_size)), epoch
         chosen = self.order[(position - 1) * self.batch_size : position * self.batch_size]
         return chosen, self.flips[chosen] if self.flip else None
 

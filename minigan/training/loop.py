@@ -21,6 +21,7 @@ from minigan.parallel.group import Group
 from minigan.parallel.mpi import world
 from minigan.training.collapse import CollapseMonitor
 from minigan.training.config import EPOCH, Config, changes, new_config, resumed_config, versions
+from minigan.training.few_pictures import fit_to_few
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import Log, expect_same_images, is_old, load_images
@@ -88,6 +89,11 @@ def train(
     for line in remarks(data):
         log(f"WARNING: {line}")
     batches = make_batches(game, data)
+    if resume is None:
+        config, lines = fit_to_few(config, options, batches, game.preset.images_per_round)
+        for line in lines:
+            log(f"NOTE: {line}")
+        game.config, batches.flip = config, config.flip
     epoch = batches.per_epoch / game.preset.images_per_round  # steps in one
     last_step = config.steps or ceil((config.epochs or 0) * epoch)
 

@@ -109,7 +109,6 @@ def test_what_train_gets_is_what_the_user_gave():
         ("train --lr-d nan", "--lr-d must be above 0 and at most 1, got nan"),
         ("train --beta1 1", "--beta1 must be at least 0 and below 1, got 1.0"),
         ("train --width 100000000000000000000", "of at least 1 and at most 65536, got 1000"),
-        ("train --batch-size 41 --steps 1", "--batch-size 41 is larger than the whole set, 40 im"),
         ("train --threads 0", "--threads must be a whole number of at least 1, got 0"),
         ("train --backend plain --threads 2", "threads are for the numpy backend: leave them out"),
         ("train --images nowhere", "nowhere"),

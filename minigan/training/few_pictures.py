@@ -1,0 +1,39 @@
+"""A folder of few pictures: what a run then changes by itself, with a line for each change."""
+
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from minigan.data import Batches
+from minigan.data.files.messages import counted
+from minigan.training.config import END, Config
+
+FEW = 1000  # pictures: fewer are mirrored, too
+LEAST = 3000  # steps in which a net has learned to draw something
+
+
+def fit_to_few(
+    config: Config, options: dict[str, Any], batches: Batches, per_round: int
+) -> tuple[Config, list[str]]:
+    """-> the config for a folder of few pictures, and a line for each change.
+
+    options    what the user gave, which stays
+    per_round  batches that a step takes
+    Mirrored pictures of a class may show another one, so a conditional net gets none.
+    """
+    count, lines = len(batches.images), list[str]()
+    if config.dataset != "folder":
+        return config, lines
+    if count < config.batch_size:
+        lines.append(
+            f"{counted(count, 'picture')} cannot fill a batch of {config.batch_size}: it repeats "
+            "them, and G may learn to draw just these: give it some hundreds if you can"
+        )
+    if count < FEW and "flip" not in options and batches.labels is None:
+        config = replace(config, flip=True)
+        lines.append(f"{counted(count, 'picture')}: few, so mirrored ones are added (or --no-flip)")
+    steps = ceil((config.epochs or 0) * batches.per_epoch / per_round)
+    if not any(name in options for name in END) and steps < LEAST:
+        lines.append(f"{config.epochs} epochs are {steps:,} steps: it takes {LEAST:,} (or --steps)")
+        config = replace(config, epochs=None, steps=LEAST)
+    return config, lines
