@@ -1,10 +1,10 @@
-"""Which nets and numbers draw the best digits in two minutes? python benchmarks/search.py --help
+"""Which nets and numbers draw the best images in a given time? python benchmarks/search.py --help
 
-A candidate is preset mnist with changes, as text: "batch_size=64 lr_g=4e-3", or "net=start7"
-(search_nets.py). First its step is timed beside the preset's: both take turns, and the fastest of
-each counts, which nothing else disturbed. Candidates that differ only in numbers that cost no time
-share one timing. From that, and from the fastest step of the preset, follows how many steps fit
-into the time.
+A candidate is a preset of minigan's own (mnist, color32, image64) with changes, as text:
+"batch_size=64 lr_g=4e-3", or "net=start7" (search_nets.py). First its step is timed beside the
+preset's: both take turns, and the fastest of each counts, which nothing else disturbed. Candidates
+that differ only in numbers that cost no time share one timing. From that, and from the fastest step
+of the preset, follows how many steps fit into the time.
 Then it is trained for that many steps, and the LeNet Fréchet distance of its samples is measured,
 of G as it is and of averages of G's weights. The training itself depends on no clock: another run
 of the same steps gives the same images.
@@ -24,7 +24,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import command, machine, quality, results
-from benchmarks.search_nets import NETS
+from benchmarks.search_nets import NETS, NETS_OF_ANY_SIZE
 from minigan.averaging import Average
 from minigan.errors import ConfigError
 from minigan.objective import Objective
@@ -34,8 +34,7 @@ from minigan.training.game import Game
 from minigan.training.loop import make_batches
 from minigan.training.open_game import load_images
 
-PRESET = "mnist"
-CANDIDATES = (  # one change each; the first is the preset as it is
+CANDIDATES = (  # of mnist, one change each; the first is the preset as it is
     "",
     *(f"width={width}" for width in (8, 24, 32)),
     "batch_size=32",
@@ -51,21 +50,40 @@ CANDIDATES = (  # one change each; the first is the preset as it is
     "real_target=0.9",
     *(f"net={name}" for name in NETS if name != "start3-deep"),
 )
-OPTIONS = ("batch_size", "beta1", "lr_d", "lr_g", "width", "z", "z_dim")  # of Config
-COST = ("net=", "width=", "batch_size=", "z_dim=")  # what a step's time depends on
+COLOR_CANDIDATES = (  # of color32 and image64
+    "",
+    *(f"width={width}" for width in (16, 32)),
+    "batch_size=32",
+    "batch_size=64",
+    "net=refined",
+    "lr_g=8e-3 lr_d=4e-3",
+    "beta1=0.0",
+    "z_dim=100",
+    "d_steps=2",
+    "upsample=nearest",
+    "loss=lsgan",
+    "loss=hinge",
+    "loss=hinge spectral_norm=true",
+)
+OPTIONS = (  # of Config
+    "batch_size", "beta1", "d_steps", "loss", "lr_d", "lr_g", "spectral_norm", "upsample",
+    "weight_decay", "width", "z", "z_dim",
+)  # fmt: skip
+# what a step's time depends on
+COST = ("net=", "width=", "batch_size=", "z_dim=", "d_steps=", "upsample=", "spectral_norm=")
 DECAYS = (0.0, 0.99, 0.995, 0.998)  # of averages of G's weights; 0: G as it is
 ROUNDS, STEPS = 12, 6  # of the timing, and of each turn
 
 
-def parse_candidate(text):
+def parse_candidate(text, nets=NETS):
     """ "lr_g=1e-3 net=start7" -> changed options of Config, changed fields of the preset."""
     options, changed = {}, {}
     for word in text.split():
         name, _, value = word.partition("=")
         if name in OPTIONS:
             options[name] = number(value)
-        elif name == "net" and value in NETS:
-            changed |= NETS[value]
+        elif name == "net" and value in nets:
+            changed |= nets[value]
         elif name == "beta2":
             changed["settings"] = {"beta2": number(value)}
         elif name == "real_target":
@@ -73,13 +91,15 @@ def parse_candidate(text):
         else:
             raise ConfigError(
                 f"candidate {text!r}: cannot read {word!r}: expected NAME=VALUE, of "
-                f"{', '.join(OPTIONS)}, beta2, real_target, or net={'|'.join(NETS)}"
+                f"{', '.join(OPTIONS)}, beta2, real_target, or net={'|'.join(nets)}"
             )
     return options, changed
 
 
 def number(text):
-    """-> int or float if it is one, else the text."""
+    """-> int, float, true or false if it is one, else the text."""
+    if text in ("true", "false"):
+        return text == "true"
     for kind in (int, float):
         try:
             return kind(text)
@@ -89,27 +109,31 @@ def number(text):
 
 
 @contextmanager
-def changed_preset(changed):
-    """Within, preset mnist has these fields; a Game that was made within keeps them."""
-    before = own.PRESETS[PRESET]
-    own.PRESETS[PRESET] = replace(before, **changed)
+def changed_preset(name, changed):
+    """Within, this preset has these fields; a Game that was made within keeps them."""
+    before = own.PRESETS[name]
+    own.PRESETS[name] = replace(before, **changed)
     try:
         yield
     finally:
-        own.PRESETS[PRESET] = before
+        own.PRESETS[name] = before
 
 
-def config_of(options, dataset, seed=0):
-    """-> Config with a candidate's options. Raises ConfigError."""
-    fixed = {"preset": PRESET, "dataset": dataset, "seed": seed, "ema": 0.0, "steps": 1}
-    return new_config({**fixed, **options})
+def nets_of(base):
+    """-> the nets that candidates may name."""
+    return NETS if base["preset"] == "mnist" else NETS_OF_ANY_SIZE
 
 
-def make(text, data, seed):
+def config_of(base, options, seed=0):
+    """-> Config of the preset and the data in `base`, with a candidate's options."""
+    return new_config({**base, "seed": seed, "ema": 0.0, "steps": 1, **options})
+
+
+def make(base, text, data, seed):
     """-> Game of a candidate at its start, its Batches."""
-    options, changed = parse_candidate(text)
-    with changed_preset(changed):
-        game = Game(config_of(options, data.name, seed))
+    options, changed = parse_candidate(text, nets_of(base))
+    with changed_preset(base["preset"], changed):
+        game = Game(config_of(base, options, seed))
     return game, make_batches(game, data)
 
 
@@ -118,9 +142,9 @@ def cost_of(text):
     return " ".join(word for word in text.split() if word.startswith(COST))
 
 
-def time_step(text, data):
+def time_step(base, text, data):
     """-> seconds of a step of the preset; the candidate's time over the preset's."""
-    players, seconds = [make("", data, 0), make(text, data, 0)], []
+    players, seconds = [make(base, "", data, 0), make(base, text, data, 0)], []
     for _ in range(ROUNDS):
         marks = [perf_counter()]
         for game, batches in players:
@@ -132,9 +156,9 @@ def time_step(text, data):
     return ours, theirs / ours
 
 
-def train(text, data, seed, steps, decays, evaluator):
+def train(base, text, data, seed, steps, decays, evaluator):
     """-> LeNet Fréchet distance after this many steps, for each decay."""
-    game, batches = make(text, data, seed)
+    game, batches = make(base, text, data, seed)
     nets = {decay: game.G if decay == 0 else game.make_generator("average") for decay in decays}
     averages = [Average(net, game.G, decay) for decay, net in nets.items() if decay]
     for _ in range(steps):
@@ -150,9 +174,13 @@ def train(text, data, seed, steps, decays, evaluator):
 
 def parse(argv):
     parser = command.make_parser(
-        "search.py", "Which nets and numbers draw the best digits in two minutes?", "json"
+        "search.py", "Which nets and numbers draw the best images in a given time?", "json"
     )
     quality.add_data_options(parser)
+    parser.add_argument(
+        "--preset", choices=own.PRESETS, default="mnist", help="what to change (default mnist)"
+    )
+    parser.add_argument("--images", metavar="DIR", help="a folder of pictures, by class")
     parser.add_argument(
         "candidates",
         nargs="*",
@@ -172,33 +200,39 @@ def parse(argv):
         help=f"decays to measure; 0: G as it is (default {','.join(map(str, DECAYS))})",
     )
     options = parser.parse_args(argv)
-    texts = options.candidates or CANDIDATES
+    base = options.base = {"preset": options.preset}
+    if options.images is not None:
+        base["images"] = options.images
+    elif options.dataset != "auto":
+        base["dataset"] = options.dataset
+    listed = CANDIDATES if options.preset == "mnist" else COLOR_CANDIDATES
+    texts = options.candidates or listed
     options.candidates = list(dict.fromkeys(" ".join(text.split()) for text in texts))
     for text in options.candidates:
-        config_of(parse_candidate(text)[0], options.dataset)
+        config_of(base, parse_candidate(text, nets_of(base))[0])
     for name in ("seconds", "step_ms"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
     if not all(0 <= decay < 1 for decay in options.averages):
         raise ConfigError("--averages must be decays of at least 0 and below 1, as 0,0.99")
-    options.config = new_config({"preset": PRESET, "dataset": options.dataset})
+    options.config = config_of(base, {})
     return options
 
 
 def measure(options, log):
     """-> the search as a record; see results.py. It is added to the file as it grows."""
-    config = options.config
-    data = load_images(config, get_preset(PRESET), options.data_dir, log)
+    config, base = options.config, options.base
+    data = load_images(config, get_preset(config.preset), options.data_dir, log)
     evaluator = quality.Evaluator(options, data, log)
-    times = {"": (time_step("", data)[0], 1.0)}
+    times = {"": (time_step(base, "", data)[0], 1.0)}
     for cost in map(cost_of, options.candidates):
         if cost not in times:
-            times[cost] = time_step(cost, data)
+            times[cost] = time_step(base, cost, data)
             log(f"{cost}: a step takes {times[cost][1]:.2f} x the preset's")
     step_ms = options.step_ms or 1000 * min(seconds for seconds, _ in times.values())
     log(f"a step of the preset: {step_ms:.1f} ms")
-    head = dict(preset=PRESET, width=config.width, batch=config.batch_size, backend="numpy")
+    head = dict(preset=config.preset, width=config.width, batch=config.batch_size, backend="numpy")
     head |= dict(data=data.name, seconds=options.seconds, seeds=options.seeds, step_ms=step_ms)
     head |= evaluator.record() | {"config": asdict(config)}
     rows = []
@@ -206,11 +240,11 @@ def measure(options, log):
         ratio = times[cost_of(text)][1]
         steps = max(1, int(options.seconds / (step_ms / 1000 * ratio)))
         found = [
-            train(text, data, seed, steps, options.averages, evaluator)
+            train(base, text, data, seed, steps, options.averages, evaluator)
             for seed in range(options.seeds)
         ]
         distances = {str(decay): [each[decay] for each in found] for decay in options.averages}
-        row = {"candidate": text or PRESET, "ratio": ratio, "steps": steps}
+        row = {"candidate": text or config.preset, "ratio": ratio, "steps": steps}
         rows.append(row | {"distances": distances})
         log(line(rows[-1]))
         record = results.new_record("search", machine.facts(None), **head, candidates=rows)
@@ -229,7 +263,7 @@ def table(record):
     facts, seeds = record["machine"], record["seeds"]
     yield (
         f"{facts['cpu']}, {facts['threads']} threads: {record['seconds']:g} s of training, "
-        f"{record['step_ms']:.1f} ms for a step of {PRESET}"
+        f"{record['step_ms']:.1f} ms for a step of {record['preset']}"
     )
     yield (
         f"LeNet Fréchet distance of {record['samples']:,} samples by classifier "

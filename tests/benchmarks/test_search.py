@@ -12,6 +12,8 @@ from minigan.training.config import new_config
 from tests.support.mean_pixel import MeanPixel
 from tests.support.pictures import dataset
 
+MNIST = {"preset": "mnist", "dataset": "strokes"}
+
 
 @pytest.fixture(scope="module")
 def data():
@@ -28,7 +30,8 @@ def test_a_candidate_changes_what_it_names(data):
     assert options == {"batch_size": 64, "lr_g": 0.004, "z": "uniform"}
     assert changed["settings"] == {"beta2": 0.99}
     assert changed["objective"] == Objective(real_target=0.9)
-    game, batches = search.make("batch_size=8 width=2 net=k5 real_target=0.9", data, seed=1)
+    changes = "batch_size=8 width=2 net=k5 real_target=0.9"
+    game, batches = search.make(MNIST, changes, data, seed=1)
     assert batches.draw()[0].shape == (8, 28, 28, 1)
     assert game.G.params["4.W"].shape == (5, 5, 2, 4)
     assert game.preset.objective.real_target == 0.9
@@ -46,10 +49,20 @@ def test_every_candidate_of_the_list_differs_from_the_preset():
 
 @pytest.mark.parametrize("net", NETS)
 def test_every_net_makes_digits(net, data):
-    game, _ = search.make(f"net={net} width=2", data, 0)
+    game, _ = search.make(MNIST, f"net={net} width=2", data, 0)
     assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
     if net == "start3-deep":
-        assert layers_of(game) == layers_of(search.make("width=2", data, 0)[0])
+        assert layers_of(game) == layers_of(search.make(MNIST, "width=2", data, 0)[0])
+
+
+@pytest.mark.parametrize("text", search.COLOR_CANDIDATES[1:])
+def test_every_candidate_for_color_pictures_plays_a_step(text):
+    pictures = dataset(np.zeros((20, 32, 32, 3), np.uint8), name="cifar10")
+    preset = {"preset": "color32", "dataset": "cifar10"}
+    before, _ = search.make(preset, "width=2 batch_size=8", pictures, 0)
+    game, batches = search.make(preset, f"width=2 batch_size=8 {text}", pictures, 0)
+    assert layers_of(before) != layers_of(game) or before.config != game.config, text
+    assert np.isfinite(game.read(game.round(batches))["loss_g"])
 
 
 def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
@@ -58,7 +71,7 @@ def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(quality, "Evaluator", MeanPixel)
     monkeypatch.setattr(search, "load_images", lambda *arguments: data)
     monkeypatch.setattr(
-        search, "time_step", lambda text, data: (0.02, 2.0 if "=128" in text else 1.0)
+        search, "time_step", lambda base, text, data: (0.02, 2.0 if "=128" in text else 1.0)
     )
     file, rates = tmp_path / "result.json", " width=2 lr_g=0.1"
     arguments = ["batch_size=64" + rates, "batch_size=128" + rates, "--dataset", "strokes"]
@@ -80,5 +93,5 @@ def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
 def test_the_slower_candidate_has_the_larger_ratio(data, monkeypatch):
     monkeypatch.setattr(search, "ROUNDS", 3)
     monkeypatch.setattr(search, "STEPS", 1)
-    seconds, ratio = search.time_step("batch_size=8", data)
+    seconds, ratio = search.time_step(MNIST, "batch_size=8", data)
     assert 0 < seconds < 5 and 0 < ratio < 1
