@@ -11,7 +11,8 @@ from pathlib import Path
 
 from minigan.errors import DataError
 
-SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds")  # the same measurement
+# of the same measurement
+SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds", "network")
 COMMON = ("preset", "width", "batch", "backend", "precision", "rounds")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import data, gpu, layers, quality, scaling, search, step
+from benchmarks import data, gpu, layers, quality, ranks, scaling, search, step
 
 CASES = [
     (data, ["--images", "no/such/folder"], "--images no/such/folder: there is no such folder"),
@@ -22,6 +22,12 @@ CASES = [
     (quality, ["--steps", "0"], "--steps must be"),
     (quality, ["--dataset", "letters"], "--dataset must be one of"),
     (quality, ["--json", "no/such/folder/file.json"], "there is no such folder"),
+    (ranks, ["--preset", "tensorflow-mnist"], "--preset: unknown name 'tensorflow-mnist'"),
+    (ranks, ["--predict", "mnist,dcgan"], "--predict: unknown name 'dcgan': choose from mnist,"),
+    (ranks, ["--network", "25"], "--network: must be LATENCY,RATE, as 25,1.1; got '25'"),
+    (ranks, ["--network", "25,0"], "--network: must be at least 0, and above 0; got '25,0'"),
+    (ranks, ["--batch", "6", "--ranks", "1,4"], "--batch 6 is not a multiple of 4 ranks"),
+    (ranks, ["--seconds", "0"], "--seconds must be above 0, got 0"),
     (scaling, ["--axes", "depth"], "--axes: unknown name 'depth': choose from batch,width,"),
     (scaling, ["--plot", "plot.exe"], "--plot: must be a .png or .svg"),
     (scaling, ["--plot", "no/such/folder/plot.png"], "in a folder that exists"),
