@@ -16,6 +16,7 @@ only the smallest error counts.
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,6 @@ from minigan.arrays import Array, Backend
 from minigan.checks import expect_size, ignore_float_errors
 from minigan.errors import ConfigError, GradientError
 from minigan.layers import Sequential
-from minigan.parameters import Store
 
 STEPS = (1e-5, 1e-6, 1e-7)
 ELEMENTWISE = 32  # arrays of at most this many numbers are also checked one by one
@@ -85,7 +85,7 @@ def check_gradients(
     labels      (n, classes)      of a conditional network
     train       mode of the forward passes
     directions  random directions to try for x and for each parameter
-    -> GradientReport; print it. Parameters, gradients, buffers and generators are restored.
+    -> GradientReport; print it. A copy of the network is checked: this one does not change.
     Raises GradientError with that report if an error is above rtol, unless raise_on_failure is
     False; ConfigError on a float32 backend, whose rounding would hide an error.
     """
@@ -95,50 +95,52 @@ def check_gradients(
             "wrap a layer as Sequential([layer])"
         )
     expect_size("check_gradients: directions", directions)
-    store = net.ready()
-    backend = store.backend
-    if backend.dtype != np.float64:
+    if net.ready().backend.dtype != np.float64:
         raise ConfigError(
-            f"check_gradients: {net.name} is {backend.dtype}; "
-            f'set it up with get_backend("{backend.name}", dtype="float64")'
+            f"check_gradients: {net.name} is {net.backend.dtype}; "
+            f'set it up with get_backend("{net.backend.name}", dtype="float64")'
         )
-    rng = np.random.default_rng(seed)
-    saved = Snapshot(store)
-    try:
-        y = net.forward(x, train=train, labels=labels)
-        if dy is None:
-            dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
-        net.zero_grads()
-        net.backward(dy)
-        dx = net.backward(dy)  # again: gradients must add up; an overwritten one is half as large
-        gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
-        report = GradientReport(rtol)
-        before = backend.to_host(store.flat_grads).copy()
-        net.backward(dy, need_dw=False)
-        if not np.array_equal(before, backend.to_host(store.flat_grads)):
-            report.record("need_dw=False", "the gradients, which it changed", np.inf)
+    net = deepcopy(net)  # so that the caller's stays as it is
+    store, backend, rng = net.ready(), net.backend, np.random.default_rng(seed)
+    buffers = [(buffer, buffer.copy()) for buffer in store.buffers.values()]
+    generators = [generator.bit_generator for generator in store.generators.values()]
+    states = [generator.state for generator in generators]
 
-        # rounding of y alone causes differences of this size: errors are relative to at least this
-        rounding = np.finfo(np.float64).eps * float(np.linalg.norm(backend.to_host(y * dy)))
-        floor = 100 * rounding / (STEPS[0] * rtol)
-        arrays = {"x": x.copy(), **store.params}
+    y = net.forward(x, train=train, labels=labels)
+    if dy is None:
+        dy = backend.asarray(rng.standard_normal(tuple(y.shape)))
+    net.zero_grads()
+    net.backward(dy)
+    dx = net.backward(dy)  # again: gradients must add up; an overwritten one is half as large
+    gradients = {"x": dx, **{name: gradient / 2 for name, gradient in store.grads.items()}}
+    report = GradientReport(rtol)
+    before = backend.to_host(store.flat_grads).copy()
+    net.backward(dy, need_dw=False)
+    if not np.array_equal(before, backend.to_host(store.flat_grads)):
+        report.record("need_dw=False", "the gradients, which it changed", np.inf)
 
-        def output() -> Array:
-            saved.restore_state()  # the same Dropout masks and running statistics at every call
-            return net.forward(arrays["x"], train=train, labels=labels)
+    # rounding of y alone causes differences of this size: errors are relative to at least this
+    rounding = np.finfo(np.float64).eps * float(np.linalg.norm(backend.to_host(y * dy)))
+    floor = 100 * rounding / (STEPS[0] * rtol)
+    arrays = {"x": x.copy(), **store.params}
 
-        for name, array in arrays.items():
-            for where, chosen in chosen_directions(array, directions, rng):
-                direction = backend.asarray(chosen)
-                expected = number(gradients[name] * direction, backend)
-                errors = [
-                    abs(found - expected) / max(abs(found), abs(expected), floor)
-                    for found in differences(array, direction, output, dy, backend)
-                ]
-                report.record(name, where, min(errors))
-    finally:
-        saved.restore_all()
-        net.batch = None  # the layers' saved values belong to another x and other parameters
+    def output() -> Array:
+        # the same Dropout masks and running statistics at every call
+        for buffer, values in buffers:
+            buffer[...] = values
+        for generator, state in zip(generators, states, strict=True):
+            generator.state = state
+        return net.forward(arrays["x"], train=train, labels=labels)
+
+    for name, array in arrays.items():
+        for where, chosen in chosen_directions(array, directions, rng):
+            direction = backend.asarray(chosen)
+            expected = number(gradients[name] * direction, backend)
+            errors = [
+                abs(found - expected) / max(abs(found), abs(expected), floor)
+                for found in differences(array, direction, output, dy, backend)
+            ]
+            report.record(name, where, min(errors))
     if not report and raise_on_failure:
         raise GradientError(f"{net.name}: {report}")
     return report
@@ -164,37 +166,15 @@ def differences(
 ) -> list[float]:
     """-> dL along the direction, by central differences, for each h. The array is restored."""
     start, found = array.copy(), []
-    try:
-        for h in STEPS:
-            array[...] = start + h * direction
-            above = output()
-            array[...] = start - h * direction
-            found.append(number((above - output()) * dy, backend) / (2 * h))
-    finally:
-        array[...] = start
+    for h in STEPS:
+        array[...] = start + h * direction
+        above = output()
+        array[...] = start - h * direction
+        found.append(number((above - output()) * dy, backend) / (2 * h))
+    array[...] = start
     return found
 
 
 def number(products: Array, backend: Backend) -> float:
     """-> the sum of an array, on the host"""
     return float(backend.to_host(backend.xp.sum(products)))
-
-
-class Snapshot:
-    """Copies of everything that a forward or backward pass changes in a network."""
-
-    def __init__(self, store: Store):
-        self.flat_grads, self.grads = store.flat_grads, store.flat_grads.copy()
-        self.buffers = [(buffer, buffer.copy()) for buffer in store.buffers.values()]
-        generators = [generator.bit_generator for generator in store.generators.values()]
-        self.generators = [(generator, generator.state) for generator in generators]
-
-    def restore_state(self) -> None:
-        for buffer, values in self.buffers:
-            buffer[...] = values
-        for generator, state in self.generators:
-            generator.state = state
-
-    def restore_all(self) -> None:
-        self.restore_state()
-        self.flat_grads[...] = self.grads

@@ -22,10 +22,7 @@ def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
     if not std >= 0:
         raise ConfigError(f"normal: std must be 0 or more, got {std}")
 
-    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
-        return rng.normal(mean, std, shape)
-
-    return initialize
+    return lambda rng, shape, fan_in, fan_out: rng.normal(mean, std, shape)
 
 
 def glorot_uniform() -> Initializer:
@@ -47,25 +44,16 @@ def he() -> Initializer:
     Source: He et al. 2015, arXiv:1502.01852
     """
 
-    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
-        return rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape)
-
-    return initialize
+    return lambda rng, shape, fan_in, fan_out: rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape)
 
 
 def zeros() -> Initializer:
     """All 0. The default of biases."""
 
-    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
-        return np.zeros(shape)
-
-    return initialize
+    return lambda rng, shape, fan_in, fan_out: np.zeros(shape)
 
 
 def ones() -> Initializer:
     """All 1. The default of BatchNorm's gain."""
 
-    def initialize(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
-        return np.ones(shape)
-
-    return initialize
+    return lambda rng, shape, fan_in, fan_out: np.ones(shape)
