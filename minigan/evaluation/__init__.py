@@ -7,13 +7,6 @@ from minigan.evaluation.reference_images import ReferenceImages, split
 from minigan.evaluation.train_classifier import get_classifier, why_no_classifier
 
 __all__ = [
-    "Classifier",
-    "ReferenceImages",
-    "evaluate",
-    "expect_n",
-    "frechet_distance",
-    "get_classifier",
-    "moments",
-    "split",
-    "why_no_classifier",
-]
+    "Classifier", "ReferenceImages", "evaluate", "expect_n", "frechet_distance", "get_classifier",
+    "moments", "split", "why_no_classifier",
+]  # fmt: skip

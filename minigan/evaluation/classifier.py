@@ -24,6 +24,7 @@ import numpy as np
 
 from minigan.arrays import Backend
 from minigan.data import to_floats
+from minigan.data.base import Shape
 from minigan.data.files.locations import cache_folder
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.errors import RunError
@@ -40,7 +41,7 @@ BATCH = 250  # images that are classified at a time
 LARGEST = 1e6  # of a feature: BatchNorm keeps them near 1
 
 
-def body_layers(image_shape: tuple[int, int, int]) -> list[Layer]:
+def body_layers(image_shape: Shape) -> list[Layer]:
     """-> layers from images (h, w, c) to features.
 
     28 -> 14 -> 7          channels 1 -> 32 -> 64
@@ -77,11 +78,7 @@ class Classifier:
     """
 
     def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        backend: Backend,
-        rng: np.random.Generator,
+        self, image_shape: Shape, classes: int, backend: Backend, rng: np.random.Generator
     ):
         self.image_shape, self.classes, self.backend = image_shape, classes, backend
         self.body = Sequential(body_layers(image_shape), name="classifier body")

@@ -9,7 +9,6 @@ Distances are taken between pixels because only there a distance of 0 proves a c
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minigan.data.files.png import grid
 from minigan.evaluation.neighbors import nearest
@@ -17,12 +16,10 @@ from minigan.evaluation.reference_images import Subset
 
 COLUMNS = 16  # images in a row of the picture
 
-Neighbors = tuple[NDArray[np.float64], NDArray[np.uint8]]  # distances (n,), images (n, h, w, c)
+Neighbors = tuple[np.ndarray, np.ndarray]  # distances (n,), images (n, h, w, c)
 
 
-def nearest_training_images(
-    images: NDArray[np.uint8], train: Subset, flip: bool = False
-) -> Neighbors:
+def nearest_training_images(images: np.ndarray, train: Subset, flip: bool = False) -> Neighbors:
     """images (n, h, w, c) -> distance to the nearest training image of each, and that image.
 
     flip  was G trained on mirrored images, too? Then these count
@@ -38,11 +35,8 @@ def nearest_training_images(
 
 
 def nearest_picture(
-    samples: NDArray[np.uint8],
-    near_samples: Neighbors,
-    test: NDArray[np.uint8],
-    near_test: Neighbors,
-) -> NDArray[np.uint8]:
+    samples: np.ndarray, near_samples: Neighbors, test: np.ndarray, near_test: Neighbors
+) -> np.ndarray:
     """-> picture (H, W, c) uint8: three pairs of rows, images above their nearest training images.
 
     The first samples; the samples that come closest; the real test images that come closest.

@@ -14,7 +14,6 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minigan.checks import expect_size, ignore_float_errors
 from minigan.errors import ConfigError
@@ -107,10 +106,10 @@ def expect_n(n: int | None, real: ReferenceImages) -> int:
 
 @ignore_float_errors
 def evaluate(
-    samples: NDArray[np.uint8],
+    samples: np.ndarray,
     real: ReferenceImages,
     classifier: Classifier | None,
-    labels: NDArray[np.int64] | None = None,
+    labels: np.ndarray | None = None,
     flip: bool = False,
 ) -> Evaluation:
     """All metrics; without a classifier, those of pixel space.
@@ -149,10 +148,7 @@ def evaluate(
 
 
 def feature_metrics(
-    images: NDArray[np.uint8],
-    features_test: np.ndarray,
-    classifier: Classifier,
-    labels: np.ndarray | None,
+    images: np.ndarray, features_test: np.ndarray, classifier: Classifier, labels: np.ndarray | None
 ) -> tuple[dict[str, float], list[float]]:
     """-> all metrics of images (n, h, w, c) that need a classifier, and the shares of the classes.
 

@@ -29,15 +29,16 @@ from minigan.checks import expect_size
 from minigan.errors import ArrayTypeError, ShapeError
 from minigan.evaluation.reference_images import Rows
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
 QUERIES, CORPUS = 1024, 4096  # rows of a tile: 16 MiB of products
 NUMBERS = 2**24  # in a tile at most: 64 MiB, if rows are long
 PAIRS = 2**21  # numbers that are measured again at a time
 LARGEST = 1e37  # squared norm of a row: beyond it the product overflows float32
 
 
-def nearest(
-    queries: Rows, corpus: Rows, k: int = 1
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[Floats, Ints]:
     """The k nearest rows of the corpus to each query, nearest first.
 
     queries  (n, ...)     uint8, or floats
@@ -65,7 +66,7 @@ def nearest(
     return np.sqrt(squares), indices
 
 
-def balls_around(queries: Rows, corpus: Rows, radii: NDArray[np.float64]) -> NDArray[np.int64]:
+def balls_around(queries: Rows, corpus: Rows, radii: Floats) -> Ints:
     """In how many balls around the rows of the corpus does each query lie? Surfaces count.
 
     queries, corpus  as in nearest;  radii (m,) as it measures them
@@ -109,7 +110,7 @@ class Tile:
 
     rows: NDArray[Any]  # (n, d), as they are
     centered: NDArray[np.float32]  # (n, d), minus the center
-    squares: NDArray[np.float64]  # (n,), the squared norms of those
+    squares: Floats  # (n,), the squared norms of those
 
 
 def flat(rows: NDArray[Any]) -> NDArray[Any]:
@@ -119,8 +120,7 @@ def flat(rows: NDArray[Any]) -> NDArray[Any]:
 
 def center_of(corpus: Rows) -> NDArray[np.float32]:
     """-> a point (d,) amid the rows: relative to it they are shorter, and errors smaller."""
-    center: NDArray[np.float32] = flat(corpus[:CORPUS]).mean(axis=0, dtype=np.float32)
-    return center
+    return np.asarray(flat(corpus[:CORPUS]).mean(axis=0, dtype=np.float32))
 
 
 def tiles(rows: Rows, size: int, center: NDArray[np.float32]) -> Iterator[tuple[int, Tile]]:
@@ -139,7 +139,7 @@ def tiles(rows: Rows, size: int, center: NDArray[np.float32]) -> Iterator[tuple[
         yield start, Tile(part, centered, squares)
 
 
-def products(q: Tile, c: Tile, offsets: NDArray[np.float64]) -> NDArray[np.float32]:
+def products(q: Tile, c: Tile, offsets: Floats) -> NDArray[np.float32]:
     """-> -2 q·c of all pairs, plus an offset for each row of c."""
     result: NDArray[np.float32] = q.centered @ c.centered.T
     result *= -2.0
@@ -147,15 +147,12 @@ def products(q: Tile, c: Tile, offsets: NDArray[np.float64]) -> NDArray[np.float
     return result
 
 
-def error(q: Tile, largest: float) -> NDArray[np.float64]:
+def error(q: Tile, largest: float) -> Floats:
     """-> E (see above) of each query (n,), compared with squared norms up to `largest`."""
-    bound: NDArray[np.float64] = (q.rows.shape[1] + 8) * 2.0**-24 * (q.squares + largest)
-    return bound
+    return np.asarray((q.rows.shape[1] + 8) * 2.0**-24 * (q.squares + largest))
 
 
-def measure(
-    q: Tile, c: Tile, rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def measure(q: Tile, c: Tile, rows: Ints, columns: Ints) -> Floats:
     """Pairs (q.rows[rows[i]], c.rows[columns[i]]) -> their squared distances."""
     squares = np.empty(len(rows))
     step = max(1, PAIRS // q.rows.shape[1])
@@ -166,13 +163,7 @@ def measure(
     return squares
 
 
-def merge(
-    best: NDArray[np.float64],
-    indices: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    squares: NDArray[np.float64],
-    found: NDArray[np.int64],
-) -> None:
+def merge(best: Floats, indices: Ints, rows: Ints, squares: Floats, found: Ints) -> None:
     """best, indices (n, k) = the k best of themselves and of more, found for the queries `rows`."""
     n, k = best.shape
     rows = np.concatenate([np.repeat(np.arange(n), k), rows])

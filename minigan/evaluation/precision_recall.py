@@ -24,7 +24,6 @@ Kynkäänniemi et al. 2019, arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.0979
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minigan.checks import ignore_float_errors
 from minigan.evaluation.neighbors import balls_around, nearest
@@ -32,7 +31,7 @@ from minigan.evaluation.neighbors import balls_around, nearest
 K = 3  # nearest neighbors
 
 
-def nearest_others(rows: np.ndarray, k: int) -> NDArray[np.float64]:
+def nearest_others(rows: np.ndarray, k: int) -> np.ndarray:
     """-> distances from each row to the k nearest others (n, k), nearest first; n > k."""
     distances, indices = nearest(rows, rows, k + 1)
     itself = indices == np.arange(len(rows))[:, np.newaxis]
@@ -51,7 +50,7 @@ def two_sample_accuracy(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
     }
 
 
-def accuracy(same: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def accuracy(same: np.ndarray, other: np.ndarray) -> float:
     """Distances to the nearest of the same and of the other class (n,); a tie counts as half."""
     return float(np.mean((same < other) + 0.5 * (same == other)))
 

@@ -29,8 +29,7 @@ MISSED = 0.1  # of an even share
 @ignore_float_errors
 def entropies(p: np.ndarray) -> np.ndarray:
     """p (n, classes) -> H of each row (n,), in nats; 0·log 0 is 0."""
-    entropy: np.ndarray = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
-    return entropy
+    return np.asarray(-np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1))
 
 
 @ignore_float_errors

@@ -10,7 +10,6 @@ Augmentation: each image is shifted by a few pixels, and color images are mirror
 they are SVHN's digits.
 """
 
-from collections.abc import Callable
 from math import cos, pi
 from time import monotonic
 
@@ -19,6 +18,7 @@ import numpy as np
 from minigan.arrays import Backend
 from minigan.checks import ignore_float_errors
 from minigan.data import Batches, load_dataset
+from minigan.data.base import Log
 from minigan.errors import ConfigError, RunError
 from minigan.evaluation.classifier import Classifier, classifier_file, load_classifier
 from minigan.evaluation.reference_images import ReferenceImages, split
@@ -43,9 +43,7 @@ def why_no_classifier(real: ReferenceImages) -> str | None:
 
 
 @ignore_float_errors
-def train_classifier(
-    real: ReferenceImages, backend: Backend, seed: int, log: Callable[[str], object]
-) -> Classifier:
+def train_classifier(real: ReferenceImages, backend: Backend, seed: int, log: Log) -> Classifier:
     """-> a trained classifier; the same seed, machine and number of threads give the same one.
 
     log  called with a line after each epoch
@@ -110,10 +108,7 @@ def shift(x: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def get_classifier(
-    real: ReferenceImages,
-    backend: Backend,
-    seed: int | None = None,
-    log: Callable[[str], object] = print,
+    real: ReferenceImages, backend: Backend, seed: int | None = None, log: Log = print
 ) -> Classifier:
     """-> the classifier of these images from the cache, or one trained now and stored there.
 

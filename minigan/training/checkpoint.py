@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,13 +75,14 @@ class Checkpoints:
         save_arrays(generator_file, sections.get("G average", sections["G"]))
         save_arrays(checkpoint_file, pack(sections, record))  # last: it completes the step
 
-    def best_metrics(self) -> dict[str, float] | None:
-        """-> the metrics of the last save_best; None without a usable file."""
+    def best_distance(self) -> float:
+        """-> the Fréchet distance of the last save_best; inf without a usable file."""
         try:
-            metrics = unpack(load_arrays(self.best_file), self.best_file)[1]["best"]
-            return {"frechet": float(metrics["frechet"])} if isfinite(metrics["frechet"]) else None
+            record = unpack(load_arrays(self.best_file), self.best_file)[1]
+            distance = float(record["best"]["frechet"])
         except (RunError, KeyError, TypeError, ValueError, OverflowError):
-            return None
+            return inf
+        return distance if isfinite(distance) else inf
 
     def keep_newest(self) -> None:
         """Copy the newest checkpoint to a name that `save` does not delete."""

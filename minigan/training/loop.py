@@ -15,7 +15,6 @@ from minigan.data import Batches, Dataset, remarks
 from minigan.data.base import are_names
 from minigan.data.files.messages import some
 from minigan.errors import ConfigError, RunError, TrainingError
-from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.gan import LOSSES, MEASURED
 from minigan.parallel.group import Group
 from minigan.parallel.mpi import world
@@ -25,7 +24,7 @@ from minigan.training.few_pictures import fit_to_few
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import Log, expect_same_images, is_old, load_images
-from minigan.training.periodic_evaluation import make_evaluation
+from minigan.training.periodic_evaluation import PeriodicEvaluation, make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state, note
 from minigan.training.run_folder import Run
@@ -112,8 +111,8 @@ def train(
         metadata |= {"classes": list(data.classes), "versions": installed}
     evaluation = None
     if config.evaluate_every and ranks.rank == 0:  # first: there may be no classifier
-        best = run.checkpoints.best_metrics()
-        evaluation = make_evaluation(config, data, data_dir, game.backend, metadata, best, log)
+        best = run.checkpoints.best_distance()
+        evaluation = make_evaluation(game, data, data_dir, metadata, best, log)
     if resume is None:
         run = run.create(config, metadata, another_name=out is None)
     with run.locked():

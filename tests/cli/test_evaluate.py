@@ -11,8 +11,8 @@ import minigan as mg
 from minigan.cli.main import main
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, unpack
-from minigan.evaluation import during_training, get_classifier, reference_images
-from minigan.training import train
+from minigan.evaluation import get_classifier, reference_images
+from minigan.training import periodic_evaluation, train
 from tests.support import squares
 from tests.support.networks import assert_same_arrays
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         squares.make_small(patch, folder / "cache")
-        patch.setattr(during_training, "BUDGET", 1e9)
+        patch.setattr(periodic_evaluation, "BUDGET", 1e9)
         get_classifier(squares.reference(), mg.get_backend("numpy"), log=quiet)
         train({**squares.RUN, "evaluate_every": 12}, out=folder / "run", log=quiet)
     return folder

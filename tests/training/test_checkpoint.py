@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -214,19 +215,19 @@ def test_the_best_checkpoint_is_kept_apart(tmp_path):
     """`save` does not delete it, `load` does not use it, and its metrics are read again."""
     game, batches = make_game("mnist", width=1)
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.best_metrics() is None
+    assert checkpoints.best_distance() == inf
     checkpoints.save_best(game, batches, 1, {"frechet": 2.5, "classifier_score": 3.0})
     for step in (1, 2, 3):
         game.round(batches)
         checkpoints.save(game, batches, step)
     expected = ["best.npz", "step-00000002.npz", "step-00000003.npz"]
     assert names(checkpoints.folder) == expected
-    assert checkpoints.best_metrics() == {"frechet": 2.5}
+    assert checkpoints.best_distance() == 2.5
     best, last = (load_arrays(tmp_path / name) for name in ("best-generator.npz", "generator.npz"))
     assert not np.array_equal(best["0.W"], last["0.W"])
     assert checkpoints.load(game, batches, print) == 3
     checkpoints.best_file.write_bytes(b"damaged")
-    assert checkpoints.best_metrics() is None
+    assert checkpoints.best_distance() == inf
 
 
 def test_the_newest_can_be_set_aside(tmp_path):

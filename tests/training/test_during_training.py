@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data import Dataset
-from minigan.evaluation import during_training
-from minigan.evaluation.during_training import PeriodicEvaluation
 from minigan.evaluation.reference_images import ReferenceImages, Subset
+from minigan.training import periodic_evaluation
+from minigan.training.periodic_evaluation import PeriodicEvaluation
 from tests.support.squares import squares
 
 
@@ -27,7 +27,7 @@ class SlowClassifier:
 def make(monkeypatch, every=10):
     """-> PeriodicEvaluation, and the clock that it reads"""
     now = [0.0]
-    monkeypatch.setattr(during_training, "monotonic", lambda: now[0])
+    monkeypatch.setattr(periodic_evaluation, "monotonic", lambda: now[0])
     images = squares(100)
     part = Subset(images, None, np.arange(100))
     data = Dataset("x", images, None, (), "0" * 16)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from math import inf
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from minigan import ConfigError
 from minigan.cli.main import build_parser
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
-from minigan.evaluation import during_training, get_classifier
-from minigan.training import train
+from minigan.evaluation import get_classifier
+from minigan.training import periodic_evaluation, train
 from minigan.training.checkpoint import Checkpoints
 from tests.support import squares
 from tests.support.refusals import refusal
@@ -37,7 +38,7 @@ def cache(tmp_path, monkeypatch, trained):
     """-> a copy of that folder, in use; an evaluation never exceeds its budget."""
     folder = shutil.copytree(trained, tmp_path / "cache")
     squares.make_small(monkeypatch, folder)
-    monkeypatch.setattr(during_training, "BUDGET", 1e9)
+    monkeypatch.setattr(periodic_evaluation, "BUDGET", 1e9)
     return folder
 
 
@@ -71,7 +72,7 @@ def test_a_run_is_the_same_with_and_without_evaluations(tmp_path):
 def test_the_best_checkpoint_is_kept_and_a_resumed_run_has_to_beat_it(tmp_path, monkeypatch):
     out = tmp_path / "run"
     distances = iter([50.0, 20.0, 30.0, 25.0])  # the first is the floor
-    monkeypatch.setattr(during_training, "frechet_distance", lambda a, b: next(distances))
+    monkeypatch.setattr(periodic_evaluation, "frechet_distance", lambda a, b: next(distances))
 
     def best():
         return unpack(load_arrays(out / "checkpoints/best.npz"), "")
@@ -116,11 +117,11 @@ def test_the_best_checkpoint_is_kept_and_a_resumed_run_has_to_beat_it(tmp_path, 
 def test_a_best_checkpoint_without_a_usable_metric_counts_as_none(best, tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.folder.mkdir()
-    assert checkpoints.best_metrics() is None
+    assert checkpoints.best_distance() == inf
     save_arrays(checkpoints.best_file, pack({}, {"best": best}))
-    assert checkpoints.best_metrics() is None
+    assert checkpoints.best_distance() == inf
     save_arrays(checkpoints.best_file, pack({}, {"best": {"frechet": 3}}))
-    assert checkpoints.best_metrics() == {"frechet": 3.0}
+    assert checkpoints.best_distance() == 3.0
 
 
 @pytest.mark.slow
