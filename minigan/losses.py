@@ -44,6 +44,8 @@ from minigan.arrays import Array, Backend
 from minigan.checks import ignore_float_errors
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
+Loss = tuple[Array, Array]  # the mean over a batch, a scalar; its gradient, dlogits
+
 
 @ignore_float_errors
 def bce_with_logits(
@@ -52,7 +54,7 @@ def bce_with_logits(
     *,
     backend: Backend | None = None,
     limit: float | None = None,
-) -> tuple[Array, Array]:
+) -> Loss:
     """Mean binary cross-entropy and its gradient.
 
     logits   (n, 1), or any shape   n counts all logits
@@ -67,9 +69,7 @@ def bce_with_logits(
     return backend.operation_for(mean_bce)(logits, target, limit, backend)
 
 
-def mean_bce(
-    logits: Array, target: float | Array, limit: float | None, backend: Backend
-) -> tuple[Array, Array]:
+def mean_bce(logits: Array, target: float | Array, limit: float | None, backend: Backend) -> Loss:
     """The arithmetic of bce_with_logits -> mean loss, dlogits."""
     xp = backend.xp
     clipped = logits if limit is None else xp.minimum(xp.maximum(logits, -limit), limit)
@@ -85,9 +85,7 @@ def mean_sigmoid(logits: Array, backend: Backend) -> Array:
 
 
 @ignore_float_errors
-def softmax_cross_entropy(
-    logits: Array, labels: Array, *, backend: Backend | None = None
-) -> tuple[Array, Array]:
+def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | None = None) -> Loss:
     """Mean softmax cross-entropy and its gradient.
 
     logits   (n, classes)

@@ -31,38 +31,32 @@ from dataclasses import dataclass
 
 from minigan.arrays import Array, Backend
 from minigan.checks import expect_choice, expect_number, ignore_float_errors
-from minigan.losses import bce_with_logits, expect_target
+from minigan.losses import Loss, bce_with_logits, expect_target
 
 GAN_LOSSES = ("bce", "lsgan", "hinge")
 
 
 @ignore_float_errors
-def least_squares(
-    logits: Array, target: float | Array, *, backend: Backend | None = None
-) -> tuple[Array, Array]:
+def least_squares(logits: Array, target: float | Array, *, backend: Backend | None = None) -> Loss:
     """Half the mean squared error of logits (n, 1) -> mean loss, dlogits. As bce_with_logits."""
     backend, target = expect_target("least_squares", logits, target, backend)
     return backend.operation_for(mean_least_squares)(logits, target, backend)
 
 
-def mean_least_squares(
-    logits: Array, target: float | Array, backend: Backend
-) -> tuple[Array, Array]:
+def mean_least_squares(logits: Array, target: float | Array, backend: Backend) -> Loss:
     """The arithmetic of least_squares."""
     error = logits - target
     return 0.5 * backend.xp.mean(error * error), error * (1.0 / logits.size)
 
 
 @ignore_float_errors
-def hinge(
-    logits: Array, target: float | Array, *, backend: Backend | None = None
-) -> tuple[Array, Array]:
+def hinge(logits: Array, target: float | Array, *, backend: Backend | None = None) -> Loss:
     """Mean hinge loss of D's logits (n, 1) -> mean loss, dlogits. As bce_with_logits."""
     backend, target = expect_target("hinge", logits, target, backend)
     return backend.operation_for(mean_hinge)(logits, target, backend)
 
 
-def mean_hinge(logits: Array, target: float | Array, backend: Backend) -> tuple[Array, Array]:
+def mean_hinge(logits: Array, target: float | Array, backend: Backend) -> Loss:
     """The arithmetic of hinge."""
     xp = backend.xp
     real, fake = xp.maximum(1 - logits, 0), xp.maximum(1 + logits, 0)
@@ -71,7 +65,7 @@ def mean_hinge(logits: Array, target: float | Array, backend: Backend) -> tuple[
     return loss, (xp.sign(fake) * (1 - target) - xp.sign(real) * target) * (1.0 / logits.size)
 
 
-def mean_negative(logits: Array, backend: Backend) -> tuple[Array, Array]:
+def mean_negative(logits: Array, backend: Backend) -> Loss:
     """-> -mean of the logits and its gradient: G's part of the hinge loss."""
     return -backend.xp.mean(logits), backend.xp.full_like(logits, -1.0 / logits.size)
 
@@ -91,18 +85,18 @@ class Objective:
         for name in ("real_target", "fake_target"):
             expect_number(f"Objective: {name}", getattr(self, name), "[0, 1]")
 
-    def of_real(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
+    def of_real(self, logits: Array, backend: Backend) -> Loss:
         return self.to_target(logits, self.real_target, backend)
 
-    def of_fake(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
+    def of_fake(self, logits: Array, backend: Backend) -> Loss:
         return self.to_target(logits, self.fake_target, backend)
 
-    def of_generator(self, logits: Array, backend: Backend) -> tuple[Array, Array]:
+    def of_generator(self, logits: Array, backend: Backend) -> Loss:
         if self.loss == "hinge":
             return backend.operation_for(mean_negative)(logits, backend)
         return self.to_target(logits, 1.0, backend)
 
-    def to_target(self, logits: Array, target: float, backend: Backend) -> tuple[Array, Array]:
+    def to_target(self, logits: Array, target: float, backend: Backend) -> Loss:
         if self.loss == "bce":
             return bce_with_logits(logits, target, backend=backend, limit=self.loss_limit)
         return (least_squares if self.loss == "lsgan" else hinge)(logits, target, backend=backend)

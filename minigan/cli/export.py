@@ -22,4 +22,4 @@ def import_(arguments: Namespace, log: Log) -> None:
     """Make a run of the weights in files."""
     options = vars(arguments)
     files, out = options.pop("files"), options.pop("out", None)
-    import_run(files, options, out=out, log=log)
+    import_run(files, options, out, log)

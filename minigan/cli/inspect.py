@@ -1,6 +1,8 @@
 """The commands that look inside a run. Each draws one page, or one animation."""
 
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,20 +16,29 @@ from minigan.inspection.maps import draw_filters, draw_layer, draw_stages
 from minigan.inspection.page_layout import save_page
 from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
+from minigan.training.game import Game
 from minigan.training.open_game import Log, open_game, open_images, parse_label
 from minigan.training.run_folder import Run
 
 FRAME = 0.05  # seconds per frame of an animation
 
 
+def opened(
+    arguments: Namespace, name: str, *endings: str
+) -> tuple[Run, Game, dict[str, Any], Path]:
+    """-> the run, its game and metadata, and the file to write: by default `name` in its folder."""
+    run = Run(arguments.run)
+    game, metadata = open_game(run)
+    return run, game, metadata, output_file(arguments.out, run.folder / name, ".png", *endings)
+
+
 def interpolate(arguments: Namespace, log: Log) -> None:
     """A ring of random z, and the images between them."""
-    run, path = Run(arguments.run), arguments.path
+    path = arguments.path
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if path is not None:
         expect_choice("--path", path, interpolation.PATHS)
-    game, _ = open_game(run)
-    file = output_file(arguments.out, run.folder / "interpolation.png", ".png", ".gif", ".webp")
+    _, game, _, file = opened(arguments, "interpolation.png", ".gif", ".webp")
     label = parse_label(game, arguments.label)
     path = path or interpolation.PATH_OF[game.config.z]
     line = f"{file}: {path} interpolation between random z"
@@ -42,14 +53,13 @@ def interpolate(arguments: Namespace, log: Log) -> None:
 
 def arithmetic(arguments: Namespace, log: Log) -> None:
     """Groups of samples, found by the width of their strokes or picked by hand, and their sum."""
-    run, pick, classes = Run(arguments.run), arguments.pick, arguments.classes
+    pick, classes = arguments.pick, arguments.classes
     name = "candidates.png" if pick == [] else "arithmetic.png"
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if classes is not None and pick is not None:
         raise ConfigError("--classes and --pick both choose the groups: give one of them")
     groups = sample_groups.parse_groups(pick) if pick else None
-    game, metadata = open_game(run)
-    file = output_file(arguments.out, run.folder / name, ".png")
+    run, game, metadata, file = opened(arguments, name)
     if pick == []:
         save_page(file, draw_candidates(game, seed))
         example = f"minigan arithmetic {run.folder} --seed {seed} --pick {sample_groups.EXAMPLE}"
@@ -66,9 +76,7 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
 
 def filters(arguments: Namespace, log: Log) -> None:
     """The weights of D's first layer."""
-    run = Run(arguments.run)
-    game, _ = open_game(run)
-    file = output_file(arguments.out, run.folder / "filters.png", ".png")
+    run, game, _, file = opened(arguments, "filters.png")
     open_run.load_net(game.D, "D", run, log)
     save_page(file, draw_filters(game))
     log(f"{file}: D's first layer")
@@ -76,9 +84,7 @@ def filters(arguments: Namespace, log: Log) -> None:
 
 def activations(arguments: Namespace, log: Log) -> None:
     """The maps of one layer, or of all layers of a network, for one image."""
-    run = Run(arguments.run)
-    game, metadata = open_game(run)
-    file = output_file(arguments.out, run.folder / "activations.png", ".png")
+    run, game, metadata, file = opened(arguments, "activations.png")
     layer, image, index = arguments.layer, arguments.image, None
     nets = {"G": game.sampled_net(), "D": game.D}
     if layer in nets:
@@ -112,9 +118,7 @@ def activations(arguments: Namespace, log: Log) -> None:
 
 def features(arguments: Namespace, log: Log) -> None:
     """What excites the units of a layer of D."""
-    run = Run(arguments.run)
-    game, metadata = open_game(run)
-    file = output_file(arguments.out, run.folder / "features.png", ".png")
+    run, game, metadata, file = opened(arguments, "features.png")
     index = last_map(game.D)
     if arguments.layer is not None:
         _, index = find_layer({"D": game.D}, arguments.layer)

@@ -1,6 +1,5 @@
 """The networks of a run -> a file for other programs."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from minigan.frozen_statistics import samples_by_batch
 from minigan.inspection.open_run import freeze_discriminator, load_net
 from minigan.training.config import versions
 from minigan.training.game import Game
-from minigan.training.open_game import open_game, open_images
+from minigan.training.open_game import Log, open_game, open_images
 from minigan.training.run_folder import Run
 
 NETS = ("G", "D", "G-unaveraged")
@@ -23,12 +22,7 @@ Z = {"normal": "N(0, 1)", "uniform": "uniform on [-1, 1)"}
 
 
 def export_run(
-    run: Run,
-    path: Path,
-    net: str | None = None,
-    best: bool = False,
-    data_dir: str | None = None,
-    log: Callable[[str], object] = print,
+    run: Run, path: Path, net: str | None, best: bool, data_dir: str | None, log: Log
 ) -> str:
     """Write a network of a run as .onnx, or its networks as .safetensors -> a line for the user.
 

@@ -7,7 +7,7 @@ trained.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from minigan.layers import Sequential
 from minigan.training.config import Config, config_from_record, new_config, options_like, versions
 from minigan.training.game import Game
 from minigan.training.loop import new_folder
+from minigan.training.open_game import Log
 from minigan.training.outline import outline
 from minigan.training.run_folder import Run
 
@@ -90,11 +91,7 @@ def recorded_config(record: dict[str, Any]) -> Config | None:
 
 
 def import_run(
-    paths: Sequence[str | Path],
-    options: dict[str, Any],
-    *,
-    out: str | Path | None = None,
-    log: Callable[[str], object] = print,
+    paths: Sequence[str], options: dict[str, Any], out: str | Path | None = None, log: Log = print
 ) -> Run:
     """Make a run of the weights in files: those of G, and of D if there are some.
 

@@ -31,8 +31,7 @@ LINE = 200  # gray of the line around the sum
 
 def combine(a: Floats, b: Floats, c: Floats) -> Floats:
     """Groups of z, each (n, d) -> mean(a) - mean(b) + mean(c), (d,)."""
-    total: Floats = a.mean(axis=0) - b.mean(axis=0) + c.mean(axis=0)
-    return total
+    return np.asarray(a.mean(axis=0) - b.mean(axis=0) + c.mean(axis=0))
 
 
 def neighborhood(z: Floats, rng: np.random.Generator) -> Floats:

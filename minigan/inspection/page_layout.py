@@ -40,8 +40,7 @@ def picture(image: NDArray[Any], factor: int = 1) -> Block:
 def signed(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Numbers of any range -> uint8: 0 is middle gray, the largest magnitude black or white."""
     scaled = 127.5 + 127.5 * (values / max(np.abs(values).max(), 1e-30))
-    pixels: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
-    return pixels
+    return np.asarray(np.rint(scaled).astype(np.uint8))
 
 
 def cells(images: Images, columns: int, factor: int = 1, gap: int = GAP) -> Block:

@@ -46,8 +46,7 @@ def stroke_width(images: Pixels) -> Floats:
     light = np.pad(images.mean(axis=3) / 255, ((0, 0), (1, 1), (1, 1)))
     down, right = np.diff(light, axis=1)[:, :, :-1], np.diff(light, axis=2)[:, :-1]
     area, outline = light.sum(axis=(1, 2)), np.hypot(down, right).sum(axis=(1, 2))
-    width: Floats = 2 * area / np.maximum(outline, 1e-12)
-    return width
+    return np.asarray(2 * area / np.maximum(outline, 1e-12))
 
 
 def choose(game: Game, data: Dataset, names: Sequence[str], seed: int) -> list[Group]:

@@ -106,8 +106,7 @@ def directions(net: nn.Sequential, z_dim: int) -> np.ndarray:
     # ConvTranspose2d on one pixel: W (k, k, c_out, z_dim). A conditional net has rows for labels
     rows = (W if isinstance(first, nn.Linear) else W.reshape(-1, W.shape[3]).T)[:z_dim]
     U = np.linalg.svd(rows.astype(float), full_matrices=False)[0]
-    found: np.ndarray = U.T[:DIRECTIONS]
-    return found
+    return np.asarray(U.T[:DIRECTIONS])
 
 
 def describe(net: nn.Sequential, dtype: str) -> Iterator[Description]:

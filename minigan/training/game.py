@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from minigan import optimizers
 from minigan.arrays import Array, Backend
@@ -120,7 +121,7 @@ class Game(Copyable):
         kind: Callable[..., optimizers.Optimizer] = getattr(optimizers, self.preset.optimizer)
         return kind(net, lr, **adam, **self.preset.settings)
 
-    def stream(self, name: str, seed: int | None = None) -> np.random.Generator:
+    def stream(self, name: str, seed: int | None = None) -> Generator:
         """-> a new numpy.random.Generator at the start of a stream."""
         return np.random.default_rng([self.config.seed if seed is None else seed, STREAMS[name]])
 
@@ -164,16 +165,8 @@ class Game(Copyable):
         generator_update: Callable[..., Result] = update_generator
         if "D joint" in steppers:
             generator_update = partial(update_jointly, joint_optimizer=steppers["D joint"])
-        return Players(
-            self.G.on(backend),
-            self.D.on(backend),
-            steppers["G"],
-            steppers["D"],
-            draw_images,
-            draw_z,
-            generator_update,
-            self.preset.objective,
-        )
+        players = self.G.on(backend), self.D.on(backend), steppers["G"], steppers["D"]
+        return Players(*players, draw_images, draw_z, generator_update, self.preset.objective)
 
     def play(self, players: Players) -> Result:
         """The preset's round."""
@@ -204,7 +197,7 @@ class Game(Copyable):
         self.fill_z(self.z.host_rows(n), self.z_generator)
         return self.z.upload()
 
-    def fill_z(self, z: np.ndarray, generator: np.random.Generator) -> None:
+    def fill_z(self, z: np.ndarray, generator: Generator) -> None:
         """z (n, z_dim) = N(0, 1) or U[-1, 1), drawn on the host: the same on every backend."""
         if self.config.z == "normal":
             generator.standard_normal(dtype=z.dtype, out=z)
@@ -245,11 +238,7 @@ class Game(Copyable):
 
     @ignore_float_errors
     def sample(
-        self,
-        n: int,
-        generator: np.random.Generator,
-        label: int | None = None,
-        statistics: str = "frozen",
+        self, n: int, generator: Generator, label: int | None = None, statistics: str = "frozen"
     ) -> np.ndarray:
         """-> samples (n, h, w, c) uint8 on the host, of G in sampling mode.
 
@@ -264,11 +253,7 @@ class Game(Copyable):
         return samples
 
     def sample_batches(
-        self,
-        n: int,
-        generator: np.random.Generator,
-        label: int | None = None,
-        statistics: str = "frozen",
+        self, n: int, generator: Generator, label: int | None = None, statistics: str = "frozen"
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """-> yields the images of `sample` batch by batch, with their class numbers.
 

@@ -105,18 +105,10 @@ def load_images(
             f"preset {preset.name} trains on a folder of pictures: "
             "give --images DIR, or a data set such as --dataset cifar10"
         )
-    data = load_dataset(
-        name,
-        data_dir,
-        image_shape=config.image_shape,
-        images=config.images,
-        fit=config.fit,
-        limit=config.limit,
-        background=config.background,
-        max_pixels=config.max_pixels,
-        as_text=as_text,
-        log=log,
-    )
+    names = ("images", "fit", "limit", "background", "max_pixels")
+    options: dict[str, Any] = {each: getattr(config, each) for each in names}
+    options |= dict(image_shape=config.image_shape, as_text=as_text, log=log)
+    data = load_dataset(name, data_dir, **options)
     labels = np.array([], int) if data.labels is None else data.labels
     counts = np.bincount(labels, minlength=len(data.classes))
     if preset.classes and (len(counts) != preset.classes or not counts.all()):
