@@ -93,7 +93,8 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     there = np.isfinite(values)
     # each sum by itself: a difference of running sums would be wrong after a single huge number
     sums, counts = (
-        np.convolve(each, np.ones(window), "same") for each in (np.where(there, values, 0.0), there)
+        np.convolve(np.pad(each, window // 2), np.ones(window), "valid")
+        for each in (np.where(there, values, 0.0), there)
     )
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
