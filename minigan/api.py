@@ -24,11 +24,9 @@ from minigan.errors import ConfigError, RunError, ShapeError
 from minigan.report.explorer import save_explorer
 from minigan.report.history import History
 from minigan.report.plots import draw_losses
-from minigan.training.config import Config
+from minigan.training import Config, Log, Run, open_game, parse_label
 from minigan.training.loop import OnStep
-from minigan.training.open_game import Log, open_game, parse_label
 from minigan.training.progress import Interrupted
-from minigan.training.run_folder import Run
 
 
 class Samples(np.ndarray):

@@ -12,9 +12,7 @@ from minigan.data.files.png import save_png
 from minigan.evaluation import expect_n, get_classifier, split, why_no_classifier
 from minigan.files import write_atomically
 from minigan.presets import get_preset
-from minigan.training.config import new_config
-from minigan.training.open_game import Log, load_images, open_game, open_images
-from minigan.training.run_folder import Run
+from minigan.training import Log, Run, load_images, new_config, open_game, open_images
 
 
 def train_classifier(arguments: Namespace, log: Log) -> None:

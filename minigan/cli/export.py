@@ -6,8 +6,7 @@ from pathlib import Path
 from minigan.cli.output import output_file
 from minigan.export.export_run import export_run
 from minigan.export.import_run import import_run
-from minigan.training.open_game import Log
-from minigan.training.run_folder import Run
+from minigan.training import Log, Run
 
 
 def export(arguments: Namespace, log: Log) -> None:

@@ -16,9 +16,7 @@ from minigan.inspection.maps import draw_filters, draw_layer, draw_stages
 from minigan.inspection.page_layout import save_page
 from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
-from minigan.training.game import Game
-from minigan.training.open_game import Log, open_game, open_images, parse_label
-from minigan.training.run_folder import Run
+from minigan.training import Game, Log, Run, open_game, open_images, parse_label
 
 FRAME = 0.05  # seconds per frame of an animation
 

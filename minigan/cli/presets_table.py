@@ -13,10 +13,8 @@ from minigan.cli.costs import step_bytes, step_flops
 from minigan.data import Dataset
 from minigan.layers import Sequential
 from minigan.presets import MODULES, Preset, get_preset
-from minigan.training.config import new_config
-from minigan.training.game import Game
+from minigan.training import Game, Log, new_config
 from minigan.training.loop import make_batches
-from minigan.training.open_game import Log
 from minigan.training.outline import outline
 
 HEADINGS = ("preset", "source", "data", "image", "G", "D", "GFLOP/step", "memory")

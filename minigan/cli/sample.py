@@ -14,9 +14,7 @@ from minigan.cli.output import output_file
 from minigan.data.files.png import grid, save_png, to_png
 from minigan.errors import ConfigError
 from minigan.files import os_errors_as_run_errors, write_atomically
-from minigan.training.game import Game
-from minigan.training.open_game import Log, open_game, open_images, parse_label
-from minigan.training.run_folder import Run
+from minigan.training import Game, Log, Run, open_game, open_images, parse_label
 
 Batch = tuple[np.ndarray, np.ndarray]  # images (n, h, w, c) uint8, class numbers (n,)
 

@@ -11,9 +11,8 @@ from minigan.report.explorer import save_explorer
 from minigan.report.history import History
 from minigan.report.page import save_report
 from minigan.report.plots import draw_losses
-from minigan.training.open_game import Log, open_game
+from minigan.training import Log, Run, open_game
 from minigan.training.outline import outline
-from minigan.training.run_folder import Run
 
 
 def explore(arguments: Namespace, log: Log) -> None:

@@ -7,11 +7,8 @@ from typing import Any
 from minigan.errors import ConfigError
 from minigan.parallel.mpi import world
 from minigan.report.page import finish
-from minigan.training import loop
-from minigan.training.config import options_like
-from minigan.training.open_game import Log
+from minigan.training import Log, Run, loop, options_like
 from minigan.training.outline import outline
-from minigan.training.run_folder import Run
 
 
 def train(arguments: Namespace, log: Log) -> None:

@@ -12,10 +12,7 @@ from minigan.export.safetensors import safetensors_file
 from minigan.files import write_atomically
 from minigan.frozen_statistics import samples_by_batch
 from minigan.inspection.open_run import freeze_discriminator, load_net
-from minigan.training.config import versions
-from minigan.training.game import Game
-from minigan.training.open_game import Log, open_game, open_images
-from minigan.training.run_folder import Run
+from minigan.training import Game, Log, Run, open_game, open_images, versions
 
 NETS = ("G", "D", "G-unaveraged")
 Z = {"normal": "N(0, 1)", "uniform": "uniform on [-1, 1)"}

@@ -20,12 +20,10 @@ from minigan.export.theano import open_folder, theano_places
 from minigan.export.weights import Arrays, Stored, read_net
 from minigan.files import expect_path
 from minigan.layers import Sequential
+from minigan.training import Game, Log, Run
 from minigan.training.config import Config, config_from_record, new_config, options_like, versions
-from minigan.training.game import Game
 from minigan.training.loop import new_folder
-from minigan.training.open_game import Log
 from minigan.training.outline import outline
-from minigan.training.run_folder import Run
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")  # PyTorch's files, which can run any program
 CONVERT = (

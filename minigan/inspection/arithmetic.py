@@ -21,7 +21,7 @@ from minigan.inspection import page_layout as layout
 from minigan.inspection.open_run import Floats, draw_z, generate
 from minigan.inspection.page_layout import GAP, SMALL, Block, below, beside, cells, picture, words
 from minigan.inspection.sample_groups import Group, stroke_width
-from minigan.training.game import Game
+from minigan.training import Game
 
 SHOWN = 150  # samples with their numbers, to choose by hand
 JITTER = 0.25  # added to the sum, uniform in ±JITTER

@@ -21,7 +21,7 @@ from minigan.inspection.partial_passes import expect_finite
 from minigan.layers import Conv2d, Linear, Reshape, Sequential
 from minigan.layers.sequential import forward_pass, plan
 from minigan.layers.spectral_norm import unwrapped
-from minigan.training.game import Game
+from minigan.training import Game
 
 IMAGES = 5000  # real images that are searched
 UNITS, PATCHES = 6, 9  # units in the page, images of each

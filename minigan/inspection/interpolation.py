@@ -28,7 +28,7 @@ from minigan.checks import ignore_float_errors
 from minigan.data.files.png import grid
 from minigan.inspection.open_run import Floats, draw_z, generate
 from minigan.inspection.page_layout import Block, cells, enlargement, titled
-from minigan.training.game import Game
+from minigan.training import Game
 
 POINTS = 9  # z in a ring, as in the paper
 STEPS, FRAMES = 8, 16  # from one z to the next, in a page and in an animation

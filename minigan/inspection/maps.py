@@ -23,7 +23,7 @@ from minigan.inspection.page_layout import Block, below, beside, cells, enlargem
 from minigan.inspection.partial_passes import activations, expect_finite
 from minigan.layers.base import Array
 from minigan.layers.spectral_norm import unwrapped
-from minigan.training.game import Game
+from minigan.training import Game
 
 CORES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.SpectralNorm)
 FILTERS, MAPS = 64, 256  # shown of a layer at most

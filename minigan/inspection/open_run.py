@@ -11,9 +11,7 @@ from minigan.errors import RunError
 from minigan.frozen_statistics import freeze_statistics
 from minigan.layers import Sequential
 from minigan.layers.base import Array
-from minigan.training.game import Game
-from minigan.training.open_game import Log
-from minigan.training.run_folder import Run
+from minigan.training import Game, Log, Run
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

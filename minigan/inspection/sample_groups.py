@@ -23,7 +23,7 @@ from minigan.data.base import class_number
 from minigan.errors import ConfigError
 from minigan.evaluation.neighbors import nearest
 from minigan.inspection.open_run import Floats, Ints, Pixels, draw_z, generate
-from minigan.training.game import Game
+from minigan.training import Game
 
 DRAWN = 4096  # samples to choose from
 REAL = 10_000  # training images to compare them with

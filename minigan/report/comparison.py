@@ -11,7 +11,7 @@ from minigan.errors import ConfigError
 from minigan.report import plots
 from minigan.report.history import History
 from minigan.report.plots import COLORS, clean, smooth, title_of, window_of
-from minigan.training.config import Config
+from minigan.training import Config
 
 # options that do not change the experiment
 IGNORED = ("epochs", "steps", "sample_every", "threads", "evaluate_every")

@@ -27,7 +27,7 @@ from minigan.errors import ConfigError
 from minigan.files import write_atomically
 from minigan.report.page import checksum, escape, text_of
 from minigan.report.plots import title_of
-from minigan.training.game import Game
+from minigan.training import Game
 
 GRID = 24  # images to choose from
 DIRECTIONS = 10  # at most

@@ -18,8 +18,7 @@ from minigan.data.files.png import load_png
 from minigan.errors import RunError
 from minigan.files import os_errors_as_run_errors
 from minigan.report.metrics_file import Metrics, read_metrics
-from minigan.training.config import Config
-from minigan.training.run_folder import Run
+from minigan.training import Config, Run
 
 GRID = re.compile(r"step-([0-9]{1,15})\.png")
 MOST = 100  # grids in an animation or a page

@@ -27,7 +27,7 @@ from minigan.files import read_regular, write_atomically
 from minigan.report.animation import save_animation
 from minigan.report.history import History, evenly
 from minigan.report.plots import draw_losses, title_of
-from minigan.training.run_folder import Run
+from minigan.training import Run
 
 MOST_BYTES = 16 * 2**20  # of sample grids in a page
 SHOWN = 560  # pixels: small grids are enlarged by a whole factor, up to this width

@@ -24,7 +24,7 @@ from minigan.data.files.png import mark
 from minigan.errors import ConfigError
 from minigan.report.history import History
 from minigan.report.metrics_file import Metrics
-from minigan.training.config import Config
+from minigan.training import Config
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

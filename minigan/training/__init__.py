@@ -1,7 +1,12 @@
 """The training loop, and everything needed to resume a run bit for bit."""
 
+from minigan.training.config import Config, new_config, options_like, versions
 from minigan.training.game import Game
 from minigan.training.loop import train
-from minigan.training.open_game import open_game, open_images
+from minigan.training.open_game import Log, load_images, open_game, open_images, parse_label
+from minigan.training.run_folder import Run
 
-__all__ = ["Game", "open_game", "open_images", "train"]
+__all__ = [
+    "Config", "Game", "Log", "Run", "load_images", "new_config", "open_game", "open_images",
+    "options_like", "parse_label", "train", "versions",
+]  # fmt: skip
