@@ -43,11 +43,6 @@ NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
     "real_target": "[0, 1]", "fake_target": "[0, 1]", "weight_decay": "[0, 1]",
 }  # fmt: skip
-OPTIONAL = (  # may be None
-    "epochs", "steps", "threads", "limit", "beta1", "loss", "optimizer", "real_target",
-    "fake_target", "weight_decay",
-)  # fmt: skip
-SWITCHES = ("flip", "drop_last", "joint_update", "spectral_norm")
 TEXTS = ("preset", "dataset", "images", "image_size", "fit", "background")
 # what --resume may change: anything else would be another run. Not beta1, because Adam corrects its
 # moments as if all steps had the same
@@ -113,8 +108,9 @@ class Config:
         if not isinstance(self.images, (str, type(None))):
             raise ConfigError(f"--images must be a path, got {self.images!r}")
         expect_path(self.images or "")
-        for name, value in vars(self).items():
-            if (value is None and name in OPTIONAL) or (name, value) == ("sample_every", EPOCH):
+        for field in fields(self):
+            name, value, kind = field.name, getattr(self, field.name), field.type
+            if (value is None and "None" in str(kind)) or (name, value) == ("sample_every", EPOCH):
                 continue
             if name in CHOICES:
                 expect_choice(flag(name), value, CHOICES[name])
@@ -122,7 +118,7 @@ class Config:
                 expect_size(flag(name), value, *SIZES[name])
             elif name in NUMBERS:
                 expect_number(flag(name), value, NUMBERS[name])
-            elif name in SWITCHES and not isinstance(value, bool):
+            elif kind is bool and not isinstance(value, bool):
                 raise ConfigError(f"{flag(name)} must be true or false, got {value!r}")
         optimizer = OPTIMIZERS[self.optimizer] if self.optimizer else preset.optimizer
         if (self.beta1 is None) != (optimizer != "Adam"):
