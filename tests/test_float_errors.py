@@ -16,7 +16,7 @@ from minigan.evaluation.precision_recall import precision_recall, two_sample_acc
 from minigan.evaluation.scores import classifier_score, entropies
 from minigan.frozen_statistics import freeze_statistics, with_own_statistics
 from minigan.inspection.interpolation import spherical
-from minigan.inspection.partial_passes import activations, forward_to
+from minigan.inspection.open_run import activations, forward_to
 from minigan.objective import hinge, least_squares
 from tests.support.noise_games import SYSTEMS, make_batches, make_game, play
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from minigan.data import to_floats
 from minigan.errors import ConfigError
 from minigan.inspection.guided_backprop import RECTIFIERS
-from minigan.inspection.partial_passes import activations
+from minigan.inspection.open_run import activations
 from minigan.layers import Sequential
 from minigan.training.game import Game
 
@@ -72,7 +72,7 @@ def features(game: Game, D: Sequential, images: NDArray[np.uint8]) -> NDArray[np
     """images (n, h, w, c) -> features (n, feature_count(D)) on the host, in sampling mode.
 
     D  the game's, or another with the same layers, its statistics frozen: see
-       minigan/inspection/partial_passes.py
+       minigan/inspection/open_run.py
     Raises RunError for NaN.
     """
     indices, size = map_layers(D), game.config.batch_size

@@ -13,8 +13,8 @@ from minigan.inspection import interpolation, open_run, sample_groups
 from minigan.inspection.arithmetic import draw_arithmetic, draw_candidates
 from minigan.inspection.features import IMAGES, draw_features, last_map
 from minigan.inspection.maps import draw_filters, draw_layer, draw_stages
+from minigan.inspection.open_run import find_layer
 from minigan.inspection.page_layout import save_page
-from minigan.inspection.partial_passes import find_layer
 from minigan.report.animation import encode
 from minigan.training import Game, Log, Run, open_game, open_images, parse_label
 

@@ -56,13 +56,9 @@ def train_classifier(real: ReferenceImages, backend: Backend, seed: int, log: Lo
         chosen = np.sort(rng.choice(len(chosen), MAX_IMAGES, replace=False))
     rng = np.random.default_rng([seed, STREAMS["nets"]])
     classifier = Classifier(real.image_shape, len(real.data.classes), backend, rng)
+    flip, seeds = channels == 3 and name != "svhn", [seed, STREAMS["order"]]
     batches = Batches(
-        real.train[chosen],
-        BATCH_SIZE,
-        [seed, STREAMS["order"]],
-        labels=labels[chosen],
-        drop_last=True,
-        flip=channels == 3 and name != "svhn",
+        real.train[chosen], BATCH_SIZE, seeds, labels=labels[chosen], drop_last=True, flip=flip
     )
     moves = np.random.default_rng([seed, STREAMS["moves"]])
     one_hot = np.eye(classifier.classes, dtype=backend.dtype)

@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 from minigan.data import Dataset
 from minigan.inspection import page_layout as layout
 from minigan.inspection.guided_backprop import RECTIFIERS, guided_gradient
-from minigan.inspection.open_run import Ints, freeze_discriminator, real_images, untrained
+from minigan.inspection.open_run import (
+    Ints,
+    expect_finite,
+    freeze_discriminator,
+    real_images,
+    untrained,
+)
 from minigan.inspection.page_layout import below, beside, cells, enlargement, signed, words
-from minigan.inspection.partial_passes import expect_finite
 from minigan.layers import Conv2d, Linear, Reshape, Sequential
 from minigan.layers.sequential import forward_pass, plan
 from minigan.layers.spectral_norm import unwrapped

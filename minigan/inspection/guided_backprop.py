@@ -11,7 +11,7 @@ LeakyReLU's small slope for x < 0 is ignored on the way back.
 Source: Springenberg et al. 2015, arXiv:1412.6806, section 3.4
 """
 
-from minigan.inspection.partial_passes import forward_to
+from minigan.inspection.open_run import forward_to
 from minigan.layers import LeakyReLU, ReLU, Sequential
 from minigan.layers.base import Array
 

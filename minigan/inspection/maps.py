@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from minigan import layers as nn
 from minigan.inspection import page_layout as layout
-from minigan.inspection.open_run import Pixels, untrained
+from minigan.inspection.open_run import Pixels, activations, expect_finite, untrained
 from minigan.inspection.page_layout import Block, below, beside, cells, enlargement, words
-from minigan.inspection.partial_passes import activations, expect_finite
 from minigan.layers.base import Array
 from minigan.layers.spectral_norm import unwrapped
 from minigan.training import Game

@@ -2,29 +2,118 @@
 
 A run may stop at any instant, go on for days, or come from somebody else. So damaged rows and
 images are left out and reported. At most a hundred grids, evenly spaced, are read, and reduced if
-they are large.
+they are large. metrics.csv may be larger than the memory: of a long run, several rows become one,
+their mean, and their extremes, which a plot shows too.
 """
 
 import os
 import re
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigan.data.files.png import load_png
 from minigan.errors import RunError
-from minigan.files import os_errors_as_run_errors
-from minigan.report.metrics_file import Metrics, read_metrics
-from minigan.training import Config, Run
+from minigan.files import open_regular, os_errors_as_run_errors
+from minigan.training import Config, Log, Run
+from minigan.training.run_folder import COLUMNS
 
 GRID = re.compile(r"step-([0-9]{1,15})\.png")
 MOST = 100  # grids in an animation or a page
 SIDE = 640  # pixels: larger grids are reduced
 
+NEEDED = ("step", "epoch", "loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz", "images_per_s")
+LARGEST = 1e15  # a larger number is treated as missing: no axis can show it
+MOST_ROWS = 30_000  # more than a picture can show
+LONGEST = 2**14  # bytes of a row
+BLOCK = 2**14  # rows that are parsed before they are merged
+
 Sample = tuple[int, Path, np.ndarray]  # step, file, picture (h, w, c) uint8
+
+
+class Metrics(NamedTuple):
+    """The rows of metrics.csv, in order of step; NaN if a number is missing."""
+
+    means: dict[str, np.ndarray]  # column -> (rows,) float64; of step and epoch: the last
+    extremes: dict[str, np.ndarray]  # column -> (2, rows): the least, the largest
+    merged: int = 1  # rows of the file that became one
+
+    def line(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """-> steps, numbers: of every row, or the extremes of merged ones."""
+        if self.merged == 1:
+            return self.means["step"], self.means[name]
+        return np.repeat(self.means["step"], 2), self.extremes[name].T.ravel()
+
+
+def read_metrics(path: Path, log: Log) -> Metrics:
+    """metrics.csv -> Metrics, of at most MOST_ROWS. If a step was repeated, its last row counts.
+
+    log  gets a line about damaged rows, which are left out
+    Raises RunError if there is nothing to read.
+    """
+    with (
+        os_errors_as_run_errors(f"read {path}", "is this the folder of a run?"),
+        open_regular(path) as file,
+    ):
+        names = file.readline(LONGEST).decode("utf-8", "replace").strip().split(",")
+        if missing := [name for name in NEEDED if name not in names]:
+            raise RunError(f"{path} has no column {missing[0]}: it is damaged, or not of minigan")
+        start, count = file.tell(), 1  # the last row may have no end
+        for content in iter(partial(file.read, 2**20), b""):
+            count += content.count(b"\n")
+        file.seek(start)
+        merged, damaged = -(-count // MOST_ROWS), [0]
+        columns = {name: names.index(name) for name in COLUMNS if name in names}
+        lines = iter(partial(file.readline, LONGEST), b"")
+        rows, blocks = good_rows(lines, len(names), list(columns.values()), damaged), []
+        while block := list(islice(rows, -(-BLOCK // merged) * merged)):
+            blocks.append(merge(np.array(block), merged))
+    if damaged[0]:
+        log(f"left out {damaged[0]} damaged row{'s' * (damaged[0] > 1)} of {path}")
+    if not blocks:
+        raise RunError(f"{path} has no rows yet: wait until the run has made some steps")
+    table = np.concatenate(blocks, axis=1)  # (3, rows, columns)
+    order = np.argsort(table[0, :, 0], kind="stable")
+    table = table[:, order[np.append(np.diff(table[0, order, 0]) > 0, True)]]
+    means = {name: table[0, :, i] for i, name in enumerate(columns)}
+    extremes = {name: table[1:, :, i] for i, name in enumerate(columns)}
+    return Metrics(means, extremes, merged)
+
+
+def good_rows(
+    lines: Iterable[bytes], length: int, columns: list[int], damaged: list[int]
+) -> Iterator[list[float]]:
+    """-> yields the numbers in some columns of each row, step and epoch first; counts the damaged.
+
+    length  number of cells in a row
+    """
+    for line in lines:
+        try:
+            cells = line.rstrip(b"\r\n").split(b",")
+            row = [float(cells[i] or b"nan") for i in columns]
+            if len(cells) != length or not (0 <= row[0] <= LARGEST and 0 <= row[1] <= LARGEST):
+                raise ValueError
+        except (ValueError, IndexError):  # cut off in the middle, or not a number
+            damaged[0] += 1
+        else:
+            yield row
+
+
+def merge(rows: np.ndarray, merged: int) -> np.ndarray:
+    """rows (n, columns) -> means, least, largest (3, groups, columns) of groups of `merged` rows.
+
+    The mean of the columns 0 and 1, step and epoch, is the last number.
+    """
+    rows[np.abs(rows) > LARGEST] = np.nan
+    starts, there = np.arange(0, len(rows), merged), np.isfinite(rows)
+    counts = np.add.reduceat(there.astype(float), starts)
+    means = np.add.reduceat(np.where(there, rows, 0), starts) / np.where(counts, counts, np.nan)
+    means[:, :2] = rows[np.append(starts[1:], len(rows)) - 1, :2]
+    return np.stack([means, np.fmin.reduceat(rows, starts), np.fmax.reduceat(rows, starts)])
 
 
 class History:
@@ -34,7 +123,7 @@ class History:
     Every part raises RunError if there is nothing to read.
     """
 
-    def __init__(self, run: Run, log: Callable[[str], object] = print):
+    def __init__(self, run: Run, log: Log = print):
         self.run, self.log = run, log
 
     @cached_property
@@ -44,7 +133,7 @@ class History:
 
     @cached_property
     def metrics_read(self) -> Metrics:
-        """-> all that is read of metrics.csv: see metrics_file.py."""
+        """-> all that is read of metrics.csv."""
         return read_metrics(self.run.metrics_file, self.log)
 
     @property

@@ -22,8 +22,7 @@ from minigan.checks import ignore_float_errors
 from minigan.concurrency import without_warnings
 from minigan.data.files.png import mark
 from minigan.errors import ConfigError
-from minigan.report.history import History
-from minigan.report.metrics_file import Metrics
+from minigan.report.history import History, Metrics
 from minigan.training import Config
 
 if TYPE_CHECKING:

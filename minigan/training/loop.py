@@ -174,16 +174,11 @@ def new_folder(config: Config, ranks: Group | None = None) -> Path:
 def make_batches(game: Game, data: Dataset) -> Batches:
     """-> the batches of a run."""
     config = game.config
-    return Batches(
-        data.images,
-        config.batch_size,
-        [config.seed, STREAMS["data"]],
-        labels=data.labels if game.preset.classes else None,
-        shuffle=config.shuffle,
-        drop_last=config.drop_last,
-        flip=config.flip,
-        pixel_min=game.preset.pixel_min,
-    )
+    names = ("shuffle", "drop_last", "flip")
+    options: dict[str, Any] = {name: getattr(config, name) for name in names}
+    options["labels"] = data.labels if game.preset.classes else None
+    options["pixel_min"] = game.preset.pixel_min
+    return Batches(data.images, config.batch_size, [config.seed, STREAMS["data"]], **options)
 
 
 def real_images(game: Game, data: Dataset) -> np.ndarray:

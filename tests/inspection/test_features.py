@@ -6,8 +6,7 @@ import pytest
 import minigan as mg
 from minigan.inspection.features import cut, last_map, strongest, window
 from minigan.inspection.guided_backprop import guided_gradient
-from minigan.inspection.open_run import freeze_discriminator
-from minigan.inspection.partial_passes import forward_to
+from minigan.inspection.open_run import forward_to, freeze_discriminator
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
 from tests.support.networks import network

@@ -7,8 +7,7 @@ import minigan as mg
 from minigan.frozen_statistics import freeze_statistics
 from minigan.inspection.features import last_map
 from minigan.inspection.guided_backprop import guided_gradient
-from minigan.inspection.open_run import load_net
-from minigan.inspection.partial_passes import forward_to
+from minigan.inspection.open_run import forward_to, load_net
 from minigan.layers.sequential import backward_pass
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run

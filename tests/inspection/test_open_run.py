@@ -6,8 +6,7 @@ import pytest
 import minigan as mg
 from minigan.data.files.npz import load_arrays
 from minigan.frozen_statistics import freeze_statistics
-from minigan.inspection.open_run import draw_z, generate, untrained
-from minigan.inspection.partial_passes import activations, find_layer
+from minigan.inspection.open_run import activations, draw_z, find_layer, generate, untrained
 from minigan.training import Game, open_game
 from minigan.training.run_folder import Run
 from tests.support.inspected_runs import RUNS, SHAPES

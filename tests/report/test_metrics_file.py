@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from minigan.report import metrics_file
-from minigan.report.history import History
-from minigan.report.metrics_file import merge, read_metrics
+from minigan.report import history as history_module
+from minigan.report.history import History, merge, read_metrics
 from minigan.report.page import facts
 from minigan.report.plots import draw_losses
 from tests.support.made_run import COLUMNS, make_run
@@ -15,8 +14,8 @@ from tests.support.memory import peak_of
 @pytest.fixture
 def few_rows(monkeypatch):
     """Ten rows are kept."""
-    monkeypatch.setattr(metrics_file, "MOST_ROWS", 10)
-    monkeypatch.setattr(metrics_file, "BLOCK", 16)
+    monkeypatch.setattr(history_module, "MOST_ROWS", 10)
+    monkeypatch.setattr(history_module, "BLOCK", 16)
 
 
 def write(path, losses):
@@ -74,8 +73,8 @@ def test_merged_rows_are_drawn(tmp_path, few_rows):
 
 
 def test_a_long_file_takes_little_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics_file, "MOST_ROWS", 1000)
-    monkeypatch.setattr(metrics_file, "BLOCK", 1000)
+    monkeypatch.setattr(history_module, "MOST_ROWS", 1000)
+    monkeypatch.setattr(history_module, "BLOCK", 1000)
     path = tmp_path / "long.csv"
     write(path, np.ones(10_000))  # 640,000 bytes as an array, and far more as Python's numbers
     assert peak_of(lambda: read_metrics(path, print)) < 2**21

@@ -9,8 +9,7 @@ from minigan import ConfigError, RunError
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.evaluation import reference_images
-from minigan.inspection.open_run import freeze_discriminator, load_net, untrained
-from minigan.inspection.partial_passes import activations
+from minigan.inspection.open_run import activations, freeze_discriminator, load_net, untrained
 from minigan.training import train
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
