@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 from minigan.data import Dataset
 from minigan.inspection import page_layout as layout
 from minigan.inspection.guided_backprop import RECTIFIERS, guided_gradient
-from minigan.inspection.open_run import (
-    Ints,
-    expect_finite,
-    freeze_discriminator,
-    real_images,
-    untrained,
-)
+from minigan.inspection.open_run import expect_finite, freeze_discriminator, real_images, untrained
 from minigan.inspection.page_layout import below, beside, cells, enlargement, signed, words
 from minigan.layers import Conv2d, Linear, Reshape, Sequential
 from minigan.layers.sequential import forward_pass, plan
@@ -32,6 +26,7 @@ IMAGES = 5000  # real images that are searched
 UNITS, PATCHES = 6, 9  # units in the page, images of each
 PATCH = 44  # approximate width of a patch, in pixels
 GRAY = 128  # outside the image, and where a gradient is 0
+Ints = NDArray[np.int64]
 Window = tuple[int, int, int, int]  # top, bottom, left, right in pixels; bottom, right exclusive
 
 
