@@ -113,21 +113,16 @@ def start_threads(work: Sequence[Callable[[], object]], name: str) -> int:
 
 def can_start(count: int) -> bool:
     """Can this many more threads, or processes, be started?"""
-    queue: SimpleQueue[None] = SimpleQueue()
-    started: list[threading.Thread] = []
-    try:
-        for _ in range(count):
-            thread = threading.Thread(target=queue.get, daemon=True)
+    end, started = threading.Event(), list[threading.Thread]()
+    with suppress(RuntimeError):
+        while len(started) < count:
+            thread = threading.Thread(target=end.wait, daemon=True)
             thread.start()
             started.append(thread)
-    except RuntimeError:
-        return False
-    finally:
-        for _ in started:
-            queue.put(None)
-        for thread in started:
-            thread.join()
-    return True
+    end.set()
+    for thread in started:
+        thread.join()
+    return len(started) == count
 
 
 class Workers:
