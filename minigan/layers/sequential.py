@@ -127,11 +127,7 @@ class Sequential(Layer):
 
     def set_classes(self) -> None:
         """Find out how many classes the layers that take labels expect; they must agree."""
-        found = {
-            layer.classes
-            for layer in self.layers
-            if layer.takes_labels and hasattr(layer, "classes")
-        }
+        found = {getattr(layer, "classes", 0) for layer in self.layers if layer.takes_labels} - {0}
         if len(found) > 1:
             raise ShapeError(
                 f"{self.name}: layers expect labels of {' and '.join(map(str, sorted(found)))} "
@@ -260,13 +256,10 @@ class Sequential(Layer):
 
     def count(self, layer: int | None = None) -> tuple[int, int]:
         """-> number of trained values, and of running statistics, in one layer or in all."""
+        prefix = "" if layer is None else f"{layer}."
 
         def size(arrays: Views) -> int:
-            return sum(
-                array.size
-                for name, array in arrays.items()
-                if layer is None or name.split(".")[0] == str(layer)
-            )
+            return sum(array.size for name, array in arrays.items() if name.startswith(prefix))
 
         return size(self.params), size(self.buffers)
 
