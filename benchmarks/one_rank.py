@@ -25,11 +25,12 @@ import numpy as np
 from benchmarks import machine
 from minigan.backends import get_backend
 from minigan.backends.cpu import parallel_step
-from minigan.data import Batches
+from minigan.data import Batches, Dataset
 from minigan.parallel.group import Group
 from minigan.parallel.mpi import world
 from minigan.training import game as game_module
 from minigan.training.config import new_config
+from minigan.training.loop import make_batches
 
 ENGINES = {  # in one process -> threads, and the most numbers of a step that forks processes
     "one process": (1, 0),
@@ -113,7 +114,7 @@ def make_game(program, batch, ranks, threads=None, **options):
     shape = (2 * batch, *game.config.image_shape)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     labels = np.arange(len(images)) % game.preset.classes if game.preset.classes else None
-    return game, Batches(images, batch, 0, labels=labels, drop_last=True)
+    return game, make_batches(game, Dataset("noise", images, labels, (), "", None), ranks)
 
 
 def warm(game, batches, ranks):
@@ -126,13 +127,17 @@ def warm(game, batches, ranks):
 
 
 def time_of_whole(game, ranks, seconds):
-    """-> seconds an image of what every rank does for the whole batch: prepare it, and draw z."""
+    """-> seconds an image of what every rank does for the whole batch.
+
+    It draws z; and it prepares the images, if a round takes several batches (make_batches).
+    """
+    count = game.preset.images_per_round
     images = np.zeros((2 * MANY, *game.config.image_shape), np.uint8)
     batches, staging = Batches(images, MANY), np.empty((MANY, *images.shape[1:]), np.float32)
     z = [np.empty((MANY * n, game.config.z_dim), np.float32) for n in game.preset.z_per_round]
 
     def draw():
-        for _ in range(game.preset.images_per_round):
+        for _ in range(count if count > 1 else 0):
             staging[...] = batches.draw()[0]
         for each in z:
             game.fill_z(each, game.z_generator)

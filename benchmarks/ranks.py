@@ -12,7 +12,7 @@ is compared with the step that was measured on N ranks, if there are as many cor
     o, c  compute and waiting: fitted to steps without collectives, of 2, 4, 8 ... B rows on each of
           as many ranks as cores. All of them compute, because they share memory and the clock rate.
           Between two collectives the slowest rank counts. Steps of B/N rows are left out of the fit
-    w     what every rank does for the whole batch: prepare its images, draw z; measured alone
+    w     what every rank does for the whole batch: draw z, in some presets more; measured alone
     K     small collectives; α, β: latency and rate, as measured, or of --network
 
 So nothing is fitted to the time that is predicted, and all that it is made of was measured in the
@@ -138,7 +138,7 @@ def latency_and_rate(options, found):
 
 
 def fit(compute, left_out=()):
-    """What measure_compute found -> o, c of o + c·rows; relative errors are smallest.
+    """What measure_compute found -> o, c of o + c·rows; the largest relative error of them.
 
     left_out  rows that it must not know
     """
@@ -149,7 +149,7 @@ def fit(compute, left_out=()):
     whole = compute["whole"] * rows * ranks_that_compute()  # w·B of these steps
     times = np.array([point["slowest"] for point in points]) - whole
     c, o = np.polyfit(rows, times, 1, w=1 / times)
-    return max(0.0, float(o)), float(c)
+    return (float(o), float(c)), float(np.abs((o + c * rows) / times - 1).max())
 
 
 def model(found, size, batch, network):
@@ -252,7 +252,7 @@ def report_model(n, turns, computes, options, log):
     """-> measured over predicted seconds of a step on n ranks, in each turn"""
     ratios, parts = [], []
     for measured, compute in zip(turns, computes, strict=True):
-        found = compute | {"fit": fit(compute, left_out=[options.batch // n])}
+        found = compute | {"fit": fit(compute, left_out=[options.batch // n])[0]}
         parts.append(model(found, n, options.batch, latency_and_rate(options, measured)))
         ratios.append(measured["seconds"] / sum(parts[-1]))
     compute, collectives = map(median, zip(*parts, strict=True))
@@ -272,7 +272,7 @@ def measure_for_prediction(options, log):
     """-> a record: the model of a preset, and what it predicts."""
     ranks = ranks_that_compute()
     found = start("compute", options, ranks, limit=LIMIT * options.seconds)
-    found["fit"] = fit(found)
+    found["fit"], found["fit_error"] = fit(found)
     network = latency_and_rate(options, found)
     found["predicted"] = predict(found, options.batch, network)
     found["network"] = options.network  # None: this machine's
@@ -281,8 +281,8 @@ def measure_for_prediction(options, log):
     log(
         f"{options.preset}, width {options.width}, batch {options.batch}: "
         f"{1000 * o:.1f} ms + {1000 * c:.2f} an image of a rank, by {rows[0]} to {rows[-1]} of "
-        f"them, + {1000 * found['whole']:.3f} an image of the batch; {found['small']} small "
-        f"collectives, {sum(found['gradients']) / 2**20:.1f} MiB"
+        f"them, to {found['fit_error']:.0%}; {1e6 * found['whole']:.1f} µs an image of the batch; "
+        f"{found['small']} small collectives, {sum(found['gradients']) / 2**20:.1f} MiB"
     )
     for way, predicted in found["predicted"].items():
         cells = [

@@ -16,7 +16,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,10 +57,14 @@ class Batches(Copyable):
     pixel_min   what pixel 0 becomes: -1.0 or 0.0; 255 becomes 1
 
     epoch, position  epochs completed, and batches drawn from this one: the arguments of seek()
+    shard            function: rows of a whole batch -> those that draw() prepares; the other rows
+                     are left as they are. None: all. A smaller batch is prepared as a whole
 
-    A copy draws the same batches from here on, and so does a forked child. The thread ends with the
-    object and the program.
+    A copy draws the same batches from here on, without `shard`, and so does a forked child. The
+    thread ends with the object and the program.
     """
+
+    shard: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __init__(
         self,
@@ -192,12 +196,18 @@ class Batches(Copyable):
 
     def prepare(self, epoch: int, position: int, floats: np.ndarray) -> Batch:
         chosen, flips = self.select(epoch, position)
-        pixels, floats = self.pixels[: len(chosen)], floats[: len(chosen)]
-        self.read(pixels, chosen)
+        floats, mine = floats[: len(chosen)], self.prepared(chosen)
+        pixels = self.pixels[: len(mine)]
+        self.read(pixels, mine)
         if flips is not None:
-            pixels[flips > 0] = pixels[flips > 0, :, ::-1]
-        to_floats(pixels, floats, self.pixel_min)
+            flipped = self.prepared(flips) > 0
+            pixels[flipped] = pixels[flipped, :, ::-1]
+        to_floats(pixels, self.prepared(floats), self.pixel_min)
         return floats, None if self.labels is None else self.labels[chosen]
+
+    def prepared(self, rows: np.ndarray) -> np.ndarray:
+        """rows (n, ...) of a batch -> those that draw() prepares, a view."""
+        return rows if self.shard is None or len(rows) < self.batch_size else self.shard(rows)
 
     def select(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray | None]:
         """-> indices of the images of batch position - 1, which of them are mirrored or None.

@@ -114,7 +114,8 @@ class CapturedRound:
         """The i-th batch of a round -> images, labels, on the device"""
         if self.pixels is None:
             images, numbers = batches.draw()
-            self.images[i].host_rows(len(images))[...] = images
+            rows = self.images[i].host_rows(len(images))
+            batches.prepared(rows)[...] = batches.prepared(images)
             x = self.images[i].upload()
         else:
             chosen, flips, numbers = batches.choose()

@@ -87,7 +87,7 @@ def train(
         log(f"*** NOTE: {data.note} ***")
     for line in remarks(data):
         log(f"WARNING: {line}")
-    batches = make_batches(game, data)
+    batches = make_batches(game, data, ranks)
     if resume is None:
         config, lines = fit_to_few(config, options, batches, game.preset.images_per_round)
         for line in lines:
@@ -171,14 +171,17 @@ def new_folder(config: Config, ranks: Group | None = None) -> Path:
     return Path("runs") / f"{digits[:8]}-{digits[8:]}-{config.preset.replace(':', '-')}"
 
 
-def make_batches(game: Game, data: Dataset) -> Batches:
-    """-> the batches of a run."""
+def make_batches(game: Game, data: Dataset, ranks: Group | None = None) -> Batches:
+    """-> the batches of a run, of which each rank prepares its rows."""
     config = game.config
     names = ("shuffle", "drop_last", "flip")
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     options["labels"] = data.labels if game.preset.classes else None
     options["pixel_min"] = game.preset.pixel_min
-    return Batches(data.images, config.batch_size, [config.seed, STREAMS["data"]], **options)
+    batches = Batches(data.images, config.batch_size, [config.seed, STREAMS["data"]], **options)
+    if ranks and ranks.size > 1 and game.preset.images_per_round == 1:
+        batches.shard = ranks.shard  # with more in a round, a whole batch may meet a smaller one
+    return batches
 
 
 def real_images(game: Game, data: Dataset) -> np.ndarray:

@@ -79,6 +79,7 @@ def locate_nan(game: Any, batches: Batches, steps: int) -> str:
     steps          from there to the step with a number that is not finite
     """
     game.captured = None  # a captured round would bypass the probes
+    batches.shard = None  # what follows is played by one process
     for _ in range(steps - 1):
         game.round(batches)
     for net in (game.G, game.D):

@@ -1,5 +1,6 @@
 """Shuffled batches: every image once an epoch, in a reproducible order, prepared by a thread."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -342,6 +343,25 @@ def test_wrong_arguments(make, error):
     with pytest.raises(error) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_shard_of_a_whole_batch_is_prepared_alone(mapped):
+    def rows(batch):
+        return batch[3:5]
+
+    options = dict(flip=True, labels=np.arange(50))
+    for images in (NOISE, mapped):
+        batches, expected = (Batches(images, 8, 1, **options) for _ in range(2))
+        batches.shard = rows
+        for _ in range(7):  # six whole ones, and one of two
+            (found, numbers), (whole, of_whole) = batches.draw(), expected.draw()
+            assert found.shape == whole.shape and list(numbers) == list(of_whole)
+            if len(whole) == 8:
+                np.testing.assert_array_equal(rows(found), rows(whole))
+                assert not np.array_equal(found, whole)
+            else:
+                np.testing.assert_array_equal(found, whole)
+        np.testing.assert_array_equal(copy.copy(batches).draw()[0], expected.draw()[0])
 
 
 def test_choose_returns_the_batch_that_draw_returns():

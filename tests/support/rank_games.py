@@ -12,7 +12,7 @@ import pytest
 from minigan.backends.cpu.backend import CpuBackend
 from minigan.parallel.group import Group
 from minigan.parallel.mpi import MpiGroup, world
-from tests.support.noise_games import assert_near, make_game, play
+from tests.support.noise_games import assert_near, make_batches, make_game, play
 
 
 def same_z(self, batch, shard=Group.shard):
@@ -40,7 +40,11 @@ def differs(preset, batch_size, rounds):
     ranks, options = world(), dict(dtype="float64", batch_size=int(batch_size))
     if preset == "switched":
         preset, options = "mnist", {**SWITCHES, **options}
-    found = play(make_game(preset, ranks=ranks, **options), rounds)
+    game = make_game(preset, ranks=ranks, **options)
+    batches = make_batches(game)
+    if game.preset.images_per_round == 1:
+        batches.shard = ranks.shard
+    found = play(game, rounds, batches)
     one = play(make_game(preset, captured=False, threads=1, **options), rounds)
     if other := ranks.unlike_first(*map(np.ascontiguousarray, found.arrays.values())):
         return f"ranks {other} have other bits than rank 0"

@@ -7,6 +7,8 @@ import pytest
 
 import minigan as mg
 from minigan.training.game import Game
+from minigan.training.nan_trace import locate_nan
+from tests.support.noise_games import make_batches, make_game
 from tests.support.strict_cupy import make_module
 from tests.support.training_runs import metrics, names, train
 
@@ -84,3 +86,13 @@ def test_an_overflow_within_a_layer_is_found(backend, tmp_path):
         train(tmp_path / "a", backend=backend, steps=60, sample_every=50, **far_too_large)
     except mg.RunError as error:
         assert "first in " in str(error)
+
+
+def test_whole_batches_are_prepared_to_find_it():
+    """A rank has prepared its own rows only."""
+    game = make_game("mnist")
+    batches = make_batches(game)
+    batches.shard = lambda rows: rows[:7]
+    for buffer in batches.buffers:
+        buffer.fill(np.nan)
+    assert locate_nan(game, batches, 2) == ""
