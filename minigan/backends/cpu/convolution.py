@@ -1,8 +1,8 @@
 """A layer's convolution: the batch in chunks, the chunks on threads, the parts of dW summed.
 
 The shape alone decides which kernel multiplies a chunk: few_channels.py for images of few channels,
-winograd.py where its savings are worth it, im2col.py everywhere else. A Linear layer is the
-convolution of an image of one pixel.
+gathering.py for other narrow layers, winograd.py where its savings are worth it, im2col.py
+everywhere else. A Linear layer is the convolution of an image of one pixel.
 
 The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
@@ -25,6 +25,7 @@ from minigan.backends.cpu.chunks import (
     tile_row,
 )
 from minigan.backends.cpu.few_channels import FewChannels
+from minigan.backends.cpu.gathering import Gathering
 from minigan.backends.cpu.im2col import Im2col
 from minigan.backends.cpu.winograd import Winograd
 from minigan.backends.fusion import Core, CoreConvolution
@@ -197,19 +198,16 @@ class Identity:
 def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winograd:
     """-> the kernel for a geometry."""
     (k_h, k_w, c_in, _), stride = core.W_shape, core.stride
-    geometry = (core.x_shape, core.W_shape, core.y_shape, stride, core.pads)
+    geometry = (core.x_shape, core.W_shape, core.y_shape, core.stride, core.pads)
     columns = Im2col(*geometry)
     if columns.is_linear:
         return columns
     if c_in <= FEW_CHANNELS:
         return FewChannels(*geometry)
+    if prod(core.W_shape) < WIDE:
+        return Gathering(*geometry)
     taps = {-(-k // s) for k, s in zip((k_h, k_w), stride, strict=True)}
-    if (
-        backend.winograd
-        and taps <= {2, 3}
-        and stride in ((1, 1), (2, 2))
-        and prod(core.W_shape) >= WIDE
-    ):
+    if backend.winograd and taps <= {2, 3} and stride in ((1, 1), (2, 2)):
         winograd = Winograd(*geometry, backend.dtype)
         if winograd.tiles >= 4:  # with fewer tiles, U is larger than the other factor
             return winograd

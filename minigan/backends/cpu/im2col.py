@@ -39,15 +39,11 @@ class Im2col:
         (h, w, c_in), (k_h, k_w, _, _) = x_shape, W_shape
         (top, bottom), (left, right) = padding
         self.padded = (h + top + bottom, w + left + right, c_in)
-        # output pixels at this distance share no pixel of x; room for whole patches is a multiple
-        # of it, or NumPy assumes that patches overlap and adds through a copy
-        self.spacing = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
-        self.folded = tuple(
-            -(-max(size, -(-out // d) * d * s) // (d * s)) * d * s
-            for size, out, d, s in zip(
-                self.padded[:2], y_shape[:2], self.spacing, stride, strict=True
-            )
-        )
+        # the most pixels of y that share a pixel of x; those at this distance share none. Room for
+        # whole patches is a multiple of it, or NumPy assumes that they overlap: adds through a copy
+        self.taps = tuple(-(-k // s) for k, s in zip(W_shape[:2], stride, strict=True))
+        steps = [r * s for r, s in zip(self.taps, stride, strict=True)]
+        self.folded = [(size // d + 1) * d for size, d in zip(self.padded[:2], steps, strict=True)]
         self.pixels, self.window = y_shape[0] * y_shape[1], k_h * k_w * c_in
         # one window, the whole image: the columns are x itself
         self.is_linear = self.pixels == 1 and self.padded == x_shape == (k_h, k_w, c_in)
@@ -99,11 +95,11 @@ class Im2col:
         folded = workspace.get("folded", (n, *self.folded, c_in), x.dtype)
         xp.copyto(folded, 0)
         row, image = self.folded[1] * c_in, self.folded[0] * self.folded[1] * c_in
-        d_h, d_w = self.spacing
-        strides = (image, d_h * s_h * row, row, d_w * s_w * c_in, 1)
-        for i in range(min(d_h, h_out)):
-            for j in range(min(d_w, w_out)):
-                patches = cols[:, i::d_h, j::d_w].transpose(0, 1, 3, 2, 4)
+        r_h, r_w = self.taps
+        strides = (image, r_h * s_h * row, row, r_w * s_w * c_in, 1)
+        for i in range(min(r_h, h_out)):
+            for j in range(min(r_w, w_out)):
+                patches = cols[:, i::r_h, j::r_w].transpose(0, 1, 3, 2, 4)
                 places = view(folded, i * s_h * row + j * s_w * c_in, patches.shape, strides)
                 xp.add(places, patches, out=places)
         (top, _), (left, _) = self.padding
