@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,12 +24,20 @@ from typing import Any
 
 import numpy as np
 
-from minigan.concurrency import ProcessWide, start_threads
+from minigan.concurrency import ProcessWide, start_threads, warn
 
 Work = Callable[[int, int], object]  # (i, worker): one piece, and whose scratch memory to use
 CGROUP_FILES = (  # that contain quota and period
     ("/sys/fs/cgroup/cpu.max",),  # version 2; "max" is no limit
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),  # -1 is none
+)
+BLAS_FUNCTIONS = (  # that get and set the number of threads
+    ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
+    *(
+        (f"{library}_get_num_threads{suffix}", f"{library}_set_num_threads{suffix}")
+        for library in ("flexiblas", "scipy_openblas", "openblas", "bli_thread")
+        for suffix in ("64_", "_64", "")
+    ),
 )
 BUFFER = 1024  # numbers in NumPy's buffers for operations on views; its 8192 are slower here
 
@@ -41,7 +49,7 @@ class Blas:
     set: Callable[[int], object] | None
 
     def __init__(self) -> None:
-        self.get, self.set = find_openblas()
+        self.get, self.set = find_blas()
         self.single_threaded = ProcessWide(self.held)
 
     @contextmanager
@@ -57,22 +65,33 @@ class Blas:
             self.set(before)
 
 
-def find_openblas() -> tuple[Callable[[], int] | None, Callable[[int], object] | None]:
-    """-> functions that get and set OpenBLAS's number of threads; None, None for another BLAS."""
+def find_blas() -> tuple[Callable[[], int] | None, Callable[[int], object] | None]:
+    """-> functions that get and set how many threads BLAS has; None, None for an unknown BLAS.
+
+    Not by threadpoolctl: it limits MKL in the calling thread alone.
+    """
     try:
         core = import_module("numpy._core._multiarray_umath")
         library = ctypes.CDLL(core.__file__)  # also finds names in the libraries it links to
     except (ImportError, OSError):
         return None, None
-    for prefix in ("scipy_openblas", "openblas"):
-        for suffix in ("64_", "_64", ""):
-            get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
-            put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
-            if get is not None and put is not None:
-                get.argtypes, get.restype = [], ctypes.c_int
-                put.argtypes, put.restype = [ctypes.c_int], None
-                return get, put
+    for names in BLAS_FUNCTIONS:
+        get, put = (getattr(library, name, None) for name in names)
+        if get is not None and put is not None:
+            get.argtypes, get.restype = [], ctypes.c_int
+            put.argtypes, put.restype = [ctypes.c_int], None
+            return get, put
     return None, None
+
+
+@cache
+def warn_of_blas() -> None:
+    """Once: why one thread works."""
+    name = np.show_config("dicts")["Build Dependencies"].get("blas", {}).get("name", "unknown")
+    warn(
+        f"minigan: NumPy's BLAS is {name}, and its threads cannot be limited, so one thread works: "
+        "a NumPy on OpenBLAS or MKL, as from PyPI for Linux, uses all CPUs"
+    )
 
 
 def available_cpus() -> int:
@@ -180,6 +199,8 @@ def serve(queue: SimpleQueue[Any]) -> None:
     while True:
         work, count, worker, size, outbox, handling = queue.get()
         try:
+            if blas.set is not None:
+                blas.set(1)  # again: in BLIS it is a setting of each thread
             with np.errstate(**handling):  # the caller's, because each thread has its own
                 do_share(work, count, worker, size)
             outbox.put((worker, None))
@@ -207,5 +228,8 @@ def get_team(size: int | None = None) -> Team:
 
     If BLAS cannot be held to one thread, a team of one: BLAS's threads then share each product.
     """
-    size = 1 if blas.set is None else size or available_cpus()
+    size = size or available_cpus()
+    if blas.set is None and size > 1:
+        warn_of_blas()
+        size = 1
     return teams.setdefault(size, Team(size))

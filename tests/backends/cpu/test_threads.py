@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,10 +97,61 @@ def test_blas_is_restored():
     assert threads.blas.get() == before
 
 
-def test_a_blas_that_cannot_be_held_leaves_one_worker(monkeypatch):
+class FakeBlas:
+    """A BLAS library with 8 threads: for the whole process, or for each thread by itself."""
+
+    def __init__(self, get_name, set_name, is_local=False):
+        counts = threading.local() if is_local else SimpleNamespace()
+
+        def set_count(count):
+            counts.count = count
+
+        setattr(self, get_name, lambda: getattr(counts, "count", 8))
+        setattr(self, set_name, set_count)
+
+
+@pytest.mark.parametrize(
+    "get_name, set_name, is_local",
+    (
+        ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads", False),
+        ("bli_thread_get_num_threads", "bli_thread_set_num_threads", False),
+        ("bli_thread_get_num_threads", "bli_thread_set_num_threads", True),
+        ("flexiblas_get_num_threads", "flexiblas_set_num_threads", False),
+        ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_", False),
+        ("openblas_get_num_threads", "openblas_set_num_threads", False),
+    ),
+)
+def test_every_blas_that_can_be_held_is_held_in_each_worker(
+    get_name, set_name, is_local, monkeypatch
+):
+    library = FakeBlas(get_name, set_name, is_local)
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda file: library)
+    blas, seen = threads.Blas(), []
+    monkeypatch.setattr(threads, "blas", blas)
+    team = threads.Team(3)
+    for _ in range(2):
+        team.run(lambda i, worker: seen.append((worker, blas.get())), 6)
+        assert blas.get() == 8
+    assert sorted(seen) == sorted(4 * [(0, 1), (1, 1), (2, 1)])
+
+
+@pytest.mark.parametrize("missing", ("MKL_Set_Num_Threads", "MKL_Get_Max_Threads"))
+def test_a_blas_with_one_of_both_functions_cannot_be_held(missing, monkeypatch):
+    library = FakeBlas("MKL_Get_Max_Threads", "MKL_Set_Num_Threads")
+    delattr(library, missing)
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda file: library)
+    assert threads.find_blas() == (None, None)
+
+
+def test_a_blas_that_cannot_be_held_leaves_one_worker_and_one_line(monkeypatch, caplog):
     monkeypatch.setattr(threads.blas, "set", None)
-    backend = mg.get_backend("numpy", threads=4)
-    assert backend.team.size == 1
+    threads.warn_of_blas.cache_clear()
+    assert mg.get_backend("numpy", threads=1).team.size == 1 and not caplog.messages
+    for _ in range(2):
+        backend = mg.get_backend("numpy", threads=4)
+        assert backend.team.size == 1
+    (line,) = caplog.messages
+    assert "one thread works" in line and "\n" not in line
     net = mg.Sequential([mg.Conv2d(3, 3)])
     net.setup((5, 5, 2), backend=backend, rng=np.random.default_rng(0))
     assert net.forward(np.ones((2, 5, 5, 2), np.float32)).shape == (2, 3, 3, 3)
