@@ -1,14 +1,13 @@
 """Backends as fixtures: one test body runs on every backend that this machine has."""
 
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import minigan as mg
-from tests.support.strict_cupy import make_module
+from tests.support.strict_cupy import use_stand_in
 
 HERE = Path(__file__).parent
 BACKENDS = ("plain", "numpy", "strict", "cupy")
@@ -34,13 +33,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"benchmarks", "examples"} & set(item.path.parts[len(HERE.parts) :]):
             item.add_marker(pytest.mark.slow)
-
-
-def use_stand_in(monkeypatch):
-    """Let the GPU backend find the stand-in for CuPy."""
-    monkeypatch.setitem(sys.modules, "cupy", make_module())
-    # new memory is filled with NaN, and this is much memory
-    monkeypatch.setattr("minigan.backends.gpu.gemm.WORKSPACE", 1024)
 
 
 @pytest.fixture(params=BACKENDS)

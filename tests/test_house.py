@@ -120,7 +120,7 @@ def test_run_time_packages_are_the_promised_ones():
 def test_only_the_gpu_backend_knows_cupy_and_nothing_unpickles():
     for path in SOURCES:
         text = path.read_text("utf-8")
-        if "gpu" not in path.parts:
+        if "gpu" not in path.parts and path.name != "nccl.py":
             assert not re.search(r"^\s*(import|from) cupy", text, re.MULTILINE), path
         unpickles = r"allow_pickle=True|^\s*(import|from) (pickle|shelve|marshal|dill|joblib)"
         assert not re.search(unpickles, text, re.MULTILINE), path

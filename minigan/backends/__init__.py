@@ -39,8 +39,8 @@ def get_backend(
         raise ConfigError(
             f"precision {precision} is for tensor cores: leave it out, or use the cupy backend"
         )
-    if ranks and ranks.size > 1 and name != "numpy":
-        raise ConfigError(f"several ranks are for the numpy backend: start {name} without mpiexec")
+    if ranks and ranks.size > 1 and name == "plain":
+        raise ConfigError("several ranks are for numpy and cupy: start plain without mpiexec")
     if threads is not None and name != "numpy":
         raise ConfigError(f"threads are for the numpy backend: leave them out with {name}")
     if name == "numpy":
@@ -52,5 +52,5 @@ def get_backend(
         from minigan.backends.gpu import table as gpu_table
         from minigan.backends.gpu.backend import GpuBackend
 
-        return GpuBackend(dtype, precision, operations=gpu_table.OPERATIONS)
+        return GpuBackend(dtype, precision, operations=gpu_table.OPERATIONS, ranks=ranks)
     return Backend(dtype)

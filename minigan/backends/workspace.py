@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigan.arrays import Array, Backend, Shape
+from minigan.parallel.group import Group
 
 FEW = 8  # at most this many scalars are kept by one round at a time
 probe = [np.empty(1)]
@@ -70,11 +71,15 @@ class ScratchMemory(threading.local):
 
 
 class FastBackend(Backend):
-    """The base of the CPU and the GPU backend."""
+    """The base of the CPU and the GPU backend.
 
-    def __init__(self, dtype: Any, xp: Any):
+    ranks  the processes that a launcher started, which run captured steps together
+    """
+
+    def __init__(self, dtype: Any, xp: Any, ranks: Group | None = None):
         super().__init__(dtype, xp)
         self.memory = ScratchMemory(self)
+        self.group, self.ranks = Group(), ranks or Group()  # group: of the step that is run here
 
     @property
     def workspace(self) -> Workspace:
@@ -91,6 +96,12 @@ class FastBackend(Backend):
     def draw_uniform(self, generator: np.random.Generator, out: Array) -> None:
         """out = numbers from U[0, 1), drawn on the host: every backend runs the same experiment."""
         self.put(generator.random(out.shape, dtype=self.dtype), out)
+
+    def shard(self, batch: Array) -> Array:
+        return self.group.shard(batch)
+
+    def all_reduce(self, array: Array) -> None:
+        self.group.all_reduce(array)
 
     def copy_out(self, array: Array, name: str) -> Array:
         result = self.memory.outputs.new_output(name, array.shape)

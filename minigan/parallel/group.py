@@ -11,7 +11,7 @@ Then all have the same gradients, take the same step, and have the same paramete
 
 An engine implements the operations, named as in MPI: all_reduce, all_gather, barrier and abort.
 Everything built on them is written here, once. This class is the group of one process, where there
-is nothing to do. Engines: shared_memory.py, mpi.py.
+is nothing to do. Engines: shared_memory.py, mpi.py, nccl.py.
 """
 
 import hashlib
@@ -56,6 +56,10 @@ class Group:
         """batch (n, ...) -> this process's rows, a view; shard sizes differ by at most one."""
         n = len(batch)
         return batch[self.rank * n // self.size : (self.rank + 1) * n // self.size]
+
+    def total(self, n: int) -> int:
+        """n, such as a number of rows -> Σ n over all processes."""
+        return int(self.all_gather(np.array([n])).sum())
 
     def mean(self, value: Any, n: int) -> tuple[Any, float]:
         """value, the mean over n rows here -> the mean over all rows; n as a fraction of them."""

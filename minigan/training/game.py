@@ -58,7 +58,8 @@ class Game(Copyable):
         self.config, self.preset = config, switched_preset(config)
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
         self.in_use, self.process = InUse("a Game"), os.getpid()
-        threads = 1 if ranks and ranks.size > 1 else config.threads
+        one = config.backend == "numpy" and ranks is not None and ranks.size > 1
+        threads = 1 if one else config.threads
         self.backend = get_backend(
             config.backend, threads=threads, precision=config.precision, ranks=ranks
         )

@@ -300,6 +300,8 @@ def loop(
     if ranks.size > 1:
         share = min(ranks.seconds / max(progress.seconds, 1e-9), 1.0)
         pace = f"{ranks.size}: {share:.0%} of the time of a step in collectives"
+        if game.backend.captures_graphs:
+            pace += " of MPI; those of NCCL are part of the graph, and not measured"
         log(f"ranks {pace}")
     if step < last_step:
         end = "everything is saved; resume"

@@ -68,8 +68,8 @@ def expect_ranks_fit(ranks: Group, game: Game, options: dict[str, Any]) -> None:
         )
     if game.captured is None:
         raise ConfigError(
-            f"preset {config.preset} draws random numbers within its networks (Dropout), which "
-            "ranks cannot share: train it in one process"
+            f"ranks share rounds that can be captured: on {config.backend} not those of preset "
+            f"{config.preset} (Dropout; on GPUs SpectralNorm, SGD, RMSprop): use one process"
         )
 
 
@@ -78,10 +78,11 @@ def expect_same_state(ranks: Group, game: Game, batches: Batches, step: int) -> 
     if ranks.size == 1:
         return
     arrays = [array for net in game.nets.values() for array in net.ready().state().values()]
-    arrays += [array for each in game.optimizers.values() for array in each.state_arrays()]
+    moments = [array for each in game.optimizers.values() for array in each.state_arrays()]
+    arrays += map(game.backend.to_host, moments)
     place = f"{step} {batches.epoch} {batches.position}".encode()
     if other := ranks.unlike_first(place, *arrays):
         raise TrainingError(
             f"after step {step} the parameters of rank {other[0]} are not those of rank 0: "
-            "are all CPUs of one kind, and does each rank see the same checkpoints?"
+            "are all CPUs or GPUs of one kind, and does each rank see the same checkpoints?"
         )

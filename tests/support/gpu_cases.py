@@ -255,6 +255,29 @@ def check_far_from_zero(dtype, make):
     np.testing.assert_allclose(running, 0.9 + 0.1 * x.var(axis=0, ddof=1), rtol=rtol)
 
 
+def check_pooled_moments(dtype, make):
+    """Moments of uneven shards far from 0, summed up as processes do, are those of all rows."""
+    backend = make(dtype)
+    xp, host, kernel = backend.xp, backend.to_host, backend.kernels.get("pool_moments")
+    x = np.random.default_rng(0).normal(1000, [1, 2, 0.01], (2, 21, 3))  # two parts
+    shards = np.split(x, (4, 9), axis=1)
+
+    def moments_of(rows):
+        mean = rows.mean(axis=1, keepdims=True)
+        return np.concatenate([mean, ((rows - mean) ** 2).sum(axis=1, keepdims=True)], axis=1)
+
+    moments = [xp.asarray(moments_of(rows), dtype=np.float64) for rows in shards]
+    abouts, pooled = moments, [xp.zeros((2, 2, 3), np.float64) for _ in shards]
+    for _ in range(2):
+        for rows, own, about, out in zip(shards, moments, abouts, pooled, strict=True):
+            kernel(6, own, about, out, 2, 3, rows.shape[1], rows.shape[1] / 21)
+        total = np.sum([host(each) for each in pooled], axis=0)
+        for out in pooled:
+            out[...] = xp.asarray(total, dtype=np.float64)
+        abouts = pooled
+    np.testing.assert_allclose(total, moments_of(x), rtol=1e-9)
+
+
 def check_sums(dtype, make):
     """More strips than are folded at once, an odd number of rows, a mean far from 0."""
     backend, rng = make(dtype), np.random.default_rng(0)

@@ -1,5 +1,8 @@
 """minigan on one rank of several, with a fault: python rank_program.py RANK FAULT STEP words...
 
+With GPUS=N in the environment, each machine has N GPUs, the stand-in for CuPy; without NCCL if
+NCCL=0.
+
 FAULT  none; or what happens and where, such as raise-load, SIGKILL-save, SIGTERM-step
 STEP   of the run, for faults elsewhere than in the load
 """
@@ -10,10 +13,13 @@ import sys
 import time
 from importlib import import_module
 
+import pytest
+
 from minigan.cli.main import main
 from minigan.errors import DataError
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.game import Game
+from tests.support.strict_cupy import use_stand_in
 
 loop = import_module("minigan.training.loop")
 PLACES = {  # where -> the function that fails there, and the error that it raises
@@ -50,4 +56,8 @@ if __name__ == "__main__":
     rank, fault, step, *words = sys.argv[1:]
     if fault != "none" and os.environ.get("PMI_RANK", "0") == rank:
         plant(*fault.split("-"), int(step))
-    sys.exit(main(words))
+    with pytest.MonkeyPatch.context() as patch:
+        if "GPUS" in os.environ:
+            nccl = os.environ.get("NCCL") != "0"
+            use_stand_in(patch, devices=int(os.environ["GPUS"]), nccl=nccl)
+        sys.exit(main(words))

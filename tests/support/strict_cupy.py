@@ -9,12 +9,14 @@ recorded, is only noted, as CUDA does; launching the graph runs the notes. So th
 hold here too: no new memory, no copies from or to the host, no cuBLAS through CuPy, not on the null
 stream; and memory that a graph uses must still exist when it is launched. `cupy.device` counts
 synchronizations, allocations, uploads and launches. kernels.cu runs on the CPU (host_kernels.py),
-and so does cuBLAS, which is called through the same C interface.
+and so does cuBLAS, which is called through the same C interface. NCCL is played by MPI.
 """
 
 import contextlib
 import ctypes
 import operator
+import os
+import sys
 import types
 import weakref
 from collections import Counter
@@ -44,6 +46,8 @@ class Device:
         self.free = 2**32  # bytes
         self.pinned = []  # host memory that a GPU reads by itself
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
+        self.number = 0  # of the GPU that is used
+        self.reduced = []  # size and dtype of every array that NCCL has added up, in order
 
     def do(self, operation, *arrays):
         """Run operation() now, or note it; arrays are what it reads or writes."""
@@ -332,6 +336,10 @@ class Graph:
     def upload(self):
         device.refuse_while_recording("the upload of a graph")
 
+    def debug_dot_str(self, flags=0):
+        nodes = [f'"graph_1_node_{i}"[label="{i}"];' for i in range(len(self.notes))]
+        return "\n".join(["digraph dot {", *nodes, "}"])
+
     def launch(self):
         device.refuse_while_recording("a launch of a graph")
         device.counts["graphs"] += 1
@@ -467,7 +475,96 @@ real_cublas = gemm.load_cublas
 gemm.load_cublas = lambda xp: xp.cublas if xp.__version__ == "strict" else real_cublas(xp)
 
 
+# ---- NCCL: sums over the ranks of a job, by MPI, when the device comes to them
+
+
+class NcclError(RuntimeError):
+    """As cupy.cuda.nccl's."""
+
+
+class NcclCommunicator:
+    """It must be alive when a graph with its sums is launched."""
+
+    base = None  # as of an array that owns memory: see Device.do
+
+    def __init__(self, size, name, rank):
+        assert type(name) is bytes and len(name) == 128
+        self.size, self.rank, self.comm, self.streams = size, rank, None, set()
+        if size > 1:
+            from mpi4py import MPI
+
+            self.comm = MPI.COMM_WORLD.Dup()
+            assert (self.comm.size, self.comm.rank) == (size, rank)
+            names = np.empty((size, 128), np.uint8)
+            self.comm.Allgather(np.frombuffer(name, np.uint8), names)
+            if (names != names[0]).any() or not names[0].any():
+                raise NcclError("NCCL_ERROR_UNHANDLED_CUDA_ERROR: the names differ")
+
+    def allReduce(self, source, target, count, kind, operation, stream):
+        dtype = np.dtype({7: np.float32, 8: np.float64}[kind])
+        owners = [device.owner_of(address) for address in (source, target)]
+        assert operation == 0 and all(owner.dtype == dtype for owner in owners)
+        assert stream == current_stream().ptr, "a sum on another stream than the kernels"
+        if device.recording is None:
+            self.streams.add(stream)
+        assert stream in self.streams, "the first sum on a stream must not be recorded"
+        given, array = (
+            owner.held.reshape(-1)[(address - owner.held.ctypes.data) // dtype.itemsize :][:count]
+            for owner, address in zip(owners, (source, target), strict=True)
+        )
+        assert given.size == array.size == count >= 1
+        comm, reduced = self.comm, device.reduced
+
+        def add_up():
+            reduced.append((count, dtype.name))
+            np.copyto(array, given)
+            if comm is not None:
+                comm.Allreduce(array.copy(), array)
+
+        # of one rank in place, NCCL launches nothing
+        if comm is not None or source != target:
+            device.do(add_up, *owners, self)
+
+
+def make_nccl(available):
+    """-> a module for sys.modules["cupy.cuda.nccl"]"""
+    nccl = types.ModuleType("cupy.cuda.nccl")
+    nccl.available = available
+    if available:
+        nccl.get_unique_id = lambda: os.urandom(128)
+        nccl.NcclCommunicator, nccl.NcclError = NcclCommunicator, NcclError
+        nccl.NCCL_SUM, nccl.NCCL_FLOAT32, nccl.NCCL_FLOAT64 = 0, 7, 8
+    return nccl
+
+
 # ---- the module
+
+
+class ChosenDevice:
+    """As cupy.cuda.Device."""
+
+    def __init__(self, number=None):
+        self.number = device.number if number is None else number
+
+    def use(self):
+        empty = not device.owners
+        assert empty or device.number == self.number, "another GPU, and memory is on the first one"
+        device.number = self.number
+
+    def synchronize(self):
+        device.synchronize()
+
+
+def use_stand_in(monkeypatch, **options):
+    """Let the GPU backend find the stand-in for CuPy -> the module. options: as in make_module"""
+    nccl = make_nccl(options.pop("nccl", True))
+    module = make_module(**options)
+    module.cuda.nccl = nccl
+    for name, found in (("", module), (".cuda", module.cuda), (".cuda.nccl", nccl)):
+        monkeypatch.setitem(sys.modules, f"cupy{name}", found)
+    # new memory is filled with NaN, and this is much memory
+    monkeypatch.setattr("minigan.backends.gpu.gemm.WORKSPACE", 1024)
+    return module
 
 
 def raw_module(code, options, name_expressions, mutate=None):
@@ -507,7 +604,7 @@ def make_module(devices=1, error=None, mutate=None):
         MemoryPool=MemoryPool,
         using_allocator=using_allocator,
         get_current_stream=current_stream,
-        Device=lambda: types.SimpleNamespace(synchronize=device.synchronize),
+        Device=ChosenDevice,
         alloc_pinned_memory=alloc_pinned_memory,
     )
     module.asarray, module.asnumpy = asarray, asnumpy

@@ -44,7 +44,7 @@ class CpuBackend(FastBackend):
     threads   how many CPUs to work on: as threads, or as processes in a captured step; by default
               all that this process may use
     winograd  False: convolve by im2col alone; slower with many channels, smaller rounding errors
-    ranks     the processes that a launcher started, which run captured steps together
+    ranks     as in FastBackend
     """
 
     name = "numpy"
@@ -58,13 +58,12 @@ class CpuBackend(FastBackend):
         operations: Operations | None = None,
         ranks: Group | None = None,
     ):
-        super().__init__(dtype, np)
+        super().__init__(dtype, np, ranks)
         is_whole = isinstance(threads, int) and not isinstance(threads, bool)
         if threads is not None and not (is_whole and 1 <= threads <= 1024):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
         self.winograd = winograd
         self.operations = operations or {}
-        self.group, self.ranks = Group(), ranks or Group()
         self.set_team(get_team(threads))
 
     def set_team(self, team: Team | SerialTeam) -> None:
@@ -95,9 +94,3 @@ class CpuBackend(FastBackend):
 
     def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
         return SharedStagingBuffer(self, shape, dtype)
-
-    def shard(self, batch: Array) -> Array:
-        return self.group.shard(batch)
-
-    def all_reduce(self, array: Array) -> None:
-        self.group.all_reduce(array)

@@ -20,6 +20,8 @@ from minigan.backends.gpu.kernels import Kernels
 from minigan.backends.gpu.staging import PinnedStagingBuffer
 from minigan.backends.workspace import FastBackend, ScratchMemory
 from minigan.errors import BackendError
+from minigan.parallel.group import Group
+from minigan.parallel.nccl import NcclGroup
 
 Call = Callable[[], Any]  # a step, or the host's work around its launch
 MakeStep = Callable[[Backend], Call]
@@ -29,7 +31,8 @@ class GpuBackend(FastBackend):
     """GpuBackend(dtype, operations=table.OPERATIONS): made by get_backend.
 
     precision  of float32 products: "fp32", or "tf32", on tensor cores; see gemm.py
-    Raises BackendError if there is no CuPy, no driver or no GPU.
+    ranks      as in FastBackend; each of them computes on another GPU
+    Raises BackendError if there is no CuPy, no driver or no GPU, or no NCCL for ranks.
     """
 
     name = "cupy"
@@ -39,7 +42,11 @@ class GpuBackend(FastBackend):
     recording: list[tuple[Call, Call]] | None = None
 
     def __init__(
-        self, dtype: Any = "float32", precision: str = "fp32", operations: Operations | None = None
+        self,
+        dtype: Any = "float32",
+        precision: str = "fp32",
+        operations: Operations | None = None,
+        ranks: Group | None = None,
     ):
         try:
             import cupy
@@ -65,7 +72,9 @@ class GpuBackend(FastBackend):
                 "backend cupy: CUDA sees no NVIDIA GPU on this machine: check `nvidia-smi`; "
                 "or use --backend numpy"
             )
-        super().__init__(dtype, cupy)
+        if ranks is not None and ranks.size > 1:
+            ranks = NcclGroup(ranks, cupy)
+        super().__init__(dtype, cupy, ranks)
         self.precision = precision
         self.operations = operations or {}
         self.kernels = Kernels(cupy, self.dtype)

@@ -5,6 +5,7 @@
     backward   Σ g and Σ g·x̂, by strips, g = dy·activation'; dx. x̂ and activation' are recomputed
                from the input
 
+Several processes sum their statistics up, and in the backward pass the means: parallel/nccl.py.
 A batch may have several equal parts, each with its own statistics: joined_update.py.
 """
 
@@ -23,9 +24,10 @@ GROUP = 32  # strips whose moments one thread folds
 class Norm:
     """BatchNorm and the activation after it, over rows of c channels."""
 
-    # the input, from which backward recomputes x̂; equal parts of the batch; rows in one;
-    # were the statistics the batch's own?; scale (parts, 3, c) as in set_scale, gain, bias
-    saved: tuple[Array, int, int, bool, tuple[Any, ...]]
+    # the input, from which backward recomputes x̂; equal parts of the batch; rows in one, and with
+    # those of other processes, 0 if the statistics were not the batch's; scale (parts, 3, c) as in
+    # set_scale, gain, bias
+    saved: tuple[Array, int, int, int, tuple[Any, ...]]
 
     def __init__(self, layer: BatchNorm, f: Activation, backend: GpuBackend, memory: Workspace):
         self.layer, self.backend, self.memory = layer, backend, memory
@@ -44,20 +46,21 @@ class Norm:
         layer, c = self.layer, self.c
         is_batch = layer.uses_batch_statistics(len(y) // parts, train)
         parts = parts if is_batch else 1
-        m = y.size // c // parts
+        m, total = y.size // c // parts, 0
         own_scale = self.memory.get("scale", (parts, 3, c))
         running_mean, running_var = layer.running_mean, layer.running_var
         if is_batch:
             is_kept = layer.updates_running(train)
             running = (running_mean, running_var) if is_kept else (None, None)
-            unbias = m / (m - 1) if layer.unbiased and m > 1 else 1.0
+            total = self.backend.group.total(m)
+            unbias = total / (total - 1) if layer.unbiased and total > 1 else 1.0
             constants = (layer.eps, layer.running_rate, unbias)
-            moments = self.moments(y, parts, m)
-            self.set_scale(c, moments, own_scale, *running, parts, m, c, *constants)
+            moments = self.pooled(self.moments(y, parts, m), m, total)
+            self.set_scale(c, moments, own_scale, *running, parts, total, c, *constants)
         else:
             self.frozen_scale(c, running_mean, running_var, own_scale, c, layer.eps)
         scale = (own_scale, layer.gain, layer.bias)
-        self.saved = (y, parts, m, is_batch, scale)
+        self.saved = (y, parts, m, total, scale)
         self.normalize(y.size // self.V, y, *scale, out, parts, m, c, self.a)
 
     def moments(self, y: Array, parts: int, m: int) -> Array:
@@ -75,21 +78,36 @@ class Norm:
             moments, count, strip, parity = folded, folds, strip * GROUP, 1 - parity
         return moments
 
+    def pooled(self, moments: Array, m: int, total: int) -> Array:
+        """moments (parts, 1, 2, c) of m rows here -> of the total of rows on all processes"""
+        group, (parts, *_, c) = self.backend.group, moments.shape
+        if group.size == 1:
+            return moments
+        pooled = self.backend.scratch("pooled moments", moments.shape, "float64")
+        pool_moments = self.backend.kernels.get("pool_moments")
+        for about in (moments, pooled):
+            pool_moments(parts * c, moments, about, pooled, parts, c, m, m / total)
+            group.all_reduce(pooled)
+        return pooled
+
     def backward(self, dy: Array, need_dx: bool, need_dw: bool) -> Array:
         """dy as the output -> dx as y, in the block's memory; dgain and dbias are added to."""
-        (y, parts, m, is_batch, scale), layer, c = self.saved, self.layer, self.c
+        (y, parts, m, total, scale), layer, c = self.saved, self.layer, self.c
         dgain, dbias = (layer.dgain, layer.dbias) if need_dw else (None, None)
         means, a = None, self.a
-        if is_batch or dgain is not None or dbias is not None:
+        if total or dgain is not None or dbias is not None:
             lanes = parts * (c // self.V)
             strip, count = strips(m, lanes)
             sums = self.backend.scratch("sums of strips", (parts, count, 2 * c))
             self.norm_sums(count * lanes, dy, y, *scale, sums, parts, m, c, strip, a)
             means = self.memory.get("means", (parts, 2 * c))
             fold(sums, means, self.backend)
-            self.norm_gradients(c, means, dgain, dbias, parts, m, c)
+            # dgain and dbias are summed over processes later, with all gradients
+            self.norm_gradients(c, means, dgain, dbias, parts, total or m, c)
+            if total:
+                self.backend.group.all_reduce(means)
         dx = self.memory.get("g", dy.shape)
         if need_dx:
-            means = means if is_batch else None
+            means = means if total else None
             self.norm_backward(dy.size // self.V, dy, y, *scale, means, dx, parts, m, c, a)
         return dx

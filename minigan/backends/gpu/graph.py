@@ -9,6 +9,7 @@ recording is launched as a whole. It holds addresses and plain numbers. Therefor
     - keeps values that change from step to step in the GPU's memory: see step_state.py
     - allocates nothing. Its backend has separate memory, which nothing else reuses
     - reads nothing back, and returns arrays that every launch writes again
+    - sums over ranks by NCCL alone (parallel/nccl.py), the same sums in the same order on all
 
 Before the recording the step runs a few times, so that all memory exists and all kernels are
 compiled; then networks and optimizers are restored. So a run with the graph has the same bits as a
@@ -52,7 +53,7 @@ class Replay:
 
     def __init__(self, graph: Any, recording: list[tuple[Call, Call]], result: Any, *kept: Any):
         self.graph, self.recording, self.result = graph, recording, result
-        self.kept = kept  # owners of the memory that the graph uses
+        self.kept = kept  # owners of the memory and the communicator that the graph uses
 
     def __call__(self) -> Any:
         for before, _ in self.recording:
@@ -62,12 +63,17 @@ class Replay:
             after()
         return self.result
 
+    def __del__(self) -> None:
+        self.graph = None  # first: NCCL ends its communicator only then, and waits until then
+
 
 def capture(
     parent: GpuBackend, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0
 ) -> Replay:
     """As Backend.capture. Raises StateError if the step allocates memory each time."""
     backend, cuda = parent.for_captured_step(), parent.xp.cuda
+    if rows:  # else it is not shared: samples
+        backend.group = parent.ranks
     step, snapshot = make_step(backend), Snapshot(stateful)
     recording: list[tuple[Call, Call]] = []
     stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()

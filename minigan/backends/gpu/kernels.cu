@@ -302,6 +302,21 @@ __global__ void fold_moments(const double *in, double *out, int parts, int count
   }
 }
 
+/* Moments of all processes' rows, as two sums over the processes: this is one's part of them.
+   moments (parts, 2, c) of its `rows` rows, which are the fraction `weight` of all -> pooled alike.
+   First `about` is moments, and the sum of means is the mean of all rows; then `about` is that sum,
+   and the sum of squares is about this mean */
+template <class T>
+__global__ void pool_moments(const double *moments, const double *about, double *pooled, int parts,
+                             int c, int rows, double weight) {
+  EACH(t, parts * c) {
+    const int mean = t / c * 2 * c + t % c, square = mean + c;
+    const double off = moments[mean] - about[mean];
+    pooled[mean] = moments[mean] * weight;
+    pooled[square] = moments[square] + rows * off * off;
+  }
+}
+
 /* scale (parts, 3, c) from moments (parts, 2, c) of `rows` rows each: the mean; the rest that its
    rounding to T left, which far from 0 may be as large as the deviation; and 1 / deviation.
    running_mean and running_var (c,), unless null, move by `rate` toward each part's mean, and
@@ -455,15 +470,15 @@ struct Negative {
   template <class T> __device__ static T slope(T, T) { return T(-1); }
 };
 
-/* loss of each logit clipped to +-limit, and dlogits of the mean loss of the logits as they are;
-   targets (size,), or null: all are `target` */
+/* loss of each logit clipped to +-limit, and dlogits of the mean loss of the logits as they are, in
+   which each has this weight; targets (size,), or null: all are `target` */
 template <class T, class L>
 __global__ void loss_of_logits(const T *logits, const T *targets, T *losses, T *dlogits, int size,
-                               double target, double limit) {
+                               double weight, double target, double limit) {
   EACH(t, size) {
     const T l = logits[t], wanted = targets ? targets[t] : T(target);
     losses[t] = L::loss(l > T(limit) ? T(limit) : l < -T(limit) ? -T(limit) : l, wanted);
-    dlogits[t] = L::slope(l, wanted) * T(1.0 / size);
+    dlogits[t] = L::slope(l, wanted) * T(weight);
   }
 }
 

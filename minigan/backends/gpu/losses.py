@@ -44,7 +44,8 @@ def mean_loss(
     logits = contiguous(logits, "logits", workspace)
     limit = NO_LIMIT if limit is None else limit
     kernel = backend.kernels.get("loss_of_logits", kind=kind)
-    kernel(size, logits, targets, losses, dlogits, size, target, limit)
+    weight = 1.0 / backend.group.total(size)
+    kernel(size, logits, targets, losses, dlogits, size, weight, target, limit)
     return mean(losses, "loss", backend), dlogits
 
 

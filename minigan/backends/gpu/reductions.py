@@ -49,9 +49,10 @@ def sum_rows(
 
 
 def mean(values: Array, name: str, backend: GpuBackend) -> Array:
-    """-> mean of all values, a new scalar"""
+    """-> mean of all values, those of other processes too; a new scalar"""
     out = backend.outputs.new_output(name, ())
-    fold(values.reshape(1, -1, 1), out, backend, scale=1.0 / values.size)
+    fold(values.reshape(1, -1, 1), out, backend, scale=1.0 / backend.group.total(values.size))
+    backend.group.all_reduce(out)
     return out
 
 

@@ -6,12 +6,16 @@ import pytest
 import minigan as mg
 from minigan.arrays import Backend
 from minigan.backends.gpu import batchnorm, kernels
-from tests.support.gpu_cases import check_far_from_zero, expect_close
+from tests.support.gpu_cases import check_far_from_zero, check_pooled_moments, expect_close
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 def test_a_batch_far_from_zero_keeps_its_variance(dtype, make_cupy):
     check_far_from_zero(dtype, make_cupy)
+
+
+def test_moments_of_several_processes(make_cupy):
+    check_pooled_moments("float32", make_cupy)
 
 
 @pytest.mark.parametrize("rows, group", ((1, 32), (8, 32), (17, 2), (1000, 3), (70_000, 32)))

@@ -3,11 +3,15 @@
 On the stand-in, which keeps the rules of recording, or on a GPU if there is one.
 """
 
+import re
+
 import numpy as np
 import pytest
 
 import minigan as mg
 from minigan.gan import MEASURED
+from minigan.parallel.group import Group
+from minigan.parallel.nccl import NcclGroup
 from tests.support.gpu_cases import filled
 from tests.support.noise_games import assert_same_bits, make_batches, make_game, play
 from tests.support.strict_cupy import CUDARuntimeError
@@ -157,6 +161,53 @@ def test_which_games_can_be_captured(stand_in):
     assert not is_captured("jayathilaka-faces:sgd"), "no kernel: its rate could not change"
     assert not is_captured("tensorflow-mnist"), "Dropout's masks are drawn on the host"
     assert is_captured("jayathilaka-faces:sgd", backend="numpy"), "processes run all of Python"
+
+
+class OneRank(NcclGroup):
+    """A group of one GPU. Sums of one in place are nothing to NCCL: these go to another array."""
+
+    def __init__(self, xp):
+        super().__init__(Group(), xp)
+        self.size, self.sums, self.others = 2, 0, {}  # not 1, of which nothing is summed up
+
+    def shard(self, batch):
+        return batch
+
+    def all_reduce(self, array):
+        key = (array.size, array.dtype.name)
+        if key not in self.others:
+            self.others[key] = self.xp.empty(array.shape, array.dtype)
+        other, stream = self.others[key].reshape(array.shape), self.xp.cuda.get_current_stream()
+        kind, places = self.dtypes[array.dtype.name], (array.data.ptr, other.data.ptr)
+        self.communicator.allReduce(*places, array.size, kind, self.sum, stream.ptr)
+        array[...] = other
+        self.sums += 1
+
+
+def nodes_of(game):
+    """-> how many nodes the graph of a game's rounds has"""
+    text = game.captured.replay.graph.debug_dot_str(0)
+    return len(set(re.findall(r"graph_\d+_node_\d+", text)))
+
+
+@pytest.mark.parametrize("preset", ("mnist", "radford-mnist-conditional"))
+def test_sums_by_nccl_are_in_the_graph(preset, cupy):
+    """A world of one GPU: the same bits; for each sum NCCL's node, and one that copies it back."""
+    games = [new_game(preset), new_game(preset)]
+    backend = games[1].backend
+    try:
+        backend.ranks = group = OneRank(backend.xp)
+    except mg.BackendError as error:
+        pytest.skip(str(error))
+    played = [play(game, 5, make_batches(game, count=14)) for game in games]
+    assert_same_bits(*played)
+    with_nccl, without = nodes_of(games[1]), nodes_of(games[0])
+    sums, runs = group.sums // 4, 4  # three that warm up, and the recorded one
+    assert group.sums == sums * runs and sums > 10
+    pools = with_nccl - without - 2 * sums  # kernels beside them: one before each sum of moments
+    assert 0 < pools < sums
+    for game in games:
+        game.captured.close()
 
 
 # -- one small step ----------------------------------------------------------------------------

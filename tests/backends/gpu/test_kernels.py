@@ -102,6 +102,10 @@ def far_from_zero(make):
     gpu_cases.check_far_from_zero("float32", make)
 
 
+def pooled(make):
+    gpu_cases.check_pooled_moments("float32", make)
+
+
 def sums(make):
     gpu_cases.check_sums("float32", make)
 
@@ -144,6 +148,9 @@ MUTANTS = {  # name -> text, what replaces it, a chain of layers or a function t
     "the strip and not the image": (
         "numbers[s] < numbers[nearest])) nearest = s;", "s < nearest)) nearest = s;", nearest,
     ),
+    "squares about a shard's own mean": ("rows * off * off", "0", pooled),
+    "a shard's mean without its weight": ("moments[mean] * weight", "moments[mean] / 3", pooled),
+    "the first part's moments for both": ("t / c * 2 * c + t % c", "t % c", pooled),
     "sums into one place": ("sums[t] = T(sum);\n", "sums[0] += T(sum);\n", sums),
 }  # fmt: skip
 

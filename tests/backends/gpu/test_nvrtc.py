@@ -62,6 +62,7 @@ def requested(preset, dtype="float32"):
         ):
             mg.Sequential(layers).setup(in_shape, backend=backend, rng=rng)
     kernels = backend.kernels
+    kernels.get("pool_moments")  # of several GPUs
     text = source() + "".join(geometry.struct() for geometry in sorted(kernels.geometries))
     return text, [kernel.expression for kernel in kernels.pending]
 
