@@ -2,7 +2,7 @@
 
 Numbers on a GPU are added up by kernels of NCCL, on the stream of the other kernels: so they are
 part of a recorded step (backends/gpu/graph.py), and nothing of them passes through the host. What
-the host knows, such as numbers of rows, goes by MPI (mpi.py), before a step is recorded.
+the host knows, such as numbers of rows, goes by MPI (mpi.py), while a step is recorded.
 
 NCCL has rules that a CPU has not:
 

@@ -55,9 +55,9 @@ def half_pooled(norm, moments, m, total):
 
 def expect_same_sums(cupy, dtype):
     """Fails unless every launch adds up the same arrays on all ranks, and nothing waits for it."""
-    options = dict(backend="cupy", dtype=dtype, batch_size=15)
+    options = dict(backend="cupy", dtype=dtype, batch_size=7)
     ranks, game = world(), make_game("mnist", ranks=world(), **options)
-    batches, device = make_batches(game, count=50), cupy.device
+    batches, device = make_batches(game, count=24), cupy.device
     assert device.number == ranks.rank and game.backend.group.size == 1
     game.round(batches)
     warm_up, launches = list(device.reduced), []

@@ -190,7 +190,9 @@ def nodes_of(game):
     return len(set(re.findall(r"graph_\d+_node_\d+", text)))
 
 
-@pytest.mark.parametrize("preset", ("mnist", "radford-mnist-conditional"))
+@pytest.mark.parametrize(
+    "preset", ["mnist", pytest.param("radford-mnist-conditional", marks=pytest.mark.slow)]
+)
 def test_sums_by_nccl_are_in_the_graph(preset, cupy):
     """A world of one GPU: the same bits; for each sum NCCL's node, and one that copies it back."""
     games = [new_game(preset), new_game(preset)]
@@ -199,7 +201,7 @@ def test_sums_by_nccl_are_in_the_graph(preset, cupy):
         backend.ranks = group = OneRank(backend.xp)
     except mg.BackendError as error:
         pytest.skip(str(error))
-    played = [play(game, 5, make_batches(game, count=14)) for game in games]
+    played = [play(game, 2, make_batches(game, count=14)) for game in games]
     assert_same_bits(*played)
     with_nccl, without = nodes_of(games[1]), nodes_of(games[0])
     sums, runs = group.sums // 4, 4  # three that warm up, and the recorded one

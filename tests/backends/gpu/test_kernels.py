@@ -149,7 +149,6 @@ MUTANTS = {  # name -> text, what replaces it, a chain of layers or a function t
         "numbers[s] < numbers[nearest])) nearest = s;", "s < nearest)) nearest = s;", nearest,
     ),
     "squares about a shard's own mean": ("rows * off * off", "0", pooled),
-    "a shard's mean without its weight": ("moments[mean] * weight", "moments[mean] / 3", pooled),
     "the first part's moments for both": ("t / c * 2 * c + t % c", "t % c", pooled),
     "sums into one place": ("sums[t] = T(sum);\n", "sums[0] += T(sum);\n", sums),
 }  # fmt: skip
