@@ -21,8 +21,6 @@ from minigan.data.sets.synthetic_digits import strokes
 from minigan.errors import ConfigError, DataUnavailable
 
 STROKES = 60_000  # pictures, as many as MNIST has
-IMAGES = dict.fromkeys(mnist.SETS, 60_000)  # number of training images, where it is known
-IMAGES |= {"cifar10": 50_000, "svhn": 73_257, "celeba": 202_599, "strokes": STROKES}
 DATASETS = ("auto", *mnist.SETS, "cifar10", "svhn", "celeba", "folder", "strokes")
 TESTED = (*mnist.SETS, "cifar10")  # sets that are published with test images
 CLASSES = {name: the_set.classes for name, the_set in mnist.SETS.items()}  # names of the labels
