@@ -14,6 +14,7 @@ clipped at the same place, so a run prints the same number as the published prog
 """
 
 from math import log
+from typing import Any
 
 from minigan.initializers import normal
 from minigan.layers import BatchNorm
@@ -36,6 +37,6 @@ TORCH_LIMIT = 100.0
 WEIGHTS: Arguments = dict(bias=False, initializer=normal(0.02))
 
 
-def torch_norm() -> BatchNorm:
+def torch_norm(**options: Any) -> BatchNorm:
     """BatchNorm as in PyTorch's programs: gain from N(1, 0.02²)."""
-    return BatchNorm(gain_initializer=normal(0.02, mean=1.0))
+    return BatchNorm(gain_initializer=normal(0.02, mean=1.0), **options)

@@ -14,7 +14,7 @@ Source: github.com/miranthajayatilake/GANwKeras, keras_gan.py
 
 from minigan.layers import Flatten, LeakyReLU, Linear, Reshape, Tanh
 from minigan.objective import Objective
-from minigan.presets import Arguments, ImageShape, Layers, Preset
+from minigan.presets import ImageShape, Layers, Preset
 from minigan.presets.frameworks import KERAS_ADAM, KERAS_LIMIT, keras_norm
 from minigan.presets.keras_round import keras_round
 
@@ -31,8 +31,6 @@ def discriminator(width: int, image_shape: ImageShape) -> Layers:
     return [Flatten(), Linear(2 * width), LeakyReLU(0.2), Linear(width), LeakyReLU(0.2), Linear(1)]
 
 
-ADAM: Arguments = dict(optimizer="Adam", lr_g=2e-4, lr_d=2e-4, beta1=0.5, settings=KERAS_ADAM)
-
 PRESETS = {
     "jayathilaka-faces": Preset(
         name="jayathilaka-faces", source="Jayathilaka, GANwKeras", data="celeba",
@@ -40,17 +38,13 @@ PRESETS = {
         batch_size=16, epochs=16,  # 5,008 iterations of 16 images
         round=keras_round, z_per_round=(1, 2),
         round_options=dict(generator_batch=2), objective=Objective(loss_limit=KERAS_LIMIT),
-        limit=5000, fit="centre:108", grid=(5, 5),
+        limit=5000, fit="centre:108", grid=(5, 5), settings=KERAS_ADAM,
         variants={
             "adam": {},  # "yields the best looking results"
-            "rmsprop": dict(
-                optimizer="RMSprop", lr_g=2e-4, lr_d=2e-4, beta1=None,
-                settings=dict(rho=0.9, eps=1e-7),
-            ),
+            "rmsprop": dict(optimizer="RMSprop", beta1=None, settings=dict(rho=0.9, eps=1e-7)),
             "sgd": dict(
                 optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5),
             ),
         },
-        **ADAM,
     ),
 }  # fmt: skip

@@ -7,17 +7,15 @@ sampling, too, as it never leaves training mode (here by request: frozen_statist
 Source: github.com/pytorch/examples, dcgan/main.py
 """
 
+from functools import partial
+
 from minigan import layers as nn
-from minigan.initializers import normal
 from minigan.objective import Objective
 from minigan.presets import ImageShape, Layers, Preset
-from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS
+from minigan.presets.frameworks import TORCH_LIMIT, WEIGHTS, torch_norm
 
 DOUBLE = HALVE = dict(kernel_size=4, stride=2, padding=1, **WEIGHTS)
-
-
-def norm() -> nn.BatchNorm:
-    return nn.BatchNorm(gain_initializer=normal(0.02, mean=1.0), sampling="batch")
+norm = partial(torch_norm, sampling="batch")
 
 
 def generator(width: int, z_dim: int, image_shape: ImageShape) -> Layers:

@@ -26,9 +26,8 @@ from math import prod
 
 from minigan import layers as nn
 from minigan.gan import Players, Result
-from minigan.initializers import normal
 from minigan.presets import Arguments, ImageShape, Layers, Preset
-from minigan.presets.frameworks import WEIGHTS
+from minigan.presets.frameworks import WEIGHTS, torch_norm
 
 DIGITS = 10
 HALVE: Arguments = dict(kernel_size=5, stride=2, padding=2, **WEIGHTS)
@@ -37,14 +36,8 @@ KEEP: Arguments = dict(kernel_size=3, padding=1, **WEIGHTS)
 HALVE_3: Arguments = dict(kernel_size=3, stride=2, padding=1, **WEIGHTS)
 DOUBLE_3: Arguments = dict(**HALVE_3, output_padding=1)
 NORM: Arguments = dict(eps=1e-8, unbiased=False, sampling="batch")
-
-
-def norm() -> nn.BatchNorm:
-    return nn.BatchNorm(gain_initializer=normal(0.02, mean=1.0), **NORM)
-
-
-def bare_norm() -> nn.BatchNorm:
-    return nn.BatchNorm(gain=False, bias=False, **NORM)
+norm = partial(torch_norm, **NORM)
+bare_norm = partial(nn.BatchNorm, gain=False, bias=False, **NORM)
 
 
 def first_map(image_shape: ImageShape, width: int, multiple: int) -> Layers:
