@@ -12,7 +12,6 @@ from minigan.report.history import History
 from minigan.report.page import save_report
 from minigan.report.plots import draw_losses
 from minigan.training import Log, Run, open_game
-from minigan.training.outline import outline
 
 
 def explore(arguments: Namespace, log: Log) -> None:
@@ -50,5 +49,4 @@ def report(arguments: Namespace, log: Log) -> None:
     """Make the page of a run."""
     history = History(Run(arguments.run), log)
     path = output_file(arguments.out, history.run.folder / "report.html", ".html")
-    G, D = outline(history.record[0])
-    log(save_report(path, history, (G.summary(), D.summary())))
+    log(save_report(path, history))

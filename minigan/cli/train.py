@@ -8,7 +8,6 @@ from minigan.errors import ConfigError
 from minigan.parallel.mpi import world
 from minigan.report.page import finish
 from minigan.training import Log, Run, loop, options_like
-from minigan.training.outline import outline
 
 
 def train(arguments: Namespace, log: Log) -> None:
@@ -38,6 +37,5 @@ def train_and_report(
         options = options_like(Run(like).load_config()[0], options)
     run = loop.train(options, resume=resume, dry_run=bool(dry_run), log=log, **more)
     if run is not None and world().rank == 0:
-        G, D = outline(run.load_config()[0])
-        finish(run, log, (G.summary(), D.summary()))
+        finish(run, log)
     return run

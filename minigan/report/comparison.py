@@ -80,7 +80,7 @@ def draw_comparison(histories: list[History]) -> bytes:
         panels[2].axhline(0.5, color=plots.INK, linewidth=0.8, zorder=1)
         above.supxlabel("step   (each line: mean over a thirtieth of its run)", fontsize=9)
         if len(set(map(title_of, configs))) == 1:
-            above.suptitle(title_of(configs[0]), x=0.01, ha="left", fontsize=12, fontweight="bold")
+            above.suptitle(title_of(configs[0]), **plots.TITLE)
 
         cells = below.subplots(down, across, squeeze=False).ravel()
         for axes in cells[len(grids) :]:

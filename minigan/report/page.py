@@ -8,7 +8,7 @@ would run or load.
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -27,25 +27,25 @@ from minigan.files import read_regular, write_atomically
 from minigan.report.animation import save_animation
 from minigan.report.history import History, evenly
 from minigan.report.plots import draw_losses, title_of
-from minigan.training import Run
+from minigan.training import Config, Log, Run
+from minigan.training.outline import outline
 
 MOST_BYTES = 16 * 2**20  # of sample grids in a page
 SHOWN = 560  # pixels: small grids are enlarged by a whole factor, up to this width
 POINTS = 300  # of the line of images/s
 
 
-def save_report(path: str | Path, history: History, tables: Sequence[str] = ()) -> str:
+def save_report(path: str | Path, history: History) -> str:
     """Write the page -> a line for the user.
 
-    tables  the summary() of G and D
     Raises RunError if the run has no samples or rows yet, or the page cannot be written.
     """
-    content = page(history, tables).encode("utf-8", "replace")  # a name may hold any bytes
+    content = page(history).encode("utf-8", "replace")  # a name may hold any bytes
     write_atomically(path, content)
     return f"{path}: {len(content) / 2**20:.1f} MiB"
 
 
-def finish(run: Run, log: Callable[[str], object] = print, tables: Sequence[str] = ()) -> None:
+def finish(run: Run, log: Log = print) -> None:
     """Make progress.gif, losses.png and report.html of a finished run.
 
     A failure is reported in one line: the run itself is done and saved.
@@ -54,7 +54,7 @@ def finish(run: Run, log: Callable[[str], object] = print, tables: Sequence[str]
     makers: dict[str, Callable[[Path], object]] = {
         "progress.gif": lambda path: save_animation(path, history),
         "losses.png": lambda path: write_atomically(path, draw_losses(history)),
-        "report.html": lambda path: save_report(path, history, tables),
+        "report.html": lambda path: save_report(path, history),
     }
     made = []
     for name, make in makers.items():
@@ -67,8 +67,8 @@ def finish(run: Run, log: Callable[[str], object] = print, tables: Sequence[str]
         log(f"to look at: {', '.join(made)} in {run.folder}")
 
 
-def page(history: History, tables: Sequence[str] = ()) -> str:
-    """-> the page as HTML; arguments and errors as of save_report."""
+def page(history: History) -> str:
+    """-> the page as HTML; errors as of save_report."""
     template = text_of("page.html")
     config, metadata = history.record
     samples, (rate_line, rate_note) = history.samples, rate(history.metrics)
@@ -99,7 +99,7 @@ def page(history: History, tables: Sequence[str] = ()) -> str:
         curves=curves(history),
         rate_line=rate_line,
         rate_note=rate_note,
-        nets=nets(tables),
+        nets=nets(config),
         options=rows(asdict(config).items()),
         versions=rows(versions_of(metadata).items()),
     )
@@ -177,10 +177,10 @@ def rate(metrics: dict[str, np.ndarray]) -> tuple[str, str]:
     return line, f"From 0 to {most:,.0f}. Sampling and saving are not counted."
 
 
-def nets(tables: Sequence[str]) -> str:
-    """Layer tables as text -> their section; "" if there are none."""
-    shown = "".join(f'<pre tabindex="0">{html_escape(table)}</pre>' for table in tables)
-    return f'<section><h2>Networks</h2><div class="nets">{shown}</div></section>' * bool(tables)
+def nets(config: Config) -> str:
+    """-> the layers of G and D."""
+    tables = (html_escape(net.summary()) for net in outline(config))
+    return "".join(f'<pre tabindex="0">{table}</pre>' for table in tables)
 
 
 def versions_of(metadata: dict[str, Any]) -> dict[str, object]:

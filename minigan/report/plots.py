@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
 COLORS = (BLUE, RED, GREEN, "#e69f00", "#cc79a7", "#56b4e9", "#000000", "#8c8c8c")
 INK, FAINT = "#333333", "#d9d9d9"
+TITLE: dict[str, Any] = dict(x=0.01, ha="left", fontsize=12, fontweight="bold")
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -136,24 +137,19 @@ def draw_losses(history: History) -> bytes:
         "G": ("loss_g", RED),
     }
     outputs = {"D(x), real": ("d_x", BLUE), "D(G(z)), generated": ("d_gz", GREEN)}
-    colors = (("D", "grad_norm_d", BLUE), ("G", "grad_norm_g", RED))
-    norms = {
-        player: (name, color)
-        for player, name, color in colors
-        if name in columns and (columns[name] > 0).any()
-    }
-    measured = columns["frechet"] > 0 if "frechet" in columns else np.zeros(1, bool)
+    norms = {"D": ("grad_norm_d", BLUE), "G": ("grad_norm_g", RED)}
+    nothing = np.zeros(1)  # as of a run that did not log it
+    norms = {of: line for of, line in norms.items() if (columns.get(line[0], nothing) > 0).any()}
+    measured = columns.get("frechet", nothing) > 0
     count = 2 + bool(norms) + int(measured.any())
     with drawing() as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         made = figure(8, 1.5 + 1.7 * count)
-        title = title_of(history.record[0])
-        made.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        made.suptitle(title_of(history.record[0]), **TITLE)
         steps_shown = window * metrics.merged
-        thick = f"thin: each step; thick: mean over {steps_shown} steps"
-        thick = thick if steps_shown > 1 else "each step"
-        made.supxlabel(f"step   ({thick})", fontsize=9)
+        lines = f"thin: each step; thick: mean over {steps_shown} steps"
+        made.supxlabel(f"step   ({lines if steps_shown > 1 else 'each step'})", fontsize=9)
         axes = made.subplots(count, sharex=True)
         curves(axes[0], "Losses", metrics, window, losses)
         axes[0].set_ylim(*limits(*(columns[name] for name, _ in losses.values()), window=window))

@@ -47,7 +47,7 @@ def trained(runs, tmp_path_factory):
 @pytest.fixture
 def without_plots(monkeypatch):
     """They take longer than these runs."""
-    monkeypatch.setattr(train_command, "finish", lambda run, log, tables: None)
+    monkeypatch.setattr(train_command, "finish", lambda run, log: None)
     monkeypatch.setattr(page, "draw_losses", lambda history: b"")
 
 

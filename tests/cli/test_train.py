@@ -21,7 +21,7 @@ def few_images(monkeypatch):
 
 @pytest.fixture
 def without_report(monkeypatch):
-    monkeypatch.setattr(train_command, "finish", lambda run, log, tables: None)
+    monkeypatch.setattr(train_command, "finish", lambda run, log: None)
 
 
 def test_a_run_and_its_report(tmp_path, capsys, monkeypatch):

@@ -75,8 +75,7 @@ def test_the_page_contains_the_run(tmp_path, quick_curves):
     metadata = {"note": note, "versions": {"numpy": "9.9"}, "resumed": RESUMED}
     run = make_run(tmp_path / "mine", steps=40, metadata=metadata, lr_g=0.002, batch_size=128)
     os.utime(run.metrics_file, (0, datetime(2026, 2, 3, 4, 5).timestamp()))
-    tables = ("G: <table>", "D: table")
-    text = page(History(run), tables)
+    text = page(History(run))
     found = Reader(text)
     images = found.all("img")
     assert [each["alt"] for each in images[:4]] == ["step 0", "step 10", "step 20", "real images"]
@@ -85,10 +84,10 @@ def test_the_page_contains_the_run(tmp_path, quick_curves):
     contents = [*(path.read_bytes() for path in files), CURVES]  # embedded as they are
     for image, content in zip(images, contents, strict=True):
         assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == content
-    parts = ["Preset mnist, trained on mnist", "mine", note, *tables, "lr_g", "0.002"]
+    parts = ["Preset mnist, trained on mnist", "mine", note, "G: input", "Flatten", "lr_g", "0.002"]
     parts += ["numpy", "9.9", "7, lr_g 0.002 → 0.001; 9", "0:00:05", "1,000", "2026-02-03 04:05"]
     assert [part for part in parts if part not in found.text] == []
-    assert page(History(run), tables) == text
+    assert page(History(run)) == text
 
 
 def test_the_page_needs_no_other_file(tmp_path, quick_curves):
@@ -109,7 +108,7 @@ def test_the_page_needs_no_other_file(tmp_path, quick_curves):
 
 def test_strings_from_strangers_are_text(tmp_path, quick_curves):
     run, lines = hostile(tmp_path), []
-    text = page(History(run, lines.append), (HOSTILE,))
+    text = page(History(run, lines.append))
     harmless = make_run(tmp_path / "b", metadata={"note": "n"})
     found, clean = Reader(text), Reader(page(History(harmless, lines.append), ("t",)))
 
@@ -157,11 +156,11 @@ def test_without_real_images_and_rates(tmp_path, quick_curves):
 def test_finish(tmp_path):
     pytest.importorskip("matplotlib")
     run, lines = make_run(tmp_path / "a"), []
-    finish(run, lines.append, ("G: table", "D: table"))
+    finish(run, lines.append)
     assert lines == [f"to look at: progress.gif, losses.png, report.html in {run.folder}"]
     text = (run.folder / "report.html").read_text("utf-8")
     losses = (run.folder / "losses.png").read_bytes()
-    assert base64.b64encode(losses).decode() in text and "G: table" in text
+    assert base64.b64encode(losses).decode() in text and "G: input" in text
     assert (run.folder / "progress.gif").read_bytes().startswith(b"GIF89a")
 
 
@@ -209,7 +208,7 @@ def shown(browser):
 
 def open_page(browser, run):
     browser.console(), browser.requests()
-    save_report(run.folder / "report.html", History(run, lambda line: None), ("G: table",))
+    save_report(run.folder / "report.html", History(run, lambda line: None))
     browser.open(run.folder / "report.html")
 
 

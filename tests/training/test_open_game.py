@@ -100,7 +100,7 @@ def test_a_run_inside_the_pictures_is_not_trained_on(tmp_path, monkeypatch, caps
     monkeypatch.chdir(folder)
     sizes = ("--image-size", 16, "--width", 2, "--z-dim", 8, "--batch-size", 8)
     options = ("--images", ".", *sizes, "--threads", 1)
-    monkeypatch.setattr("minigan.cli.train.finish", lambda run, log, tables: None)
+    monkeypatch.setattr("minigan.cli.train.finish", lambda run, log: None)
     for out in ([], ["--out", "b"]):
         assert run("train", *options, "--steps", 1, *out) == 0
     (first,) = (folder / "runs").iterdir()
