@@ -110,7 +110,7 @@ def test_strings_from_strangers_are_text(tmp_path, quick_curves):
     run, lines = hostile(tmp_path), []
     text = page(History(run, lines.append))
     harmless = make_run(tmp_path / "b", metadata={"note": "n"})
-    found, clean = Reader(text), Reader(page(History(harmless, lines.append), ("t",)))
+    found, clean = Reader(text), Reader(page(History(harmless, lines.append)))
 
     def tags(reader):
         return [tag for tag, _ in reader.tags if tag not in ("tr", "th", "td")]

@@ -19,14 +19,15 @@ Only the seven formats are tried, recognized by content and not by name: some of
 other decoders start programs. A picture may have `max_pixels`, and twice as many before draft mode.
 """
 
+from __future__ import annotations
+
 import re
 import struct
 from collections import Counter
 from contextlib import suppress
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from minigan.data.base import Shape
 from minigan.data.files.depth import png_transparency, to_8_bits
@@ -34,6 +35,9 @@ from minigan.data.files.messages import printable
 from minigan.data.files.png import MARK, SOFTWARE
 from minigan.data.prepare.resize import Fit, resize, to_array
 from minigan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF or PPM"
@@ -83,6 +87,8 @@ def decode(file: BinaryIO, form: Form, traits: Counter[str] | None = None) -> np
     Raises Unreadable; OSError: the disk fails. The caller silences Pillow's warnings about odd
     files: a warning filter belongs to the whole process, not to a thread.
     """
+    from PIL import Image
+
     (h, w, c), fit, background, max_pixels = form
     try:
         with open_picture(file, OVERSIZE * max_pixels) as image:
@@ -122,8 +128,10 @@ def decode(file: BinaryIO, form: Form, traits: Counter[str] | None = None) -> np
     raise Unreadable(printable(reason))
 
 
-def open_picture(file: BinaryIO, max_pixels: int) -> Image.Image:
+def open_picture(file: BinaryIO, max_pixels: int) -> Image:
     """Image.open with a limit for this picture: Pillow's limit belongs to the whole process."""
+    from PIL import Image
+
     Image.init()
     start = file.read(16)
     for kind in FORMATS:
@@ -139,7 +147,7 @@ def open_picture(file: BinaryIO, max_pixels: int) -> Image.Image:
     raise Unreadable(f"not a picture in {KINDS}")
 
 
-def expect_pixels(image: Image.Image, most: int) -> None:
+def expect_pixels(image: Image, most: int) -> None:
     """Raises Unreadable if there are more pixels: a small file may declare a huge picture."""
     pixels = image.width * image.height
     if pixels > most:
@@ -147,7 +155,7 @@ def expect_pixels(image: Image.Image, most: int) -> None:
         raise Unreadable(f"{size}: a decompression bomb, or give --max-pixels {pixels}")
 
 
-def is_own(image: Image.Image) -> bool:
+def is_own(image: Image) -> bool:
     """Did minigan write a loaded image? See files/png.py: mark."""
     try:
         return MARK in (image.getexif().get(SOFTWARE), image.info.get("comment", b"").decode())
@@ -155,7 +163,7 @@ def is_own(image: Image.Image) -> bool:
         return False
 
 
-def transpose_name(image: Image.Image) -> str:
+def transpose_name(image: Image) -> str:
     """-> name of the Transpose that turns the picture upright according to its EXIF, or ""."""
     try:
         return dict(enumerate(UPRIGHT, 1)).get(image.getexif().get(ORIENTATION, 1), "")
@@ -163,7 +171,7 @@ def transpose_name(image: Image.Image) -> str:
         return ""
 
 
-def to_plain_mode(image: Image.Image, c: int, file: BinaryIO) -> Image.Image:
+def to_plain_mode(image: Image, c: int, file: BinaryIO) -> Image:
     """A loaded image of any mode, and its file -> L, RGB or, if something is transparent, RGBA."""
     if image.format == "PNG" and "transparency" in image.info and image.mode in ("1", "L", "RGB"):
         image.info["transparency"] = png_transparency(image, file)

@@ -12,20 +12,26 @@ in it is larger:
 Without that it is all bits; of floats, it is 1. Color of 16 bits keeps its upper 8 (Pillow).
 """
 
-from typing import BinaryIO
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 BITS, MAX_SAMPLE, PHOTOMETRIC, FORMAT = 258, 281, 262, 339  # tags of a TIFF
 UNSIGNED, SIGNED = 1, 2  # FORMAT
 
 
-def to_8_bits(image: Image.Image, file: BinaryIO) -> Image.Image:
+def to_8_bits(image: Image, file: BinaryIO) -> Image:
     """A loaded gray image of mode I, I;16 or F, and its file -> L, or LA if a gray is transparent.
 
     Raises ValueError if floats are not 0 to 1: their range is unknown.
     """
+    from PIL import Image
+
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if values.dtype.kind == "f":
         if not (values.min() >= 0 and values.max() <= 1):  # also NaN
@@ -75,7 +81,7 @@ def png_bits(file: BinaryIO) -> tuple[int, int]:
     return bits, significant
 
 
-def png_transparency(image: Image.Image, file: BinaryIO) -> int | tuple[int, ...]:
+def png_transparency(image: Image, file: BinaryIO) -> int | tuple[int, ...]:
     """-> the transparent color of a loaded PNG in mode L or RGB, in 8 bits as its pixels are."""
     bits, key = png_bits(file)[0], image.info["transparency"]
 

@@ -1,15 +1,20 @@
 """Grids of pictures, and PNG files."""
 
+from __future__ import annotations
+
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from minigan.checks import expect_size
 from minigan.concurrency import without_warnings
 from minigan.errors import RunError, ShapeError
 from minigan.files import open_regular, write_atomically
+
+if TYPE_CHECKING:
+    from PIL.Image import Exif
 
 MOST_PIXELS = 70_000_000  # of a picture that is read: a grid of 64 images of 1024 x 1024
 MARK, SOFTWARE = "minigan", 0x0131  # the value of an EXIF tag
@@ -40,8 +45,10 @@ def grid(images: np.ndarray, columns: int | None = None, border: int = 2) -> np.
     return picture
 
 
-def mark() -> Image.Exif:
+def mark() -> Exif:
     """-> EXIF that marks a PNG or WebP as written by minigan: it is left out of a folder."""
+    from PIL import Image
+
     exif = Image.Exif()
     exif[SOFTWARE] = MARK
     return exif
@@ -49,6 +56,8 @@ def mark() -> Image.Exif:
 
 def to_png(picture: np.ndarray) -> bytes:
     """picture (h, w, 1 or 3) uint8 -> the bytes of a PNG file."""
+    from PIL import Image
+
     memory = io.BytesIO()
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
     image.save(memory, "PNG", exif=mark())
@@ -65,6 +74,8 @@ def load_png(path: str | Path, side: int = 2**15) -> np.ndarray:
 
     side  a larger picture is reduced to at most side x side
     """
+    from PIL import Image
+
     try:
         with (
             open_regular(path) as file,

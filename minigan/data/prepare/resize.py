@@ -14,15 +14,20 @@ The box is resized with Pillow's BILINEAR filter, which averages over all pixels
 (antialiasing), as torchvision's Resize does. A picture of the right size is left unchanged.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from minigan.data.base import Shape
 from minigan.data.prepare.threads import map_in_threads
 from minigan.errors import ConfigError, ShapeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHUNK = 256  # pictures that a thread resizes at a time
 
@@ -80,12 +85,14 @@ def parse_fit(text: str) -> Fit:
     return Fit(kind, numbers)
 
 
-def resize(image: Image.Image, fit: Fit, w: int, h: int) -> Image.Image:
+def resize(image: Image, fit: Fit, w: int, h: int) -> Image:
     """A Pillow image -> the same mode, w x h. Raises ShapeError."""
+    from PIL.Image import Resampling, Transform
+
     left, top, right, bottom = box = fit.box(*image.size, w, h)
     if box != (0, 0, *image.size):  # crop() has Pillow's limit, which belongs to the whole process
-        image = image.transform((right - left, bottom - top), Image.Transform.EXTENT, box)
-    return image if image.size == (w, h) else image.resize((w, h), Image.Resampling.BILINEAR)
+        image = image.transform((right - left, bottom - top), Transform.EXTENT, box)
+    return image if image.size == (w, h) else image.resize((w, h), Resampling.BILINEAR)
 
 
 def fit_arrays(images: np.ndarray, shape: Shape, fit: Fit) -> np.ndarray:
@@ -103,6 +110,8 @@ def fit_arrays(images: np.ndarray, shape: Shape, fit: Fit) -> np.ndarray:
     made = np.empty((count, *shape), np.uint8)
 
     def work(start: int) -> None:
+        from PIL import Image
+
         for i in range(start, min(start + CHUNK, count)):
             image = Image.fromarray(images[i, :, :, 0] if channels == 1 else images[i])
             made[i] = to_array(resize(image.convert("L") if c == 1 else image, fit, w, h), c)
@@ -111,6 +120,6 @@ def fit_arrays(images: np.ndarray, shape: Shape, fit: Fit) -> np.ndarray:
     return made
 
 
-def to_array(image: Image.Image, c: int) -> np.ndarray:
+def to_array(image: Image, c: int) -> np.ndarray:
     """A Pillow image in L or RGB -> (h, w, c) uint8, c 1 or 3."""
     return np.asarray(image.convert("L" if c == 1 else "RGB")).reshape(image.height, image.width, c)
