@@ -23,10 +23,8 @@ def expect_size(name: str, value: Any, least: int = 1, most: int = LARGEST) -> i
     name  the argument, for the message: "Conv2d: stride"
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
-        limit = f" and at most {most}" if hasattr(value, "__index__") and value > most else ""
-        raise ConfigError(
-            f"{name} must be a whole number of at least {least}{limit}, got {value!r}"
-        )
+        end = f" and at most {most}" if hasattr(value, "__index__") and value > most else ""
+        raise ConfigError(f"{name} must be a whole number of at least {least}{end}, got {value!r}")
     return int(value)
 
 

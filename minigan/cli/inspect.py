@@ -21,9 +21,7 @@ from minigan.training import Game, Log, Run, open_game, open_images, parse_label
 FRAME = 0.05  # seconds per frame of an animation
 
 
-def opened(
-    arguments: Namespace, name: str, *endings: str
-) -> tuple[Run, Game, dict[str, Any], Path]:
+def begin(arguments: Namespace, name: str, *endings: str) -> tuple[Run, Game, dict[str, Any], Path]:
     """-> the run, its game and metadata, and the file to write: by default `name` in its folder."""
     run = Run(arguments.run)
     game, metadata = open_game(run)
@@ -36,7 +34,7 @@ def interpolate(arguments: Namespace, log: Log) -> None:
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
     if path is not None:
         expect_choice("--path", path, interpolation.PATHS)
-    _, game, _, file = opened(arguments, "interpolation.png", ".gif", ".webp")
+    _, game, _, file = begin(arguments, "interpolation.png", ".gif", ".webp")
     label = parse_label(game, arguments.label)
     path = path or interpolation.PATH_OF[game.config.z]
     line = f"{file}: {path} interpolation between random z"
@@ -57,7 +55,7 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
     if classes is not None and pick is not None:
         raise ConfigError("--classes and --pick both choose the groups: give one of them")
     groups = sample_groups.parse_groups(pick) if pick else None
-    run, game, metadata, file = opened(arguments, name)
+    run, game, metadata, file = begin(arguments, name)
     if pick == []:
         save_page(file, draw_candidates(game, seed))
         example = f"minigan arithmetic {run.folder} --seed {seed} --pick {sample_groups.EXAMPLE}"
@@ -74,7 +72,7 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
 
 def filters(arguments: Namespace, log: Log) -> None:
     """The weights of D's first layer."""
-    run, game, _, file = opened(arguments, "filters.png")
+    run, game, _, file = begin(arguments, "filters.png")
     open_run.load_net(game.D, "D", run, log)
     save_page(file, draw_filters(game))
     log(f"{file}: D's first layer")
@@ -82,7 +80,7 @@ def filters(arguments: Namespace, log: Log) -> None:
 
 def activations(arguments: Namespace, log: Log) -> None:
     """The maps of one layer, or of all layers of a network, for one image."""
-    run, game, metadata, file = opened(arguments, "activations.png")
+    run, game, metadata, file = begin(arguments, "activations.png")
     layer, image, index = arguments.layer, arguments.image, None
     nets = {"G": game.sampled_net(), "D": game.D}
     if layer in nets:
@@ -116,7 +114,7 @@ def activations(arguments: Namespace, log: Log) -> None:
 
 def features(arguments: Namespace, log: Log) -> None:
     """What excites the units of a layer of D."""
-    run, game, metadata, file = opened(arguments, "features.png")
+    run, game, metadata, file = begin(arguments, "features.png")
     index = last_map(game.D)
     if arguments.layer is not None:
         _, index = find_layer({"D": game.D}, arguments.layer)

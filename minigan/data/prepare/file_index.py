@@ -12,7 +12,6 @@ listed in the same way again: see `as_text`.
 import hashlib
 import heapq
 import os
-import posixpath
 import re
 import stat
 import sys
@@ -20,6 +19,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from posixpath import commonpath, dirname
 from threading import Lock
 from typing import BinaryIO
 
@@ -189,9 +189,7 @@ class Archive:
             path = member.orig_filename.replace("\0", "").replace("\\", "/")  # Windows' separator
             self.members[re.sub("//+", "/", path).lstrip("/")] = member
         names, self.notes = listing(self.path, self.members, self.as_text)
-        if common := names and posixpath.commonpath(
-            map(posixpath.dirname, (min(names), max(names)))
-        ):
+        if common := names and commonpath(map(dirname, (min(names), max(names)))):
             self.top = f"{common}/"
         return names
 

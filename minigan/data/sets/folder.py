@@ -72,9 +72,7 @@ def load_folder(
         """None unless the cache holds exactly these pictures."""
         try:
             index = json.loads((entry / "index.json").read_bytes())
-            if index["source"] != source.fingerprint or can_be_read(
-                source, index.get("failed", [])
-            ):
+            if index["source"] != source.fingerprint or can_read(source, index.get("failed", [])):
                 return None
             classes, counts, skipped = index["classes"], index["counts"], index["skipped"]
             # Raises ValueError if the file is too short.
@@ -133,7 +131,7 @@ def load_folder(
     raise DataError(f"{entry}: cannot be opened: free some memory, or raise ulimit -n or ulimit -v")
 
 
-def can_be_read(source: Source, failed: list[str]) -> bool:
+def can_read(source: Source, failed: list[str]) -> bool:
     """Can one of these pictures be read that the system could not read when they were prepared?"""
     if failed:
         source.names()
