@@ -44,16 +44,13 @@ from minigan.arrays import Array, Backend
 from minigan.checks import ignore_float_errors
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
+Target = float | Array  # of all logits, or of each
 Loss = tuple[Array, Array]  # the mean over a batch, a scalar; its gradient, dlogits
 
 
 @ignore_float_errors
 def bce_with_logits(
-    logits: Array,
-    target: float | Array,
-    *,
-    backend: Backend | None = None,
-    limit: float | None = None,
+    logits: Array, target: Target, *, backend: Backend | None = None, limit: float | None = None
 ) -> Loss:
     """Mean binary cross-entropy and its gradient.
 
@@ -69,7 +66,7 @@ def bce_with_logits(
     return backend.operation_for(mean_bce)(logits, target, limit, backend)
 
 
-def mean_bce(logits: Array, target: float | Array, limit: float | None, backend: Backend) -> Loss:
+def mean_bce(logits: Array, target: Target, limit: float | None, backend: Backend) -> Loss:
     """The arithmetic of bce_with_logits -> mean loss, dlogits."""
     xp = backend.xp
     clipped = logits if limit is None else xp.minimum(xp.maximum(logits, -limit), limit)
@@ -107,8 +104,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | No
 
 
 def expect_target(
-    label: str, logits: Array, target: float | Array, backend: Backend | None
-) -> tuple[Backend, float | Array]:
+    label: str, logits: Array, target: Target, backend: Backend | None
+) -> tuple[Backend, Target]:
     """-> the backend of the logits, and the target as a Python number or an array.
 
     label  the function they were passed to, for the message

@@ -31,32 +31,32 @@ from dataclasses import dataclass
 
 from minigan.arrays import Array, Backend
 from minigan.checks import expect_choice, expect_number, ignore_float_errors
-from minigan.losses import Loss, bce_with_logits, expect_target
+from minigan.losses import Loss, Target, bce_with_logits, expect_target
 
 GAN_LOSSES = ("bce", "lsgan", "hinge")
 
 
 @ignore_float_errors
-def least_squares(logits: Array, target: float | Array, *, backend: Backend | None = None) -> Loss:
+def least_squares(logits: Array, target: Target, *, backend: Backend | None = None) -> Loss:
     """Half the mean squared error of logits (n, 1) -> mean loss, dlogits. As bce_with_logits."""
     backend, target = expect_target("least_squares", logits, target, backend)
     return backend.operation_for(mean_least_squares)(logits, target, backend)
 
 
-def mean_least_squares(logits: Array, target: float | Array, backend: Backend) -> Loss:
+def mean_least_squares(logits: Array, target: Target, backend: Backend) -> Loss:
     """The arithmetic of least_squares."""
     error = logits - target
     return 0.5 * backend.xp.mean(error * error), error * (1.0 / logits.size)
 
 
 @ignore_float_errors
-def hinge(logits: Array, target: float | Array, *, backend: Backend | None = None) -> Loss:
+def hinge(logits: Array, target: Target, *, backend: Backend | None = None) -> Loss:
     """Mean hinge loss of D's logits (n, 1) -> mean loss, dlogits. As bce_with_logits."""
     backend, target = expect_target("hinge", logits, target, backend)
     return backend.operation_for(mean_hinge)(logits, target, backend)
 
 
-def mean_hinge(logits: Array, target: float | Array, backend: Backend) -> Loss:
+def mean_hinge(logits: Array, target: Target, backend: Backend) -> Loss:
     """The arithmetic of hinge."""
     xp = backend.xp
     real, fake = xp.maximum(1 - logits, 0), xp.maximum(1 + logits, 0)

@@ -15,6 +15,7 @@ DataDir = str | Path | None  # the folder with the files of a set; None: the usu
 Shape = tuple[int, int, int]  # (h, w, c) of a picture
 LabeledImages = tuple[np.ndarray, np.ndarray]  # images, labels
 Log = Callable[[str], object]  # called with each line for the user
+Limit = int | None  # only the first pictures, this many; None: all
 
 
 @dataclass(frozen=True)

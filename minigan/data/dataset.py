@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan.checks import expect_choice, expect_size
-from minigan.data.base import DataDir, Dataset, LabeledImages, Log, Shape, fingerprint
+from minigan.data.base import DataDir, Dataset, LabeledImages, Limit, Log, Shape, fingerprint
 from minigan.data.files.decode import MOST_PIXELS, Form, parse_background
 from minigan.data.prepare.resize import fit_arrays, parse_fit
 from minigan.data.sets import cifar10, mnist
@@ -34,7 +34,7 @@ def load_dataset(
     image_shape: Shape = (28, 28, 1),
     images: str | Path | None = None,
     fit: str = "crop",
-    limit: int | None = None,
+    limit: Limit = None,
     background: str = "white",
     max_pixels: int = MOST_PIXELS,
     as_text: bool = False,
@@ -99,7 +99,7 @@ def load_test(name: str, data_dir: DataDir, image_shape: Shape, fit: str) -> Lab
 
 
 def load_split(
-    name: str, data_dir: DataDir, split: str = "train", limit: int | None = None
+    name: str, data_dir: DataDir, split: str = "train", limit: Limit = None
 ) -> LabeledImages:
     """-> images in the set's own shape, labels; all, or at least the first `limit`."""
     if name == "strokes":

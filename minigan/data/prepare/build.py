@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigan.concurrency import without_warnings
-from minigan.data.base import Log
+from minigan.data.base import Limit, Log
 from minigan.data.files.decode import Form, Unreadable, decode
 from minigan.data.files.messages import printable, some
 from minigan.data.prepare.file_index import Source
@@ -39,13 +39,7 @@ class Picture(NamedTuple):
 
 
 def build(
-    source: Source,
-    names: list[str],
-    limit: int | None,
-    out: Path,
-    form: Form,
-    log: Log,
-    own_too: bool = False,
+    source: Source, names: list[str], limit: Limit, out: Path, form: Form, log: Log, own_too: bool
 ) -> dict[str, Any]:
     """Decode the first `limit` pictures into the file `out`.
 

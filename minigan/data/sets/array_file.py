@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data.base import Dataset, Log, fingerprint
+from minigan.data.base import Dataset, Limit, Log, fingerprint
 from minigan.data.files.decode import Form
 from minigan.data.files.idx import read_idx
 from minigan.data.files.locations import cache_folder, full_path
@@ -51,7 +51,7 @@ def is_array_file(path: str | Path) -> bool:
     return named and not full_path(path).is_dir()  # folders of pictures may have such names
 
 
-def load_array_file(path: Path, form: Form, limit: int | None, log: Log) -> Dataset:
+def load_array_file(path: Path, form: Form, limit: Limit, log: Log) -> Dataset:
     """Load the file -> Dataset. Raises DataError, ShapeError.
 
     form   what every picture becomes: its size, and how it is resized
@@ -268,7 +268,7 @@ def as_classes(path: Path, labels: np.ndarray) -> tuple[tuple[str, ...], np.ndar
     return tuple(map(printable, names)), numbers.astype(np.int32)
 
 
-def as_pixels(path: Path | str, images: np.ndarray, limit: int | None, log: Log) -> np.ndarray:
+def as_pixels(path: Path | str, images: np.ndarray, limit: Limit, log: Log) -> np.ndarray:
     """The first `limit` images, numbers in 0 .. 255, in [0, 1] or in [-1, 1] -> uint8.
 
     Which of these is a matter of all images. Raises DataError for other numbers.

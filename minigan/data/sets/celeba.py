@@ -10,7 +10,7 @@ Datasets, url_checksums
 from dataclasses import replace
 from pathlib import Path
 
-from minigan.data.base import DataDir, Dataset, Log
+from minigan.data.base import DataDir, Dataset, Limit, Log
 from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.decode import Form
 from minigan.data.files.locations import locate
@@ -25,7 +25,7 @@ ARCHIVE = Published(
 COUNT = 202_599
 
 
-def load_celeba(data_dir: DataDir, form: Form, limit: int | None, log: Log) -> Dataset:
+def load_celeba(data_dir: DataDir, form: Form, limit: Limit, log: Log) -> Dataset:
     """All faces, without labels; see load_folder.
 
     data_dir  img_align_celeba, or a folder that contains it or img_align_celeba.zip, itself or in a

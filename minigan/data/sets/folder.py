@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.base import Dataset, Log, fingerprint
+from minigan.data.base import Dataset, Limit, Log, fingerprint
 from minigan.data.files.decode import KINDS, Form, Unreadable
 from minigan.data.files.locations import cache_folder, full_path
 from minigan.data.files.messages import UNWRITABLE, counted, os_errors_as_data_errors, some
@@ -40,21 +40,15 @@ VERSION = 3  # of everything in the cache, and of what decode.py makes of a pict
 OLD_VERSION = 2  # of minigan 0.2.0: what its runs were trained on may still be in the cache
 LEFTOVERS = ("pixels-", "index.json", ".pixels-", ".index.json-")  # how their names begin
 
-Check = Callable[[int], object]
+Check = Callable[[int], object] | None
 
 
 def load_folder(
-    path: Path,
-    form: Form,
-    limit: int | None,
-    log: Log,
-    before: Check | None = None,
-    as_text: bool = False,
+    path: Path, form: Form, limit: Limit, log: Log, before: Check = None, as_text: bool = False
 ) -> Dataset:
     """Load a folder or .zip of pictures.
 
     form    what every picture becomes
-    limit   only the first `limit` files; None: all
     before  called with the number of all pictures before they are decoded; it may raise
     as_text listed as by minigan 0.2.0, see prepare/file_index.py
     -> Dataset with memory-mapped images
@@ -120,7 +114,7 @@ def load_folder(
                         old.unlink()
             count, size = len(names[:limit]), "x".join(map(str, shape))
             log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
-            index = build(source, names, limit, pixels, form, log)
+            index = build(source, names, limit, pixels, form, log, own_too=False)
             if not sum(index["counts"]):  # samples in files, to train on them
                 log(f"{path}: minigan wrote all of these pictures: using them")
                 index = build(source, names, limit, pixels, form, log, own_too=True)
