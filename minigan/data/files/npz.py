@@ -31,12 +31,19 @@ def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
 
     def write(file: IO[bytes]) -> None:
         # not np.savez: it may pickle, and a failed write makes NumPy 2.0 print a traceback
+        digest = hashlib.sha256()  # of what content_hash reads
         with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
+            for name, values in arrays.items():
+                array, header = np.asarray(values, order="C"), io.BytesIO()
+                description = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(header, description)
+                size = header.tell() + array.nbytes
+                digest.update(f"{name}.npy {size} ".encode())
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-        with zipfile.ZipFile(file, "a") as archive:
-            archive.comment = HASH + content_hash(archive)
+                    for part in (header.getbuffer(), array.data):
+                        digest.update(part)
+                        member.write(part)
+            archive.comment = HASH + digest.hexdigest().encode()
 
     write_atomically(path, write)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
+from minigan.data.files.npz import HASH, content_hash, load_arrays, pack, save_arrays, unpack
 from tests.support.refusals import refusal
 
 ARRAYS = {
@@ -199,3 +199,20 @@ def test_a_changed_byte_anywhere_is_noticed_or_harmless(tmp_path):
         for name, array in arrays.items():
             np.testing.assert_array_equal(array, ARRAYS[name])
     assert refusals > 0.9 * len(places)
+
+
+def test_a_file_has_the_bytes_of_earlier_versions(tmp_path):
+    """Written by NumPy, and hashed when it was read again."""
+    arrays = {
+        "a/W": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.zeros(0),
+        "c": np.ones(()),
+    }
+    with zipfile.ZipFile(tmp_path / "then", "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array)
+    with zipfile.ZipFile(tmp_path / "then", "a") as archive:
+        archive.comment = HASH + content_hash(archive)
+    save_arrays(tmp_path / "now", arrays)
+    assert (tmp_path / "now").read_bytes() == (tmp_path / "then").read_bytes()
