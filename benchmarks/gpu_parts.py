@@ -134,15 +134,16 @@ def measure_start(workers, options, until, log):
 
 
 def measure_epochs(workers, options, until, log):
-    """A whole training, from the command to the last sample."""
+    """A whole training, from the command to the report; then without grids until its end."""
     with TemporaryDirectory() as folder:
-        arguments = [*EPOCHS, "--precision", "tf32", "--out", f"{folder}/run"]
-        seconds, lines = trained(arguments, until)
+        arguments = [*EPOCHS, "--precision", "tf32", "--out"]
+        seconds, lines = trained([*arguments, f"{folder}/run"], until)
+        rare, _ = trained([*arguments, f"{folder}/rare", "--sample-every", "1000000"], until)
     found = [match[1] for line in lines if (match := re.search(r" on ([\w-]+), cupy", line))]
     text, data = " ".join(EPOCHS), found[0] if found else "?"
-    log(f"{text} on {data}, tf32: {seconds:.1f} s")
+    log(f"{text} on {data}, tf32: {seconds:.1f} s; without grids until the end {rare:.1f} s")
     record = {"what": "epochs", "options": text, "precision": "tf32"}
-    return record | {"data": data, "seconds": seconds}
+    return record | {"data": data, "seconds": seconds, "rare": rare}
 
 
 def measure_step(workers, options, until, log, preset, precision):

@@ -97,18 +97,21 @@ def warn(line: str) -> None:
     logging.getLogger("minigan").warning(line)
 
 
-def start_threads(work: Sequence[Callable[[], object]], name: str) -> int:
-    """Run each work() in a thread that ends with the program -> how many the system allows."""
+def start_threads(work: Sequence[Callable[[], object]], name: str) -> list[threading.Thread]:
+    """Run each work() in a thread that ends with the program -> those that the system allows."""
+    started: list[threading.Thread] = []
     for i, each in enumerate(work):
+        thread = threading.Thread(target=each, name=f"{name}-{i}", daemon=True)
         try:
-            threading.Thread(target=each, name=f"{name}-{i}", daemon=True).start()
+            thread.start()
         except RuntimeError:
             warn(
                 f"minigan: the system allows {i} threads of {len(work)} (ulimit -u?): "
                 "the results are the same, and come later"
             )
-            return i
-    return len(work)
+            break
+        started.append(thread)
+    return started
 
 
 def can_start(count: int) -> bool:
@@ -133,7 +136,7 @@ class Workers:
 
     def __init__(self, count: int, name: str):
         self.queue: SimpleQueue[Any] = SimpleQueue()
-        self.count = start_threads([partial(serve, self.queue)] * count, name)
+        self.threads = start_threads([partial(serve, self.queue)] * count, name)
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """-> the future of work(*arguments)."""
@@ -141,7 +144,7 @@ class Workers:
 
         future: Future[Any] = Future()
         job = (future, work, arguments)
-        if self.count:
+        if self.threads:
             self.queue.put(job)
         else:
             do(*job)
@@ -152,8 +155,15 @@ class Workers:
         with suppress(Empty):
             while True:
                 self.queue.get_nowait()
-        for _ in range(self.count):
+        for _ in self.threads:
             self.queue.put(None)
+
+    def finish(self) -> None:
+        """Wait until all jobs are done and the threads have ended."""
+        for _ in self.threads:
+            self.queue.put(None)
+        for thread in self.threads:
+            thread.join()
 
 
 def serve(queue: SimpleQueue[Any]) -> None:
@@ -169,3 +179,4 @@ def do(future: "Future[Any]", work: Callable[..., Any], arguments: tuple[Any, ..
         future.set_result(work(*arguments))
     except BaseException as error:
         future.set_exception(error)
+        del future  # or the two keep each other alive, and what the job was given

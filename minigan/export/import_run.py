@@ -21,6 +21,7 @@ from minigan.export.weights import Arrays, Stored, read_net
 from minigan.files import expect_path
 from minigan.layers import Sequential
 from minigan.training import Game, Log, Run
+from minigan.training.checkpoint import Snapshot
 from minigan.training.config import Config, config_from_record, new_config, options_like, versions
 from minigan.training.loop import new_folder
 from minigan.training.outline import outline
@@ -134,7 +135,7 @@ def import_run(
     with run.metrics() as append:
         append([{"step": 0, "epoch": 0}])  # a report has its grid, and no numbers
     start: Any = SimpleNamespace(epoch=0, position=0)
-    run.checkpoints.save(game, start, 0)
+    run.checkpoints.save(Snapshot(game, start, 0))
     if "D" not in weights:
         log(f"NOTE: {names} has no D: it starts untrained")
     log(f"{config.preset} with the weights of {names}: train it with --resume {run.folder}")

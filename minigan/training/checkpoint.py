@@ -38,6 +38,15 @@ class Savable(Protocol):
     def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None: ...
 
 
+class Snapshot:
+    """What a checkpoint of this step will hold; on a GPU a copy that later steps do not change."""
+
+    def __init__(self, game: Savable, batches: Batches, step: int):
+        self.step = step
+        self.sections, record = game.state()
+        self.record = record | {"step": step, "epoch": batches.epoch, "position": batches.position}
+
+
 class Checkpoints:
     """Checkpoints(folder of a run). Every failure is a RunError."""
 
@@ -47,29 +56,24 @@ class Checkpoints:
         self.generator_file = run_folder / "generator.npz"
         self.best_generator_file = run_folder / "best-generator.npz"
 
-    def save(self, game: Savable, batches: Batches, step: int) -> None:
+    def save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint and generator.npz; delete older checkpoints."""
-        newest = self.folder / f"step-{step:08d}.npz"
-        self.write(game, batches, step, (self.generator_file, newest))
+        newest = self.folder / f"step-{snapshot.step:08d}.npz"
+        self.write(snapshot, self.generator_file, newest)
         with suppress(OSError):  # one too many does no harm
             found = self.found()
             for old in found[: found.index(newest) + 1][:-KEEP]:  # later ones were passed over
                 old.unlink(missing_ok=True)
 
-    def save_best(
-        self, game: Savable, batches: Batches, step: int, metrics: dict[str, float]
-    ) -> None:
+    def save_best(self, snapshot: Snapshot, metrics: dict[str, float]) -> None:
         """Write best.npz, which `save` does not delete and `load` does not use."""
-        files = (self.best_generator_file, self.best_file)
-        self.write(game, batches, step, files, best=metrics)
+        self.write(snapshot, self.best_generator_file, self.best_file, best=metrics)
 
     def write(
-        self, game: Savable, batches: Batches, step: int, files: tuple[Path, Path], **more: Any
+        self, snapshot: Snapshot, generator_file: Path, checkpoint_file: Path, **more: Any
     ) -> None:
         """The files of G and of the checkpoint; more: other JSON-able entries for the record."""
-        generator_file, checkpoint_file = files
-        sections, record = game.state()
-        record |= {"step": step, "epoch": batches.epoch, "position": batches.position, **more}
+        sections, record = snapshot.sections, snapshot.record | more
         with suppress(OSError):  # save_arrays reports it
             self.folder.mkdir(exist_ok=True)
         save_arrays(generator_file, sections.get("G average", sections["G"]))

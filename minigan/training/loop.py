@@ -18,6 +18,7 @@ from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.gan import LOSSES, MEASURED
 from minigan.parallel.group import Group
 from minigan.parallel.mpi import world
+from minigan.training.checkpoint import Snapshot
 from minigan.training.collapse import CollapseMonitor
 from minigan.training.config import EPOCH, Config, changes, new_config, resumed_config, versions
 from minigan.training.few_pictures import fit_to_few
@@ -28,6 +29,7 @@ from minigan.training.periodic_evaluation import PeriodicEvaluation, make_evalua
 from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state, note
 from minigan.training.run_folder import Run
+from minigan.training.writer import Writer
 
 Rows = list[dict[str, Any]]  # of metrics.csv
 OnStep = Callable[[dict[str, Any], np.ndarray | None], object]
@@ -212,32 +214,21 @@ def loop(
 
     On a stop signal to any rank, all finish the step, save, and raise Interrupted.
 
-    A failing disk does not end it: one line reports it, and what could not be written is tried
-    again. Raises TrainingError at the first loss or gradient that is not finite, or if the end
-    cannot be saved.
+    A failing disk does not end it: what could not be written is reported, and tried again. Raises
+    TrainingError at the first loss or gradient that is not finite, or if the end cannot be saved.
     """
     unread: list[tuple[int, int, dict[str, Any]]] = []  # (step, epoch, result), on the device
-    unsaved: RunError | None = None  # why the last checkpoint could not be written
-    unlogged: RunError | None = None  # why the last rows of the metrics could not
-    saved = step  # the step of the last checkpoint
-
-    def attempt(write: Callable[..., object], *arguments: Any) -> RunError | None:
-        """-> None, or the RunError of what could not be written, already reported."""
-        try:
-            write(*arguments)
-        except RunError as error:
-            log(f"WARNING: step {step}: {error}; training goes on, and tries again")
-            return error
-        return None
+    checkpoints, first = run.checkpoints, step
 
     with (
         interrupts() as interrupted,
         Progress(step, last_step, log) as progress,
         run.metrics() as write_rows,
+        Writer(game.backend.captures_graphs, log) as writer,
     ):
         if step == 0 and ranks.rank == 0:
             run.save_samples(game.sample_grid(), 0, game.preset.grid)
-            run.checkpoints.save(game, batches, 0)
+            checkpoints.save(Snapshot(game, batches, 0))
         ranks.barrier()
         ranks.seconds = 0.0
         while step < last_step:
@@ -267,27 +258,32 @@ def loop(
             unread.clear()
             rate = progress.update(rows[-1], images, steps=len(rows))
             rows = [{**row, "images_per_s": round(rate, 1)} for row in rows]
-            expect_finite(rows, game, batches, run, write_rows)
+            expect_finite(rows, game, batches, run, write_rows, writer)
+            if at_sample or evaluate or stop:
+                writer.look(wait=True)  # one snapshot at a time
             samples = game.sample_grid() if at_sample else None
             for line in monitor.look(rows, samples):
                 log(f"WARNING: step {step}: {line}")
-                attempt(run.checkpoints.keep_newest)
+                writer.write("copy", step, checkpoints.keep_newest)
             if evaluation is not None and evaluate:
                 with evaluation.timed():
                     drawn = game.sample(evaluation.samples, game.stream("evaluation"))
                     metrics = evaluation.measure(drawn)
                     if metrics["frechet"] < evaluation.best:
-                        save_best = run.checkpoints.save_best
-                        if not attempt(save_best, game, batches, step, metrics):
+                        best = checkpoints.save_best
+                        writer.write("best", step, best, Snapshot(game, batches, step), metrics)
+                        writer.look(wait=True)
+                        if "best" not in writer.failed:
                             evaluation.best = metrics["frechet"]
                 rows[-1] |= metrics
-            unlogged = attempt(write_rows, rows, at_sample or stop)
+            writer.write("rows", step, write_rows, rows, at_sample or stop)
             if at_sample:
-                attempt(run.save_samples, samples, step, game.preset.grid)
-            if at_sample or stop or unsaved:  # last: if killed earlier, it is all repeated
-                unsaved = attempt(run.checkpoints.save, game, batches, step)
-                saved = saved if unsaved else step
+                writer.write("samples", step, run.save_samples, samples, step, game.preset.grid)
+            if at_sample or stop or "checkpoint" in writer.failed:
+                # last: if killed earlier, it is all repeated
+                writer.write("checkpoint", step, checkpoints.save, Snapshot(game, batches, step))
             if on_step is not None:
+                writer.look(wait=True)  # the caller may look into the folder
                 for row in rows:
                     on_step(dict(row), samples if row is rows[-1] else None)
             if at_sample or evaluate or stop:
@@ -296,6 +292,8 @@ def loop(
                 progress.start_clock()
             if stop and step < last_step:
                 break
+    unsaved, unlogged = map(writer.failed.get, ("checkpoint", "rows"))
+    saved = writer.written.get("checkpoint", first)
     pace = ""
     if ranks.size > 1:
         share = min(ranks.seconds / max(progress.seconds, 1e-9), 1.0)
@@ -320,12 +318,18 @@ def loop(
 
 
 def expect_finite(
-    rows: Rows, game: Game, batches: Batches, run: Run, write_rows: Callable[..., None]
+    rows: Rows,
+    game: Game,
+    batches: Batches,
+    run: Run,
+    write_rows: Callable[..., None],
+    writer: Writer,
 ) -> None:
     """Raises TrainingError if a loss or gradient is not finite: the step, and the first layer."""
     for i, row in enumerate(rows):
         wrong = [name for name in MEASURED if not isfinite(row[name])]
         if wrong:
+            writer.look(wait=True)
             with suppress(RunError):  # the greater problem is reported instead
                 write_rows(rows[: i + 1], True)
             start = run.checkpoints.load(game, batches, log=lambda line: None)

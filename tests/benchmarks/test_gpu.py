@@ -48,6 +48,7 @@ def test_everything_by_one_command(device, tmp_path, capsys, monkeypatch):
         "1 passed",
         "first step after ",
         "20 epochs on ",
+        "without grids until the end ",
         f"everything is in {file}",
         "fredriksson-mnist, fp32: at least 1, aim 1.2",
         "pytorch-64, tf32: 2.500 ms, 1 nodes; us: columns 2,000",
@@ -83,6 +84,8 @@ def test_a_part_that_fails_is_recorded_and_the_rest_goes_on(tmp_path, capsys, mo
     assert [record["what"] for record in records] == ["gpu checks", "failed", "start"]
     assert records[1]["why"] == "CUDA error: out of memory" and records[1]["part"] == "broken"
     assert {record["versions"]["gpu"] for record in records} == {"Abacus 200"}
+    assert gpu.main(["--only", "start", "--json", str(file)]) == 0
+    assert [record["what"] for record in results.load(file)] == ["start"]
 
 
 def test_a_program_that_takes_too_long_is_ended():

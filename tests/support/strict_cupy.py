@@ -44,7 +44,8 @@ class Device:
         self.streams = []  # those entered by `with`
         self.pools = []
         self.free = 2**32  # bytes
-        self.pinned = []  # host memory that a GPU reads by itself
+        self.pinned = {}  # address -> bytes of host memory that a GPU reads and writes by itself
+        self.most_pinned = 0  # bytes at any time
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
         self.number = 0  # of the GPU that is used
         self.reduced = []  # size and dtype of every array that NCCL has added up, in order
@@ -83,6 +84,10 @@ class Device:
         key = id(owner)
         self.owners[key] = weakref.ref(owner, lambda _: self.owners.pop(key, None))
         return owner
+
+    def is_pinned(self, values):
+        address = values.ctypes.data
+        return any(0 <= address - start < size for start, size in self.pinned.items())
 
     def synchronize(self):
         self.refuse_while_recording("waiting for the device")
@@ -168,8 +173,7 @@ class StrictArray:
         device.counts["uploads"] += 1
         address = values.ctypes.data
         assert address not in device.in_flight, "pinned memory is used before its copy has ended"
-        pinned = any(0 <= address - each.ctypes.data < each.size for each in device.pinned)
-        if pinned and stream is not None:
+        if device.is_pinned(values) and stream is not None:
             device.in_flight[address] = (values, values.copy())
         else:
             device.counts["pageable uploads"] += 1
@@ -277,8 +281,11 @@ def new_memory(shape, dtype):
 
 
 def alloc_pinned_memory(size):
-    device.pinned.append(np.empty(size, np.uint8))
-    return device.pinned[-1]
+    memory = np.empty(size, np.uint8)
+    device.pinned[memory.ctypes.data] = size
+    device.most_pinned = max(device.most_pinned, sum(device.pinned.values()))
+    weakref.finalize(memory, device.pinned.pop, memory.ctypes.data)
+    return memory
 
 
 def asarray(values, dtype=None):
@@ -291,9 +298,11 @@ def asarray(values, dtype=None):
     return device.allocate(np.array(values, dtype=dtype))
 
 
-def asnumpy(array):
+def asnumpy(array, out):
+    assert (out.shape, out.dtype) == (array.shape, array.dtype) and device.is_pinned(out)
     device.synchronize()
-    return array.held.copy()
+    out[...] = array.held
+    return out
 
 
 # ---- streams, events, graphs

@@ -17,12 +17,13 @@ import pytest
 import minigan as mg
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.training import open_game
-from minigan.training.checkpoint import Checkpoints
+from minigan.training.checkpoint import Checkpoints, Snapshot
 from minigan.training.run_folder import Run
 from tests.support.damaged_files import little_memory, mutated
 from tests.support.games import make_game
 from tests.support.long_form import long_form, slow
 from tests.support.memory import peak_of
+from tests.support.strict_cupy import make_module
 from tests.support.training_runs import comparable, content, metrics, names, resume, train
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +133,7 @@ def averaged(tmp_path_factory):
     checkpoints = Checkpoints(tmp_path_factory.mktemp("averaged"))
     for _ in range(3):
         game.round(batches)
-    checkpoints.save(game, batches, 3)
+    checkpoints.save(Snapshot(game, batches, 3))
     return game, batches, checkpoints
 
 
@@ -216,10 +217,10 @@ def test_the_best_checkpoint_is_kept_apart(tmp_path):
     game, batches = make_game("mnist", width=1)
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.best_distance() == inf
-    checkpoints.save_best(game, batches, 1, {"frechet": 2.5, "classifier_score": 3.0})
+    checkpoints.save_best(Snapshot(game, batches, 1), {"frechet": 2.5, "classifier_score": 3.0})
     for step in (1, 2, 3):
         game.round(batches)
-        checkpoints.save(game, batches, step)
+        checkpoints.save(Snapshot(game, batches, step))
     expected = ["best.npz", "step-00000002.npz", "step-00000003.npz"]
     assert names(checkpoints.folder) == expected
     assert checkpoints.best_distance() == 2.5
@@ -235,7 +236,7 @@ def test_the_newest_can_be_set_aside(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.keep_newest()  # there is none yet
     for step in range(1, 5):
-        checkpoints.save(game, batches, step)
+        checkpoints.save(Snapshot(game, batches, step))
         if step == 2:
             checkpoints.keep_newest()
     expected = ["kept-step-00000002.npz", "step-00000003.npz", "step-00000004.npz"]
@@ -280,7 +281,9 @@ KILLED = """
 import os, signal, sys, threading, time
 from minigan import training
 from tests.support.pictures import noise
+from tests.support.strict_cupy import make_module
 from tests.support.training_runs import SMALL, open_game_module
+sys.modules["cupy"] = make_module()
 open_game_module.load_dataset = noise(100)
 state, slow, mark = {"writing": 0}, float(sys.argv[1]), sys.argv[2]
 def slowly(name):  # a disk so slow that many kills fall into a write
@@ -306,30 +309,35 @@ steps, folder = int(sys.argv[4]), sys.argv[5]
 if os.path.exists(f"{folder}/config.json"):
     training.train({"steps": steps}, resume=folder, log=lambda line: None)
 else:
-    training.train({**SMALL, "steps": steps, "sample_every": 3}, out=folder, log=lambda line: None)
+    options = {**SMALL, "steps": steps, "sample_every": 3, "backend": sys.argv[6]}
+    options["threads"] = 1 if options["backend"] == "numpy" else None
+    training.train(options, out=folder, log=lambda line: None)
 """
 
 
-def run_and_kill(mark, after, slow, steps, folder):
+def run_and_kill(mark, after, slow, steps, folder, backend):
     """A process that kills itself after this many seconds, or ends before that. -> exit code"""
-    arguments = map(str, (slow, mark, after, steps, folder))
+    arguments = map(str, (slow, mark, after, steps, folder, backend))
     command = [sys.executable, "-c", KILLED, *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).returncode
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("backend", ("numpy", pytest.param("cupy", marks=pytest.mark.long)))
 @pytest.mark.parametrize("kills", (slow(6), long_form("kills")))
-def test_kills_at_any_instant_lose_nothing(kills, many, tmp_path, tally):
+def test_kills_at_any_instant_lose_nothing(kills, backend, many, tmp_path, tally, monkeypatch):
     """A run that is killed again and again, and resumed, ends with the bytes of one that is not."""
-    kills = many(kills)
+    kills, longer = many(kills), 1 if backend == "numpy" else 3  # to start
     whole, killed, mark = tmp_path / "whole", tmp_path / "killed", tmp_path / "kills"
-    rng, count, code, steps = random.Random(0), 0, None, 9 + 12 * kills
+    rng, count, code, steps = random.Random(0), 0, None, 9 + 12 * longer * kills
     while code != 0:
-        after = rng.uniform(0.5, 1.5) if count < kills else 0  # from before the first file on
-        code = run_and_kill(mark, after, 0.02 if after else 0, steps, killed)
+        after = longer * rng.uniform(0.5, 1.5) if count < kills else 0  # before the first file, too
+        code = run_and_kill(mark, after, 0.02 if after else 0, steps, killed, backend)
         assert code in (0, -signal.SIGKILL), code
         count += code != 0
-    train(whole, steps=steps, sample_every=3)
+    monkeypatch.setitem(sys.modules, "cupy", make_module())
+    threads = 1 if backend == "numpy" else None
+    train(whole, steps=steps, sample_every=3, backend=backend, threads=threads)
     a, b = content(whole), content(killed)
     last = ("generator.npz", "real.png", f"samples/step-{steps:08d}.png")
     for name in [*last, *(name for name in a if name.startswith("checkpoints/"))]:

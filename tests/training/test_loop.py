@@ -418,7 +418,7 @@ def test_a_signal_at_the_worst_moment(tmp_path, monkeypatch):
 
 
 def test_a_signal_in_the_last_step_finds_a_finished_run(tmp_path, monkeypatch):
-    signal_at(monkeypatch, Checkpoints, "save", lambda self, game, batches, step: step == 3)
+    signal_at(monkeypatch, Checkpoints, "save", lambda self, snapshot: snapshot.step == 3)
     assert train(tmp_path / "a", steps=3)[-1].startswith("done: ")
 
 
@@ -487,10 +487,10 @@ def test_a_checkpoint_that_failed_is_written_at_the_next_reading(tmp_path, monke
     """The disk is full at step 12 only: step 20 is saved, though it is no sample step."""
     save = Checkpoints.save
 
-    def save_or_fail(self, game, batches, step):
-        if step == 12:
+    def save_or_fail(self, snapshot):
+        if snapshot.step == 12:
             raise mg.RunError("full")
-        save(self, game, batches, step)
+        save(self, snapshot)
 
     monkeypatch.setattr(Checkpoints, "save", save_or_fail)
     train(tmp_path / "a", steps=22, sample_every=12)
@@ -505,10 +505,10 @@ def test_an_end_that_cannot_be_saved_is_an_error(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def save_on_a_full_disk(self, game, batches, step):
+    def save_on_a_full_disk(self, snapshot):
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fail)
-            save(self, game, batches, step)
+            save(self, snapshot)
 
     monkeypatch.setattr(Checkpoints, "save", save_on_a_full_disk)
     with pytest.raises(mg.RunError, match="the last good checkpoint is of step 4: then resume wi"):

@@ -170,7 +170,8 @@ class Team:
     def start(self) -> list[SimpleQueue[Any]]:
         """-> the queues of the threads that could be started."""
         queues: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(1, self.size)]
-        return queues[: start_threads([partial(serve, queue) for queue in queues], "minigan-team")]
+        started = start_threads([partial(serve, queue) for queue in queues], "minigan-team")
+        return queues[: len(started)]
 
 
 class SerialTeam:
