@@ -68,8 +68,8 @@ def expect_ranks_fit(ranks: Group, game: Game, options: dict[str, Any]) -> None:
         )
     if game.captured is None:
         raise ConfigError(
-            f"ranks share rounds that can be captured: on {config.backend} not those of preset "
-            f"{config.preset} (Dropout; on GPUs SpectralNorm, SGD, RMSprop): use one process"
+            f"ranks cannot share preset {config.preset} on {config.backend}: no nets with Dropout, "
+            "and on GPUs none with SpectralNorm, SGD or RMSprop; train it in one process"
         )
 
 

@@ -66,6 +66,9 @@ def expect_same_sums(cupy, dtype):
         device.counts.clear()
         game.round(batches)
         launches.append(list(device.reduced))
+        # the graph; images from bytes; and the averages of weights and statistics
+        if launches[-1]:
+            assert device.counts["launches"] == 1 + 1 + 1 + len(game.G.buffers), "beside the graph"
         assert device.counts["synchronizations"] == device.counts["pageable uploads"] == 0
     norms = {
         name: sum(isinstance(layer, BatchNorm) for layer in net.leaves())
