@@ -104,10 +104,10 @@ def labeled_samples(game, n, seed, start=0):
     for first in range(start, n, CHUNK):
         generator, count = np.random.default_rng([seed, first // CHUNK]), min(CHUNK, n - first)
         labels = generator.integers(0, game.preset.classes, padded)
-        batches = [
-            game.to_images(sampler.draw(game, net, generator, labels[at : at + size]))
-            for at in range(0, count, size)
-        ]
+        batches = []
+        for at in range(0, count, size):
+            game.fill_z(sampler.z.host_rows(size), generator)
+            batches.append(game.to_images(sampler.draw(game, net, labels[at : at + size])))
         yield np.concatenate(batches)[:count], labels[:count]
 
 

@@ -48,6 +48,7 @@ def out(default: str) -> Row:
 
 LONGEST = 2000  # characters of an error
 # errors of a device, not mistakes of a user
+SHARED = ("train", "sample", "evaluate")  # commands that all ranks run together
 FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 TYPES = {"int": "a whole number", "float": "a number", "steps_or_epoch": "a whole number or epoch"}
 NAME, DIR, FILE = ({"metavar": metavar} for metavar in ("NAME", "DIR", "FILE"))
@@ -238,7 +239,7 @@ def run_command(argv: list[str]) -> None:
         stop_signals_call(raise_stopped),
         np.errstate(all="ignore"),  # networks that diverge are reported in words
     ):
-        if name == "train" or world().rank == 0:  # ranks train together; one is enough for the rest
+        if name in SHARED or world().rank == 0:  # one rank is enough for the rest
             command(arguments, log)
 
 
@@ -246,21 +247,21 @@ def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 after a mistake; 1 after a failure; 129, 130 or 143 after a signal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
-    if launched()[0]:  # one rank speaks for all
-        sys.stdout = io.StringIO()
     try:
-        return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv))
+        return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv), True)
     finally:
         log(end="")  # what is in the buffer
 
 
-def answer(program: str, work: Callable[[], object]) -> int:
+def answer(program: str, work: Callable[[], object], on_all_ranks: bool = False) -> int:
     """Do the work of a program -> its exit code, as main's. An error is one line on stderr."""
 
     message: object
+    if launched()[0]:  # one rank speaks for all
+        sys.stdout = io.StringIO()
     try:
         ranks = world()
-        if ranks.rank == 0 or program == "minigan":
+        if ranks.rank == 0 or on_all_ranks:
             work()
         ranks.barrier()
         return 0

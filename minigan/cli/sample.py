@@ -14,26 +14,33 @@ from minigan.cli.output import output_file
 from minigan.data.files.png import grid, save_png, to_png
 from minigan.errors import ConfigError
 from minigan.files import os_errors_as_run_errors, write_atomically
+from minigan.parallel.mpi import world
 from minigan.training import Game, Log, Run, open_game, open_images, parse_label
+from minigan.training.ranks import expect_same
 
 Batch = tuple[np.ndarray, np.ndarray]  # images (n, h, w, c) uint8, class numbers (n,)
 
 
 def sample(arguments: Namespace, log: Log) -> None:
-    """Draw images as a grid, an array or files, batch by batch."""
+    """Draw images as a grid, an array or files, batch by batch. On ranks, rank 0 writes them."""
     if not (arguments.out or arguments.each or arguments.real):
         raise ConfigError("say where to write: --out FILE.png, --out FILE.npy, or --each DIR")
     n = expect_size("--n", arguments.n, most=10**9)
     seed = expect_size("--seed", arguments.seed, least=0, most=2**63)
-    game, metadata = open_game(Run(arguments.run), arguments.best)
+    ranks = world()
+    game, metadata = open_game(Run(arguments.run), arguments.best, ranks=ranks)
     statistics = "frozen" if arguments.statistics is None else arguments.statistics
     label = parse_label(game, arguments.label)
     of_class = "" if label is None else f" of class {game.class_title(label)}"
+    drawn = bool(arguments.out or arguments.each)
+    expect_same(ranks, "options", (n, seed, label, statistics, drawn))
+    if ranks.rank:
+        arguments.out = arguments.each = arguments.real = None
     path = None
     if arguments.out:
         path = output_file(arguments.out, Path("samples.png"), ".png", ".npy")
     each, real = (new_folder(f"--{name}", getattr(arguments, name)) for name in ("each", "real"))
-    if path or each:
+    if drawn:
         batches = game.sample_batches(n, game.stream("sample", seed=seed), label, statistics)
         if each:
             batches = saving(batches, each, game)

@@ -17,6 +17,7 @@ Source: LeCun et al. 1998, "Gradient-based learning applied to document recognit
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from minigan.evaluation.reference_images import ReferenceImages, Rows
 from minigan.files import os_errors_as_run_errors
 from minigan.initializers import he
 from minigan.layers import BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, Sequential
+from minigan.parallel.group import ALONE, Group
 
 VERSION = 1  # of the network and its training: a new one makes cached classifiers obsolete
 FEATURES = 128
@@ -88,25 +90,16 @@ class Classifier:
         self.nets = {"body": self.body, "head": self.head}
         self.record: dict[str, Any] = {"seed": 0, "accuracy": 0.0, "tested_on": 0}
 
-    def classify(self, images: Rows) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, images: Rows, ranks: Group = ALONE) -> tuple[np.ndarray, np.ndarray]:
         """images (n, h, w, c) uint8 -> features (n, 128), probabilities (n, classes).
 
-        Both float64, on the host. Raises RunError if they are not finite.
+        Both float64, on the host. ranks: that share the work; each must call this, and has all.
+        Raises RunError if they are not finite.
         """
-        features = np.empty((len(images), FEATURES))
-        probabilities = np.empty((len(images), self.classes))
-        floats = np.empty((BATCH, *self.image_shape), np.float32)
+        jobs = (partial(self.classify_batch, images, at) for at in range(0, len(images), BATCH))
         with np.errstate(all="ignore"):  # reported below, in words
-            for start in range(0, len(images), BATCH):
-                rows = slice(start, start + BATCH)
-                part = images[rows]
-                to_floats(part, floats[: len(part)])
-                x = self.backend.asarray(floats[: len(part)])
-                y = self.body.forward(x, train=False)
-                features[rows] = self.backend.to_host(y)
-                logits = self.backend.to_host(self.head.forward(y, train=False)).astype(np.float64)
-                p = np.exp(logits - logits.max(axis=1, keepdims=True))
-                probabilities[rows] = p / p.sum(axis=1, keepdims=True)
+            found = np.concatenate([*ranks.in_order(jobs)])
+        features, probabilities = found[:, :FEATURES].copy(), found[:, FEATURES:].copy()
         sensible = np.abs(features).max() < LARGEST  # False for NaN too
         if not (sensible and np.isfinite(probabilities).all()):
             raise RunError(
@@ -114,6 +107,16 @@ class Classifier:
                 "or fake: delete it and train another"
             )
         return features, probabilities
+
+    def classify_batch(self, images: Rows, start: int) -> np.ndarray:
+        """-> features and probabilities of a batch of images, side by side"""
+        part = images[start : start + BATCH]
+        floats = np.empty(part.shape, np.float32)
+        to_floats(part, floats)
+        y = self.body.forward(self.backend.asarray(floats), train=False)
+        logits = self.backend.to_host(self.head.forward(y, train=False)).astype(np.float64)
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.concatenate([self.backend.to_host(y), p / p.sum(axis=1, keepdims=True)], axis=1)
 
     @property
     def sha256(self) -> str:

@@ -11,26 +11,30 @@ Distances are taken between pixels because only there a distance of 0 proves a c
 import numpy as np
 
 from minigan.data.files.png import grid
-from minigan.evaluation.neighbors import nearest
+from minigan.evaluation.neighbors import nearest_on
 from minigan.evaluation.reference_images import Subset
+from minigan.parallel.group import ALONE, Group
 
 COLUMNS = 16  # images in a row of the picture
 
 Neighbors = tuple[np.ndarray, np.ndarray]  # distances (n,), images (n, h, w, c)
 
 
-def nearest_training_images(images: np.ndarray, train: Subset, flip: bool = False) -> Neighbors:
+def nearest_training_images(
+    images: np.ndarray, train: Subset, flip: bool = False, ranks: Group = ALONE
+) -> Neighbors:
     """images (n, h, w, c) -> distance to the nearest training image of each, and that image.
 
-    flip  was G trained on mirrored images, too? Then these count
+    flip   was G trained on mirrored images, too? Then these count
+    ranks  as in nearest_on
     """
-    distances, indices = nearest(images, train)
-    distances, theirs = distances[:, 0], train[indices[:, 0]]
+    distances, indices = nearest_on(ranks, images, train)
+    theirs = train[indices.astype(np.int64)]
     if flip:
-        mirrored, indices = nearest(images[:, :, ::-1], train)
-        nearer = mirrored[:, 0] < distances
-        distances[nearer] = mirrored[nearer, 0]
-        theirs[nearer] = train[indices[nearer, 0]][:, :, ::-1]
+        mirrored, indices = nearest_on(ranks, images[:, :, ::-1], train)
+        nearer = mirrored < distances
+        distances[nearer] = mirrored[nearer]
+        theirs[nearer] = train[indices[nearer].astype(np.int64)][:, :, ::-1]
     return distances / 255, theirs
 
 

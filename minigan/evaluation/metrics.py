@@ -24,6 +24,7 @@ from minigan.evaluation.memorization import nearest_picture, nearest_training_im
 from minigan.evaluation.precision_recall import precision_recall, two_sample_accuracy
 from minigan.evaluation.reference_images import MIN_TEST, SEED, ReferenceImages
 from minigan.evaluation.scores import class_shares, classifier_score, confidence, entropies, missed
+from minigan.parallel.group import ALONE, Group
 
 USUAL_N = 10_000
 MAX_CLASSES = 20  # whose shares are listed one by one
@@ -111,24 +112,29 @@ def evaluate(
     classifier: Classifier | None,
     labels: np.ndarray | None = None,
     flip: bool = False,
-) -> Evaluation:
+    ranks: Group = ALONE,
+) -> Evaluation | None:
     """All metrics; without a classifier, those of pixel space.
 
     samples  (n, h, w, c) uint8, n as from expect_n
     labels   (n,) their requested classes, if G is conditional
     flip     was G trained on mirrored images, too?
+    ranks    that share the longest work, by equal arguments; -> None on all but rank 0
     """
     n = len(samples)
     test, train = real.test.draw(n), real.train.draw(n)
-    near_samples = nearest_training_images(samples, real.train, flip)
-    near_test = nearest_training_images(test[:], real.train, flip)
+    near_samples = nearest_training_images(samples, real.train, flip, ranks)
+    near_test = nearest_training_images(test[:], real.train, flip, ranks)
+    seen = [classifier.classify(each, ranks) for each in (test, samples, train) if classifier]
+    if ranks.rank:
+        return None
     picture = nearest_picture(samples, near_samples, test[:], near_test)
     known: dict[str, Any] | None = None
     classes: dict[str, dict[str, float]] = {}
     if classifier is None:
         found, floor = (two_sample_accuracy(test[:], images) for images in (samples, train[:]))
     else:
-        features, p = classifier.classify(test)
+        (features, p), of_samples, of_train = seen
         known = {
             "name": classifier.name,
             "sha256": classifier.sha256,
@@ -137,8 +143,8 @@ def evaluate(
             "accuracy": float(np.mean(p.argmax(axis=1) == test.labels)),
         }
         true_labels = None if labels is None else train.labels
-        found, shares = feature_metrics(samples, features, classifier, labels)
-        floor, shares_real = feature_metrics(train[:], features, classifier, true_labels)
+        found, shares = feature_metrics(*of_samples, features, labels)
+        floor, shares_real = feature_metrics(*of_train, features, true_labels)
         for name, share, share_real in zip(real.data.classes, shares, shares_real, strict=True):
             classes[name] = {"samples": share, "floor": share_real}
     for metrics, (distances, _) in ((found, near_samples), (floor, near_test)):
@@ -148,14 +154,14 @@ def evaluate(
 
 
 def feature_metrics(
-    images: np.ndarray, features_test: np.ndarray, classifier: Classifier, labels: np.ndarray | None
+    features: np.ndarray, p: np.ndarray, features_test: np.ndarray, labels: np.ndarray | None
 ) -> tuple[dict[str, float], list[float]]:
-    """-> all metrics of images (n, h, w, c) that need a classifier, and the shares of the classes.
+    """-> all metrics of classified images that need a classifier, and the shares of the classes.
 
+    features, p    (n, 128), (n, classes): see Classifier.classify
     features_test  (n, 128), of the real images that they are compared with
     labels         (n,) the classes that they should have, or None
     """
-    features, p = classifier.classify(images)
     shares = class_shares(p)
     kid, spread = kernel_distance(features, features_test, np.random.default_rng(SEED))
     metrics = {

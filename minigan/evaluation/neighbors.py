@@ -18,16 +18,20 @@ Source of the bound: Higham 2002, Accuracy and Stability of Numerical Algorithms
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minigan.backends.cpu.threads import blas
 from minigan.checks import expect_size
 from minigan.errors import ArrayTypeError, ShapeError
 from minigan.evaluation.reference_images import Rows
+from minigan.parallel.group import Group
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -64,6 +68,20 @@ def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[Floats, Ints]:
             pairs = np.nonzero(relative <= limit[:, None])
             merge(best, found, pairs[0], measure(q, c, *pairs), start + pairs[1])
     return np.sqrt(squares), indices
+
+
+def nearest_on(ranks: Group, queries: np.ndarray, corpus: Rows) -> Floats:
+    """As nearest, with k = 1 -> (2, n): the distances; the indices.
+
+    ranks  that share the queries: each must call this, and has all
+    """
+
+    def search(part: np.ndarray) -> Floats:
+        with blas.single_threaded() if ranks.size > 1 else nullcontext():
+            return np.concatenate(nearest(part, corpus), axis=1)
+
+    jobs = (partial(search, part) for part in np.array_split(queries, ranks.size))
+    return np.transpose(np.concatenate([*ranks.in_order(jobs)]))
 
 
 def balls_around(queries: Rows, corpus: Rows, radii: Floats) -> Ints:

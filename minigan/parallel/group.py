@@ -9,13 +9,14 @@ depends on the whole batch:
 
 Then all have the same gradients, take the same step, and have the same parameters, bit for bit.
 
-An engine implements the operations, named as in MPI: all_reduce, all_gather, barrier and abort.
+An engine implements the operations, named as in MPI: all_reduce, all_gather, broadcast, barrier and
+abort.
 Everything built on them is written here, once. This class is the group of one process, where there
 is nothing to do. Engines: shared_memory.py, mpi.py, nccl.py.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -34,6 +35,9 @@ class Group:
     seconds = 0.0  # spent in all_reduce and all_gather, where they are measured
     step: int | None = None  # of the run, for the report of an error
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Group":
+        return self  # in the copy of a game too
+
     # -- the operations of an engine --------------------------------------------------------
 
     def all_reduce(self, array: np.ndarray) -> None:
@@ -42,6 +46,11 @@ class Group:
     def all_gather(self, values: np.ndarray) -> np.ndarray:
         """values (k,) of each process -> (size, k); read it before the next call."""
         return values[None]
+
+    def broadcast(self, array: Any, root: int) -> np.ndarray:
+        """The array of process `root` -> the same in each; those of the others are not read."""
+        assert self.size == 1
+        return np.asarray(array)
 
     def barrier(self) -> None:
         """Return when every process has arrived here."""
@@ -85,6 +94,23 @@ class Group:
         mean[...], var[...] = mean_of_all, squares / total
         return int(total)
 
+    def in_order(self, jobs: Iterable[Callable[[], np.ndarray]]) -> Iterator[np.ndarray]:
+        """Do each job on one process -> yields the results of all, in order, in each process.
+
+        Every process goes through all jobs, and does every size-th, before it asks for the next.
+        A result is that of one process; there are never more than `size` of them on the way.
+        """
+        mine: np.ndarray | None = None
+        count = 0
+        for job in jobs:
+            if count == self.rank:
+                mine = job()
+            count += 1
+            if count == self.size:
+                yield from (self.broadcast(mine, root) for root in range(count))
+                count = 0
+        yield from (self.broadcast(mine, root) for root in range(count))
+
     def in_turn(self, work: Callable[[], Result]) -> Result:
         """work() on rank 0, then on one rank of each machine, then on the others -> its result.
 
@@ -107,3 +133,6 @@ class Group:
             digest.update(content)
         table = self.all_gather(np.frombuffer(digest.digest(), np.uint8))
         return [rank for rank, row in enumerate(table) if (row != table[0]).any()]
+
+
+ALONE = Group()

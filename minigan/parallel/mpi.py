@@ -54,6 +54,16 @@ class MpiGroup(Group):
         self.seconds += perf_counter() - start
         return table
 
+    def broadcast(self, array: Any, root: int) -> np.ndarray:
+        head = np.zeros(8, np.int64)  # dtype, number of axes, shape
+        if self.rank == root:
+            array = np.asarray(array, order="C")
+            head[: 2 + array.ndim] = ord(array.dtype.char), array.ndim, *array.shape
+        self.comm.Bcast(head, root)
+        received = array if self.rank == root else np.empty(head[2 : 2 + head[1]], chr(head[0]))
+        self.comm.Bcast(received, root)
+        return np.asarray(received)
+
     def barrier(self) -> None:
         """As in Group, asleep: MPI's own barrier keeps a CPU busy, which another rank may need."""
         request, pause = self.comm.Ibarrier(), 0.0

@@ -156,14 +156,11 @@ class CapturedSampler:
         self.size, self.z = size, buffer((size, game.config.z_dim))
         self.labels = buffer((size, game.preset.classes)) if game.preset.classes else None
 
-    def draw(
-        self, game: Game, net: Sequential, generator: np.random.Generator, numbers: np.ndarray
-    ) -> Array:
-        """Random numbers for z, class numbers (batch_size,) -> net's output for a whole batch.
+    def draw(self, game: Game, net: Sequential, numbers: np.ndarray) -> Array:
+        """Class numbers (batch_size,), and z in `self.z` -> net's output for a whole batch.
 
         net  from game.sampled_net
         """
-        game.fill_z(self.z.host_rows(self.size), generator)
         self.z.upload()
         if self.labels is not None:
             self.labels.host_rows(self.size)[...] = game.one_hot[numbers]

@@ -28,7 +28,7 @@ from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
 from minigan.layers import Sequential, SpectralNorm
-from minigan.parallel.group import Group
+from minigan.parallel.group import ALONE, Group
 from minigan.presets.shibuya import update_jointly
 from minigan.training.captured_round import CapturedRound, CapturedSampler
 from minigan.training.checkpoint import MOST_STEPS, restore_generator
@@ -45,7 +45,8 @@ STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 class Game(Copyable):
     """Game(config): a preset's nets, set up and ready to play rounds and to draw samples.
 
-    ranks  processes that play together, each with a Game of the same config
+    ranks  processes that play and draw together: each has a Game of the same config, calls the same
+           methods, and gets the same results
     """
 
     not_copied = ("captured", "sampler", "z", "frozen")
@@ -58,8 +59,9 @@ class Game(Copyable):
         self.config, self.preset = config, switched_preset(config)
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
         self.in_use, self.process = InUse("a Game"), os.getpid()
-        one = config.backend == "numpy" and ranks is not None and ranks.size > 1
-        threads = 1 if one else config.threads
+        self.ranks = ranks or ALONE
+        one = config.backend == "numpy" and self.ranks.size > 1
+        threads = config.threads or (1 if one else None)
         self.backend = get_backend(
             config.backend, threads=threads, precision=config.precision, ranks=ranks
         )
@@ -267,11 +269,23 @@ class Game(Copyable):
             net = self.sampled_net(statistics)
             if self.sampler is None:
                 self.sampler = CapturedSampler(self)
-        for start in range(0, n, size):
-            numbers = self.classes_in_turn(size, start) if label is None else np.full(size, label)
+        sampler, starts = self.sampler, range(0, n, size)
+
+        def numbers(start: int) -> np.ndarray:
+            return self.classes_in_turn(size, start) if label is None else np.full(size, label)
+
+        def draw(start: int) -> np.ndarray:
             with self.in_use, blas.single_threaded():
-                images = self.to_images(self.sampler.draw(self, net, generator, numbers))
-            yield images[: n - start], numbers[: n - start]
+                return self.to_images(sampler.draw(self, net, numbers(start)))
+
+        def jobs() -> Iterator[Callable[[], np.ndarray]]:
+            for start in starts:
+                with self.in_use:
+                    self.fill_z(sampler.z.host_rows(size), generator)  # on all ranks: one stream
+                yield partial(draw, start)
+
+        for start, images in zip(starts, self.ranks.in_order(jobs()), strict=True):
+            yield images[: n - start], numbers(start)[: n - start]
 
     def classes_in_turn(self, n: int, start: int = 0) -> np.ndarray:
         """-> class numbers of n samples from `start` on: 0, 1, 2 ...; all 0 without classes."""

@@ -112,16 +112,17 @@ def train(
         metadata |= {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
         metadata |= {"classes": list(data.classes), "versions": installed}
     evaluation = None
-    if config.evaluate_every and ranks.rank == 0:  # first: there may be no classifier
+    if config.evaluate_every:  # first: there may be no classifier
         best = run.checkpoints.best_distance()
         evaluation = make_evaluation(game, data, data_dir, metadata, best, log)
     if resume is None:
         run = run.create(config, metadata, another_name=out is None)
     with run.locked():
-        step = 0
         if resume is not None:
             expect_same_images(data, metadata, "restore them, or start another run with --out")
-            step = run.checkpoints.load(game, batches, log)
+        step = 0 if resume is None else run.checkpoints.load(game, batches, log)
+        expect_same_state(ranks, game, batches, step)
+        if resume is not None:
             changed = changes(saved, config)
             news = [f", {name} {new!r} (was {old!r})" for name, (old, new) in changed.items()]
             log(f"resuming {run.folder} at step {step}{''.join(news)}")
@@ -131,7 +132,6 @@ def train(
                 before = metadata.get("resumed")
                 metadata["resumed"] = [*(before if isinstance(before, list) else []), entry]
                 run.save_config(config, metadata)
-        expect_same_state(ranks, game, batches, step)
         if step == 0:
             run.save_real(real_images(game, data), game.preset.grid)
         if step >= last_step:
@@ -226,9 +226,10 @@ def loop(
         run.metrics() as write_rows,
         Writer(game.backend.captures_graphs, log) as writer,
     ):
-        if step == 0 and ranks.rank == 0:
+        if step == 0:
             run.save_samples(game.sample_grid(), 0, game.preset.grid)
-            checkpoints.save(Snapshot(game, batches, 0))
+            if ranks.rank == 0:
+                checkpoints.save(Snapshot(game, batches, 0))
         ranks.barrier()
         ranks.seconds = 0.0
         while step < last_step:
@@ -245,8 +246,12 @@ def loop(
                 continue
             if at_sample or stop:
                 expect_same_state(ranks, game, batches, step)
-            if ranks.rank:  # rank 0 alone reads, draws, measures and writes
+            if ranks.rank:  # rank 0 alone reads and writes
                 unread.clear()
+                if at_sample:
+                    game.sample_grid()
+                if evaluation is not None and evaluate:
+                    evaluation.measure(game.sample(evaluation.samples, game.stream("evaluation")))
                 if at_sample or evaluate or stop:
                     ranks.barrier()
                 if stop:

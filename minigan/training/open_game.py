@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.backends.cpu.threads import available_cpus
 from minigan.data import Dataset, load_dataset
 from minigan.data.base import class_number
 from minigan.data.dataset import CLASSES
@@ -13,19 +14,25 @@ from minigan.data.files.locations import full_path
 from minigan.data.files.messages import printable, some
 from minigan.data.files.npz import load_arrays
 from minigan.errors import ConfigError, DataError, RunError
+from minigan.parallel.group import ALONE, Group
 from minigan.presets import Preset
-from minigan.training.config import Config
+from minigan.training.config import Config, versions
 from minigan.training.game import Game
 from minigan.training.outline import outline
+from minigan.training.ranks import expect_same
 from minigan.training.run_folder import Run
 
 Log = Callable[[str], object]
 
 
-def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Game, dict[str, Any]]:
+def open_game(
+    run: Run, best: bool = False, backend: str = "numpy", ranks: Group = ALONE
+) -> tuple[Game, dict[str, Any]]:
     """-> Game with the G that the run saved, the newest or the best; the metadata of config.json.
 
-    If samples are drawn from an average of G's weights, G has that average. Raises RunError.
+    If samples are drawn from an average of G's weights, G has that average.
+    ranks  that work with it together, with the bits of one process on the CPUs of rank 0
+    Raises RunError, ConfigError.
     """
     config, metadata = run.load_config()
     files = run.checkpoints
@@ -35,8 +42,13 @@ def open_game(run: Run, best: bool = False, backend: str = "numpy") -> tuple[Gam
         raise RunError(f"{file} does not exist: {cure}")
     arrays = load_arrays(file)
     outline(config)[0].ready().expect_fits(arrays, file)  # before memory is taken for other sizes
-    game = Game(replace(config, backend=backend, threads=None, precision="fp32", ema=0.0))
+    is_shared = ranks.size > 1 and backend == "numpy"
+    threads = int(ranks.broadcast(available_cpus(), 0)) if is_shared else None
+    config = replace(config, backend=backend, threads=threads, precision="fp32", ema=0.0)
+    game = Game(config, ranks)
     game.G.ready().load_state(arrays, file)
+    expect_same(ranks, "versions", versions(game.backend) | {"platform": ""})
+    expect_same(ranks, "files of the run", config, *arrays.values())
     names = metadata.get("classes", CLASSES.get(config.dataset))
     if isinstance(names, (list, tuple)) and len(names) == game.preset.classes:
         game.class_names = tuple(printable(str(name)) for name in names)

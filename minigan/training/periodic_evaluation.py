@@ -25,8 +25,10 @@ from minigan.evaluation.frechet import frechet_distance, moments
 from minigan.evaluation.reference_images import ReferenceImages, Rows, split
 from minigan.evaluation.scores import class_shares, classifier_score, missed
 from minigan.evaluation.train_classifier import why_no_classifier
+from minigan.parallel.group import Group
 from minigan.training.config import Config, flag, new_config
 from minigan.training.game import Game
+from minigan.training.ranks import expect_same
 
 SAMPLES = 2000
 BUDGET = 0.05  # share of the time
@@ -34,27 +36,29 @@ WITHOUT = "--evaluate-every 0 trains without evaluations"
 
 
 class PeriodicEvaluation:
-    """PeriodicEvaluation(classifier, real, every, best): asked after each step.
+    """PeriodicEvaluation(classifier, real, every, best, ranks): asked after each step.
 
     every    steps between measurements, at least
     best     Fréchet distance of the best checkpoint, the one to beat
     samples  how many to draw for `measure`
     floor    the Fréchet distance of the same number of real training images
+    ranks    that share the work: each has one, and calls `measure` when rank 0 does
     """
 
     def __init__(
-        self, classifier: Classifier, real: ReferenceImages, every: int, best: float = inf
+        self, classifier: Classifier, real: ReferenceImages, every: int, best: float, ranks: Group
     ):
-        self.classifier, self.every, self.best, self.start = classifier, every, best, monotonic()
+        self.classifier, self.every, self.best, self.ranks = classifier, every, best, ranks
+        self.start = monotonic()
         self.samples = min(SAMPLES, len(real.train))
-        self.real = moments(classifier.classify(real.test)[0])
+        self.real = moments(classifier.classify(real.test, ranks)[0])
         self.spent = monotonic() - self.start  # s of the budget
         with self.timed():  # it takes about as long as a measurement will
             self.floor = self.measure(real.train.draw(self.samples))["frechet"]
 
     def due(self, step: int, last_step: int) -> bool:
-        """Is it time to measure, and is there time for it? After the last step too."""
-        if step % self.every and step != last_step:
+        """Is it time to measure, and is there time for it? After the last step too. Rank 0 says."""
+        if self.ranks.rank or (step % self.every and step != last_step):
             return False
         return self.spent + self.last <= BUDGET * (monotonic() - self.start)
 
@@ -68,7 +72,7 @@ class PeriodicEvaluation:
 
     def measure(self, images: Rows) -> dict[str, float]:
         """images (n, h, w, c) uint8 -> metrics, by columns of metrics.csv."""
-        features, p = self.classifier.classify(images)
+        features, p = self.classifier.classify(images, self.ranks)
         return {
             "frechet": round(frechet_distance(moments(features), self.real), 4),
             "classifier_score": round(classifier_score(p), 4),
@@ -113,8 +117,9 @@ def make_evaluation(
             f"began with, {str(metadata['judge'])[:8]!r}, and metrics of different classifiers "
             f"cannot be compared: restore that file; {WITHOUT}"
         )
+    expect_same(game.ranks, "classifier", classifier.sha256)
     metadata["judge"] = classifier.sha256
-    evaluation = PeriodicEvaluation(classifier, real, config.evaluate_every, best)
+    evaluation = PeriodicEvaluation(classifier, real, config.evaluate_every, best, game.ranks)
     log(
         f"evaluating every {config.evaluate_every} steps, in at most {BUDGET:.0%} of the time, "
         f"by classifier {classifier.name}: LeNet Fréchet distance of {evaluation.samples:,} "

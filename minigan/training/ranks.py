@@ -1,12 +1,14 @@
 """A run on several ranks: what must hold on all of them, and the run of those that write nothing.
 
-Every rank trains the same game, each with its rows of every batch: see parallel/mpi.py. Rank 0
-alone writes, reports, draws samples and evaluates; meanwhile the others sleep.
+Every rank trains the same game, each with its rows of every batch: see parallel/mpi.py. They draw
+samples and evaluate together. Rank 0 alone writes and reports; meanwhile the others sleep.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from minigan.data import SMALLEST_BATCH, Batches
 from minigan.errors import ConfigError, TrainingError
@@ -38,12 +40,12 @@ class SilentRun(Run):
     def ignore(self, *arguments: Any, **options: Any) -> None:
         """Write nothing."""
 
-    save_config = forget_after = save_real = ignore
+    save_config = forget_after = save_real = save_samples = ignore
 
 
-def expect_same(ranks: Group, what: str, content: object) -> None:
+def expect_same(ranks: Group, what: str, content: object, *arrays: np.ndarray) -> None:
     """Raises ConfigError on all ranks unless all have the same."""
-    if other := ranks.unlike_first(repr(content).encode()):
+    if other := ranks.unlike_first(repr(content).encode(), *arrays):
         raise ConfigError(f"rank {other[0]} has other {what} than rank 0: give all ranks the same")
 
 
@@ -53,8 +55,7 @@ def expect_ranks_fit(ranks: Group, game: Game, options: dict[str, Any]) -> None:
     if size == 1:
         return
     expect_same(ranks, "options", config)
-    installed = versions(game.backend)
-    expect_same(ranks, "versions", [installed[name] for name in ("minigan", "python", "numpy")])
+    expect_same(ranks, "versions", versions(game.backend) | {"platform": ""})
     most = config.batch_size // SMALLEST_BATCH
     if size > most:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from math import inf
 
 import pytest
 from PIL import Image
@@ -12,9 +13,13 @@ from minigan.cli.main import main
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, unpack
 from minigan.evaluation import get_classifier, reference_images
-from minigan.training import periodic_evaluation, train
+from minigan.evaluation.classifier import load_classifier
+from minigan.parallel.group import ALONE
+from minigan.training import Run, open_game, periodic_evaluation, train
 from tests.support import squares
 from tests.support.networks import assert_same_arrays
+from tests.support.ranks import minigan, needs_mpi
+from tests.support.training_runs import metrics
 
 
 def quiet(line):
@@ -152,3 +157,66 @@ def test_more_mistakes(run, tmp_path, capsys, monkeypatch):
     other = Dataset("strokes", images, None, (), "1" * 16)
     monkeypatch.setattr(squares.open_game, "load_dataset", lambda *names, **options: other)
     assert "not those that the run was trained on" in mistake(capsys, "evaluate", run)
+
+
+# ---- on ranks
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("size, n", ((2, 120), (3, 97)))
+def test_ranks_write_the_bytes_of_one_process(size, n, run, cache, capsys, tmp_path):
+    written = []
+    words = ("evaluate", run, "--n", n, "--out", tmp_path / "found.json")
+    for evaluate in (
+        lambda: printed(capsys, *words),
+        lambda: minigan(size, *words, environment={"SQUARES": str(cache)}).stdout,
+    ):
+        lines = evaluate()
+        written.append([lines, *(path.read_bytes() for path in sorted(tmp_path.glob("found*")))])
+        for path in tmp_path.glob("found*"):
+            path.unlink()
+    assert written[0] == written[1] and len(written[0]) == 3
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_ranks_evaluate_during_training(cache, tmp_path, monkeypatch):
+    """On all of them, with the numbers of the command; a fault on any ends all."""
+    given = {"SQUARES": str(cache)}
+    options = [f"--{name.replace('_', '-')}={each}" for name, each in squares.RUN.items()]
+    words = ("train", *options, "--evaluate-every=4", "--sample-every=4")
+    run = tmp_path / "run"
+    assert minigan(3, *words, "--out", run, environment=given).returncode == 0
+    rows = [row for row in metrics(run) if row["frechet"]]
+    assert [row["step"] for row in rows] == ["4", "8", "12"]
+    game, _ = open_game(Run(run))
+    drawn = game.sample(480, game.stream("evaluation"))
+    real = squares.reference()
+    classifier = load_classifier(real, game.backend)
+    alone = periodic_evaluation.PeriodicEvaluation(classifier, real, 4, inf, ALONE)
+    assert float(rows[-1]["frechet"]) == alone.measure(drawn)["frechet"]
+    for rank in (0, 1):
+        options = {"rank": rank, "step": 8, "environment": given}
+        done = minigan(3, *words, "--out", tmp_path / f"{rank}", fault="raise-evaluate", **options)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert f"minigan: error: rank {rank} of 3, step 8: " in done.stderr
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", (0, 1))
+def test_a_fault_on_any_rank_ends_all(rank, run, cache):
+    given = {"SQUARES": str(cache)}
+    done = minigan(3, "evaluate", run, fault="raise-nearest", rank=rank, environment=given)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"minigan: error: rank {rank} of 3: not enough memory" in done.stderr
+    assert not (run / "evaluation.json").exists()
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_a_mistake_on_ranks_is_one_line(run, cache):
+    done = minigan(3, "evaluate", run, "--n", 500, environment={"SQUARES": str(cache)})
+    assert (done.returncode, done.stdout.count("Traceback")) == (2, 0)
+    assert done.stderr.count("\n") == 1 and "use at most that many" in done.stderr

@@ -1,5 +1,7 @@
 """The command `sample`: grids, arrays, files, and the training images beside them."""
 
+import shutil
+import sys
 import tracemalloc
 from types import SimpleNamespace
 
@@ -7,10 +9,13 @@ import numpy as np
 import pytest
 
 from minigan.cli import sample as sample_module
+from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.data.files.png import load_png
 from tests.support.commands import refused, run
 from tests.support.inspected_runs import SHAPES
 from tests.support.pictures import noise
+from tests.support.ranks import job, minigan, needs_mpi
+from tests.support.training_runs import content
 
 
 def test_sample(runs, tmp_path, capsys):
@@ -150,8 +155,8 @@ def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeyp
     names = ("../up", "..", ".", "", "a/b", "cat", "x", "y", "\N{SNOWMAN}", "\x00")
     open_game = sample_module.open_game
 
-    def renamed(*arguments):
-        game, metadata = open_game(*arguments)
+    def renamed(*arguments, **options):
+        game, metadata = open_game(*arguments, **options)
         game.class_names = names
         return game, metadata
 
@@ -163,3 +168,92 @@ def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeyp
     assert folders == {
         f"a/each/{name}" for name in ("0", "1", "2", "3", "4", "cat", "x", "y", "8", "9")
     }
+
+
+# ---- on ranks
+
+
+def expect_the_bytes_of_one_process(run_folder, folder, size, *words):
+    """The same words, on this process and on ranks."""
+    for name, sample in (("one", run), ("ranks", lambda *words: minigan(size, *words).returncode)):
+        place = folder / name
+        place.mkdir()
+        files = ("--out", place / "a.npy"), ("--out", place / "grid.png", "--each", place / "each")
+        for out in files:
+            assert sample("sample", run_folder, *words, *out) == 0
+    found, expected = content(folder / "ranks"), content(folder / "one")
+    assert len(found) > 2 and found == expected
+
+
+@needs_mpi
+def test_two_ranks_write_the_bytes_of_one_process(runs, tmp_path):
+    """Of images that fill no round of batches."""
+    expect_the_bytes_of_one_process(runs["color"], tmp_path, 2, "--n", 21, "--seed", 3)
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("size, n", ((2, 64), (3, 1), (3, 130)))
+@pytest.mark.parametrize("statistics", ("frozen", "batch"))
+def test_any_number_of_ranks_writes_the_bytes_of_one_process(size, n, statistics, runs, tmp_path):
+    words = ("--n", n, "--statistics", statistics)
+    expect_the_bytes_of_one_process(runs["conditional"], tmp_path, size, *words)
+
+
+def sample_each(*words):
+    """`minigan sample` on two ranks, each with its words."""
+    first, second = ([sys.executable, "-m", "minigan", "sample", *each] for each in words)
+    return job(1, *first[1:], ":", "-n", "1", *second)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_ranks_must_have_the_same_options_and_files(runs, tmp_path):
+    other, out = tmp_path / "other", ["--out", tmp_path / "a.npy"]
+    shutil.copytree(runs["plain"], other)
+    generator = load_arrays(other / "generator.npz")
+    save_arrays(other / "generator.npz", {name: -array for name, array in generator.items()})
+    for second, message in (
+        ([runs["plain"], "--n", 3, *out], "other options"),
+        ([runs["plain"], "--seed", 3, *out], "other options"),
+        ([runs["plain"], "--real", tmp_path / "real"], "other options"),
+        ([other, *out], "other files of the run"),
+        ([tmp_path / "nowhere", *out], "is not the folder of a run"),
+    ):
+        done = sample_each([runs["plain"], *out], second)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert message in done.stderr and not (tmp_path / "a.npy").exists()
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["{plain}", "--n", "0", "--out", "a.png"], "--n must be"),
+        (["nowhere", "--out", "a.png"], "is not the folder of a run"),
+        (["{plain}"], "say where to write"),
+        (["{plain}", "--label", "3", "--out", "a.png"], "--label needs classes"),
+        (["{plain}", "--out", "no/a.png"], "cannot write no/a.png"),
+        (["{plain}", "--best", "--out", "a.png"], "best-generator.npz does not exist"),
+    ],
+)
+def test_mistakes_on_ranks_are_one_line(words, message, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = minigan(3, "sample", *(word.format(**runs) for word in words))
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert message in done.stderr and list(tmp_path.iterdir()) == []
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", (0, 1))
+@pytest.mark.parametrize("fault", ("raise", "SIGKILL", "SIGTERM"))
+def test_a_fault_on_any_rank_ends_all_and_leaves_no_file(fault, rank, runs, tmp_path):
+    words = ("sample", runs["plain"], "--n", 100, "--out", tmp_path / "a.npy")
+    done = minigan(3, *words, fault=f"{fault}-draw", rank=rank)
+    assert done.returncode and done.stderr.count("\n") == 1
+    if fault != "SIGKILL":
+        assert done.returncode == (1 if fault == "raise" else 143) and done.stdout == ""
+        assert f"minigan: error: rank {rank} of 3: " in done.stderr
+    assert not (tmp_path / "a.npy").exists()

@@ -22,6 +22,55 @@ class Simulated(Group):
             array += other
 
 
+class Thread(Group):
+    """One of several threads that take the part of processes."""
+
+    def __init__(self, rank, size, meet, arrays):
+        self.rank, self.size, self.meet, self.arrays = rank, size, meet, arrays
+
+    def broadcast(self, array, root):
+        if self.rank == root:
+            self.arrays[0] = array
+        self.meet.wait()
+        received = self.arrays[0]
+        self.meet.wait()
+        return received
+
+
+@pytest.mark.parametrize("size", (1, 2, 3, 5))
+@pytest.mark.parametrize("count", (0, 1, 4, 6))
+def test_jobs_are_done_once_and_all_have_the_results_in_order(size, count):
+    meet, arrays, done, asked = Barrier(size), [None], [], [0] * size
+
+    def work(rank):
+        group, drawn = Thread(rank, size, meet, arrays), np.random.default_rng(7)
+
+        def job(i, z):
+            done.append((i, rank))
+            return np.full(i + 1, z)  # of any shape
+
+        def jobs():
+            for i in range(count):
+                asked[rank] += 1
+                z = drawn.standard_normal()  # all go through one random stream
+                yield lambda i=i, z=z: job(i, z)
+
+        results = []
+        for i, result in enumerate(group.in_order(jobs())):
+            assert asked[rank] <= i + size, "no more than a round is on the way"
+            results.append(result)
+        return results
+
+    with ThreadPoolExecutor(size) as pool:
+        found = list(pool.map(work, range(size)))
+    z = np.random.default_rng(7).standard_normal(count)
+    for results in found:
+        assert len(results) == count
+        for i, result in enumerate(results):
+            np.testing.assert_array_equal(result, np.full(i + 1, z[i]))
+    assert sorted(done) == [(i, i % size) for i in range(count)]
+
+
 @pytest.mark.parametrize("size", (1, 2, 3, 5))
 @pytest.mark.parametrize("n", (5, 6, 17))
 def test_shards_cover_the_batch_in_order(size, n):

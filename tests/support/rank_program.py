@@ -4,7 +4,9 @@ With GPUS=N in the environment, each machine has N GPUs, the stand-in for CuPy; 
 NCCL=0.
 
 FAULT  none; or what happens and where, such as raise-load, SIGKILL-save, SIGTERM-step
-STEP   of the run, for faults elsewhere than in the load
+STEP   of the run, for faults elsewhere than in the load; 0: before the first
+
+With the variable SQUARES, a folder with their classifier, they are the images: see squares.py.
 """
 
 import os
@@ -12,13 +14,17 @@ import signal
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from minigan.cli.main import main
 from minigan.errors import DataError
+from minigan.evaluation import neighbors
+from minigan.training import periodic_evaluation
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.game import Game
+from tests.support import squares
 from tests.support.strict_cupy import use_stand_in
 
 loop = import_module("minigan.training.loop")
@@ -27,6 +33,9 @@ PLACES = {  # where -> the function that fails there, and the error that it rais
     "step": (Game, "round", ValueError("a fault")),
     "sample": (Game, "sample_grid", MemoryError("a fault")),
     "save": (Checkpoints, "save", ValueError("a fault")),
+    "draw": (Game, "to_images", ValueError("a fault")),
+    "evaluate": (periodic_evaluation.PeriodicEvaluation, "measure", ValueError("a fault")),
+    "nearest": (neighbors, "nearest", MemoryError("a fault")),
 }
 
 
@@ -60,4 +69,7 @@ if __name__ == "__main__":
         if "GPUS" in os.environ:
             nccl = os.environ.get("NCCL") != "0"
             use_stand_in(patch, devices=int(os.environ["GPUS"]), nccl=nccl)
+        if "SQUARES" in os.environ:
+            squares.make_small(patch, Path(os.environ["SQUARES"]))
+            patch.setattr(periodic_evaluation, "BUDGET", 1e9)
         sys.exit(main(words))

@@ -1,6 +1,7 @@
 """Jobs of several ranks, started by the mpiexec of the wheel `mpich`."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,19 +21,25 @@ SMALL = "--dataset strokes --limit 110 --width 4 --z-dim 8 --batch-size 32 --sam
 
 
 def job(size, *words, seconds=60, environment=None, before=()):
-    """Run `python words...` on `size` ranks -> CompletedProcess; no process of it is left.
+    """Run `python words...` on `size` ranks -> CompletedProcess.
 
     before  words for mpiexec
+    An AssertionError if a process of it is left behind, which is then killed; also after a timeout.
     """
     mark = f"MINIGAN_TEST_JOB={uuid.uuid4().hex}"
     name, value = mark.split("=")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), name: value, **(environment or {})}
     command = [MPIEXEC, *before, "-n", str(size), sys.executable, *map(str, words)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, env=environment, check=False
-    )
-    assert not processes_with(mark), "processes are left behind"
-    return done
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, env=environment, check=False
+        )
+    finally:
+        left = processes_with(mark)
+        for process in left:
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        assert not left, f"{len(left)} processes are left behind"
 
 
 def processes_with(mark, patience=2.0):

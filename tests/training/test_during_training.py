@@ -7,6 +7,7 @@ import numpy as np
 
 from minigan.data import Dataset
 from minigan.evaluation.reference_images import ReferenceImages, Subset
+from minigan.parallel.group import ALONE
 from minigan.training import periodic_evaluation
 from minigan.training.periodic_evaluation import PeriodicEvaluation
 from tests.support.squares import squares
@@ -18,7 +19,7 @@ class SlowClassifier:
     def __init__(self, now):
         self.now = now
 
-    def classify(self, images):
+    def classify(self, images, ranks):
         self.now[0] += 1.5
         rng = np.random.default_rng(0)
         return rng.standard_normal((len(images), 4)), rng.dirichlet(np.ones(10), len(images))
@@ -32,7 +33,7 @@ def make(monkeypatch, every=10):
     part = Subset(images, None, np.arange(100))
     data = Dataset("x", images, None, (), "0" * 16)
     real = ReferenceImages(data, None, "crop", part, part, published=False)
-    return PeriodicEvaluation(SlowClassifier(now), real, every), now
+    return PeriodicEvaluation(SlowClassifier(now), real, every, inf, ALONE), now
 
 
 def test_the_budget_is_kept_and_used(monkeypatch):

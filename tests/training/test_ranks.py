@@ -1,6 +1,7 @@
 """A run on several ranks: the numbers, the files and the end are those of one process."""
 
 import csv
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.data.files.npz import pack, save_arrays
 from minigan.gan import LOSSES
 from minigan.parallel.group import Group
 from minigan.training import ranks as ranks_module
 from minigan.training.run_folder import Run
 from tests.support.noise_games import make_batches, make_game
 from tests.support.ranks import SMALL, job, minigan, needs_mpi
-from tests.support.training_runs import checkpoint, metrics, names
+from tests.support.training_runs import checkpoint, content, metrics, names
 
 
 def train(size, out, *words, steps=12, **options):
@@ -181,10 +183,34 @@ def test_a_folder_that_only_rank_0_sees(tmp_path):
 
 @needs_mpi
 @pytest.mark.slow
+@pytest.mark.parametrize("mistake", ("an older checkpoint", "another number"))
+def test_a_rank_that_reads_another_checkpoint_ends_the_run_before_a_step(mistake, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    assert train(1, run, steps=8).returncode == 0
+    shutil.copytree(run, other)
+    newest = other / "checkpoints/step-00000008.npz"
+    if mistake == "an older checkpoint":
+        newest.unlink()
+    else:
+        sections, record = checkpoint(other, 8)
+        sections["D"]["0.W"] = sections["D"]["0.W"] * 1.5
+        save_arrays(newest, pack(sections, record))
+    before = content(run)
+    words = ["-m", "minigan", "train", "--steps", "12", "--resume"]
+    done = job(1, *words, run, ":", "-n", "1", sys.executable, *words, other)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "after step 8 the parameters of rank 1 are not those of rank 0" in done.stderr
+    assert content(run) == before
+
+
+@needs_mpi
+@pytest.mark.slow
 def test_other_commands_run_once(tmp_path):
     run = tmp_path / "run"
     assert train(1, run, steps=2).returncode == 0
     done = minigan(3, "sample", run, "--n", "3", "--out", tmp_path / "a.npy")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    done = minigan(3, "filters", run)
     assert done.returncode == 0 and done.stdout.count("\n") == 1
     assert minigan(3, "--version").stdout.count("\n") == 1
 

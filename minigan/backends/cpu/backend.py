@@ -10,7 +10,7 @@ from minigan.arrays import Array, Backend, Shape
 from minigan.arrays.backend import Operations, Stateful
 from minigan.arrays.staging import StagingBuffer
 from minigan.backends.cpu.chunks import ThreadWorkspace
-from minigan.backends.cpu.threads import SerialTeam, Team, get_team
+from minigan.backends.cpu.threads import OneThread, SerialTeam, Team, get_team
 from minigan.backends.workspace import FastBackend, ScratchMemory
 from minigan.errors import ConfigError, StateError
 from minigan.parallel.group import Group
@@ -64,7 +64,8 @@ class CpuBackend(FastBackend):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
         self.winograd = winograd
         self.operations = operations or {}
-        self.set_team(get_team(threads))
+        team = get_team(threads)
+        self.set_team(OneThread(team.size) if self.ranks.size > 1 else team)
 
     def set_team(self, team: Team | SerialTeam) -> None:
         self.team, self.memory = team, CpuMemory(self, team.size)

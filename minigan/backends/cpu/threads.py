@@ -174,6 +174,13 @@ class Team:
         return queues[: len(started)]
 
 
+class OneThread(Team):
+    """The shares of a team, and so its bits, one after another: for one of several ranks."""
+
+    def start(self) -> list[SimpleQueue[Any]]:
+        return []
+
+
 class SerialTeam:
     """A team of one for a whole captured step, which prepares everything once, not at every run."""
 
