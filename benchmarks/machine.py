@@ -81,6 +81,8 @@ def versions(*packages):
 def versions_of(backend):
     """A backend of minigan -> package -> version, and the GPU's name."""
     found = versions("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x")
+    if backend.compiled:
+        found |= versions("numba")
     if backend.name == "cupy":
         found["gpu"] = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
     return found

@@ -90,7 +90,7 @@ def measure(options, log, workers, until=float("inf")):
     del host
     facts, before = machine.facts(options.threads), machine.gpu() if device == "cuda" else {}
     shown, reserved = {}, 0.0
-    ours = contenders.OURS if device == "cuda" and what == "step" else ("minigan",)
+    ours = contenders.ALWAYS[device] if what == "step" else ("minigan",)
     for name in (*ours, *options.against):
         seconds = limit_of(device, until - reserved)
         found = admit(workers, name, options, seconds, shown.get("minigan"))

@@ -1,6 +1,7 @@
 """Backends as fixtures: one test body runs on every backend that this machine has."""
 
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import minigan as mg
 from tests.support.strict_cupy import use_stand_in
 
 HERE = Path(__file__).parent
+COMPILED = "minigan.backends.cpu.compiled"
 BACKENDS = ("plain", "numpy", "strict", "cupy")
 LONG = {  # option -> how many, in the tests marked `long`; they run with: pytest -m long
     "kills": (300, "processes killed by SIGKILL"),
@@ -33,6 +35,18 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"benchmarks", "examples"} & set(item.path.parts[len(HERE.parts) :]):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def hide_numba(monkeypatch):
+    """-> function: from then on numba cannot be imported"""
+
+    def hide():
+        for name in [name for name in sys.modules if name.startswith(COMPILED)]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "numba", None)
+
+    return hide
 
 
 @pytest.fixture(params=BACKENDS)

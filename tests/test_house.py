@@ -103,11 +103,11 @@ def test_no_circle_of_files():
 def test_budget_of_lines():
     lines = count()
     assert sum(count for file, count in lines.items() if is_core(file)) <= 2_000
-    assert sum(lines.values()) <= 13_000
+    assert sum(lines.values()) <= 13_100
 
 
 def test_run_time_packages_are_the_promised_ones():
-    optional = {"cupy", "cuda", "mpi4py", "scipy", "matplotlib", "onnx", "safetensors"}
+    optional = {"cupy", "cuda", "mpi4py", "scipy", "matplotlib", "onnx", "safetensors", "numba"}
     allowed = {"minigan", "numpy", "PIL", "tqdm", *optional, *sys.stdlib_module_names}
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -147,7 +147,7 @@ def test_import_is_quick():
 
 
 def test_import_brings_nothing_that_a_network_does_not_need():
-    names = "('cupy', 'PIL', 'tqdm', 'matplotlib', 'torch')"
+    names = "('cupy', 'PIL', 'tqdm', 'matplotlib', 'torch', 'numba')"
     found = run_python(f"import sys, minigan; print(*(set({names}) & set(sys.modules)))")
     assert found == "\n"
 
@@ -177,8 +177,12 @@ def test_metadata():
     lines = filter(None, setup["options"]["install_requires"].split("\n"))
     assert {re.match(r"\w+", line).group() for line in lines} == {"numpy", "pillow", "tqdm"}
     shipped = re.split(r",\s*", setup["options.package_data"]["minigan"])
-    files = [path for path in (ROOT / "minigan").rglob("*") if path.is_file()]
-    others = {path for path in files if path.suffix not in (".py", ".pyc")}
+    files = [
+        path
+        for path in (ROOT / "minigan").rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    ]
+    others = {path for path in files if path.suffix != ".py"}
     matched = {path for pattern in shipped for path in (ROOT / "minigan").glob(pattern)}
     assert matched == others
     assert "MIT" in (ROOT / "LICENSE").read_text("utf-8")

@@ -24,6 +24,8 @@ CONTENDERS = {  # device -> name -> class, its own arguments
         "keras": ("keras_step:Step", {}),
         "jax": ("jax_step:Step", {}),
         "dezero": ("dezero_step:Step", {}),
+        # with compiled kernels
+        "minigan-numba": ("minigan_step:Step", {"captured": True, "numba": True}),
         # what the processes of a captured step gain, and what everything fast gains
         "minigan-threads": ("minigan_step:Step", {}),
         "minigan-plain": ("minigan_step:Step", {"backend": "plain"}),
@@ -46,9 +48,10 @@ LEARNERS = {  # the same for those that train to the end
     "torch": ("torch_learner:Learner", {"channels_last": False}),
     "torch-cl": ("torch_learner:Learner", {"channels_last": True}),
 }
-OURS = ("minigan", "minigan-graph")
+ALWAYS = {"cpu": ("minigan",), "cuda": ("minigan", "minigan-graph")}  # the rest by --against
+OURS = ("minigan", "minigan-numba", "minigan-graph")
 PEERS = {
-    device: tuple(name for name in table if name not in OURS)
+    device: tuple(name for name in table if name not in ALWAYS[device])
     for device, table in CONTENDERS.items()
 }
 TORCH_AT_ITS_BEST = tuple(

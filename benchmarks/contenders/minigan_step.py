@@ -7,6 +7,7 @@ the processes that compute it.
 import numpy as np
 
 from benchmarks import nets
+from benchmarks.contenders import need
 from benchmarks.contenders.contender import Contender
 from benchmarks.machine import versions_of
 from minigan import Adam, Conv2d, Sequential, get_backend
@@ -19,11 +20,14 @@ LOSSES = ("loss_d_real", "loss_d_fake", "loss_g")
 class Step(Contender):
     def __init__(
         self, preset, batch, width, image=None, device="cpu", precision="fp32", backend="numpy",
-        captured=False,
+        captured=False, numba=False,
     ):  # fmt: skip
-        """captured: by backend.capture."""
+        """captured: by backend.capture; numba: with compiled kernels."""
         self.device = device
-        self.backend = get_backend("cupy" if device == "cuda" else backend, precision=precision)
+        if numba:
+            need("numba")
+        name = "cupy" if device == "cuda" else backend
+        self.backend = get_backend(name, precision=precision, compile=numba)
         self.nets = nets.build(preset, batch, self.backend, width, image)
         self.optimizer_g = Adam(self.nets.G, nets.RATE, beta1=nets.BETA1)
         self.optimizer_d = Adam(self.nets.D, nets.RATE, beta1=nets.BETA1)

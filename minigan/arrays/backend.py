@@ -37,6 +37,7 @@ class Backend(Copyable):
 
     name = "plain"
     precision = "fp32"  # of float32 products
+    compiled = False  # are there kernels that numba compiles?
     captures_graphs = False  # does capture record a CUDA graph?
 
     def __init__(self, dtype: Any = "float32", xp: Any = np):

@@ -3,8 +3,9 @@
 from typing import Any
 
 from minigan.arrays import Array, Backend
+from minigan.arrays.backend import Operations
 from minigan.checks import expect_choice
-from minigan.errors import ConfigError
+from minigan.errors import BackendError, ConfigError
 from minigan.parallel.group import Group
 
 BACKENDS = ("plain", "numpy", "cupy")
@@ -19,6 +20,7 @@ def get_backend(
     threads: int | None = None,
     precision: str = "fp32",
     ranks: Group | None = None,
+    compile: bool | None = None,  # noqa: A002
 ) -> Backend:
     """-> a new backend; pass it to `net.setup`, there is no global one.
 
@@ -30,8 +32,10 @@ def get_backend(
     precision  of float32 products on a GPU: "fp32", or "tf32": tensor cores, 11-bit factors
     ranks      processes that run captured steps together, see parallel/mpi.py; None: this one
                alone, and those that it forks
+    compile    kernels of the numpy backend by numba: faster, with other bits; None: where numba can
+               be imported. backend.compiled says which
     Raises ConfigError (unknown name, dtype or precision, impossible threads), BackendError (no
-    CuPy, no GPU).
+    numba, no CuPy, no GPU).
     """
     expect_choice("backend", name, BACKENDS)
     expect_choice("precision", precision, PRECISIONS)
@@ -43,14 +47,34 @@ def get_backend(
         raise ConfigError("several ranks are for numpy and cupy: start plain without mpiexec")
     if threads is not None and name != "numpy":
         raise ConfigError(f"threads are for the numpy backend: leave them out with {name}")
+    if compile and name != "numpy":
+        raise ConfigError(f"compile is for the numpy backend: leave it out with {name}")
     if name == "numpy":
-        from minigan.backends.cpu import table
         from minigan.backends.cpu.backend import CpuBackend
 
-        return CpuBackend(dtype, threads, operations=table.OPERATIONS, ranks=ranks)
+        compiled, operations = choose_operations(compile)
+        return CpuBackend(dtype, threads, True, operations, ranks, compiled)
     if name == "cupy":
         from minigan.backends.gpu import table as gpu_table
         from minigan.backends.gpu.backend import GpuBackend
 
         return GpuBackend(dtype, precision, operations=gpu_table.OPERATIONS, ranks=ranks)
     return Backend(dtype)
+
+
+def choose_operations(compile: bool | None) -> tuple[bool, Operations]:  # noqa: A002
+    """get_backend's compile -> are kernels compiled?, the table. Raises BackendError."""
+    from minigan.backends.cpu import table
+
+    if compile is not False:
+        try:
+            from minigan.backends.cpu.compiled import table as compiled_table
+
+            return True, compiled_table.OPERATIONS
+        except ImportError as error:  # numba is not there, or not for this version of NumPy
+            if compile:
+                raise BackendError(
+                    f"compiled kernels need numba ({error}): pip install 'minigan[numba]', "
+                    "or leave them out: --no-compile, compile=False"
+                ) from error
+    return False, table.OPERATIONS

@@ -23,7 +23,9 @@ def train_classifier(arguments: Namespace, log: Log) -> None:
     data_dir = options.pop("data_dir", None)
     config = new_config(options)
     data = load_images(config, get_preset(config.preset), data_dir, log)
-    backend = get_backend(config.backend, threads=config.threads, precision=config.precision)
+    backend = get_backend(
+        config.backend, threads=config.threads, precision=config.precision, compile=config.compile
+    )
     get_classifier(split(data, data_dir, config.fit), backend, config.seed, log)
 
 

@@ -54,6 +54,7 @@ TYPES = {"int": "a whole number", "float": "a number", "steps_or_epoch": "a whol
 NAME, DIR, FILE = ({"metavar": metavar} for metavar in ("NAME", "DIR", "FILE"))
 N, NUMBER = whole(), {"metavar": "X", "type": float}
 SWITCH = {"action": "store_true"}
+EITHER = {"action": argparse.BooleanOptionalAction}
 RUN: Row = ("run", {"metavar": "RUN"}, "folder of a run, finished or not")
 DATA_DIR: Row = ("--data-dir", DIR, "folder with the data set's files")
 SEED: Row = ("--seed", whole(0), "seed of z (default 0)")
@@ -75,12 +76,13 @@ IMAGES: list[Row] = [  # which images, and on what machine
     ("--limit", N, "only the first N images"),
     ("--seed", N, "seed of all random numbers (default 0)"),
     ("--threads", N, "CPUs to use (default all; another number rounds differently)"),
+    ("--compile", EITHER, "use kernels compiled by numba (default: if it is installed)"),
 ]
 EVERY = {"metavar": "N", "type": steps_or_epoch}
 TRAIN: list[Row] = [
     ("--flip", {"action": argparse.BooleanOptionalAction}, "mirror images at random"),
     ("--shuffle", {"metavar": "WHEN"}, "a new order every epoch, once, or never"),
-    ("--drop-last", {"action": argparse.BooleanOptionalAction}, "omit a smaller last batch"),
+    ("--drop-last", EITHER, "omit a smaller last batch"),
     ("--epochs", N, "epochs in total, also with --resume"),
     ("--steps", N, "steps in total, instead of --epochs"),
     ("--batch-size", N, "images in a step"),

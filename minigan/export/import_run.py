@@ -31,7 +31,8 @@ CONVERT = (
     "import torch, safetensors.torch as s; s.save_file(torch.load({}, "
     'map_location="cpu", weights_only=True), {})'
 )
-MACHINE = ("images", "backend", "precision", "threads")  # options of the machine that exported
+# options of the machine that exported
+MACHINE = ("images", "backend", "precision", "threads", "compile")
 
 
 Nets = dict[str, dict[str, Stored]]  # "G", "D", or "" if only the names of the arrays say which

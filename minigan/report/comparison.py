@@ -14,7 +14,7 @@ from minigan.report.plots import COLORS, clean, smooth, title_of, window_of
 from minigan.training import Config
 
 # options that do not change the experiment
-IGNORED = ("epochs", "steps", "sample_every", "threads", "evaluate_every")
+IGNORED = ("epochs", "steps", "sample_every", "threads", "evaluate_every", "compile")
 RUNS = (2, 8)  # that one picture can show
 
 

@@ -48,7 +48,7 @@ TEXTS = ("preset", "dataset", "images", "image_size", "fit", "background")
 # moments as if all steps had the same
 END = ("epochs", "steps")
 MAY_CHANGE = (
-    *END, "sample_every", "threads", "images", "evaluate_every", "lr_g", "lr_d", "ema",
+    *END, "sample_every", "threads", "compile", "images", "evaluate_every", "lr_g", "lr_d", "ema",
 )  # fmt: skip
 PRESET_FOR = {  # a data set -> the preset, if none is named
     "folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32",
@@ -102,6 +102,7 @@ class Config:
     d_steps: int = 1  # updates of D in a round
     upsample: str = "transposed"  # how G grows: by transposed convolutions, or "nearest"
     spectral_norm: bool = False  # in D, instead of BatchNorm
+    compile: bool | None = None  # kernels by numba; None: if it is there when the run begins
 
     def __post_init__(self) -> None:
         preset = get_preset(self.preset)
@@ -118,7 +119,7 @@ class Config:
                 expect_size(flag(name), value, *SIZES[name])
             elif name in NUMBERS:
                 expect_number(flag(name), value, NUMBERS[name])
-            elif kind is bool and not isinstance(value, bool):
+            elif kind in (bool, bool | None) and not isinstance(value, bool):
                 raise ConfigError(f"{flag(name)} must be true or false, got {value!r}")
         optimizer = OPTIMIZERS[self.optimizer] if self.optimizer else preset.optimizer
         if (self.beta1 is None) != (optimizer != "Adam"):
@@ -262,20 +263,21 @@ def options_like(saved: Config, options: dict[str, Any]) -> dict[str, Any]:
         "optimizer": ("lr_g", "lr_d", "beta1"),
         "preset": (*FROM_PRESET, "image_size", "channels"),
     }
-    replaced = {each for name in options for each in dependent.get(name, ())}
+    replaced = {each for name in options for each in dependent.get(name, ())} | {"compile"}
     return {name: value for name, value in vars(saved).items() if name not in replaced} | options
 
 
 def config_from_record(record: Any) -> Config:
     """A Config as a dict, read from a file -> Config. Raises ConfigError.
 
-    Fields with a default may be missing: a run of an earlier version lacks later options.
+    Fields with a default may be missing: a run of an earlier version lacks later options. It has
+    no compiled kernels.
     """
     names = {field.name for field in fields(Config)}
     needed = {field.name for field in fields(Config) if field.default is MISSING}
     if not isinstance(record, dict) or not needed <= set(record) <= names:
         raise ConfigError(f"expected the options {', '.join(sorted(names))}")
-    return Config(**record)
+    return Config(**{"compile": False, **record})
 
 
 def versions(backend: Backend) -> dict[str, str]:
@@ -286,6 +288,8 @@ def versions(backend: Backend) -> dict[str, str]:
         "numpy": np.__version__,
         "platform": platform.platform(),
     }
+    if backend.compiled:
+        found["numba"] = sys.modules["numba"].__version__
     if backend.xp is not np:
         found[backend.name] = backend.xp.__version__
     return found

@@ -63,7 +63,11 @@ class Game(Copyable):
         one = config.backend == "numpy" and self.ranks.size > 1
         threads = config.threads or (1 if one else None)
         self.backend = get_backend(
-            config.backend, threads=threads, precision=config.precision, ranks=ranks
+            config.backend,
+            threads=threads,
+            precision=config.precision,
+            ranks=ranks,
+            compile=config.compile,
         )
         self.G = self.make_generator("G")
         D = self.preset.discriminator(config.width, config.image_shape)

@@ -107,6 +107,8 @@ def train(
         return None
     if config.dataset == "auto":
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
+    if config.backend == "numpy":  # nor must it if numba comes or goes
+        config = replace(config, compile=game.backend.compiled)
     installed = versions(game.backend) | note(ranks)
     if "data" not in metadata and (resume is None or "imported" in metadata):  # its first images
         metadata |= {"note": data.note, "data": data.fingerprint, "images": len(data.images)}

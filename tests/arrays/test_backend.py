@@ -110,6 +110,7 @@ def test_collect_puts_scalars_in_a_row(make_backend):
         (dict(name="numpy", precision="tf32"), "precision tf32 is for tensor cores"),
         (dict(name="cupy", precision="bf16"), "precision must be one of fp32, tf32, got 'bf16'"),
         (dict(name="plain", threads=2), "threads are for the numpy backend"),
+        (dict(name="plain", compile=True), "compile is for the numpy backend"),
         *(
             (dict(threads=threads), "threads must be a whole number from 1 to 1024, got")
             for threads in (0, -1, 1.5, True, 10**6)

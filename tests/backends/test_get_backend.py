@@ -21,7 +21,12 @@ from minigan.layers import sequential
 from minigan.optimizers import Optimizer
 from tests.support.strict_cupy import make_module
 
-FAST = [*CPU.items(), *GPU.items(), (sequential.plan, trace.plan)]
+try:
+    from minigan.backends.cpu.compiled.table import OPERATIONS as COMPILED
+except ImportError:
+    COMPILED = {}
+
+FAST = [*CPU.items(), *GPU.items(), (sequential.plan, trace.plan), *COMPILED.items()]
 
 
 def parameters(function):
@@ -50,11 +55,25 @@ def test_each_name_gives_a_new_backend_with_its_table(monkeypatch):
         ("numpy", CpuBackend, CPU),
         ("cupy", GpuBackend, GPU),
     ):
-        backend = mg.get_backend(name)
-        assert type(backend) is kind and backend.name == name
+        backend = mg.get_backend(name, compile=False)
+        assert type(backend) is kind and not backend.compiled and backend.name == name
         assert backend.operations == table and backend.dtype == np.float32
         assert mg.get_backend(name) is not backend
     assert type(mg.get_backend()) is CpuBackend
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_kernels_are_compiled_where_numba_is():
+    for backend in (mg.get_backend(), mg.get_backend("numpy", "float64", compile=True)):
+        assert backend.compiled and backend.operations == COMPILED
+
+
+def test_without_numba(hide_numba):
+    hide_numba()
+    backend = mg.get_backend("numpy")
+    assert not backend.compiled and backend.operations == CPU
+    with pytest.raises(mg.BackendError, match=r"need numba .*: pip install 'minigan\[numba\]', or"):
+        mg.get_backend("numpy", compile=True)
 
 
 def test_threads_are_by_default_all_cpus():

@@ -10,7 +10,8 @@ from benchmarks.contenders import minigan_step
 from benchmarks.worker import make
 
 SMALL = dict(batch=8, width=2)
-PACKAGES = {  # contender on a CPU -> what it needs
+PACKAGES = {
+    "minigan-numba": "numba",  # contender on a CPU -> what it needs
     "torch": "torch",
     "torch-cl": "torch",
     "keras": "tensorflow",

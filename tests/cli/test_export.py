@@ -164,7 +164,7 @@ def test_a_round_trip_gives_the_same_samples(name, runs, tmp_path, capsys):
     options = [
         json.loads((folder / "config.json").read_text())["options"] for folder in (runs[name], copy)
     ]
-    assert options[0] | {"threads": None} == options[1]
+    assert options[0] | {"threads": None, "compile": None} == options[1]
 
 
 @pytest.mark.slow

@@ -110,12 +110,13 @@ def test_what_train_gets_is_what_the_user_gave():
         ("train --beta1 1", "--beta1 must be at least 0 and below 1, got 1.0"),
         ("train --width 100000000000000000000", "of at least 1 and at most 65536, got 1000"),
         ("train --threads 0", "--threads must be a whole number of at least 1, got 0"),
+        ("train --backend plain --compile", "compile is for the numpy backend: leave it out"),
         ("train --backend plain --threads 2", "threads are for the numpy backend: leave them out"),
         ("train --images nowhere", "nowhere"),
         ("train --resume runs/none", "runs/none is not the folder of a run: it has no config.json"),
         ("train --resume a --out b", "--resume continues in the run's folder: leave --out out"),
         ("train-classifier --preset mnits", "unknown preset 'mnits': did you mean mnist?"),
-        ("judge --n 3", "unknown option --n (see minigan train-classifier --help)"),
+        ("judge --x 3", "unknown option --x (see minigan train-classifier --help)"),
     ),
 )
 def test_a_mistake_is_one_line(line, message, capsys, tmp_path, monkeypatch):

@@ -91,6 +91,7 @@ MISTAKES = (
     (dict(lr_d=float("nan")), "--lr-d must be above 0 and at most 1, got nan"),
     (dict(beta1=1.0), "--beta1 must be at least 0 and below 1, got 1.0"),
     (dict(ema=1), "--ema must be at least 0 and below 1, got 1"),
+    (dict(compile="yes"), "--compile must be true or false, got 'yes'"),
     (dict(precision="tf32"), "--precision tf32 is for tensor cores: leave it out, or use"),
     (dict(fit="stretch"), "--fit must be crop, squash, center:SIZE or box:"),
     (dict(channels=4), "--channels must be 1 (gray) or 3 (color), got 4"),

@@ -241,6 +241,40 @@ def test_an_option_that_would_make_another_run_is_refused(tmp_path):
     assert content(tmp_path / "a") == before
 
 
+def record_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_a_run_keeps_its_kernels(tmp_path, hide_numba):
+    pytest.importorskip("numba", reason="numba is not installed")
+    train(tmp_path / "a", steps=1)
+    assert record_of(tmp_path / "a")["options"]["compile"] is True
+    assert "numba" in record_of(tmp_path / "a")["versions"]
+    hide_numba()
+    before = content(tmp_path / "a")
+    with pytest.raises(mg.BackendError, match=r"compiled kernels need numba .* --no-compile"):
+        resume(tmp_path / "a", steps=2)
+    assert content(tmp_path / "a") == before
+    lines = resume(tmp_path / "a", steps=2, compile=False)
+    assert any("at step 1, steps 2 (was 1), compile False (was True)" in line for line in lines)
+    record = record_of(tmp_path / "a")
+    assert record["options"]["compile"] is False
+    assert "numba" not in record["resumed"][0]["versions"]
+
+
+def test_a_run_without_kernels_and_one_that_is_older_are_resumed_without(tmp_path):
+    train(tmp_path / "a", steps=2, compile=False)
+    train(tmp_path / "b", steps=1, compile=False)
+    record = record_of(tmp_path / "b")
+    del record["options"]["compile"]
+    (tmp_path / "b/config.json").write_text(json.dumps(record))
+    resume(tmp_path / "b", steps=2)
+    assert weights_of(tmp_path / "b")[1] == weights_of(tmp_path / "a")[1]
+    assert (tmp_path / "b/generator.npz").read_bytes() == (
+        tmp_path / "a/generator.npz"
+    ).read_bytes()
+
+
 def weights_of(folder):
     """-> the parameters and statistics of both nets in the newest checkpoint"""
     newest = max((folder / "checkpoints").glob("step-*.npz"))

@@ -45,6 +45,7 @@ class CpuBackend(FastBackend):
               all that this process may use
     winograd  False: convolve by im2col alone; slower with many channels, smaller rounding errors
     ranks     as in FastBackend
+    compiled  does `operations` have kernels that numba compiles?
     """
 
     name = "numpy"
@@ -57,12 +58,13 @@ class CpuBackend(FastBackend):
         winograd: bool = True,
         operations: Operations | None = None,
         ranks: Group | None = None,
+        compiled: bool = False,
     ):
         super().__init__(dtype, np, ranks)
         is_whole = isinstance(threads, int) and not isinstance(threads, bool)
         if threads is not None and not (is_whole and 1 <= threads <= 1024):
             raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
-        self.winograd = winograd
+        self.winograd, self.compiled = winograd, compiled
         self.operations = operations or {}
         team = get_team(threads)
         self.set_team(OneThread(team.size) if self.ranks.size > 1 else team)

@@ -44,7 +44,8 @@ def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
     """-> the layers, with a Block for each run of them; see fusion.py."""
 
     def make_block(part: Sequence[Layer], **roles: Any) -> Block:
-        return (NormBlock if "norm" in roles else Block)(part, backend, **roles)
+        kind = backend.operation_for(NormBlock if "norm" in roles else Block)
+        return kind(part, backend, **roles)
 
     steps = fuse(layers, backend, make_block)
     for step, following in pairwise(steps):
@@ -187,6 +188,11 @@ class NormBlock(Block):
         self.norm, self.channels = norm, norm.in_shape[-1]
         self.pixels = prod(norm.in_shape) // self.channels
 
+    @property
+    def tiled(self) -> int:
+        """-> how often rows such as A's repeat the channels"""
+        return self.pixels
+
     def forward(self, x: Array, train: bool = True) -> Array:
         n, norm, backend = len(x), self.norm, self.backend
         is_batch = norm.uses_batch_statistics(n, train)
@@ -248,23 +254,28 @@ class NormBlock(Block):
             some = rows[:: max(1, len(rows) // SAMPLE)]
             column_sums(some, sums[i, 0], workspace)
             xp.multiply(sums[i, 0], 1.0 / len(some), out=near[i])
-            row = tile_row(near[i], "near", self.pixels, workspace)
-            pieces = self.pieces(len(y))
-            of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
-            for j, piece in enumerate(pieces):
-                shape = (piece.stop - piece.start, self.pixels * c)
-                off = workspace.get("off", shape)
-                xp.subtract(y[piece].reshape(shape), row, out=off)
-                column_sums(off.reshape(-1, c), of_pieces[0, j], workspace)
-                xp.multiply(off, off, out=off)
-                column_sums(off.reshape(-1, c), of_pieces[1, j], workspace)
-            xp.add.reduce(of_pieces, axis=1, out=sums[i])
+            row = tile_row(near[i], "near", self.tiled, workspace)
+            self.sums_of_off(y, row, sums[i], workspace)
 
         saved.gradient = self.operation.forward(saved.x, y, before, measure)
         mean, var = (memory.get(name, (c,), "float64") for name in ("mean", "var"))
         counts = [(part.stop - part.start) * self.pixels for part in parts]
         self.backend.opaque_call(pool_statistics, counts, near, sums, mean, var)
         return mean, var
+
+    def sums_of_off(self, y: Array, near: Array, sums: Array, workspace: ThreadWorkspace) -> None:
+        """sums (2, c) = Σ off, Σ off² of a chunk, with off = y - near, a row"""
+        xp, c = self.backend.xp, self.channels
+        pieces = self.pieces(len(y))
+        of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
+        for j, piece in enumerate(pieces):
+            shape = (piece.stop - piece.start, self.pixels * c)
+            off = workspace.get("off", shape)
+            xp.subtract(y[piece].reshape(shape), near, out=off)
+            column_sums(off.reshape(-1, c), of_pieces[0, j], workspace)
+            xp.multiply(off, off, out=off)
+            column_sums(off.reshape(-1, c), of_pieces[1, j], workspace)
+        xp.add.reduce(of_pieces, axis=1, out=sums)
 
     def set_scale(self, mean: Array, var: Array) -> None:
         """Keep 1/σ, A = gain/σ, and the rows that shift and scale each pixel of a chunk."""
@@ -280,9 +291,9 @@ class NormBlock(Block):
         xp.multiply(saved.inv_std, 1.0 if norm.gain is None else norm.gain, out=saved.A)
         xp.multiply(saved.A, saved.rest, out=bias)
         xp.subtract(0.0 if norm.bias is None else norm.bias, bias, out=bias)
-        saved.mean_row = tile_row(center, "mean row", self.pixels, memory)
-        saved.A_row = tile_row(saved.A, "A row", self.pixels, memory)
-        saved.bias_row = tile_row(bias, "bias row", self.pixels, memory)
+        saved.mean_row = tile_row(center, "mean row", self.tiled, memory)
+        saved.A_row = tile_row(saved.A, "A row", self.tiled, memory)
+        saved.bias_row = tile_row(bias, "bias row", self.tiled, memory)
 
     def normalize(self, part: slice, y: Array, workspace: ThreadWorkspace, i: int = 0) -> None:
         """c = y - mean;  out = activation(A·c + bias)"""
@@ -305,28 +316,32 @@ class NormBlock(Block):
 
     def begin_backward(self, n: int, count: int) -> Callable[..., None]:
         """-> measure(part, dy, workspace, i), for each of `count` chunks: g and its sums."""
-        saved, c, memory, xp = self.saved, self.channels, self.memory, self.backend.xp
-        saved.sums = memory.get("sums of g, g c", (count, 2, c), "float64")
+        saved, shape = self.saved, self.operation.out_shape
+        saved.sums = self.memory.get("sums of g, g c", (count, 2, self.channels), "float64")
         # read until the block before has its own
-        saved.g = self.backend.scratch(f"g {self.parity}", (n, *self.operation.out_shape))
+        saved.g = self.backend.scratch(f"g {self.parity}", (n, *shape))
 
-        def measure(whole: slice, dy: Array, workspace: ThreadWorkspace, i: int) -> None:
-            dy = dy.reshape(len(dy), *self.operation.out_shape)
-            pieces = self.pieces(len(dy))
-            of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
-            for j, piece in enumerate(pieces):
-                part = slice(whole.start + piece.start, whole.start + piece.stop)
-                g = dy[piece]
-                if self.activation is not None:
-                    g = self.activation_backward(g, part, saved.g[part])
-                rows = g.reshape(-1, c)
-                column_sums(rows, of_pieces[0, j], workspace)
-                product = workspace.get("g c", rows.shape)
-                xp.multiply(rows, saved.c[part].reshape(rows.shape), out=product)
-                column_sums(product, of_pieces[1, j], workspace)
-            xp.add.reduce(of_pieces, axis=1, out=saved.sums[i])
+        def measure(part: slice, dy: Array, workspace: ThreadWorkspace, i: int) -> None:
+            self.sums_of_g(dy.reshape(len(dy), *shape), part, saved.sums[i], workspace)
 
         return measure
+
+    def sums_of_g(self, dy: Array, part: slice, sums: Array, workspace: ThreadWorkspace) -> None:
+        """Write g of a chunk, unless it is dy; sums (2, c) = Σ g, Σ g·c"""
+        saved, xp, c = self.saved, self.backend.xp, self.channels
+        pieces = self.pieces(len(dy))
+        of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
+        for j, piece in enumerate(pieces):
+            here = slice(part.start + piece.start, part.start + piece.stop)
+            g = dy[piece]
+            if self.activation is not None:
+                g = self.activation_backward(g, here, saved.g[here])
+            rows = g.reshape(-1, c)
+            column_sums(rows, of_pieces[0, j], workspace)
+            product = workspace.get("g c", rows.shape)
+            xp.multiply(rows, saved.c[here].reshape(rows.shape), out=product)
+            column_sums(product, of_pieces[1, j], workspace)
+        xp.add.reduce(of_pieces, axis=1, out=sums)
 
     def add_sums(self, need_dw: bool) -> tuple[Array, Array]:
         """Add to dgain and dbias -> B and C, tiled."""
@@ -350,7 +365,7 @@ class NormBlock(Block):
         xp.multiply(both, 1.0 / saved.m, out=both)
         xp.multiply(B, saved.rest, out=of_rest)
         xp.subtract(C, of_rest, out=C)
-        return tile_row(B, "B row", self.pixels, memory), tile_row(C, "C row", self.pixels, memory)
+        return tile_row(B, "B row", self.tiled, memory), tile_row(C, "C row", self.tiled, memory)
 
     def norm_backward(
         self, g: Array, part: slice, B_row: Array, C_row: Array, workspace: ThreadWorkspace

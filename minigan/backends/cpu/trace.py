@@ -76,7 +76,7 @@ class TracingBackend(CpuBackend):
 
     def __init__(self, parent: CpuBackend, group: Group):
         operations = {**parent.operations, sequential.plan: plan}
-        super().__init__(parent.dtype, 1, parent.winograd, operations)
+        super().__init__(parent.dtype, 1, parent.winograd, operations, None, parent.compiled)
         self.xp, self.group = TracingNumPy(), group
         self.set_team(SerialTeam())
 

@@ -37,11 +37,11 @@ CALLS = {"b": (True, True), "d": (True, False), "w": (False, True)}  # need_dx, 
 
 @pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist"))
 @pytest.mark.parametrize("threads", (1, 3))
-def test_blocks_in_a_row_in_any_order_of_calls(preset, threads, monkeypatch):
+def test_blocks_in_a_row_in_any_order_of_calls(preset, threads, monkeypatch, make_numpy):
     monkeypatch.setattr(convolution, "WIDE", 1)  # Winograd wherever it can be
     monkeypatch.setattr(blocks, "PIECE", 500)  # several pieces in a chunk
     plain = networks(preset, Backend("float64"))
-    fast = networks(preset, mg.get_backend("numpy", "float64", threads=threads))
+    fast = networks(preset, make_numpy("float64", threads=threads))
     rng = np.random.default_rng(threads)
     for reference, net in zip(plain, fast, strict=True):
         assert len(net.steps) < len(net.layers) == len(reference.steps)
@@ -82,12 +82,12 @@ CHAINS = {
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_odd_chains(name, monkeypatch):
+def test_odd_chains(name, monkeypatch, make_numpy):
     monkeypatch.setattr("minigan.backends.cpu.im2col.CACHE", 2000)  # more chunks than threads
     monkeypatch.setattr("minigan.backends.cpu.im2col.ROWS", 1)
     monkeypatch.setattr(convolution, "CACHE", 2000)
     nets = []
-    for backend in (Backend("float64"), mg.get_backend("numpy", "float64", threads=2)):
+    for backend in (Backend("float64"), make_numpy("float64", threads=2)):
         net = mg.Sequential(CHAINS[name](), name="net")
         net.setup((6, 6, 3), backend=backend, rng=np.random.default_rng(0))
         nets.append(net)
@@ -104,11 +104,11 @@ def test_odd_chains(name, monkeypatch):
         expect_close((nets[1].grads | nets[1].buffers)[key], expected, 1e-11, key)
 
 
-def test_a_backward_pass_may_start_at_any_block():
+def test_a_backward_pass_may_start_at_any_block(make_numpy):
     """As those of single layers in inspection/ do; the block behind has not measured anything."""
     plain, fast = (
         networks("mnist", backend)[1]
-        for backend in (Backend("float64"), mg.get_backend("numpy", "float64", threads=2))
+        for backend in (Backend("float64"), make_numpy("float64", threads=2))
     )
     rng, n = np.random.default_rng(0), 5
     x, dy = (rng.standard_normal((n, *shape)) for shape in (plain.in_shape, plain.out_shape))
@@ -125,10 +125,10 @@ def test_a_backward_pass_may_start_at_any_block():
         expect_close(fast.grads[name], expected, 1e-10, name)
 
 
-def test_a_batch_far_from_zero_keeps_its_variance():
+def test_a_batch_far_from_zero_keeps_its_variance(make_numpy):
     """Mean 1000, deviation 1: a difference of sums of squares would have no digit left."""
     net = mg.Sequential([mg.BatchNorm()])
-    net.setup((4, 4, 8), backend=mg.get_backend("numpy"), rng=np.random.default_rng(0))
+    net.setup((4, 4, 8), backend=make_numpy(), rng=np.random.default_rng(0))
     x = (1000 + np.random.default_rng(0).standard_normal((500, 4, 4, 8))).astype(np.float32)
     y, exact = net.forward(x), x.astype(np.float64)
     mean, var = exact.mean(axis=(0, 1, 2)), exact.var(axis=(0, 1, 2))
@@ -138,9 +138,9 @@ def test_a_batch_far_from_zero_keeps_its_variance():
 
 
 @pytest.mark.parametrize("preset", ("mnist", "fredriksson-mnist"))
-def test_the_callers_arrays_are_only_read(preset):
+def test_the_callers_arrays_are_only_read(preset, make_numpy):
     """Arrays that cannot be written to, and arrays that are not contiguous."""
-    for net in networks(preset, mg.get_backend("numpy")):
+    for net in networks(preset, make_numpy()):
         rng = np.random.default_rng(0)
         x = rng.standard_normal((6, *net.in_shape), np.float32)
         dy = rng.standard_normal((6, *net.out_shape), np.float32)
@@ -158,8 +158,8 @@ def test_the_callers_arrays_are_only_read(preset):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_step_allocates_nothing_once_it_is_warm():
-    G, D = networks("mnist", mg.get_backend("numpy"), width=16)
+def test_a_step_allocates_nothing_once_it_is_warm(make_numpy):
+    G, D = networks("mnist", make_numpy(), width=16)
     optimizers, rng = [mg.Adam(G), mg.Adam(D)], np.random.default_rng(0)
     z = rng.standard_normal((64, *G.in_shape), np.float32)
 
@@ -176,7 +176,7 @@ def test_a_step_allocates_nothing_once_it_is_warm():
 
 
 def test_a_block_per_run_and_its_neighbors():
-    _, D = networks("mnist", mg.get_backend("numpy"))
+    _, D = networks("mnist", mg.get_backend("numpy", compile=False))
     assert [type(step) for step in D.steps] == [Block, NormBlock, NormBlock, NormBlock, Block]
     assert [step.parity for step in D.steps] == [0, 1, 0, 1, 0]
     assert [step.previous for step in D.steps] == [None, *D.steps[:-1]]
@@ -193,9 +193,11 @@ def busy_machine():
 
 @pytest.mark.parametrize("repeats", (10, pytest.param(500, marks=pytest.mark.long)))
 @pytest.mark.parametrize("wide", (convolution.WIDE, 1))
-def test_the_same_bits_however_busy_the_machine(wide, repeats, busy_machine, monkeypatch):
+def test_the_same_bits_however_busy_the_machine(
+    wide, repeats, busy_machine, monkeypatch, make_numpy
+):
     monkeypatch.setattr(convolution, "WIDE", wide)
-    for net in networks("mnist", mg.get_backend("numpy", threads=2)):
+    for net in networks("mnist", make_numpy(threads=2)):
         rng = np.random.default_rng(2)
         x = rng.standard_normal((32, *net.in_shape), np.float32)
         dy = rng.standard_normal((32, *net.out_shape), np.float32)
