@@ -103,7 +103,7 @@ class Batches(Copyable):
         is_map = isinstance(whole, np.memmap) and isinstance(whole.base, mmap.mmap)
         if pread and is_map and whole.filename and images.flags.c_contiguous:
             self.file = whole.filename
-            self.start = whole.offset + address(images) - address(whole)  # in the file
+            self.start = whole.offset + images.ctypes.data - whole.ctypes.data  # in the file
             with os_errors_as_data_errors(self.file):
                 self.descriptor = os.open(self.file, os.O_RDONLY)
                 weakref.finalize(self, os.close, self.descriptor)
@@ -222,11 +222,6 @@ class Batches(Copyable):
             self.order, self.arranged = np.resize(order, max(len(order), self.batch_size)), epoch
         chosen = self.order[(position - 1) * self.batch_size : position * self.batch_size]
         return chosen, self.flips[chosen] if self.flip else None
-
-
-def address(array: np.ndarray) -> int:
-    """-> where the first number is in memory."""
-    return int(array.__array_interface__["data"][0])
 
 
 def expect_pixel_min(what: str, pixel_min: float) -> None:

@@ -67,9 +67,7 @@ def map_pictures(values: NDArray[Any]) -> list[Pixels]:
     """
     if values.ndim == 1:
         side = int(np.ceil(len(values) ** 0.5))
-        padded = np.zeros(side * -(-len(values) // side), values.dtype)
-        padded[: len(values)] = values
-        values = padded.reshape(-1, side, 1)
+        values = np.pad(values, (0, -len(values) % side)).reshape(-1, side, 1)
     maps = np.moveaxis(values, 2, 0)[..., None]
     return [
         layout.signed(each)

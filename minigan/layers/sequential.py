@@ -196,7 +196,7 @@ class Sequential(Layer):
         if self.container is not None:  # the outermost container has validated x
             return forward_pass(self.steps, x, train, labels)
         store = self.ready()
-        self.backend.guard(x, self.in_shape, self.first_label(), "x")
+        self.backend.guard(x, self.in_shape, next(self.leaves()).label, "x")
         self.expect_labels(labels, len(x))
         with self.in_use:
             self.batch = None  # if this forward fails, backward must not run
@@ -245,11 +245,6 @@ class Sequential(Layer):
             self.backend.guard(labels, (self.classes,), self.name, "labels")
             if len(labels) != n:
                 raise ShapeError(f"{self.name}: expected labels for {n} samples, got {len(labels)}")
-
-    def first_label(self) -> str:
-        """-> the label of the first layer, for the message about x."""
-        layer = self.layers[0]
-        return layer.first_label() if isinstance(layer, Sequential) else layer.label
 
     def describe(self) -> str:
         return f"Sequential of {len(self.layers)}"
