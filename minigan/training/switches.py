@@ -33,24 +33,19 @@ def switched_preset(config: Config) -> Preset:
         settings = SETTINGS.get(optimizer, {})
     if config.weight_decay is not None:
         settings = {**settings, "l2": config.weight_decay}
-    preset = replace(
-        preset, objective=replace(preset.objective, **given), optimizer=optimizer, settings=settings
-    )
-    if config.d_steps > 1:
-        more = config.d_steps - 1
-        preset = replace(
-            preset,
-            round=partial(more_discriminator_steps, steps=more, then=preset.round),
-            images_per_round=preset.images_per_round + more,
-            z_per_round=(1,) * more + preset.z_per_round,
-        )
+    changed: dict[str, Any] = dict(optimizer=optimizer, settings=settings)
+    changed["objective"] = replace(preset.objective, **given)
+    if more := config.d_steps - 1:
+        changed["round"] = partial(more_discriminator_steps, steps=more, then=preset.round)
+        changed["images_per_round"] = preset.images_per_round + more
+        changed["z_per_round"] = (1,) * more + preset.z_per_round
     if config.upsample == "nearest":
         G: Callable[..., Layers] = preset.generator
-        preset = replace(preset, generator=partial(G, upsample=True))
+        changed["generator"] = partial(G, upsample=True)
     if config.spectral_norm:
-        D = partial(spectrally_normalized, make_layers=preset.discriminator)
-        preset = replace(preset, discriminator=D)
-    return preset
+        D = preset.discriminator
+        changed["discriminator"] = partial(spectrally_normalized, make_layers=D)
+    return replace(preset, **changed)
 
 
 def spectrally_normalized(*arguments: Any, make_layers: Callable[..., Layers]) -> Layers:
