@@ -32,11 +32,9 @@ Window = tuple[int, int, int, int]  # top, bottom, left, right in pixels; bottom
 
 def last_map(D: Sequential) -> int:
     """-> the rectifier of D's last map; in a network of Linear layers, the last rectifier."""
-    kinds = [type(layer) for layer in D.layers]
-    vectors = kinds.index(Linear) if Linear in kinds else len(kinds)
     rectifiers = [i for i, layer in enumerate(D.layers) if isinstance(layer, RECTIFIERS)]
-    of_maps = [i for i in rectifiers if i < vectors]
-    return max(of_maps or rectifiers or [len(kinds) - 1])
+    of_maps = [i for i in rectifiers if len(D.layers[i].out_shape) == 3]
+    return max(of_maps or rectifiers or [len(D.layers) - 1])
 
 
 def strongest(

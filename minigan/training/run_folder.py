@@ -25,11 +25,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from minigan import files
 from minigan.data.files.png import grid, save_png
 from minigan.errors import RunError
 from minigan.file_lock import locked
-from minigan.files import os_errors_as_run_errors, write_atomically
+from minigan.files import (
+    expect_path,
+    open_regular,
+    os_errors_as_run_errors,
+    read_regular,
+    write_atomically,
+)
 from minigan.gan import MEASURED
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import Config, config_from_record
@@ -52,7 +57,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = files.expect_path(os.path.expanduser(folder))
+        self.folder = expect_path(os.path.expanduser(folder))
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
         self.real_file = self.folder / "real.png"
@@ -125,7 +130,7 @@ class Run:
         """-> Config, metadata. Raises RunError if this is not the folder of a run."""
         with os_errors_as_run_errors(f"read {self.config_file}"):
             try:
-                metadata = json.loads(files.read_regular(self.config_file, MOST_CONFIG))
+                metadata = json.loads(read_regular(self.config_file, MOST_CONFIG))
                 return config_from_record(metadata.pop("options")), metadata
             except (FileNotFoundError, NotADirectoryError) as error:
                 problem = f"{self.folder} is not the folder of a run: it has no config.json"
@@ -153,7 +158,7 @@ class Run:
     def copy_metrics(self, step: int, copy: IO[bytes]) -> None:
         """Copy metrics.csv up to a step into an open file, row by row: it may be large."""
         copy.write((",".join(COLUMNS) + "\n").encode())
-        with suppress(FileNotFoundError), files.open_regular(self.metrics_file) as file:
+        with suppress(FileNotFoundError), open_regular(self.metrics_file) as file:
             for row in islice(iter(partial(file.readline, LONGEST), b""), 1, None):
                 number = row.split(b",")[0]
                 if number.isdigit() and len(number) < 16 and int(number) <= step:
@@ -169,7 +174,7 @@ class Run:
         """
         reported = partial(os_errors_as_run_errors, f"write {self.metrics_file}", "free some space")
         with reported():
-            file = files.open_regular(self.metrics_file, "ab")
+            file = open_regular(self.metrics_file, "ab")
         waiting: list[bytes] = []
 
         def append(rows: list[dict[str, Any]], sync: bool = False) -> None:

@@ -34,8 +34,7 @@ class Picture(NamedTuple):
     name: str
     pixels: np.ndarray | None  # (h, w, c)
     traits: Counter[str]  # see decode
-    reason: str = ""
-    failed: bool = False  # the system could not read it: perhaps it can later
+    error: Exception | None = None  # an OSError: perhaps the system can read it later
 
 
 def build(
@@ -64,15 +63,15 @@ def build(
         replacing(out) as file,
     ):
         for block in decode_blocks(source, names, form):
-            for name, pixels, found, reason, has_failed in block:
+            for name, pixels, found, error in block:
                 if found.pop("own", 0) and not own_too:
                     own.append(name)
                     continue
                 folder = name[start:].rpartition("/")[0].partition("/")[0]
                 counts[folder] += pixels is not None
                 if pixels is None:
-                    skipped.append([name, reason])
-                    failed += [name] * has_failed
+                    skipped.append([name, getattr(error, "strerror", None) or str(error)])
+                    failed += [name] * isinstance(error, OSError)
                 else:
                     file.write(pixels.data)
                     digest.update(pixels.data)
@@ -112,10 +111,8 @@ def decode_blocks(source: Source, names: list[str], form: Form) -> Iterator[list
         try:
             with source.open(name) as file:
                 return Picture(name, decode(file, form, traits), traits)
-        except Unreadable as error:
-            return Picture(name, None, traits, str(error))
-        except OSError as error:
-            return Picture(name, None, traits, error.strerror or str(error), failed=True)
+        except (Unreadable, OSError) as error:
+            return Picture(name, None, traits, error)
 
     def work(start: int) -> list[Picture]:
         return [decoded(name) for name in names[start : start + BLOCK]]

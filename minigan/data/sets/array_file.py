@@ -278,8 +278,7 @@ def as_pixels(path: Path | str, images: np.ndarray, limit: Limit, log: Log) -> n
     if images.dtype.kind not in "fiub":
         raise DataError(f"{path}: expected images of numbers, got {images.dtype}")
     parts = [slice(start, start + PART) for start in range(0, len(images), PART)]
-    lowest = float(np.min([images[part].min() for part in parts]))  # NaN if one of them is
-    highest = float(np.max([images[part].max() for part in parts]))
+    lowest, highest = float(images.min()), float(images.max())  # NaN if one number is
     if images.dtype.kind in "iu" or (lowest >= 0 and 1 < highest <= 255):
         low, high = 0.0, 255.0
     else:
