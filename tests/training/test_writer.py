@@ -72,6 +72,22 @@ def test_all_is_written_in_order_and_failures_are_reported(aside):
     assert writer.failed == {} and writer.written["checkpoint"] == 8 and no_thread_is_left()
 
 
+def test_what_could_be_written_later_is_not_missing():
+    """Also if the failure is reported only then."""
+    go, lines = threading.Event(), []
+
+    def fail():
+        go.wait(20)
+        raise mg.RunError("full")
+
+    with Writer(True, lines.append) as writer:
+        writer.write("rows", 1, fail)
+        writer.write("rows", 2, go.is_set)
+        assert lines == []
+        go.set()
+    assert len(lines) == 1 and writer.failed == {} and writer.written == {"rows": 2}
+
+
 @pytest.mark.parametrize("aside", (False, True))
 def test_a_failure_of_another_kind_is_raised(aside):
     with pytest.raises(ZeroDivisionError), Writer(aside, print) as writer:
@@ -93,7 +109,7 @@ def test_a_disk_that_does_not_answer_stops_the_steps_before_memory_is_full():
 # -- whole runs
 
 
-@pytest.mark.parametrize("every", (slow(1), 3))
+@pytest.mark.parametrize("every", (slow(1), 2))
 def test_the_files_are_those_of_a_run_that_waits(every, stand_in, tmp_path, monkeypatch):
     """Written in the same order; also if the next ones follow after each step."""
     order, orders, replace = [], [], os.replace
@@ -106,7 +122,7 @@ def test_the_files_are_those_of_a_run_that_waits(every, stand_in, tmp_path, monk
     for name, kind in (("aside", Writer), ("waits", lambda aside, log: Writer(False, log))):
         monkeypatch.setattr(loop, "Writer", kind)
         order.clear()
-        train(tmp_path / name, **GPU, steps=7, sample_every=every, ema=0.9)
+        train(tmp_path / name, **GPU, steps=5, sample_every=every, ema=0.9)
         orders.append([target for target, _ in order])
         assert any(thread for _, thread in order) == (name == "aside")
     assert orders[0] == orders[1] and no_thread_is_left()
@@ -130,8 +146,8 @@ def test_a_slow_disk_does_not_stop_the_steps(stand_in, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Game, "round", count)
     monkeypatch.setattr(os, "fsync", slow_fsync)
-    train(tmp_path / "a", **GPU, steps=8, sample_every=4)
-    assert waited == [True] and len(steps) == 8
+    train(tmp_path / "a", **GPU, steps=7, sample_every=4)
+    assert waited == [True] and len(steps) == 7
 
 
 @pytest.mark.slow
@@ -159,8 +175,7 @@ def test_a_full_disk_is_reported_and_what_is_missing_is_written_later(
     stand_in, tmp_path, monkeypatch
 ):
     """The grid and the checkpoint of step 8 fail; that of step 10 is written instead."""
-    whole, full, lines = tmp_path / "whole", tmp_path / "full", []
-    train(whole, **GPU, steps=12, sample_every=8)
+    full, lines = tmp_path / "full", []
     play, replace, steps, failures = Game.round, os.replace, [], []
     failed = threading.Event()
 
@@ -185,12 +200,11 @@ def test_a_full_disk_is_reported_and_what_is_missing_is_written_later(
         problem = f"WARNING: step 8: cannot write {full / name}: No space left on device"
         assert sum(line.startswith(problem) for line in lines) == 1
     assert names(full / "checkpoints") == ["step-00000010.npz", "step-00000012.npz"]
-    a, b = content(full), content(whole)
-    for name in ("generator.npz", "checkpoints/step-00000012.npz", "samples/step-00000012.png"):
-        assert a[name] == b[name]
-    assert comparable(metrics(full)) == comparable(metrics(whole))
+    assert names(full / "samples") == ["step-00000000.png", "step-00000012.png"]
+    assert len(metrics(full)) == 12
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
 @pytest.mark.parametrize(
     "file, message",
     (
@@ -225,6 +239,30 @@ def test_an_end_that_cannot_be_saved_is_an_error(file, message, stand_in, tmp_pa
     monkeypatch.setattr(os, "fsync", fsync)
     resume(folder, steps=8)
     assert len(metrics(folder)) == 8
+
+
+def test_a_loss_that_is_not_finite_waits_for_the_checkpoint(stand_in, tmp_path, monkeypatch):
+    """It is found while that of step 4 is written, which is then the newest."""
+    read, replace, found, steps = Game.read, os.replace, threading.Event(), []
+
+    def broken(self, result):
+        steps.append(1)
+        if len(steps) == 8:
+            threading.Timer(0.2, found.set).start()
+        return read(self, result) | ({"loss_g": float("nan")} if len(steps) > 4 else {})
+
+    def write(source, target):
+        assert not in_writer() or target.name != "step-00000004.npz" or found.wait(20)
+        replace(source, target)
+
+    monkeypatch.setattr(Game, "read", broken)
+    monkeypatch.setattr(os, "replace", write)
+    monkeypatch.setattr(loop, "locate_nan", lambda game, batches, steps: f" after {steps} step")
+    with pytest.raises(
+        mg.TrainingError, match=r"nan after 1 step\. The checkpoint of step 4 is kept"
+    ):
+        train(tmp_path / "a", **GPU, steps=8, sample_every=4)
+    assert len(metrics(tmp_path / "a")) == 5 and no_thread_is_left()
 
 
 def test_a_signal_waits_for_what_is_being_written(stand_in, tmp_path, monkeypatch):
@@ -300,10 +338,10 @@ def test_a_kill_while_the_thread_writes_loses_nothing(operation, stand_in, tmp_p
                     return original(*arguments)
 
                 setattr(os, name, call)
-            train(killed, **GPU, steps=8, sample_every=4)
+            train(killed, **GPU, steps=6, sample_every=4)
         finally:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     resume(killed)
-    train(whole, **GPU, steps=8, sample_every=4)
+    train(whole, **GPU, steps=6, sample_every=4)
     assert_same_run(killed, whole)
