@@ -35,9 +35,9 @@ def steps(name, backend):
 @pytest.mark.parametrize("threads", (1, 3))
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_bits_are_those_of_the_definition(name, dtype, threads, monkeypatch):
+def test_the_bits_are_those_of_the_definition(name, dtype, threads, monkeypatch, make_numpy):
     monkeypatch.setattr(fast, "BLOCK", 500)  # several blocks, and a smaller last one
-    backend = mg.get_backend("numpy", dtype, threads=threads)
+    backend = make_numpy(dtype, threads=threads)
     for found, expected in zip(steps(name, backend), steps(name, Backend(dtype)), strict=True):
         np.testing.assert_array_equal(found, expected)
 

@@ -1,15 +1,21 @@
-"""Everything that has a compiled version, besides the faster versions in ../table.py.
+"""Everything that has a compiled version.
 
-batchnorm_*, activations    blocks.py: the loops of a block
+    batchnorm_*, activations    blocks.py: the loops of a block
+    Adam                        optimizers.py
+
+The rest is as in ../table.py.
 """
 
+from minigan import optimizers
 from minigan.arrays.backend import Operations
 from minigan.backends.cpu import table
 from minigan.backends.cpu.blocks import Block, NormBlock
 from minigan.backends.cpu.compiled.blocks import CompiledBlock, CompiledNormBlock
+from minigan.backends.cpu.compiled.optimizers import adam
 
 OPERATIONS: Operations = {
     **table.OPERATIONS,
     Block: CompiledBlock,  # blocks.plan asks for it
     NormBlock: CompiledNormBlock,
+    optimizers.Adam.apply: adam,
 }
