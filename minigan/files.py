@@ -33,7 +33,7 @@ def expect_path(path: str | Path) -> Path:
 
 
 @contextmanager
-def os_errors_as_run_errors(action: str, cure: str = "") -> Iterator[None]:
+def as_run_errors(action: str, cure: str = "") -> Iterator[None]:
     """Raise RunError "cannot <action>: <what the system says>: <cure>" for an OSError inside."""
     try:
         yield
@@ -99,7 +99,7 @@ def write_atomically(path: str | Path, content: bytes | Callable[[IO[bytes]], ob
     Raises RunError if the file cannot be written; the old file stays.
     """
     cure = "free some space or choose another folder"
-    with os_errors_as_run_errors(f"write {path}", cure), replacing(expect_path(path)) as file:
+    with as_run_errors(f"write {path}", cure), replacing(expect_path(path)) as file:
         if callable(content):
             content(file)
         else:

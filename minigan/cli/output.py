@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minigan.data.prepare.file_index import in_a_run
 from minigan.errors import ConfigError, RunError
-from minigan.files import expect_path, os_errors_as_run_errors
+from minigan.files import as_run_errors, expect_path
 
 
 def output_file(out: str | None, default: Path, *endings: str, name: str = "--out") -> Path:
@@ -19,7 +19,7 @@ def output_file(out: str | None, default: Path, *endings: str, name: str = "--ou
     before the work, not after it.
     """
     path = expect_path(os.path.expanduser(out)) if out else default
-    with os_errors_as_run_errors(f"write {path}", f"choose another place with {name}"):
+    with as_run_errors(f"write {path}", f"choose another place with {name}"):
         if out and (out.endswith(("/", os.sep)) or path.is_dir()):
             path.mkdir(parents=True, exist_ok=True)
             path = path / default.name

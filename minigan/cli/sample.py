@@ -13,7 +13,7 @@ from minigan.checks import expect_size
 from minigan.cli.output import output_file
 from minigan.data.files.png import grid, save_png, to_png
 from minigan.errors import ConfigError
-from minigan.files import os_errors_as_run_errors, write_atomically
+from minigan.files import as_run_errors, write_atomically
 from minigan.parallel.mpi import world
 from minigan.training import Game, Log, Run, open_game, open_images, parse_label
 from minigan.training.ranks import expect_same
@@ -81,7 +81,7 @@ def saving(batches: Iterable[Batch], folder: Path, game: Game) -> Iterator[Batch
     """-> the same batches, after each image is saved: 00000.png, and in a folder for its class."""
     count = 0
     for images, numbers in batches:
-        with os_errors_as_run_errors(f"write into {folder}", "free some space"):
+        with as_run_errors(f"write into {folder}", "free some space"):
             for image, number in zip(images, numbers, strict=True):
                 place = folder
                 if game.preset.classes:
@@ -109,7 +109,7 @@ def new_folder(option: str, folder: str | None) -> Path | None:
     if folder is None:
         return None
     path = Path(os.path.expanduser(folder))
-    with os_errors_as_run_errors(f"write into {path}", f"choose another folder with {option}"):
+    with as_run_errors(f"write into {path}", f"choose another folder with {option}"):
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise ConfigError(

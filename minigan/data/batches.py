@@ -24,7 +24,7 @@ import numpy as np
 from minigan.checks import expect_choice, expect_size, ignore_float_errors
 from minigan.concurrency import InUse, Workers
 from minigan.copying import Copyable
-from minigan.data.files.messages import os_errors_as_data_errors
+from minigan.data.files.messages import as_data_errors
 from minigan.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Batches(Copyable):
         if pread and is_map and whole.filename and images.flags.c_contiguous:
             self.file = whole.filename
             self.start = whole.offset + images.ctypes.data - whole.ctypes.data  # in the file
-            with os_errors_as_data_errors(self.file):
+            with as_data_errors(self.file):
                 self.descriptor = os.open(self.file, os.O_RDONLY)
                 weakref.finalize(self, os.close, self.descriptor)
                 self.modified: int | None = os.fstat(self.descriptor).st_mtime_ns
@@ -165,7 +165,7 @@ class Batches(Copyable):
             np.take(self.images, chosen, axis=0, out=pixels, mode="clip")  # "raise" would copy
             return
         size = self.images[:1].nbytes
-        with os_errors_as_data_errors(self.file, LOST):
+        with as_data_errors(self.file, LOST):
             known, self.modified = self.modified, None  # after an error all is reported
             for k, i in enumerate(chosen.tolist()):
                 content = pread(self.descriptor, size, self.start + i * size)

@@ -30,7 +30,7 @@ from minigan.data.files.locations import cache_folder
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.errors import RunError
 from minigan.evaluation.reference_images import ReferenceImages, Rows
-from minigan.files import os_errors_as_run_errors
+from minigan.files import as_run_errors
 from minigan.initializers import he
 from minigan.layers import BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, Sequential
 from minigan.parallel.group import ALONE, Group
@@ -135,7 +135,7 @@ class Classifier:
     def save(self, path: Path) -> None:
         """Raises RunError."""
         cure = "choose another with $XDG_CACHE_HOME"
-        with os_errors_as_run_errors(f"make the folder {path.parent}", cure):
+        with as_run_errors(f"make the folder {path.parent}", cure):
             path.parent.mkdir(parents=True, exist_ok=True)
         states = {part: net.ready().state() for part, net in self.nets.items()}
         save_arrays(path, pack(states, self.record))

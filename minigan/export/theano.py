@@ -25,7 +25,7 @@ from minigan.arrays import Shape
 from minigan.data.sets.array_file import read_npy
 from minigan.errors import RunError
 from minigan.export.weights import Place, Stored, channels_first
-from minigan.files import os_errors_as_run_errors
+from minigan.files import as_run_errors
 from minigan.layers import Flatten, Reshape, Sequential
 
 FILE = re.compile(r"(.*?)(gen|discrim)_params\.jl_(\d{1,9})\.npy")
@@ -37,7 +37,7 @@ def open_folder(path: Path) -> dict[str, dict[str, Stored]]:
     Raises RunError, DataError.
     """
     folder = path if path.is_dir() else path.parent
-    with os_errors_as_run_errors(f"read {path}"):
+    with as_run_errors(f"read {path}"):
         found = [match for name in sorted(os.listdir(folder)) if (match := FILE.fullmatch(name))]
         path.stat()
     own = FILE.fullmatch(path.name)

@@ -18,7 +18,7 @@ import numpy as np
 
 from minigan.data.files.png import load_png
 from minigan.errors import RunError
-from minigan.files import open_regular, os_errors_as_run_errors
+from minigan.files import as_run_errors, open_regular
 from minigan.training import Config, Log, Run
 from minigan.training.run_folder import COLUMNS
 
@@ -55,10 +55,7 @@ def read_metrics(path: Path, log: Log) -> Metrics:
     log  gets a line about damaged rows, which are left out
     Raises RunError if there is nothing to read.
     """
-    with (
-        os_errors_as_run_errors(f"read {path}", "is this the folder of a run?"),
-        open_regular(path) as file,
-    ):
+    with as_run_errors(f"read {path}", "is this the folder of a run?"), open_regular(path) as file:
         names = file.readline(LONGEST).decode("utf-8", "replace").strip().split(",")
         if missing := [name for name in NEEDED if name not in names]:
             raise RunError(f"{path} has no column {missing[0]}: it is damaged, or not of minigan")
@@ -148,7 +145,7 @@ class History:
     def sample_files(self) -> list[tuple[int, Path]]:
         """-> (step, file) of every sample grid, in order of step."""
         folder = self.run.samples
-        with os_errors_as_run_errors(f"look into {folder}", "is this the folder of a run?"):
+        with as_run_errors(f"look into {folder}", "is this the folder of a run?"):
             names = os.listdir(folder)
         found = [(int(match[1]), match[0]) for match in map(GRID.fullmatch, names) if match]
         if not found:

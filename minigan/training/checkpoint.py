@@ -20,7 +20,7 @@ from minigan.checks import expect_size
 from minigan.data import Batches
 from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
 from minigan.errors import RunError
-from minigan.files import open_regular, os_errors_as_run_errors, write_atomically
+from minigan.files import as_run_errors, open_regular, write_atomically
 from minigan.presets import Preset
 
 KEEP = 2  # checkpoints that stay
@@ -91,14 +91,14 @@ class Checkpoints:
     def keep_newest(self) -> None:
         """Copy the newest checkpoint to a name that `save` does not delete."""
         for newest in self.found()[-1:]:
-            with os_errors_as_run_errors(f"read {newest}"), open_regular(newest) as file:
+            with as_run_errors(f"read {newest}"), open_regular(newest) as file:
                 content = file.read()
             write_atomically(newest.with_name(f"kept-{newest.name}"), content)
 
     def found(self) -> list[Path]:
         """-> paths of the run's checkpoints, oldest first."""
         names: list[str] = []
-        with os_errors_as_run_errors(f"look into {self.folder}"), suppress(FileNotFoundError):
+        with as_run_errors(f"look into {self.folder}"), suppress(FileNotFoundError):
             names = os.listdir(self.folder)
         found = sorted((int(match[1]), match[0]) for match in map(OWN.fullmatch, names) if match)
         return [self.folder / name for _, name in found]

@@ -33,6 +33,7 @@ from minigan.training.writer import Writer
 
 Rows = list[dict[str, Any]]  # of metrics.csv
 OnStep = Callable[[dict[str, Any], np.ndarray | None], object]
+Write = Callable[..., None]
 READ_EVERY = 10  # steps between readings of the losses: on a GPU a reading waits for the steps
 
 
@@ -325,12 +326,7 @@ def loop(
 
 
 def expect_finite(
-    rows: Rows,
-    game: Game,
-    batches: Batches,
-    run: Run,
-    write_rows: Callable[..., None],
-    writer: Writer,
+    rows: Rows, game: Game, batches: Batches, run: Run, write_rows: Write, writer: Writer
 ) -> None:
     """Raises TrainingError if a loss or gradient is not finite: the step, and the first layer."""
     for i, row in enumerate(rows):

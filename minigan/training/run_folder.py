@@ -28,13 +28,7 @@ import numpy as np
 from minigan.data.files.png import grid, save_png
 from minigan.errors import RunError
 from minigan.file_lock import locked
-from minigan.files import (
-    expect_path,
-    open_regular,
-    os_errors_as_run_errors,
-    read_regular,
-    write_atomically,
-)
+from minigan.files import as_run_errors, expect_path, open_regular, read_regular, write_atomically
 from minigan.gan import MEASURED
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import Config, config_from_record
@@ -67,7 +61,7 @@ class Run:
     def expect_free(self) -> None:
         """Raises RunError if there is something already: nothing is ever overwritten."""
         folder, cure = self.folder, "choose another folder with --out"
-        with os_errors_as_run_errors(f"look into {folder}", cure):
+        with as_run_errors(f"look into {folder}", cure):
             taken = folder.exists()
             if folder.is_dir():
                 try:
@@ -87,7 +81,7 @@ class Run:
         """
         run, number = self, 1
         while True:
-            with os_errors_as_run_errors(f"make the folder {run.folder}", "choose another --out"):
+            with as_run_errors(f"make the folder {run.folder}", "choose another --out"):
                 try:
                     run.folder.mkdir(parents=True, exist_ok=not another_name)
                     break
@@ -100,7 +94,7 @@ class Run:
             run.expect_free()
             run.save_config(config, metadata)  # first: now a killed run can be resumed
             write_atomically(run.metrics_file, (",".join(COLUMNS) + "\n").encode())
-            with os_errors_as_run_errors(f"make the folders of {run.folder}"):
+            with as_run_errors(f"make the folders of {run.folder}"):
                 run.samples.mkdir()
                 run.checkpoints.folder.mkdir()
         return run
@@ -117,7 +111,7 @@ class Run:
             )
 
         with ExitStack() as stack:
-            with os_errors_as_run_errors(f"write {path}"):
+            with as_run_errors(f"write {path}"):
                 stack.enter_context(locked(path, refuse))
             yield
 
@@ -128,7 +122,7 @@ class Run:
 
     def load_config(self) -> tuple[Config, dict[str, Any]]:
         """-> Config, metadata. Raises RunError if this is not the folder of a run."""
-        with os_errors_as_run_errors(f"read {self.config_file}"):
+        with as_run_errors(f"read {self.config_file}"):
             try:
                 metadata = json.loads(read_regular(self.config_file, MOST_CONFIG))
                 return config_from_record(metadata.pop("options")), metadata
@@ -172,7 +166,7 @@ class Run:
 
         It raises RunError if rows cannot be written; they are kept, and written with the next ones.
         """
-        reported = partial(os_errors_as_run_errors, f"write {self.metrics_file}", "free some space")
+        reported = partial(as_run_errors, f"write {self.metrics_file}", "free some space")
         with reported():
             file = open_regular(self.metrics_file, "ab")
         waiting: list[bytes] = []

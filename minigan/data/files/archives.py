@@ -13,7 +13,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from minigan.data.files.decode import Unreadable
-from minigan.data.files.messages import damaged, os_errors_as_data_errors, printable
+from minigan.data.files.messages import as_data_errors, damaged, printable
 from minigan.errors import DataError
 from minigan.files import open_regular
 
@@ -32,7 +32,7 @@ UNPACK = "unpack it, and give the folder"
 
 def expect_zip(path: Path) -> None:
     """Raises DataError unless a file is a .zip, perhaps with a program in front of it."""
-    with os_errors_as_data_errors(path), open_regular(path) as file:
+    with as_data_errors(path), open_regular(path) as file:
         start = file.read(262)
         others = [kind for magic, kind in OTHERS.items() if start.startswith(magic)]
         if start[257:] == b"ustar":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from minigan.data.base import DataDir
 from minigan.data.files.download import fetch
 from minigan.data.files.locations import cache_folder, locate
-from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
+from minigan.data.files.messages import as_data_errors, damaged, wrong_hash
 
 CHUNK = 1 << 20  # bytes hashed at a time: 1 MiB
 
@@ -53,7 +53,7 @@ def find_published(
 
 def expect_published(path: Path, published: Published, cure: str = "") -> None:
     """Raises DataError, which ends with `cure`, unless the file is the published one."""
-    with os_errors_as_data_errors(path), open(path, "rb") as file:
+    with as_data_errors(path), open(path, "rb") as file:
         size, digest = os.fstat(file.fileno()).st_size, hashlib.sha256()
         if size != published.bytes:
             wrong = f"is {size} bytes long, expected {published.bytes}: cut off, or another file"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minigan.concurrency import Workers
-from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors, printable
+from minigan.data.files.messages import UNWRITABLE, as_data_errors, printable
 from minigan.errors import DataError
 from minigan.files import replacing
 
@@ -32,7 +32,7 @@ def fetch(urls: list[str], path: Path, *, check: Check, limit: int, timeout: flo
     Raises DataError: no url delivers, or the file cannot be written.
     """
     reasons = []
-    with os_errors_as_data_errors(path, UNWRITABLE):
+    with as_data_errors(path, UNWRITABLE):
         path.parent.mkdir(parents=True, exist_ok=True)
         for url in urls:
             try:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.files.messages import damaged, os_errors_as_data_errors, wrong_hash
+from minigan.data.files.messages import as_data_errors, damaged, wrong_hash
 from minigan.files import open_regular
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -45,7 +45,7 @@ def read_idx(
     hash.
     """
     d = shape if isinstance(shape, int) else len(shape)
-    with os_errors_as_data_errors(path), open_regular(path) as file:
+    with as_data_errors(path), open_regular(path) as file:
         packed = file.read(2) == GZIP_MAGIC
         held = os.fstat(file.fileno()).st_size * (RATIO if packed else 1)
         file.seek(0)

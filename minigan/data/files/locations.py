@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from minigan.data.base import DataDir
-from minigan.data.files.messages import UNWRITABLE, os_errors_as_data_errors
+from minigan.data.files.messages import UNWRITABLE, as_data_errors
 from minigan.errors import DataError, DataUnavailable
 
 Found = TypeVar("Found")
@@ -48,7 +48,7 @@ def own_folder(place: Path) -> Path:
     if sys.platform == "win32":
         return place
     path = place / f"minigan-{os.getuid()}"
-    with os_errors_as_data_errors(path, UNWRITABLE):
+    with as_data_errors(path, UNWRITABLE):
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
         found = os.lstat(path)

@@ -14,7 +14,7 @@ UNWRITABLE = (  # of a file in the cache
 
 
 @contextmanager
-def os_errors_as_data_errors(path: object, trouble: str = UNREADABLE) -> Iterator[None]:
+def as_data_errors(path: object, trouble: str = UNREADABLE) -> Iterator[None]:
     """Raise DataError "<path>: <trouble, with what the system says>" for an OSError inside."""
     try:
         yield

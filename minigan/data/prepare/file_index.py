@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 from minigan.data.files.archives import UNPACK, expect_zip, open_zip, read_member
 from minigan.data.files.decode import SUFFIXES
-from minigan.data.files.messages import counted, os_errors_as_data_errors, some
+from minigan.data.files.messages import as_data_errors, counted, some
 from minigan.errors import DataError
 
 OLD_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")  # of minigan 0.2.0
@@ -133,7 +133,7 @@ def walk(path: Path) -> Iterator[tuple[str, bytes]]:
     folders, links, seen = [("", str(path))], list[tuple[str, str]](), set[tuple[int, int]]()
     while folders or links:
         prefix, folder = folders.pop() if folders else heapq.heappop(links)
-        with os_errors_as_data_errors(folder):
+        with as_data_errors(folder):
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
                 continue

@@ -30,7 +30,7 @@ from minigan.data.base import Dataset, Limit, Log, fingerprint
 from minigan.data.files.decode import Form
 from minigan.data.files.idx import read_idx
 from minigan.data.files.locations import cache_folder, full_path
-from minigan.data.files.messages import UNWRITABLE, damaged, os_errors_as_data_errors, printable
+from minigan.data.files.messages import UNWRITABLE, as_data_errors, damaged, printable
 from minigan.data.prepare.file_index import natural_key
 from minigan.data.prepare.resize import fit_arrays
 from minigan.errors import ArrayTypeError, DataError
@@ -97,7 +97,7 @@ def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
         digest.update(f"{array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     folder = cache_folder() / "arrays"
-    with os_errors_as_data_errors(folder, UNWRITABLE):
+    with as_data_errors(folder, UNWRITABLE):
         folder.mkdir(parents=True, exist_ok=True)
     name = digest.hexdigest()[:16]
     for ending, array in arrays.items():
@@ -124,7 +124,7 @@ def read(path: Path, rows: int | None = None) -> Arrays:
 @contextmanager
 def errors_as_damage(path: Path) -> Iterator[None]:
     """Raise DataError for a file that NumPy cannot read."""
-    with os_errors_as_data_errors(path):
+    with as_data_errors(path):
         try:
             yield
         except (OSError, MemoryError):

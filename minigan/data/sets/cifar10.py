@@ -22,7 +22,7 @@ import numpy as np
 
 from minigan.data.base import DataDir, LabeledImages
 from minigan.data.files.checksums import Published, expect_published, find_published
-from minigan.data.files.messages import damaged, os_errors_as_data_errors
+from minigan.data.files.messages import as_data_errors, damaged
 from minigan.errors import ConfigError
 
 ARCHIVE = Published(
@@ -85,7 +85,7 @@ def load_cifar10(data_dir: DataDir = None, *, split: str = "train") -> LabeledIm
 def read_folder(folder: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """(name, content) of these files. Raises DataError."""
     for name in files:
-        with os_errors_as_data_errors(folder / name):
+        with as_data_errors(folder / name):
             content = (folder / name).read_bytes()
         yield name, content
 

@@ -29,7 +29,7 @@ import numpy as np
 from minigan.data.base import Dataset, Limit, Log, fingerprint
 from minigan.data.files.decode import KINDS, Form, Unreadable
 from minigan.data.files.locations import cache_folder, full_path
-from minigan.data.files.messages import UNWRITABLE, counted, os_errors_as_data_errors, some
+from minigan.data.files.messages import UNWRITABLE, as_data_errors, counted, some
 from minigan.data.prepare.build import build, summary
 from minigan.data.prepare.file_index import Source, open_source
 from minigan.errors import DataError
@@ -98,7 +98,7 @@ def load_folder(
     if before:
         before(len(names))
     waiting = f"{path}: another process is preparing these pictures: waiting for it"
-    with os_errors_as_data_errors(entry, UNWRITABLE):
+    with as_data_errors(entry, UNWRITABLE):
         entry.mkdir(parents=True, exist_ok=True)
         if entry.is_symlink():  # perhaps to a folder of somebody else, where files would be deleted
             raise DataError(f"{entry}: is a link: delete it, or set XDG_CACHE_HOME to your folder")
