@@ -32,7 +32,7 @@ from minigan.backends.fusion import Core, CoreConvolution
 from minigan.backends.workspace import Workspace
 
 FEW_CHANNELS = 4  # at most
-WIDE = 50_000  # numbers in W from which Winograd's savings outweigh its transforms
+WIDE = 50_000  # numbers in W, at least; then Winograd's savings outweigh its transforms
 
 # Called around each chunk, if not None, with its place in the batch, a thread's scratch memory, and
 # its number
