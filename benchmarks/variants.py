@@ -10,7 +10,7 @@ dx and dw are requested separately, as a GAN does.
 import numpy as np
 
 from benchmarks import machine, nets
-from benchmarks.contenders import need
+from benchmarks.contenders import Missing, need
 from benchmarks.contenders.operations import needs_rotation, operation, rotate
 from minigan import get_backend
 from minigan.layers.sequential import forward_pass, plan
@@ -25,8 +25,8 @@ def passes(layer):
 class Passes:
     """The passes of one layer: as a backend runs it, or exactly as its own file defines it."""
 
-    def __init__(self, preset, batch, width, backend, defined=False):
-        self.backend = get_backend(backend)
+    def __init__(self, preset, batch, width, backend, defined=False, compiled=False):
+        self.backend = get_backend(backend, compile=compiled)
         if defined:
             self.backend.operations = {}
         self.batch, self.nets = batch, nets.build(preset, batch, self.backend, width)
@@ -82,9 +82,13 @@ class Passes:
 class Minigan(Passes):
     """minigan's layer, checked against the definition on NumPy."""
 
-    def __init__(self, preset, batch, width, device, defined=False):
+    def __init__(self, preset, batch, width, device, defined=False, compiled=False):
         backend = "cupy" if device == "cuda" else "numpy"
-        super().__init__(preset, batch, width, backend, defined)
+        if compiled:
+            need("numba")
+        if compiled and device == "cuda":
+            raise Missing("numba compiles for CPUs here")
+        super().__init__(preset, batch, width, backend, defined, compiled)
         self.reference = Passes(preset, batch, width, "plain")
 
     def use(self, net, index):
@@ -179,6 +183,7 @@ class Torch(Minigan):
 VARIANTS = {  # name -> class, its own arguments
     "definition": ("Minigan", {"defined": True}),
     "minigan": ("Minigan", {}),
+    "minigan-numba": ("Minigan", {"compiled": True}),
     "torch": ("Torch", {"channels_last": False}),
     "torch-cl": ("Torch", {"channels_last": True}),
 }

@@ -103,11 +103,12 @@ def test_no_circle_of_files():
 def test_budget_of_lines():
     lines = count()
     assert sum(count for file, count in lines.items() if is_core(file)) <= 2_000
-    assert sum(lines.values()) <= 13_200
+    assert sum(lines.values()) <= 13_500
 
 
 def test_run_time_packages_are_the_promised_ones():
-    optional = {"cupy", "cuda", "mpi4py", "scipy", "matplotlib", "onnx", "safetensors", "numba"}
+    optional = {"cupy", "cuda", "mpi4py", "scipy", "matplotlib", "onnx", "safetensors"}
+    optional |= {"numba", "llvmlite"}
     allowed = {"minigan", "numpy", "PIL", "tqdm", *optional, *sys.stdlib_module_names}
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -2,7 +2,8 @@
 
 The shape alone decides which kernel multiplies a chunk: few_channels.py for images of few channels,
 gathering.py for other narrow layers, winograd.py where its savings are worth it, im2col.py
-everywhere else. A Linear layer is the convolution of an image of one pixel.
+everywhere else; where numba is installed, compiled/direct.py for most narrow layers. A Linear layer
+is the convolution of an image of one pixel.
 
 The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
@@ -33,6 +34,7 @@ from minigan.backends.workspace import Workspace
 
 FEW_CHANNELS = 4  # at most
 WIDE = 50_000  # numbers in W, at least; then Winograd's savings outweigh its transforms
+DIRECT = 100_000  # with fewer numbers in W, compiled/direct.py is faster than all others
 
 # Called around each chunk, if not None, with its place in the batch, a thread's scratch memory, and
 # its number
@@ -202,6 +204,12 @@ def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winogr
     columns = Im2col(*geometry)
     if columns.is_linear:
         return columns
+    if backend.compiled and prod(core.W_shape) < DIRECT:
+        from minigan.backends.cpu.compiled.direct import Direct
+
+        direct = Direct(*geometry, backend)
+        if direct.fits:
+            return direct
     if c_in <= FEW_CHANNELS:
         return FewChannels(*geometry)
     if prod(core.W_shape) < WIDE:

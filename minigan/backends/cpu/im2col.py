@@ -63,17 +63,13 @@ class Im2col:
         """-> columns of x, (n·h_out·w_out, k_h·k_w·c_in)"""
         if self.is_linear:
             return x.reshape(len(x), self.window)
-        xp, n = workspace.backend.xp, len(x)
-        (h, w, _), (h_pad, w_pad, c_in) = self.x_shape, self.padded
-        if self.padded != self.x_shape:
-            (top, _), (left, _) = self.padding
-            padded = workspace.frame(f"padded by {self.padding}", (n, *self.padded), x.dtype)
-            xp.copyto(padded[:, top : top + h, left : left + w], x)
-            x = padded
+        xp, n, (h_pad, w_pad, c_in) = workspace.backend.xp, len(x), self.padded
         (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
         row, image = w_pad * c_in, h_pad * w_pad * c_in
         shape = (n, h_out, w_out, k_h, k_w * c_in)
-        windows = view(x, 0, shape, (image, s_h * row, s_w * c_in, row, 1))
+        windows = view(
+            pad(x, self.padding, workspace), 0, shape, (image, s_h * row, s_w * c_in, row, 1)
+        )
         cols = workspace.get("columns", shape, x.dtype)
         xp.copyto(cols, windows)
         return cols.reshape(n * self.pixels, self.window)
@@ -148,6 +144,18 @@ class Gradient:
         for one in others:
             self.backend.xp.add(first, one, out=first)
         self.backend.xp.add(dW, first, out=dW)
+
+
+def pad(x: Array, padding: Padding, workspace: ThreadWorkspace) -> Array:
+    """-> x with zeros around each image, in scratch memory; x itself without padding"""
+    (top, bottom), (left, right) = padding
+    n, h, w, c = x.shape
+    if top == bottom == left == right == 0:
+        return x
+    shape = (n, h + top + bottom, w + left + right, c)
+    padded = workspace.frame(f"padded by {padding}", shape, x.dtype)
+    workspace.backend.xp.copyto(padded[:, top : top + h, left : left + w], x)
+    return padded
 
 
 def view(array: Array, offset: int, shape: Shape, strides: Shape) -> Array:

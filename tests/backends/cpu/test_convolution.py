@@ -15,7 +15,7 @@ from minigan.backends.workspace import Workspace
 
 def set_up(layer, in_shape, dtype="float64", threads=2):
     net = mg.Sequential([layer])
-    backend = mg.get_backend("numpy", dtype, threads=threads)
+    backend = mg.get_backend("numpy", dtype, threads=threads, compile=False)
     net.setup(in_shape, backend=backend, rng=np.random.default_rng(0))
     return net
 

@@ -1,7 +1,8 @@
 """Everything that has a compiled version.
 
-    batchnorm_*, activations    blocks.py: the loops of a block
-    Adam                        optimizers.py
+    batchnorm_*, activations        blocks.py: the loops of a block
+    conv2d_*, conv_transpose2d_*    direct.py, which ../convolution.py chooses for narrow layers
+    Adam                            optimizers.py
 
 The rest is as in ../table.py.
 """
