@@ -56,7 +56,7 @@ def passes(in_shape, layer, backend, n, seed):
     return [array.astype(np.float64) for array in (y, dx, net.grads["0.W"], net.grads["0.b"])]
 
 
-def check_kernel(kind, seed, monkeypatch, times):
+def check_kernel(kind, seed, monkeypatch, times, operations=OPERATIONS):
     """Both convolutions by one kernel against the definition, on two threads.
 
     float64  to 1e-13 of the largest number
@@ -70,7 +70,7 @@ def check_kernel(kind, seed, monkeypatch, times):
     monkeypatch.setattr(convolution, "choose_kernel", choose)
     rng = np.random.default_rng([7, seed])
     geometry, n = random_geometry(rng, kind), int(rng.integers(1, 8))
-    fast = partial(CpuBackend, threads=2, operations=OPERATIONS)
+    fast = partial(CpuBackend, threads=2, operations=operations)
     for number in range(2):
         found = {}
         for name, backend in (

@@ -27,7 +27,7 @@ Shown by: benchmarks/layers.py
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,9 +61,10 @@ class Winograd:
         self.taps = taps = (-(-k_h // s_h), -(-k_w // s_w))  # of a phase's filter
         one_axis = [toom_cook(TILE, r) for r in taps]
         self.A, self.G, self.B = (
-            np.kron(*pair).astype(dtype) for pair in zip(*one_axis, strict=True)
+            Transform(*(matrix.astype(dtype) for matrix in (*pair, np.kron(*pair))))
+            for pair in zip(*one_axis, strict=True)
         )
-        self.products = len(self.B)
+        self.products = len(self.B.both)
         self.depth = s_h * s_w * c_in
         tops = [before for before, _ in padding]
         # along each axis, phases of x are counted from the first that a window reads; y's pixel 0
@@ -107,7 +108,7 @@ class Winograd:
                 backend.xp.copyto(phases[: phase.shape[0], : phase.shape[1], a, b], phase)
         filters = filters.reshape(r_h * r_w, -1)
         U = backend.scratch("U", (self.products, filters.shape[1]))
-        transform(self.G, filters, U, backend)
+        transform(self.G.both, filters, U, backend)
         return U.reshape(
             self.products, *((c_out, self.depth) if transposed else (self.depth, c_out))
         )
@@ -172,12 +173,46 @@ class WinogradGradient:
         dU = backend.scratch("dU", (kernel.products, kernel.depth, c_out))
         backend.team.run(lambda i, _: xp.matmul(self.V[i].T, self.M[i], out=dU[i]), kernel.products)
         filters = backend.scratch("d filters", (r_h * r_w, kernel.depth * c_out))
-        transform(kernel.G.T, dU.reshape(kernel.products, -1), filters, backend)
+        transform(kernel.G.both.T, dU.reshape(kernel.products, -1), filters, backend)
         filters = filters.reshape(r_h, r_w, s_h, s_w, c_in, c_out)
         for a in range(s_h):
             for b in range(s_w):
                 phase = dW[a::s_h, b::s_w]
                 xp.add(phase, filters[: phase.shape[0], : phase.shape[1], a, b], out=phase)
+
+
+class Transform(NamedTuple):
+    """The matrices for a tile's rows, for its columns, and for both at once."""
+
+    rows: Array
+    columns: Array
+    both: Array
+
+    @property
+    def T(self) -> "Transform":
+        return Transform(*(matrix.T for matrix in self))
+
+
+def to_domain(matrix: Transform, tiles: Array, domain: Array, workspace: ThreadWorkspace) -> None:
+    """domain (tiles, s_h, products, s_w·c) = matrix · each of Tiles.tiles"""
+    xp = workspace.backend.xp
+    copy = workspace.get("tiles", tiles.shape, tiles.dtype)
+    xp.copyto(copy, tiles)
+    xp.matmul(matrix.both, as_matrices(copy), out=domain)
+
+
+def from_domain(matrix: Transform, domain: Array, tiles: Array, workspace: ThreadWorkspace) -> None:
+    """tiles = matrix · each of the domain"""
+    xp = workspace.backend.xp
+    product = workspace.get("tiles", tiles.shape, tiles.dtype)
+    xp.matmul(matrix.both, domain, out=as_matrices(product))
+    xp.copyto(tiles, product)
+
+
+def as_matrices(tiles: Array) -> Array:
+    """-> (tiles, s_h, tile_h·tile_w, s_w·c): small matrices, which BLAS multiplies fastest"""
+    _, _, _, s_h, h, w, run = tiles.shape
+    return tiles.reshape(-1, s_h, h * w, run)
 
 
 def transform(matrix: Array, columns: Array, out: Array, backend: CpuBackend) -> None:
@@ -216,7 +251,7 @@ class Tiles:
             self.inside.append((slice(start, stop), slice(start + offset, stop + offset)))
         self.name = f"plane with {self.inside}"
 
-    def read(self, image: Array, matrix: Array, out: Array, workspace: ThreadWorkspace) -> None:
+    def read(self, image: Array, matrix: Transform, out: Array, workspace: ThreadWorkspace) -> None:
         """out (products, tiles, s_h·s_w·c) = matrix · each tile"""
         (rows, of_rows), (columns, of_columns) = self.inside
         xp = workspace.backend.xp
@@ -224,22 +259,18 @@ class Tiles:
             shape = (part.stop - part.start, *self.plane, self.shape[2])
             plane = workspace.frame(self.name, shape, image.dtype)
             xp.copyto(plane[:, rows, columns], image[part, of_rows, of_columns])
-            tiles = self.tiles(plane)
-            copy = workspace.get("tiles", tiles.shape, image.dtype)
-            xp.copyto(copy, tiles)
-            xp.matmul(matrix, self.as_matrices(copy), out=self.in_domain(out, part))
+            to = workspace.backend.operation_for(to_domain)
+            to(matrix, self.tiles(plane), self.in_domain(out, part), workspace)
 
-    def write(self, M: Array, matrix: Array, image: Array, workspace: ThreadWorkspace) -> None:
+    def write(self, M: Array, matrix: Transform, image: Array, workspace: ThreadWorkspace) -> None:
         """The image = matrix · M (products, tiles, s_h·s_w·c), for each tile"""
         (rows, of_rows), (columns, of_columns) = self.inside
         xp = workspace.backend.xp
         for part in self.batches(image):
             shape = (part.stop - part.start, *self.plane, self.shape[2])
             plane = workspace.get("plane", shape, image.dtype)
-            tiles = self.tiles(plane)
-            product = workspace.get("tiles", tiles.shape, image.dtype)
-            xp.matmul(matrix, self.in_domain(M, part), out=self.as_matrices(product))
-            xp.copyto(tiles, product)
+            come = workspace.backend.operation_for(from_domain)
+            come(matrix, self.in_domain(M, part), self.tiles(plane), workspace)
             xp.copyto(image[part, of_rows, of_columns], plane[:, rows, columns])
 
     def batches(self, image: Array) -> list[slice]:
@@ -256,10 +287,6 @@ class Tiles:
             h * w * c, TILE * s_h * w * c, TILE * s_w * c, w * c, s_h * w * c, s_w * c, 1,
         )  # fmt: skip
         return view(plane, 0, shape, strides)
-
-    def as_matrices(self, tiles: Array) -> Array:
-        """-> (tiles, s_h, tile_h·tile_w, s_w·c): small matrices, which BLAS multiplies fastest"""
-        return tiles.reshape(-1, self.phases[0], self.size[0] * self.size[1], tiles.shape[-1])
 
     def in_domain(self, array: Array, part: slice) -> Array:
         """array (products, tiles, s_h·s_w·c) -> view of some images' tiles, as as_matrices"""

@@ -2,8 +2,8 @@
 
 A kernel is a loop over arrays that are given to it: it allocates nothing and releases Python's
 global lock. Sums are added in the order that is written, and no product is contracted with a sum,
-so the bits do not depend on the instructions that a CPU has; except in direct.py, where they do, as
-in BLAS.
+so the bits do not depend on the instructions that a CPU has; except in direct.py and
+winograd.py, where they do, as in BLAS.
 
 What is compiled goes where numba keeps it: `__pycache__` beside this file, or a folder of the user
 if that is read-only, or $NUMBA_CACHE_DIR. If there is no such folder, or what is in it cannot be
