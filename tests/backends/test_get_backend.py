@@ -76,6 +76,16 @@ def test_without_numba(hide_numba):
         mg.get_backend("numpy", compile=True)
 
 
+def test_numba_that_may_not_compile(hide_numba, monkeypatch):
+    numba = pytest.importorskip("numba", reason="numba is not installed", exc_type=ImportError)
+    hide_numba()
+    monkeypatch.setitem(sys.modules, "numba", numba)
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert not mg.get_backend("numpy").compiled
+    with pytest.raises(mg.BackendError, match="NUMBA_DISABLE_JIT is set"):
+        mg.get_backend("numpy", compile=True)
+
+
 def test_threads_are_by_default_all_cpus():
     assert mg.get_backend("numpy").team is get_team(available_cpus())
     assert mg.get_backend("numpy", threads=3).team is get_team(3)

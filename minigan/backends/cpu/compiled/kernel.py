@@ -18,10 +18,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
 from numba.core.caching import FunctionCache
 
 from minigan.concurrency import warn
+
+if config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set")
 
 PROCESS = os.getpid()  # not that of a child, which would repeat what its parent says
 
