@@ -2,12 +2,14 @@
 
 import os
 import sys
+import uuid
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import minigan as mg
+from tests.support.ranks import processes_with
 from tests.support.strict_cupy import use_stand_in
 
 HERE = Path(__file__).parent
@@ -75,6 +77,16 @@ def make_cupy(monkeypatch):
     return lambda dtype="float32", precision="fp32": mg.get_backend(
         "cupy", dtype=dtype, precision=precision
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_rank_is_left_behind():
+    """Processes of MPI that any test has started, and that nothing has ended."""
+    name, value = "MINIGAN_TEST_SESSION", uuid.uuid4().hex
+    os.environ[name] = value  # whatever starts a process hands it on
+    yield
+    left = processes_with(f"{name}={value}", "PMI_", patience=5.0)
+    assert not left, f"processes of MPI are left behind: {left}"
 
 
 @pytest.fixture

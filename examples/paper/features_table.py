@@ -6,9 +6,12 @@ classes, and tested on the test images. For comparison: D before its first step,
 
 RUN is the folder of a trained run whose images have labels; it is only read. Without it color32 is
 trained first, on CIFAR-10 or on --images DIR, into --out. The same command resumes that run.
+
+Ranks that mpiexec starts share the features: see docs/distributed.md.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -23,11 +26,14 @@ from svm import train as train_svm
 from minigan.checks import expect_size
 from minigan.cli.main import Parser, answer
 from minigan.errors import ConfigError
-from minigan.evaluation.reference_images import SEED, split
+from minigan.evaluation.reference_images import SEED, Subset, split
 from minigan.inspection.open_run import freeze_discriminator, load_net, untrained
+from minigan.parallel.group import ALONE
+from minigan.parallel.mpi import world
 from minigan.training.loop import train
 from minigan.training.open_game import open_game, open_images
 from minigan.training.progress import Interrupted
+from minigan.training.ranks import expect_same
 from minigan.training.run_folder import Run
 
 PRESET, STEPS = "color32", 1500
@@ -65,8 +71,15 @@ def expect_labels(real):
         raise ConfigError(f"all images of {name} are of one class: there is nothing to learn")
 
 
-def measure(features_of, count, real, n):
-    """Train and test an SVM -> a row of the table.
+def in_chunks(features_of, images, ranks):
+    """Features of images, computed on all ranks -> yields some rows, and their features."""
+    parts = [slice(at, at + CHUNK) for at in range(0, len(images), CHUNK)]
+    jobs = (partial(lambda part: features_of(images[part]), part) for part in parts)
+    yield from zip(parts, ranks.in_order(jobs), strict=True)
+
+
+def measure(features_of, count, real, n, ranks):
+    """Train and test an SVM -> a row of the table. On ranks, rank 0 does; others only compute x.
 
     features_of  images (n, h, w, c) uint8 -> features (n, count) float32
     n            training images at most, and no more than fit into MEMORY
@@ -75,14 +88,20 @@ def measure(features_of, count, real, n):
     order = np.random.default_rng([SEED, len(real.train)]).permutation(len(real.train))
     order = order[: min(n, MEMORY // (4 * count))]
     x = np.empty((len(order), count), np.float32)
-    for at in range(0, len(order), CHUNK):
-        x[at : at + CHUNK] = features_of(real.train[order[at : at + CHUNK]])
-    mean, std = standardize(x)
-    W, C = train_svm(x, real.train.labels[order], len(real.data.classes))
+    chosen = Subset(real.train.images, real.train.all_labels, real.train.indices[order])
+    for part, rows in in_chunks(features_of, chosen, ranks):
+        if ranks.rank == 0:
+            x[part] = rows
+    if ranks.rank == 0:
+        mean, std = standardize(x)
+        W, C = train_svm(x, chosen.labels, len(real.data.classes))
+    ranks.barrier()
     found = 0
-    for at in range(0, len(real.test), CHUNK):
-        part = slice(at, at + CHUNK)
-        found += correct(W, (features_of(real.test[part]) - mean) / std, real.test.labels[part])
+    for part, rows in in_chunks(features_of, real.test, ranks):
+        if ranks.rank == 0:
+            found += correct(W, (rows - mean) / std, real.test.labels[part])
+    if ranks.rank:
+        return {"accuracy": 0}
     accuracy, seconds = found / len(real.test), monotonic() - start
     return {"features": count, "images": len(order), "C": C, "accuracy": accuracy, "s": seconds}
 
@@ -135,11 +154,12 @@ def features_table(arguments):
     except Interrupted:
         print("stopped; all is saved, and the same command continues")
         raise
-    run = Run(folder)
-    game, metadata = open_game(run)
+    run, ranks = Run(folder), world()
+    game, metadata = open_game(run, ranks=ranks)
     expect_features(game)
     step = load_net(game.D, "D", run, print)
-    data = open_images(game, metadata, options.data_dir, print)
+    expect_same(ranks, "--n or checkpoint", (options.n, step), *game.D.ready().state().values())
+    data = ranks.in_turn(lambda: open_images(game, metadata, options.data_dir, print))
     real = split(data, options.data_dir, game.config.fit)
     expect_labels(real)
     n, rows = options.n or len(real.train), {}
@@ -149,12 +169,14 @@ def features_table(arguments):
     ):
         freeze_discriminator(game, D, data)
         rows[name] = measure(
-            lambda images, D=D: features(game, D, images), feature_count(D), real, n
+            lambda images, D=D: features(game, D, images), feature_count(D), real, n, ranks
         )
         print(f"{name}: {rows[name]['accuracy']:.2%}", flush=True)
-    rows["pixels"] = measure(pixels, int(np.prod(real.image_shape)), real, n)
+    if ranks.rank:
+        return
+    rows["pixels"] = measure(pixels, int(np.prod(real.image_shape)), real, n, ALONE)
     print("", *lines(real, rows), sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(answer("features_table.py", lambda: features_table(sys.argv[1:])))
+    sys.exit(answer("features_table.py", lambda: features_table(sys.argv[1:]), True))

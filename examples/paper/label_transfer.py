@@ -73,14 +73,22 @@ class LabelTransfer:
 
         Raises ShapeError, ArrayTypeError.
         """
+        self.merge(self.compare(samples, labels), len(samples))
+
+    def compare(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """-> (2, m): each test image's distance to the nearest of these samples, and its label."""
         if len(samples) != len(labels):
             raise ShapeError(
                 f"expected as many labels as samples, got {len(labels)} and {len(samples)}"
             )
         distances, indices = self.find_nearest(samples)
-        nearer = distances < self.distances
-        self.distances[nearer], self.given[nearer] = distances[nearer], labels[indices[nearer]]
-        self.count += len(samples)
+        return np.stack([distances, labels[indices]])
+
+    def merge(self, found: np.ndarray, count: int) -> None:
+        """Add what compare() found among the next `count` samples, perhaps in another process."""
+        nearer = found[0] < self.distances
+        self.distances[nearer], self.given[nearer] = found[:, nearer]
+        self.count += count
 
     def error(self) -> float:
         """-> share of the test images with a wrong label, or without one."""

@@ -8,10 +8,14 @@ then.
 
 Leaves in --out (default runs/paper-table) the run, table.json, and table.png if matplotlib is
 installed. The same command continues where it stopped, also with larger --samples or --minutes.
+
+Ranks that mpiexec starts train together, and share the samples: see docs/distributed.md.
 """
 
 import json
 import sys
+from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -23,18 +27,21 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # a clone works without inst
 
 from label_transfer import LabelTransfer
 
+from minigan.backends.cpu.threads import blas
 from minigan.checks import expect_size
 from minigan.cli.main import Parser, answer
 from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.data.sets.mnist import load_mnist
 from minigan.errors import ConfigError, RunError
 from minigan.files import write_atomically
+from minigan.parallel.mpi import world
 from minigan.presets import get_preset
 from minigan.report.plots import BLUE, GREEN, INK, RED, drawing, png
 from minigan.training.captured_round import CapturedSampler
 from minigan.training.loop import train
 from minigan.training.open_game import open_game
 from minigan.training.progress import Interrupted
+from minigan.training.ranks import expect_same
 from minigan.training.run_folder import Run
 
 PRESET = "radford-mnist-conditional"
@@ -87,28 +94,55 @@ class Table:
         return self.after_epoch[-1]["epoch"] if self.after_epoch else 0
 
     def save(self):
-        """Write the file."""
+        """Write the file. On ranks, rank 0 does."""
+        if world().rank:
+            return
         record = {"seconds": self.seconds, "aim": self.goal, "after_epoch": self.after_epoch}
         record |= {"samples": self.samples, "real": self.real}
         write_atomically(self.file, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def labeled_samples(game, n, seed, start=0):
-    """Yields samples start .. n of a conditional game in chunks (k, h, w, c) uint8, labels (k,).
+def make_drawer(game, n, seed):
+    """-> function: first, a multiple of CHUNK -> samples first .. first + CHUNK (k, h, w, c) uint8
+    of a conditional game, below n; labels (k,)
 
-    start  a multiple of CHUNK. Each chunk has a separate random stream, so a run can resume
+    Each chunk has a separate random stream, so a run can resume, and ranks can share the chunks.
     As in the published program, BatchNorm uses the statistics of the batch that is drawn.
     """
     size, sampler, net = game.config.batch_size, CapturedSampler(game), game.sampled_net("batch")
     padded = -(-CHUNK // size) * size  # whole batches
-    for first in range(start, n, CHUNK):
+
+    def draw(first):
         generator, count = np.random.default_rng([seed, first // CHUNK]), min(CHUNK, n - first)
         labels = generator.integers(0, game.preset.classes, padded)
         batches = []
         for at in range(0, count, size):
             game.fill_z(sampler.z.host_rows(size), generator)
             batches.append(game.to_images(sampler.draw(game, net, labels[at : at + size])))
-        yield np.concatenate(batches)[:count], labels[:count]
+        return np.concatenate(batches)[:count], labels[:count]
+
+    return draw
+
+
+def compare(game, transfer, n):
+    """Compare with samples up to number n -> yields their number, now and then. On all ranks."""
+    draw, starts = make_drawer(game, n, seed=0), range(transfer.count, n, CHUNK)
+
+    def parts(first):  # of a chunk: up to each milestone, and to its end
+        last = min(first + CHUNK, n)
+        return pairwise([first, *(stop for stop in MILESTONES if first < stop < last), last])
+
+    def work(first):
+        with blas.single_threaded() if game.ranks.size > 1 else nullcontext():
+            samples, labels = draw(first)
+            rows = [slice(start - first, stop - first) for start, stop in parts(first)]
+            return np.stack([transfer.compare(samples[part], labels[part]) for part in rows])
+
+    jobs = (partial(work, first) for first in starts)
+    for first, found in zip(starts, game.ranks.in_order(jobs), strict=True):
+        for (start, stop), nearest in zip(parts(first), found, strict=True):
+            transfer.merge(nearest, stop - start)
+            yield stop
 
 
 def train_on(options, run, table, images, labels):
@@ -132,10 +166,11 @@ def train_on(options, run, table, images, labels):
         finally:
             table.seconds += monotonic() - start
             table.save()
-        game, _ = open_game(run, backend=options.backend or "numpy")
+        table.seconds = float(world().broadcast(table.seconds, 0))  # the same on all ranks
+        game, _ = open_game(run, backend=options.backend or "numpy", ranks=world())
         transfer = LabelTransfer(images, labels, game.backend)
-        for samples, requested in labeled_samples(game, AFTER_EPOCH, seed=0):
-            transfer.add(samples, requested)
+        for _ in compare(game, transfer, AFTER_EPOCH):
+            pass
         minutes, error = round(table.seconds / 60, 2), percent(transfer)
         print(
             f"epoch {table.goal}, {minutes:.1f} minutes of training: "
@@ -170,21 +205,17 @@ def percent(transfer):
 
 def measure(options, run, table, images, labels):
     """Measure samples of the trained generator, up to --samples; a row for each milestone."""
-    game, _ = open_game(run, backend=options.backend or "numpy")
+    game, _ = open_game(run, backend=options.backend or "numpy", ranks=world())
     transfer, n = LabelTransfer(images, labels, game.backend), options.samples
     if table.state_file.exists():
         transfer.load_state(load_arrays(table.state_file))
-    chunks = labeled_samples(game, n, seed=0, start=transfer.count)
-    for number, (samples, requested) in enumerate(chunks, 1):
-        first, last = transfer.count, transfer.count + len(samples)
-        stops = [first, *(stop for stop in MILESTONES if first < stop < last), last]
-        for start, stop in pairwise(stops):
-            part = slice(start - first, stop - first)
-            transfer.add(samples[part], requested[part])
-            if stop in MILESTONES or stop == n:
-                table.samples[stop] = percent(transfer)
-                print(f"{stop:,} samples: error {table.samples[stop]:.2f}%", flush=True)
-        if len(samples) == CHUNK and (number % SAVE_EVERY == 0 or last + CHUNK > n):
+    expect_same(game.ranks, "samples", (transfer.count, n))
+    for count in compare(game, transfer, n):
+        if count in MILESTONES or count == n:
+            table.samples[count] = percent(transfer)
+            print(f"{count:,} samples: error {table.samples[count]:.2f}%", flush=True)
+        due = count % (SAVE_EVERY * CHUNK) == 0 or count + CHUNK > n
+        if due and count % CHUNK == 0 and game.ranks.rank == 0:
             save_arrays(table.state_file, transfer.state())
             table.save()
     table.save()
@@ -192,6 +223,8 @@ def measure(options, run, table, images, labels):
 
 def measure_real(table, images, labels, data_dir):
     """Training images instead of samples: what can be reached, and a test of the measure."""
+    if world().rank:
+        return
     train_images, train_labels = load_mnist(data_dir)
     for n in (50_000, 60_000):
         if n not in table.real:
@@ -284,6 +317,7 @@ def mnist_table(arguments):
     folder.mkdir(parents=True, exist_ok=True)
     table, run = Table(folder), Run(folder / "run")
     measure_real(table, images, labels, options.data_dir)
+    world().barrier()
     try:
         train_on(options, run, table, images, labels)
     except Interrupted:
@@ -293,6 +327,8 @@ def mnist_table(arguments):
         raise ConfigError("nothing is trained yet: use --minutes above 0")
     measure(options, run, table, images, labels)
     print("", *lines(table, options.width), sep="\n")
+    if world().rank:
+        return
     try:
         draw(table, folder / "table.png")
         print(f"drawn: {folder / 'table.png'}")
@@ -301,4 +337,4 @@ def mnist_table(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(answer("mnist_table.py", lambda: mnist_table(sys.argv[1:])))
+    sys.exit(answer("mnist_table.py", lambda: mnist_table(sys.argv[1:]), True))

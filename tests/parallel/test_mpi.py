@@ -1,5 +1,7 @@
 """A process group of MPI: real ranks where the package mpich is installed, and how it is chosen."""
 
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from minigan.parallel import mpi
 from minigan.parallel.group import Group
 from minigan.parallel.mpi import fail, launched, world
 from tests.support.noise_games import SYSTEMS
-from tests.support.ranks import ROOT, job, needs_mpi
+from tests.support.ranks import ROOT, job, needs_mpi, processes_with
 
 GAMES = ROOT / "tests/support/rank_games.py"
 
@@ -51,6 +53,27 @@ def test_mutants_are_caught():
 def test_a_collective_that_a_rank_leaves_out_is_caught():
     done = job(2, GAMES, 3, "left out", seconds=120)
     assert done.returncode
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_a_rank_that_waits_forever_is_found_and_ended():
+    """By the helper that starts jobs."""
+    mark = f"MINIGAN_TEST_WAITING={os.getpid()}"
+    waiting = "import time; from mpi4py import MPI; MPI.COMM_WORLD.rank and time.sleep(600)"
+    with pytest.raises((AssertionError, subprocess.TimeoutExpired)):
+        job(2, "-c", waiting, seconds=5, environment=dict([mark.split("=")]))
+    assert processes_with(mark) == []
+
+
+def test_processes_are_found_by_their_environment():
+    mark = f"MINIGAN_TEST_SLEEPING={os.getpid()}"
+    environment = {**os.environ, **dict([mark.split("=")])}
+    with subprocess.Popen(["sleep", "60"], env=environment) as process:
+        assert processes_with(mark, patience=0) == [process.pid]
+        assert processes_with(mark, "no such mark", patience=0) == []
+        process.kill()
+    assert processes_with(mark) == []
 
 
 # ---- which processes there are

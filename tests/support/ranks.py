@@ -42,14 +42,15 @@ def job(size, *words, seconds=60, environment=None, before=()):
         assert not left, f"{len(left)} processes are left behind"
 
 
-def processes_with(mark, patience=2.0):
-    """-> those whose environment has this mark, once those that are ending have ended."""
+def processes_with(*marks, patience=2.0):
+    """-> those whose environment has these marks, once those that are ending have ended."""
     until = time.monotonic() + patience
     while True:
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
-                if mark.encode() in path.read_bytes():
+                content = path.read_bytes()
+                if all(mark.encode() in content for mark in marks):
                     found.append(int(path.parent.name))
         if not found or time.monotonic() > until:
             return found

@@ -16,6 +16,7 @@ from minigan.training.run_folder import Run
 from tests.support import waves
 from tests.support.pictures import noise
 from tests.support.programs import load_program
+from tests.support.ranks import ROOT, job, needs_mpi
 from tests.support.refusals import refusal
 from tests.support.training_runs import content, open_game_module
 
@@ -185,3 +186,14 @@ def test_images_without_classes_have_no_table(labels, words, program, run, monke
     changed = Dataset("strokes", data.images, labels, ("cat",), data.fingerprint)
     monkeypatch.setattr(open_game_module, "load_dataset", lambda *names, **options: changed)
     assert words in refusal(program.features_table, [str(run)], kind=ConfigError)
+
+
+@needs_mpi
+def test_ranks_share_the_features_with_the_numbers_of_one_process(run, tmp_path):
+    tables = []
+    for size in (1, 3):
+        words = ("features_table", run)
+        done = job(size, ROOT / "tests/support/rank_paper.py", *words)
+        assert done.returncode == 0, done.stderr
+        tables.append({name: row[:-1] for name, row in rows(done.stdout).items()})  # less seconds
+    assert tables[0] == tables[1] and len(tables[0]) == 3

@@ -1,6 +1,7 @@
 """The paper's MNIST table: labeled samples, and the program on few synthetic digits."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,13 +10,19 @@ from PIL import Image
 from minigan import ConfigError, RunError
 from minigan.training.config import new_config
 from minigan.training.game import Game
-from tests.support.pictures import noise
 from tests.support.programs import load_program
+from tests.support.rank_paper import small_mnist_table
+from tests.support.ranks import ROOT, job, needs_mpi
 from tests.support.refusals import refusal
-from tests.support.training_runs import open_game_module
 
 PROGRAM = load_program("paper/mnist_table")
-CHUNK, labeled_samples = PROGRAM.CHUNK, PROGRAM.labeled_samples
+CHUNK = PROGRAM.CHUNK
+
+
+def labeled_samples(game, n, seed, start=0):
+    """-> samples and labels, chunk by chunk"""
+    draw = PROGRAM.make_drawer(game, n, seed)
+    return [draw(first) for first in range(start, n, CHUNK)]
 
 
 @pytest.fixture(scope="module")
@@ -56,27 +63,7 @@ def test_labels_are_drawn_independently(game):
 
 @pytest.fixture
 def program(monkeypatch):
-    """The program with 300 images, small batches and few measurements."""
-    module = load_program("paper/mnist_table")
-    train = module.train
-
-    def train_few(config, **options):
-        few = {} if "resume" in options else {"dataset": "strokes", "batch_size": 50}
-        return train({**config, **few}, **options)
-
-    def digits(count):
-        rng = np.random.default_rng(count)
-        images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
-        return images, rng.integers(0, 10, count)
-
-    sets = {"test": digits(100), "train": digits(400)}
-    monkeypatch.setattr(module, "train", train_few)
-    monkeypatch.setattr(open_game_module, "load_dataset", noise(300))
-    monkeypatch.setattr(module, "load_mnist", lambda *_, split="train": sets[split])
-    monkeypatch.setattr(module, "AFTER_EPOCH", 60)
-    monkeypatch.setattr(module, "CHUNK", 1024)
-    monkeypatch.setattr(module, "draw", lambda table, path: None)
-    return module
+    return small_mnist_table(monkeypatch)
 
 
 def table_in(folder):
@@ -177,3 +164,28 @@ def test_mistakes_are_one_line(program, tmp_path):
     arguments = ["--out", str(tmp_path / "new")]
     line = refusal(program.mnist_table, arguments, kind=RunError)
     assert "is not a table of this program" in line
+
+
+@needs_mpi
+def test_ranks_share_the_samples_with_the_numbers_of_one_process(program, tmp_path):
+    """Also if they resume what one process has begun."""
+    options = ["--width", "1", "--minutes", "0.0001", "--samples"]
+    one, ranks = tmp_path / "one", tmp_path / "ranks"
+    program.mnist_table([*options, "1200", "--out", str(one)])
+    shutil.copytree(one, ranks)
+    program.mnist_table([*options, "5300", "--out", str(one)])
+    words = ("mnist_table", *options, 5300, "--out", ranks)
+    done = job(3, ROOT / "tests/support/rank_paper.py", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("5,300 samples: error") == 1
+    assert (one / "table.json").read_bytes() == (ranks / "table.json").read_bytes()
+    assert (one / "nearest.npz").read_bytes() == (ranks / "nearest.npz").read_bytes()
+
+
+@needs_mpi
+def test_ranks_train_and_measure(tmp_path):
+    words = ("mnist_table", "--width", "1", "--minutes", "0.0001", "--samples", "1200")
+    done = job(2, ROOT / "tests/support/rank_paper.py", *words, "--out", tmp_path / "new")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(table_in(tmp_path / "new")["samples"]) == {"1000", "1200"}
+    assert done.stdout.count("1,200 samples: error") == 1
