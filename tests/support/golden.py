@@ -7,7 +7,8 @@
 
 A change that promises the same numbers is checked by writing at the revision before it and checking
 after it. DIR is a checkout (default: this one). The hashes depend on the machine's BLAS, so no file
-of them is kept here. With --arrays DIR the arrays themselves are kept, and each difference is shown
+of them is kept here, and on whether numba is installed: its kernels round differently. With
+--arrays DIR the arrays themselves are kept, and each difference is shown
 with its size. If a change alters an order of summation, float64 shows that nothing else changed:
 in float32 training amplifies rounding too fast to compare.
 The systems run through the command line and are read from the run's folder, so that any two

@@ -68,6 +68,8 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """-> the function, compiled at its first call with arrays of a dtype."""
     compiled: Any = njit(nogil=True, error_model="numpy")(function)
-    with suppress(RuntimeError):  # no folder can be written to
+    try:
         compiled._cache = KernelCache(function)
+    except RuntimeError:  # no folder can be written to
+        say_that_it_takes_long()
     return compiled  # type: ignore[no-any-return]

@@ -61,8 +61,7 @@ def numbers(steps: Any, array: Array) -> Array:
 def flat(array: Array) -> Array:
     """-> all memory between the first and the last of its numbers"""
     last = sum((size - 1) * step for size, step in zip(array.shape, array.strides, strict=True))
-    shape = (last // array.itemsize + 1,)
-    return np.lib.stride_tricks.as_strided(array, shape, (array.itemsize,))
+    return np.lib.stride_tricks.as_strided(array, (last // array.itemsize + 1,), (array.itemsize,))
 
 
 def run(

@@ -30,7 +30,8 @@ def run(tmp_path):
     def program(**environment):
         command = [sys.executable, "-c", PROGRAM]
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), **environment}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        options = dict(capture_output=True, text=True, cwd=tmp_path, env=environment)
+        done = subprocess.run(command, **options)
         assert done.stdout == "0.0 0.0 2.0\n", done.stderr
         return done.stderr
 
