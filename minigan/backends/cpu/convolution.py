@@ -34,7 +34,6 @@ from minigan.backends.workspace import Workspace
 
 FEW_CHANNELS = 4  # at most
 WIDE = 50_000  # numbers in W, at least; then Winograd's savings outweigh its transforms
-DIRECT = 100_000  # with fewer numbers in W, compiled/direct.py is faster than all others
 
 # Called around each chunk, if not None, with its place in the batch, a thread's scratch memory, and
 # its number
@@ -204,7 +203,7 @@ def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winogr
     columns = Im2col(*geometry)
     if columns.is_linear:
         return columns
-    if backend.compiled and prod(core.W_shape) < DIRECT:
+    if backend.compiled and prod(core.W_shape) < WIDE:
         from minigan.backends.cpu.compiled.direct import Direct
 
         direct = Direct(*geometry, backend)

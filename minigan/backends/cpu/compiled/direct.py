@@ -157,10 +157,8 @@ class Direct(Im2col):
         by_axis = list(zip(x_shape[:2], W_shape[:2], y_shape[:2], stride, padding, strict=True))
         rows, columns = ([(k, np.arange(out), np.arange(out) * s)] for _, k, out, s, _ in by_axis)
         self.of_x = Windows(n, x_shape, padding, y_shape, rows, columns)
-        of_rows, of_columns = (transposed_axis(*sizes) for sizes in by_axis)
-        self.of_y = Windows(
-            n, y_shape, (of_rows[1], of_columns[1]), x_shape, of_rows[0], of_columns[0]
-        )
+        (rows, vertical), (columns, horizontal) = (transposed_axis(*sizes) for sizes in by_axis)
+        self.of_y = Windows(n, y_shape, (vertical, horizontal), x_shape, rows, columns)
         taps = np.arange(W_shape[0]), np.arange(W_shape[1] * x_shape[2])
         self.window_places = places_of(1, (1, self.of_x.row, 1), *taps)
         self.dW_places = np.arange(self.window) * y_shape[2]
