@@ -60,11 +60,10 @@ class Game(Copyable):
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
         self.in_use, self.process = InUse("a Game"), os.getpid()
         self.ranks = ranks or ALONE
-        one = config.backend == "numpy" and self.ranks.size > 1
-        threads = config.threads or (1 if one else None)
+        shared = self.ranks.size > 1 and config.backend == "numpy"
         self.backend = get_backend(
             config.backend,
-            threads=threads,
+            threads=config.threads or (1 if shared else None),
             precision=config.precision,
             ranks=ranks,
             compile=config.compile,

@@ -49,11 +49,12 @@ def test_a_signal_to_any_rank_stops_all_after_the_same_step(tmp_path):
 def test_resume_on_any_number_of_ranks(tmp_path):
     """All three kinds of numbers go on: parameters, z, and the order of the data."""
     run, one = tmp_path / "run", tmp_path / "one"
-    assert train(4, run, steps=3).returncode == 0
+    # rounding that takes one unit across 0 turns signs in Adam's first steps: not in these kernels
+    assert train(4, run, "--no-compile", steps=3).returncode == 0
     for size, steps in ((2, 5), (1, 6), (3, 8)):
         done = resume(size, run, steps)
         assert done.returncode == 0, done.stderr
-    assert train(1, one, "--threads", "1", steps=8).returncode == 0
+    assert train(1, one, "--threads", "1", "--no-compile", steps=8).returncode == 0
     assert steps_of(run) == steps_of(one)
     (found, record), (expected, of_one) = checkpoint(run, 8), checkpoint(one, 8)
     assert record["generators"] == of_one["generators"]
