@@ -22,6 +22,7 @@ from numba import config, njit
 from numba.core.caching import FunctionCache
 
 from minigan.concurrency import warn
+from minigan.parallel.mpi import launched
 
 if config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
@@ -38,8 +39,8 @@ def fingerprint() -> str:
 
 @cache
 def say_that_it_takes_long() -> None:
-    """One line, once."""
-    if os.getpid() == PROCESS:
+    """One line, once, of one rank."""
+    if os.getpid() == PROCESS and launched()[0] == 0:
         warn("minigan: compiling kernels, once: this takes some seconds")
 
 

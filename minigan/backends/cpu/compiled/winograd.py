@@ -53,11 +53,6 @@ def kernel_for(H: int, W: int) -> Any:
 KERNELS = {(H, W): kernel_for(H, W) for H in (4, 5, 6) for W in (4, 5, 6)}
 
 
-def numbers(steps: Any, array: Array) -> Array:
-    """Steps in bytes -> in numbers"""
-    return np.array(steps, np.int64) // array.itemsize
-
-
 def flat(array: Array) -> Array:
     """-> all memory between the first and the last of its numbers"""
     last = sum((size - 1) * step for size, step in zip(array.shape, array.strides, strict=True))
@@ -73,11 +68,9 @@ def run(
     tile, phase, product, _ = domain.strides
     steps = (prod(counts[1:3]) * tile, counts[2] * tile, tile, phase)
     in_domain = (*steps, (W if is_read else w) * product, product)
-    sides = [
-        (flat(tiles), numbers(tiles.strides[:6], tiles)),
-        (flat(domain), numbers(in_domain, domain)),
-    ]
+    sides = [(flat(tiles), tiles.strides[:6]), (flat(domain), in_domain)]
     (x, x_steps), (y, y_steps) = sides if is_read else sides[::-1]
+    x_steps, y_steps = np.array([x_steps, y_steps]) // tiles.itemsize
     places = np.arange(6) * np.array([h, w * lanes, w, y_steps[5]])[:, None]
     backend: Any = workspace.backend
     backend.opaque_call(
