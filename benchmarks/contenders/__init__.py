@@ -26,6 +26,7 @@ CONTENDERS = {  # device -> name -> class, its own arguments
         "dezero": ("dezero_step:Step", {}),
         # with compiled kernels
         "minigan-numba": ("minigan_step:Step", {"captured": True, "numba": True}),
+        "minigan-numba-threads": ("minigan_step:Step", {"numba": True}),
         # what the processes of a captured step gain, and what everything fast gains
         "minigan-threads": ("minigan_step:Step", {}),
         "minigan-plain": ("minigan_step:Step", {"backend": "plain"}),
