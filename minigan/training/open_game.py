@@ -44,8 +44,8 @@ def open_game(
     outline(config)[0].ready().expect_fits(arrays, file)  # before memory is taken for other sizes
     is_shared = ranks.size > 1 and backend == "numpy"
     threads = int(ranks.broadcast(available_cpus(), 0)) if is_shared else None
-    config = replace(config, backend=backend, threads=threads, compile=None, ema=0.0)
-    game = Game(replace(config, precision="fp32"), ranks)
+    config = replace(config, backend=backend, threads=threads, precision="fp32")
+    game = Game(replace(config, compile=None, ema=0.0), ranks)
     game.G.ready().load_state(arrays, file)
     expect_same(ranks, "versions", versions(game.backend) | {"platform": ""})
     expect_same(ranks, "files of the run", config, *arrays.values())

@@ -103,7 +103,7 @@ class GpuBackend(FastBackend):
 
     def to_host(self, array: Array) -> np.ndarray:
         # pinned memory, which a GPU writes by itself; CuPy reuses it once the result is gone
-        memory = self.xp.cuda.alloc_pinned_memory(array.nbytes)
+        memory = self.xp.cuda.alloc_pinned_memory(max(1, array.nbytes))
         host = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
         return self.xp.asnumpy(array, out=host)  # type: ignore[no-any-return]
 
