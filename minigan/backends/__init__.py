@@ -5,6 +5,7 @@ from typing import Any
 from minigan.arrays import Array, Backend
 from minigan.arrays.backend import Operations
 from minigan.checks import expect_choice
+from minigan.concurrency import warn
 from minigan.errors import BackendError, ConfigError
 from minigan.parallel.group import Group
 
@@ -71,10 +72,12 @@ def choose_operations(compile: bool | None) -> tuple[bool, Operations]:  # noqa:
             from minigan.backends.cpu.compiled import table as compiled_table
 
             return True, compiled_table.OPERATIONS
-        except ImportError as error:  # numba is not there, or not for this version of NumPy
+        except Exception as error:  # numba is not there, or it does not know this NumPy or CPU
             if compile:
                 raise BackendError(
                     f"compiled kernels need numba ({error}): pip install 'minigan[numba]', "
                     "or leave them out: --no-compile, compile=False"
                 ) from error
+            if not isinstance(error, ImportError):
+                warn(f"minigan: numba cannot be used ({error}): NumPy does the work")
     return False, table.OPERATIONS

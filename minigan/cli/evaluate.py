@@ -30,7 +30,7 @@ def train_classifier(arguments: Namespace, log: Log) -> None:
 
 
 def evaluate(arguments: Namespace, log: Log) -> None:
-    """Print the table of metrics; write evaluation.json and nearest.png. On ranks, rank 0 does."""
+    """Print the table of metrics; write evaluation.json and nearest.png. Of ranks, only 0."""
     run, data_dir, ranks = Run(arguments.run), arguments.data_dir, world()
     which = "-best" if arguments.best else ""
     game, metadata = open_game(run, arguments.best, ranks=ranks)
@@ -40,8 +40,8 @@ def evaluate(arguments: Namespace, log: Log) -> None:
         if arguments.out:  # a separate name: nearest.png there may be the user's
             name = str(path.with_name(f"{path.stem[:60]}-nearest.png"))
             picture = output_file(name, picture, ".png")
-    data = ranks.in_turn(lambda: open_images(game, metadata, data_dir, log))
-    real = split(data, data_dir, game.config.fit)
+    fit = game.config.fit
+    real = ranks.in_turn(lambda: split(open_images(game, metadata, data_dir, log), data_dir, fit))
     n, classes = expect_n(arguments.n, real), game.preset.classes
     classifier = None
     if reason := why_no_classifier(real):

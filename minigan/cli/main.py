@@ -47,8 +47,8 @@ def out(default: str) -> Row:
 
 
 LONGEST = 2000  # characters of an error
-# errors of a device, not mistakes of a user
 SHARED = ("train", "sample", "evaluate")  # commands that all ranks run together
+# errors of a device, not mistakes of a user
 FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 TYPES = {"int": "a whole number", "float": "a number", "steps_or_epoch": "a whole number or epoch"}
 NAME, DIR, FILE = ({"metavar": metavar} for metavar in ("NAME", "DIR", "FILE"))
@@ -80,7 +80,7 @@ IMAGES: list[Row] = [  # which images, and on what machine
 ]
 EVERY = {"metavar": "N", "type": steps_or_epoch}
 TRAIN: list[Row] = [
-    ("--flip", {"action": argparse.BooleanOptionalAction}, "mirror images at random"),
+    ("--flip", EITHER, "mirror images at random"),
     ("--shuffle", {"metavar": "WHEN"}, "a new order every epoch, once, or never"),
     ("--drop-last", EITHER, "omit a smaller last batch"),
     ("--epochs", N, "epochs in total, also with --resume"),

@@ -48,7 +48,8 @@ class Batches(Copyable):
 
     images      (count, h, w, c) uint8
     batch_size  the last batch of an epoch is smaller if the count is not a multiple; a last batch
-                of a single image is left out. If there are fewer images, a batch repeats them
+                of a single image is left out. If there are fewer images, a batch repeats them, all
+                mirrored or none
     seed        whole number, or a sequence of them
     labels      (count,), drawn along with the images
     shuffle     "epoch": a new order in each; "once": one order for all; "never": as stored

@@ -35,7 +35,7 @@ def remarks(data: Dataset) -> list[str]:
             f"the pictures hardly vary: the standard deviation of their pixels is {deviation:.1f} "
             f"of 255: {cure}"
         )
-    elif 2 * different < len(images) or spread < ALIKE:
+    elif count > 1 and (2 * different < len(images) or spread < ALIKE):
         lines.append(
             f"the pictures are nearly all alike: {different:,} of {len(images):,} are different, "
             f"and a pixel's standard deviation over the pictures is {spread:.1f} of 255: {cure}"

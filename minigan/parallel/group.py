@@ -9,8 +9,8 @@ depends on the whole batch:
 
 Then all have the same gradients, take the same step, and have the same parameters, bit for bit.
 
-An engine implements the operations, named as in MPI: all_reduce, all_gather, broadcast, barrier and
-abort.
+An engine implements the operations, named as in MPI: all_reduce, all_gather, barrier, abort, and
+broadcast, which mpi.py alone has: samples need it, and no captured step does.
 Everything built on them is written here, once. This class is the group of one process, where there
 is nothing to do. Engines: shared_memory.py, mpi.py, nccl.py.
 """
@@ -97,8 +97,8 @@ class Group:
     def in_order(self, jobs: Iterable[Callable[[], np.ndarray]]) -> Iterator[np.ndarray]:
         """Do each job on one process -> yields the results of all, in order, in each process.
 
-        Every process goes through all jobs, and does every size-th, before it asks for the next.
-        A result is that of one process; there are never more than `size` of them on the way.
+        Every process goes through all jobs, and does every size-th as it comes. At most `size`
+        results are held at once.
         """
         mine: np.ndarray | None = None
         count = 0

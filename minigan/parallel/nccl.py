@@ -23,7 +23,8 @@ from minigan.parallel.group import Group
 
 
 class NcclGroup(Group):
-    """The ranks of another group, on GPUs. Chooses this rank's GPU: call it before all else there.
+    """The ranks of another group, on GPUs. Create it before any other use of this rank's GPU, and
+    use it in the same thread: CuPy chooses a GPU for a thread.
 
     hosts  the same processes, connected by MPI
     xp     CuPy

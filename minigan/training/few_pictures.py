@@ -1,4 +1,4 @@
-"""A folder of few pictures: what a run then changes by itself, with a line for each change."""
+"""Few pictures: what a run then changes by itself, with a line for each change."""
 
 from dataclasses import replace
 from math import ceil
@@ -15,25 +15,26 @@ LEAST = 3000  # steps in which a net has learned to draw something
 def fit_to_few(
     config: Config, options: dict[str, Any], batches: Batches, per_round: int
 ) -> tuple[Config, list[str]]:
-    """-> the config for a folder of few pictures, and a line for each change.
+    """-> the config for few pictures, and a line for each change; only a folder's run is longer.
 
     options    what the user gave, which stays
     per_round  batches that a step takes
     Mirrored pictures of a class may show another one, so a conditional net gets none.
     """
     count, lines = len(batches.images), list[str]()
-    if config.dataset != "folder":
-        return config, lines
     if count < config.batch_size:
         lines.append(
             f"{counted(count, 'picture')} cannot fill a batch of {config.batch_size}: it repeats "
             "them, and G may learn to draw just these: give it some hundreds if you can"
         )
-    if count < FEW and "flip" not in options and batches.labels is None:
+    is_folder = config.dataset == "folder"
+    if is_folder and count < FEW and "flip" not in options and batches.labels is None:
         config = replace(config, flip=True)
-        lines.append(f"{counted(count, 'picture')}: few, so mirrored ones are added (or --no-flip)")
+        lines.append(f"{counted(count, 'picture')} are few: mirrored ones are added, or --no-flip")
     steps = ceil((config.epochs or 0) * batches.per_epoch / per_round)
-    if not any(name in options for name in END) and steps < LEAST:
-        lines.append(f"{config.epochs} epochs are {steps:,} steps: it takes {LEAST:,} (or --steps)")
+    if is_folder and not any(name in options for name in END) and steps < LEAST:
+        lines.append(
+            f"{config.epochs} epochs are only {steps:,} steps: --steps is {LEAST:,} instead"
+        )
         config = replace(config, epochs=None, steps=LEAST)
     return config, lines

@@ -277,15 +277,16 @@ class Game(Copyable):
         def numbers(start: int) -> np.ndarray:
             return self.classes_in_turn(size, start) if label is None else np.full(size, label)
 
-        def draw(start: int) -> np.ndarray:
+        def draw(start: int, z: np.ndarray) -> np.ndarray:
             with self.in_use, blas.single_threaded():
+                sampler.z.host_rows(size)[...] = z
                 return self.to_images(sampler.draw(self, net, numbers(start)))
 
         def jobs() -> Iterator[Callable[[], np.ndarray]]:
             for start in starts:
-                with self.in_use:
-                    self.fill_z(sampler.z.host_rows(size), generator)  # on all ranks: one stream
-                yield partial(draw, start)
+                z = np.empty_like(sampler.z.host_rows(size))
+                self.fill_z(z, generator)  # on all ranks: one stream
+                yield partial(draw, start, z)
 
         for start, images in zip(starts, self.ranks.in_order(jobs()), strict=True):
             yield images[: n - start], numbers(start)[: n - start]

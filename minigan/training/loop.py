@@ -16,7 +16,7 @@ from minigan.data.base import are_names
 from minigan.data.files.messages import some
 from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.gan import LOSSES, MEASURED
-from minigan.parallel.group import Group
+from minigan.parallel.group import ALONE, Group
 from minigan.parallel.mpi import world
 from minigan.training.checkpoint import Snapshot
 from minigan.training.collapse import CollapseMonitor
@@ -62,7 +62,7 @@ def train(
     """
     ranks = world()
     if ranks.rank:
-        log, on_step = silent, None
+        log, on_step = lambda line: None, None
     metadata: dict[str, Any] = {}
     if resume is not None:
         if out is not None:
@@ -165,18 +165,14 @@ def train(
     return run
 
 
-def silent(line: str) -> None:
-    """The log of a rank that reports nothing."""
-
-
-def new_folder(config: Config, ranks: Group | None = None) -> Path:
+def new_folder(config: Config, ranks: Group = ALONE) -> Path:
     """-> runs/<time>-<preset>, for a run without --out; the same on all ranks."""
     now = np.array([int(f"{datetime.now():%Y%m%d%H%M%S}")])
-    digits = str((ranks or Group()).all_gather(now)[0, 0])
+    digits = str(ranks.all_gather(now)[0, 0])
     return Path("runs") / f"{digits[:8]}-{digits[8:]}-{config.preset.replace(':', '-')}"
 
 
-def make_batches(game: Game, data: Dataset, ranks: Group | None = None) -> Batches:
+def make_batches(game: Game, data: Dataset, ranks: Group = ALONE) -> Batches:
     """-> the batches of a run, of which each rank prepares its rows."""
     config = game.config
     names = ("shuffle", "drop_last", "flip")
@@ -184,7 +180,7 @@ def make_batches(game: Game, data: Dataset, ranks: Group | None = None) -> Batch
     options["labels"] = data.labels if game.preset.classes else None
     options["pixel_min"] = game.preset.pixel_min
     batches = Batches(data.images, config.batch_size, [config.seed, STREAMS["data"]], **options)
-    if ranks and ranks.size > 1 and game.preset.images_per_round == 1:
+    if ranks.size > 1 and game.preset.images_per_round == 1:
         batches.shard = ranks.shard  # with more in a round, a whole batch may meet a smaller one
     return batches
 

@@ -45,7 +45,8 @@ def open_game(
     is_shared = ranks.size > 1 and backend == "numpy"
     threads = int(ranks.broadcast(available_cpus(), 0)) if is_shared else None
     config = replace(config, backend=backend, threads=threads, precision="fp32")
-    game = Game(replace(config, compile=None, ema=0.0), ranks)
+    # compile: False stays, and True becomes what is installed here
+    game = Game(replace(config, compile=config.compile and None, ema=0.0), ranks)
     game.G.ready().load_state(arrays, file)
     expect_same(ranks, "versions", versions(game.backend) | {"platform": ""})
     expect_same(ranks, "files of the run", config, *arrays.values())

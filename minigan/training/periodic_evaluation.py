@@ -57,7 +57,7 @@ class PeriodicEvaluation:
             self.floor = self.measure(real.train.draw(self.samples))["frechet"]
 
     def due(self, step: int, last_step: int) -> bool:
-        """Is it time to measure, and is there time for it? After the last step too. Rank 0 says."""
+        """Is it time to measure, and is there time for it? Rank 0 decides; False on the others."""
         if self.ranks.rank or (step % self.every and step != last_step):
             return False
         return self.spent + self.last <= BUDGET * (monotonic() - self.start)
@@ -102,7 +102,8 @@ def make_evaluation(
               would not be comparable
     best      Fréchet distance of the best checkpoint so far, or inf
     """
-    config, real = game.config, split(data, data_dir, game.config.fit)
+    config = game.config
+    real = game.ranks.in_turn(lambda: split(data, data_dir, config.fit))
     if reason := why_no_classifier(real):
         raise ConfigError(f"{reason}; {WITHOUT}")
     classifier = load_classifier(real, game.backend)

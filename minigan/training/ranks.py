@@ -1,7 +1,7 @@
 """A run on several ranks: what must hold on all of them, and the run of those that write nothing.
 
 Every rank trains the same game, each with its rows of every batch: see parallel/mpi.py. They draw
-samples and evaluate together. Rank 0 alone writes and reports; meanwhile the others sleep.
+samples and evaluate together. Rank 0 alone writes and reports; meanwhile the others wait.
 """
 
 from collections.abc import Callable, Iterator

@@ -17,14 +17,14 @@ from minigan.errors import RunError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-MOST = 100  # writes that may wait, on a disk that does not answer
+MOST_WAITING = 100  # writes, on a disk that does not answer
 
 
 class Writer:
     """`with Writer(aside, log) as writer`, which ends when everything is written and reported.
 
     aside    write in a thread, not at once
-    failed   what could not be written and is not being tried again -> why
+    failed   what could not be written -> why, until it is tried again
     written  what could be -> its last step
     """
 
@@ -45,7 +45,7 @@ class Writer:
         """Have a function write a step's "rows", "checkpoint" ...; look() reports its RunError."""
         self.failed.pop(what, None)
         self.pending.append((what, step, self.workers.submit(function, *arguments)))
-        self.look(wait=len(self.pending) > MOST)
+        self.look(wait=len(self.pending) > MOST_WAITING)
 
     def look(self, wait: bool = False) -> None:
         """Report what could not be written so far; wait: until nothing is left to write.

@@ -5,6 +5,7 @@ tests/arrays/test_backend.py has the interface that all share, and options that 
 
 import inspect
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -83,6 +84,19 @@ def test_numba_that_may_not_compile(hide_numba, monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     assert not mg.get_backend("numpy").compiled
     with pytest.raises(mg.BackendError, match="NUMBA_DISABLE_JIT is set"):
+        mg.get_backend("numpy", compile=True)
+
+
+def test_numba_that_is_broken(hide_numba, monkeypatch, caplog):
+    class Broken(ModuleType):
+        def __getattr__(self, name):
+            raise OSError("libllvmlite.so: cannot open shared object file")
+
+    hide_numba()
+    monkeypatch.setitem(sys.modules, "numba", Broken("numba"))
+    assert not mg.get_backend("numpy").compiled
+    assert "numba cannot be used (libllvmlite.so: cannot open" in caplog.text
+    with pytest.raises(mg.BackendError, match=r"compiled kernels need numba \(libllvmlite"):
         mg.get_backend("numpy", compile=True)
 
 

@@ -26,6 +26,7 @@ from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import new_config, resumed_config
 from minigan.training.game import Game
 from minigan.training.progress import Interrupted
+from minigan.training.run_folder import Run
 from tests.support.long_form import long_form
 from tests.support.pictures import dataset
 from tests.support.strict_cupy import make_module
@@ -273,6 +274,7 @@ def test_a_run_without_kernels_and_one_that_is_older_are_resumed_without(tmp_pat
     assert (tmp_path / "b/generator.npz").read_bytes() == (
         tmp_path / "a/generator.npz"
     ).read_bytes()
+    assert not open_game(Run(tmp_path / "a"))[0].backend.compiled  # nor are samples drawn by them
 
 
 def weights_of(folder):

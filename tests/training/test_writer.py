@@ -16,7 +16,7 @@ from minigan.backends.gpu import gemm
 from minigan.training import loop
 from minigan.training.game import Game
 from minigan.training.progress import Interrupted
-from minigan.training.writer import MOST, Writer
+from minigan.training.writer import MOST_WAITING, Writer
 from tests.support.long_form import slow
 from tests.support.strict_cupy import make_module
 from tests.support.training_runs import comparable, content, metrics, names, resume, train
@@ -99,10 +99,10 @@ def test_a_failure_of_another_kind_is_raised(aside):
 def test_a_disk_that_does_not_answer_stops_the_steps_before_memory_is_full():
     answer, lines = threading.Event(), []
     with Writer(True, lines.append) as writer:
-        for step in range(MOST):
+        for step in range(MOST_WAITING):
             writer.write("rows", step, answer.wait, 20)
         threading.Timer(0.05, answer.set).start()
-        writer.write("rows", MOST, answer.wait, 20)  # returns after the answer
+        writer.write("rows", MOST_WAITING, answer.wait, 20)  # returns after the answer
         assert answer.is_set() and not writer.pending
 
 

@@ -43,7 +43,7 @@ class CpuBackend(FastBackend):
 
     threads   how many CPUs to work on: as threads, or as processes in a captured step; by default
               all that this process may use
-    winograd  False: convolve by im2col alone; slower with many channels, smaller rounding errors
+    winograd  False: without winograd.py; slower with many channels, smaller rounding errors
     ranks     as in FastBackend
     compiled  does `operations` have kernels that numba compiles?
     """

@@ -190,7 +190,7 @@ class NormBlock(Block):
 
     @property
     def tiled(self) -> int:
-        """-> how often rows such as A's repeat the channels"""
+        """-> pixels in a tiled row, such as A's"""
         return self.pixels
 
     def forward(self, x: Array, train: bool = True) -> Array:

@@ -12,7 +12,7 @@ from minigan.backends.workspace import FastBackend, Workspace
 # of the shared cache is almost as good for a large copy, and every NumPy call costs a microsecond
 # in which the other threads wait
 CACHE = 2**21
-LINE = 64  # bytes in a line of a cache: a vector that lies in two takes twice as long to load
+LINE = 64  # bytes in a line of a cache: a vector that lies in two takes longer to load
 STRIPS = 256  # float32 adds up this many numbers one after another, or up to twice as many
 
 

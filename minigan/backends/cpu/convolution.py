@@ -199,7 +199,7 @@ class Identity:
 def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winograd:
     """-> the kernel for a geometry."""
     (k_h, k_w, c_in, _), stride = core.W_shape, core.stride
-    geometry = (core.x_shape, core.W_shape, core.y_shape, core.stride, core.pads)
+    geometry = (core.x_shape, core.W_shape, core.y_shape, stride, core.pads)
     columns = Im2col(*geometry)
     if columns.is_linear:
         return columns

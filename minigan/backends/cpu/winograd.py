@@ -259,8 +259,8 @@ class Tiles:
             shape = (part.stop - part.start, *self.plane, self.shape[2])
             plane = workspace.frame(self.name, shape, image.dtype)
             xp.copyto(plane[:, rows, columns], image[part, of_rows, of_columns])
-            to = workspace.backend.operation_for(to_domain)
-            to(matrix, self.tiles(plane), self.in_domain(out, part), workspace)
+            transform = workspace.backend.operation_for(to_domain)
+            transform(matrix, self.tiles(plane), self.in_domain(out, part), workspace)
 
     def write(self, M: Array, matrix: Transform, image: Array, workspace: ThreadWorkspace) -> None:
         """The image = matrix · M (products, tiles, s_h·s_w·c), for each tile"""
@@ -269,8 +269,8 @@ class Tiles:
         for part in self.batches(image):
             shape = (part.stop - part.start, *self.plane, self.shape[2])
             plane = workspace.get("plane", shape, image.dtype)
-            come = workspace.backend.operation_for(from_domain)
-            come(matrix, self.in_domain(M, part), self.tiles(plane), workspace)
+            transform = workspace.backend.operation_for(from_domain)
+            transform(matrix, self.in_domain(M, part), self.tiles(plane), workspace)
             xp.copyto(image[part, of_rows, of_columns], plane[:, rows, columns])
 
     def batches(self, image: Array) -> list[slice]:

@@ -141,7 +141,7 @@ class CompiledBlock(Block):
     def how(self) -> tuple[int, Any, Any]:
         """-> the kind of the activation, and its derivative left and right of 0"""
         number, activation = self.backend.dtype.type, self.activation
-        kind = next((KINDS[kind] for kind in KINDS if isinstance(activation, kind)), NONE)
+        kind = next((KINDS[each] for each in KINDS if isinstance(activation, each)), NONE)
         slope = 1.0 if kind == NONE else self.constants[0] if kind == LEAKY else 0.0
         return kind, number(slope), number(1.0 - slope) + number(slope)  # as the definition rounds
 

@@ -1,8 +1,8 @@
 """Kernels that numba compiles, once for each CPU and version of this folder, and keeps on disk.
 
-A kernel is a loop over arrays that are given to it: it allocates nothing and releases Python's
-global lock. Sums are added in the order that is written, and no product is contracted with a sum,
-so the bits do not depend on the instructions that a CPU has; except in direct.py and
+A kernel is a loop over arrays that are given to it. It allocates some rows at most, and releases
+Python's global lock. Sums are added in the order that is written, and no product is contracted with
+a sum, so the bits do not depend on the instructions that a CPU has; except in direct.py and
 winograd.py, where they do, as in BLAS.
 
 What is compiled goes where numba keeps it: `__pycache__` beside this file, or a folder of the user
@@ -38,8 +38,8 @@ def fingerprint() -> str:
 
 
 @cache
-def say_that_it_takes_long() -> None:
-    """One line, once, of one rank."""
+def warn_of_compiling() -> None:
+    """Say once, on one rank, that compiling takes some seconds."""
     if os.getpid() == PROCESS and launched()[0] == 0:
         warn("minigan: compiling kernels, once: this takes some seconds")
 
@@ -58,7 +58,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
             with suppress(Exception):
                 self.flush()  # the index, or nothing would be saved
         if found is None:
-            say_that_it_takes_long()
+            warn_of_compiling()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -72,5 +72,5 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         compiled._cache = KernelCache(function)
     except RuntimeError:  # no folder can be written to
-        say_that_it_takes_long()
+        warn_of_compiling()
     return compiled  # type: ignore[no-any-return]

@@ -1,9 +1,9 @@
 """A vector of numbers that stays in one register of the CPU, as a type of numba.
 
 LLVM makes vector instructions of plain loops, but a convolution is fast only if a whole tile of
-sums stays in registers while pixels run past, and LLVM does not find that. So here the program says
-it: `sums` is a tuple of vectors, and the functions below go through it while numba compiles. What
-they leave is one instruction after another, without a loop.
+sums stays in registers while pixels run past, and LLVM does not find that. So here the tile is
+spelled out: `sums` is a tuple of vectors, and the functions below go through it while numba
+compiles. The result is straight-line code.
 
     outer    sums[r·V + v] += x[r] · w[v]    x[r] is one number, and w[v] one of V vectors
     inner    sums[r]       += x[r] · w       both are vectors: at the end, lanes are added up
