@@ -86,7 +86,13 @@ def test_an_exception_on_any_rank_ends_the_job_with_one_line(fault, rank, tmp_pa
 
 @needs_mpi
 @pytest.mark.slow
-@pytest.mark.parametrize("where, rank", FAULTS)
+@pytest.mark.parametrize(
+    "where, rank",
+    [
+        pytest.param(*fault, marks=() if fault in FAULTS[::3] else pytest.mark.long)
+        for fault in FAULTS
+    ],
+)
 def test_a_rank_that_is_killed_ends_the_job_and_the_run_goes_on(where, rank, tmp_path):
     run = tmp_path / "run"
     done = train(3, run, fault=f"SIGKILL-{where}", rank=rank, step=8)
