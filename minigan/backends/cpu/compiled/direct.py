@@ -37,6 +37,7 @@ from minigan.backends.cpu.compiled.vector import (
     inner,
     lanes,
     outer,
+    plus,
     store,
     store_totals,
     take,
@@ -47,6 +48,7 @@ from minigan.backends.cpu.im2col import Im2col, pad
 CHUNK = 2**20  # bytes of padded x and y
 FEW = 4  # channels, at most
 PIXELS = 8  # in a tile, at most
+RUN = 256  # pixels that are added up one after another: rounding errors grow with their number
 
 # one axis of a phase: taps, pixels to write, the first pixel that each of them reads
 Axis = tuple[int, Array, Array]
@@ -85,10 +87,13 @@ def tile(R: int, V: int) -> tuple[Any, Any]:
             j = min(channel, c - V * lanes(x))
             for place in range(0, len(window), R):
                 k = min(place, len(window) - R)
-                places, sums = take(window, k, R), zeros(x, SUMS)
-                for p in range(n):
-                    sums = outer(sums, x, places, x_places[p], y, p * c + j)
-                store(sums, dW, take(dW_places, k, R), j)
+                places, total = take(window, k, R), zeros(x, SUMS)
+                for start in range(0, n, RUN):
+                    sums = zeros(x, SUMS)
+                    for p in range(start, min(start + RUN, n)):
+                        sums = outer(sums, x, places, x_places[p], y, p * c + j)
+                    total = plus(total, sums)
+                store(total, dW, take(dW_places, k, R), j)
 
     return multiply, gradient
 

@@ -158,6 +158,17 @@ def inner(typing: Any, sums: Any, x: Any, places: Any, i: Any, w: Any, j: Any) -
 
 
 @emitted
+def plus(typing: Any, a: Any, b: Any) -> Any:
+    """-> a[r] + b[r]"""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pairs = [[builder.extract_value(arg, r) for arg in args] for r in range(a.count)]
+        return cgutils.pack_array(builder, [builder.fadd(*pair) for pair in pairs])
+
+    return a(a, b), emit
+
+
+@emitted
 def store(typing: Any, sums: Any, y: Any, places: Any, i: Any) -> Any:
     """y[places[r] + i + v-th vector] = sums[r·V + v]"""
 
