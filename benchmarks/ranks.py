@@ -326,7 +326,8 @@ def plot(records, path):
             axes.grid(True, alpha=0.3)
         panels[0].set_ylabel("efficiency")
         lines = panels[1].get_legend_handles_labels()
-        figure.legend(*lines, loc="outside right", title=f"preset, batch\n{network}")
+        title = f"preset, batch\n{network}"
+        figure.legend(*lines, loc="outside right", title=title, handlelength=4)  # dashes show
         figure.savefig(path)
 
 

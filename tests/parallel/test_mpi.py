@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,7 +71,10 @@ def test_processes_are_found_by_their_environment():
     mark = f"MINIGAN_TEST_SLEEPING={os.getpid()}"
     environment = {**os.environ, **dict([mark.split("=")])}
     with subprocess.Popen(["sleep", "60"], env=environment) as process:
-        assert processes_with(mark, patience=0) == [process.pid]
+        until = time.monotonic() + 10
+        while not (found := processes_with(mark, patience=0)) and time.monotonic() < until:
+            time.sleep(0.01)  # its environment is not there yet
+        assert found == [process.pid]
         assert processes_with(mark, "no such mark", patience=0) == []
         process.kill()
     assert processes_with(mark) == []
