@@ -311,7 +311,7 @@ def plot(records, path):
             for i, record in enumerate(records):
                 predicted = record["predicted"][way]
                 axes.semilogx(
-                    list(predicted),
+                    list(map(int, predicted)),  # a file has them as text
                     [each["efficiency"] for each in predicted.values()],
                     color=COLORS[i % len(COLORS)],
                     linestyle="-" if i < len(COLORS) else "--",
