@@ -18,7 +18,7 @@ def oldest_versions() -> dict[str, set[str]]:
     lines = [setup["options"]["install_requires"]]
     lines += [setup["options.extras_require"][name] for name in EXTRAS]
     found: dict[str, set[str]] = {}
-    for package, version in re.findall(r"^(\w+) >=([\d.]+)$", "\n".join(lines), re.MULTILINE):
+    for package, version in re.findall(r"^([\w-]+) >=([\d.]+)$", "\n".join(lines), re.MULTILINE):
         found.setdefault(package, set()).add(version)
     return found
 
