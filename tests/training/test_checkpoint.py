@@ -272,7 +272,8 @@ def test_mutated_checkpoints_and_configs(count, many, tally, tmp_path, trained):
                     tally[f"RunError of a {kind}"] += 1
             slowest = max(slowest, time.perf_counter() - start)
     assert names(tmp_path) == before and slowest < 2
-    assert len(tally) == 4  # success is among them, too
+    assert any(name.endswith("read") for name in tally)  # the mutants are not all hopeless
+    assert {"RunError of a config", "RunError of a checkpoint"} <= set(tally)
 
 
 # -- kills -----------------------------------------------------------------------------------------
