@@ -3,7 +3,7 @@
 Ranks take steps in turn in these ways, with the same networks:
 
     connected  as in training
-    own        each rank's BatchNorm has the statistics of its own rows, and no collectives
+    own        each rank's BatchNorm has the statistics of its rows alone, and no collectives
     alone      no collectives at all; each rank notes when it would have begun one
 
 Learning rates are tiny: the numbers, and so the time that they take, do not change with the steps.

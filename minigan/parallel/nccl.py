@@ -1,4 +1,4 @@
-"""A process group on GPUs: NCCL, by CuPy. Each rank of MPI computes on a GPU of its own machine.
+"""A process group on GPUs: NCCL, by CuPy. Each rank of MPI computes on one GPU of its machine.
 
 Numbers on a GPU are added up by kernels of NCCL, on the stream of the other kernels: so they are
 part of a recorded step (backends/gpu/graph.py), and nothing of them passes through the host. What
