@@ -19,6 +19,11 @@ def remarks(data: Dataset) -> list[str]:
             f"the pictures are {'higher than wide' if w > h else 'wider than high'}, and "
             f"--image-size is height first: {h}x{w} cuts them, {w}x{h} would fit"
         )
+    if traits.get("small", 0) > 0.9 * count:
+        lines.append(
+            f"the pictures are smaller than {h}x{w}, and enlarged: with their own size as "
+            "--image-size, training is faster and shows as much"
+        )
     looked_at = max(2, SAMPLE // data.images[0].size)
     chosen = np.unique(np.linspace(0, count - 1, looked_at).astype(int))
     different = len(set(map(bytes, data.images[chosen])))

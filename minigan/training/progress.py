@@ -36,6 +36,7 @@ class Progress:
     """A bar if stderr is a terminal, else a plain line every few seconds."""
 
     SECONDS = 5.0  # between plain lines
+    SETTLED = 20  # steps: the first ones compile and allocate, and say little about the rest
 
     def __init__(self, step: int, last_step: int, log: Callable[[str], object]):
         self.first, self.step, self.last_step, self.log = step, step, last_step, log
@@ -72,6 +73,9 @@ class Progress:
             f"{rate:.0f} images/s  loss D {loss_d:.3f} G {row['loss_g']:.3f}"
             f"  D(x) {row['d_x']:.2f} D(G(z)) {row['d_gz']:.2f}"
         )
+        minutes = spent / steps * (self.last_step - self.step) / 60
+        if self.step - steps < self.first + self.SETTLED <= self.step and minutes >= 1:
+            self.log(f"about {minutes:.0f} minutes to go on this machine, at the pace of now")
         if self.bar is not None:
             self.bar.set_description(f"epoch {row['epoch']}", refresh=False)
             self.bar.set_postfix_str(text, refresh=False)

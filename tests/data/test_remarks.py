@@ -40,3 +40,9 @@ def test_first_frames_and_sizes_the_other_way_round():
     assert found(NOISE, animated=3) == ["3 of 20 pictures have several frames: the first is used"]
     (line,) = found(NOISE, turned=20)
     assert "wider than high, and --image-size is height first: 8x6 cuts them, 6x8 would" in line
+
+
+def test_pictures_that_are_enlarged():
+    assert found(NOISE, small=10) == []
+    (line,) = found(NOISE, small=20)
+    assert "the pictures are smaller than 8x6, and enlarged: with their own size as" in line

@@ -38,6 +38,16 @@ def test_lines_elsewhere():
     assert lines[-1].endswith("0:00 left")
 
 
+def test_the_time_that_a_run_takes_is_measured_over_its_first_steps(monkeypatch):
+    lines, clock = [], iter([0.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
+    monkeypatch.setattr("minigan.training.progress.monotonic", lambda: next(clock))
+    with Progress(100, 6720, lines.append) as progress:  # resumed
+        for step in (110, 120, 130):
+            progress.update({"step": step, **ROW}, images=100, steps=10)
+    estimates = [line for line in lines if "minutes" in line]
+    assert estimates == ["about 11 minutes to go on this machine, at the pace of now"]
+
+
 def test_the_first_signal_is_caught_and_the_second_ends_the_program():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), interrupts() as caught:

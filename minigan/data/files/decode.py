@@ -82,8 +82,8 @@ def decode(file: BinaryIO, form: Form, traits: Counter[str] | None = None) -> np
     """An open picture file -> (h, w, c) uint8.
 
     traits  counts what a user may want to know: "animated", "transparent", and "turned": the wanted
-            shape is higher than wide and the picture wider than high, or the other way round; and
-            "own": minigan wrote it
+            shape is higher than wide and the picture wider than high, or the other way round;
+            "small": the picture has fewer pixels both ways; and "own": minigan wrote it
     Raises Unreadable; OSError: the disk fails. The caller silences Pillow's warnings about odd
     files: a warning filter belongs to the whole process, not to a thread.
     """
@@ -109,13 +109,15 @@ def decode(file: BinaryIO, form: Form, traits: Counter[str] | None = None) -> np
             if turn:
                 plain = plain.transpose(Image.Transpose[turn])
             turned = (plain.width - plain.height) * (w - h) < 0
+            small = plain.width < w and plain.height < h
             plain = resize(plain, fit, w, h)
             transparent = plain.mode == "RGBA" and plain.getchannel("A").getextrema() != (255, 255)
             if plain.mode == "RGBA":
                 behind = Image.new("RGBA", plain.size, (*background, 255))
                 plain = Image.alpha_composite(behind, plain)
             if traits is not None:
-                traits.update(transparent=transparent, turned=turned, own=is_own(image))
+                traits.update(transparent=transparent, turned=turned, small=small)
+                traits["own"] += is_own(image)
                 with suppress(Exception):  # damage in a later frame: the first is good
                     traits["animated"] += not jpeg and getattr(image, "is_animated", False)
             return to_array(plain, c)

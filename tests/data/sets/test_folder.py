@@ -299,6 +299,7 @@ def test_traits_count_what_a_user_may_want_to_know(tmp_path):
     assert traits == {"animated": 1, "turned": 2}
     assert load(tmp_path / "p", (4, 8, 1)).traits == {"animated": 1}
     assert load(tmp_path / "p", (4, 4, 1)).traits == {"animated": 1}
+    assert load(tmp_path / "p", (5, 7, 1)).traits == {"animated": 1, "small": 2}
 
 
 @pytest.mark.skipif(not POSIX, reason="links need rights on Windows")
