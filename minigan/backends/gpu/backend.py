@@ -32,6 +32,7 @@ class GpuBackend(FastBackend):
 
     precision  of float32 products: "fp32", or "tf32", on tensor cores; see gemm.py
     ranks      as in FastBackend; each of them computes on another GPU
+    implicit   convolutions in TF32 without columns, where implicit.py can; not measured yet
     Raises BackendError if there is no CuPy, no driver or no GPU, or no NCCL for ranks.
     """
 
@@ -47,6 +48,7 @@ class GpuBackend(FastBackend):
         precision: str = "fp32",
         operations: Operations | None = None,
         ranks: Group | None = None,
+        implicit: bool = False,
     ):
         try:
             import cupy
@@ -75,7 +77,7 @@ class GpuBackend(FastBackend):
         if ranks is not None and ranks.size > 1:
             ranks = NcclGroup(ranks, cupy)
         super().__init__(dtype, cupy, ranks)
-        self.precision = precision
+        self.precision, self.implicit = precision, implicit
         self.operations = operations or {}
         self.kernels = Kernels(cupy, self.dtype)
         self.gemm = Gemm(cupy, self.dtype, precision)

@@ -21,7 +21,8 @@ from minigan.arrays import Array
 from minigan.backends.fusion import Core, fuse
 from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.batchnorm import Norm
-from minigan.backends.gpu.convolution import Convolution, activate, contiguous
+from minigan.backends.gpu.convolution import activate, contiguous
+from minigan.backends.gpu.implicit import convolution_of
 from minigan.backends.gpu.kernels import IDENTITY, Activation
 from minigan.backends.gpu.reductions import sum_rows
 from minigan.backends.workspace import Workspace
@@ -62,7 +63,7 @@ class Block:
             self.norm, f = Norm(norm, f, backend, self.memory), IDENTITY
         self.f = f  # the activation, unless norm applies it
         if core is not None:
-            self.convolution = Convolution(core, f, backend, self.memory)
+            self.convolution = convolution_of(core, f, backend, self.memory)
             channels = self.convolution.out_shape[-1]
         self.V = backend.kernels.width(channels)
         if f != IDENTITY or (core is not None and core.use_bias):

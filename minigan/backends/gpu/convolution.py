@@ -19,7 +19,7 @@ channels where they halve the image: twice the traffic.)
 
 With 1 to 4 channels in x, `convolve` reads the image directly; on an H200 that is as fast as
 columns. Gradient and transpose do not: there the columns have fewer numbers than y, and cuBLAS is
-faster.
+faster. implicit.py needs no columns at all.
 """
 
 from math import prod
@@ -45,10 +45,7 @@ class Convolution(CoreConvolution):
         self.f, self.backend, self.memory = f, backend, memory
         (*_, c, self.d), kernel_size, stride = self.W_shape, self.kernel_size, self.stride
         self.pixels, self.window = prod(self.y_shape[:2]), prod(kernel_size) * c
-        whole_image = self.pixels == 1 and self.x_shape[:2] == kernel_size
-        pointwise = kernel_size == stride == (1, 1)
-        # the columns are x itself
-        self.is_linear = self.pads == ((0, 0), (0, 0)) and (whole_image or pointwise)
+        self.is_linear = is_linear(self)
         self.is_few = c <= FEW_CHANNELS and not self.is_linear
         corner = (before for before, _ in self.pads)
         sizes = (*self.x_shape, *self.y_shape, *kernel_size, *stride, *corner)
@@ -56,7 +53,12 @@ class Convolution(CoreConvolution):
         kernels = backend.kernels
         self.V, self.V_row = kernels.width(c), kernels.width_of_rows(self.geometry)
         self.V_few = kernels.width(self.d, packs=2)
-        if not self.is_linear:  # every kernel that will be launched; col2im with what follows it
+        self.name_kernels()
+
+    def name_kernels(self) -> None:
+        """Name every kernel that will be launched; col2im with what follows it."""
+        kernels, f = self.backend.kernels, self.f
+        if not self.is_linear:
             self.im2col = kernels.get("im2col", self.geometry, width=self.V_row)
             self.col2im(f if self.transposed else IDENTITY)
         if self.is_few and not self.transposed:
@@ -82,20 +84,25 @@ class Convolution(CoreConvolution):
         self, dy: Array, x: Array, columns: Array | None, need_dw: bool, dx: Array | None
     ) -> None:
         """dW += if need_dw, and dx = unless None; db is the caller's."""
-        dW, d, gemm = self.layer.dW.reshape(self.window, self.d), self.d, self.backend.gemm
+        dW = self.layer.dW.reshape(self.window, self.d)
         dy, x = dy.reshape(-1, *self.out_shape), x.reshape(-1, *self.in_shape)
         if not self.transposed:
             if need_dw:
                 self.gradient(x, dy, dW, columns)
             if dx is not None:
                 self.transpose(dy, None, dx, IDENTITY)
-        elif need_dw or dx is not None:  # both are products of the columns of dy
-            for part in self.chunks(len(dy)):
-                cols, x_rows = self.columns(dy[part]), x[part].reshape(-1, d)
-                if need_dw:
-                    gemm(cols.T, x_rows, dW, accumulate=True)
-                if dx is not None:
-                    gemm(cols, self.W(), dx[part].reshape(-1, d))
+        elif need_dw or dx is not None:
+            self.backward_transposed(dy, x, dW if need_dw else None, dx)
+
+    def backward_transposed(self, dy: Array, x: Array, dW: Array | None, dx: Array | None) -> None:
+        """dW += unless None, and dx = unless None: both are products of the columns of dy."""
+        gemm, d = self.backend.gemm, self.d
+        for part in self.chunks(len(dy)):
+            cols, x_rows = self.columns(dy[part]), x[part].reshape(-1, d)
+            if dW is not None:
+                gemm(cols.T, x_rows, dW, accumulate=True)
+            if dx is not None:
+                gemm(cols, self.W(), dx[part].reshape(-1, d))
 
     def W(self) -> Array:
         """-> the weights as a matrix (window, d)."""
@@ -157,6 +164,13 @@ class Convolution(CoreConvolution):
         cols = backend.scratch("columns", shape) if kept is None else kept.reshape(shape)
         self.im2col(cols.size // self.V_row, x, cols, n)
         return cols
+
+
+def is_linear(core: CoreConvolution) -> bool:
+    """Are the columns of x the same numbers as x?"""
+    whole_image = core.y_shape[:2] == (1, 1) and core.x_shape[:2] == core.kernel_size
+    pointwise = core.kernel_size == core.stride == (1, 1)
+    return core.pads == ((0, 0), (0, 0)) and (whole_image or pointwise)
 
 
 def activate(x: Array, b: Array | None, y: Array, f: Activation, backend: GpuBackend) -> None:

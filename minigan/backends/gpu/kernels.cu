@@ -1,4 +1,5 @@
-/* Every CUDA kernel of minigan. kernels.py compiles them at run time and reads their signatures.
+/* Every CUDA kernel of minigan, except that of implicit.cu. kernels.py compiles them at run time and
+   reads their signatures.
 
 Each kernel is a loop over independent numbers: no shared memory, no barriers, no atomics. So a sum
 over many rows takes two or more rounds. Threads lie along the channels (neighbors read neighboring

@@ -12,6 +12,7 @@ by the signature in kernels.cu: dtype, contiguous or not, a whole number or not.
 
 import re
 from collections import namedtuple
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from math import gcd
@@ -27,7 +28,8 @@ MOST_BLOCKS = 2**15  # beyond that, threads take several numbers each
 # numbers in an array: indices have 32 bits, and a loop looks one step beyond
 LARGEST = 2**31 - 1 - BLOCK * MOST_BLOCKS
 OPTIONS = ("--std=c++17",)
-SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (\w+)\(([^)]*)\)")
+SOURCES = ("kernels.cu", "implicit.cu")
+SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (?:__launch.*\n)?(\w+)\(([^)]*)\)")
 ALWAYS = (  # in every training step
     "fold", "squares", "root_of_sum", "probabilities", "collect", "adam", "adam_tick",
     "ema_update",
@@ -55,8 +57,9 @@ class Geometry(namedtuple("Geometry", "H W C P Q D KH KW SH SW TOP LEFT")):
 
 @cache
 def source() -> str:
-    """-> the text of kernels.cu."""
-    return files("minigan.backends.gpu").joinpath("kernels.cu").read_text("utf-8")
+    """-> the text of kernels.cu and implicit.cu."""
+    folder = files("minigan.backends.gpu")
+    return "".join(folder.joinpath(name).read_text("utf-8") for name in SOURCES)
 
 
 @cache
@@ -80,12 +83,20 @@ class Kernel:
 
     def __call__(self, count: int, *arguments: Any) -> None:
         """Launch for `count` threads; arguments: arrays, numbers, None for a null pointer."""
+        blocks = min(-(-expect_int(count) // BLOCK), MOST_BLOCKS)
+        self.launch((blocks,), BLOCK, arguments)
+
+    def launch(
+        self, grid: tuple[int, ...], block: int, arguments: Sequence[Any], shared: int = 0
+    ) -> None:
+        """Launch blocks of `block` threads, each with `shared` bytes of memory."""
         if self.function is None:
             self.kernels.compile()
         pairs = zip(arguments, self.types, strict=True)
         checked = tuple(self.check(argument, kind) for argument, kind in pairs)
-        blocks = min(-(-expect_int(count) // BLOCK), MOST_BLOCKS)
-        self.function((blocks,), (BLOCK,), checked)
+        if shared and self.function.max_dynamic_shared_size_bytes < shared:  # 48 KiB by default
+            self.function.max_dynamic_shared_size_bytes = shared
+        self.function(grid, (block,), checked, shared_mem=shared)
 
     def check(self, argument: Any, kind: str) -> Any:
         """-> the argument as the kernel takes it. Raises ArrayTypeError, ShapeError."""
@@ -131,15 +142,21 @@ class Kernels:
         return self.width(gcd(geometry.KW * geometry.C, geometry.H * geometry.W * geometry.C))
 
     def get(
-        self, name: str, geometry: Geometry | None = None, kind: str = "Identity", width: int = 1
+        self,
+        name: str,
+        geometry: Geometry | None = None,
+        kind: str = "Identity",
+        width: int = 1,
+        **more: int,
     ) -> Kernel:
         """-> the variant of a kernel; compiled at the next launch.
 
         kind  of activation, or of loss
+        more  template parameters of implicit.cu
         """
         parameters, types = signatures()[name]
         G = geometry and geometry.name
-        values = {"T": TYPES[self.dtype.name], "G": G, "F": kind, "L": kind, "V": width}
+        values = {"T": TYPES[self.dtype.name], "G": G, "F": kind, "L": kind, "V": width, **more}
         expression = f"{name}<{', '.join(str(values[parameter]) for parameter in parameters)}>"
         if expression not in self.made:
             aligned = min(PACK, width * self.dtype.itemsize) if "T*" in types else 1

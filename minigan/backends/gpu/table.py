@@ -1,6 +1,7 @@
 """Every operation for which the GPU backend has a faster version, and where that version is.
 
-    conv2d_*, conv_transpose2d_*, linear_*    convolution.py, gemm.py, kernels.cu
+    conv2d_*, conv_transpose2d_*, linear_*    convolution.py, gemm.py, kernels.cu; on request
+                                              implicit.py, implicit.cu
     batchnorm_*                               batchnorm.py, kernels.cu
     tanh_*, sigmoid_*, relu_*, leaky_relu_*   kernels.cu, called by blocks.py and convolution.py
     append_labels_*, dropout_*, upsample_*    ../steps.py

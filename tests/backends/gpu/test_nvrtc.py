@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
+from minigan.backends.gpu.backend import GpuBackend
+from minigan.backends.gpu.implicit import TILES
 from minigan.backends.gpu.kernels import OPTIONS, source
+from minigan.backends.gpu.table import OPERATIONS
 from minigan.presets import MODULES, get_preset
 from tests.support.strict_cupy import make_module
 
@@ -44,7 +47,7 @@ def nvrtc():
     return compile_for
 
 
-def requested(preset, dtype="float32"):
+def requested(preset, dtype="float32", **options):
     """-> text, expressions: of the module that training compiles. Nets have no numbers here."""
 
     def declare(store, layer, name, *arguments, **options):
@@ -54,7 +57,7 @@ def requested(preset, dtype="float32"):
         patch.setitem(sys.modules, "cupy", make_module())
         patch.setattr("minigan.parameters.Store.allocate", lambda store: None)
         patch.setattr("minigan.parameters.Store.parameter", declare)
-        backend, system = mg.get_backend("cupy", dtype=dtype), get_preset(preset)
+        backend, system = GpuBackend(dtype, operations=OPERATIONS, **options), get_preset(preset)
         width, shape, rng = system.width, system.image_shape, np.random.default_rng(0)
         for layers, in_shape in (
             (system.generator(width, system.z_dim, shape), (system.z_dim,)),
@@ -83,6 +86,25 @@ def test_every_kernel_of_every_preset_compiles_without_spills(architecture, nvrt
         spilled = [line for line in log.splitlines() if re.search(r"[1-9]\d* bytes spill", line)]
         assert not spilled, "\n".join(spilled)
         assert log.count("bytes spill stores") >= len(new)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ("sm_80", "sm_90", "sm_100"))
+def test_products_without_columns_share_a_multiprocessor(architecture, nvrtc):
+    """Two blocks at least, one of the largest tile; on one generation with every tile."""
+    for preset in FEW:
+        code, expressions = requested(preset, precision="tf32", implicit=True)
+        named = [e for e in expressions if e.startswith("implicit<")]
+        tiles = TILES if architecture == "sm_90" and preset == FEW[0] else ()
+        named += [re.sub(r"\d+, \d+>", f"{m}, {n}>", e) for e in named for m, n in tiles]
+        assert len(named) >= 3
+        for expression in dict.fromkeys(named):
+            log = nvrtc(code, [expression], architecture)
+            assert not re.search("warning|error", log, re.IGNORECASE), log
+            assert not re.search(r"[1-9]\d* bytes (spill|stack)", log), log
+            registers = int(re.search(r"Used (\d+) registers", log)[1])
+            threads = 256 if ", 256, " in expression else 2 * 128
+            assert registers * threads <= 65_536, log
 
 
 def test_a_preset_requests_all_its_kernels_at_setup():
