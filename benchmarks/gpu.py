@@ -17,6 +17,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import command, contenders, machine, results, step
+from benchmarks.gpu_implicit import measure_implicit
 from benchmarks.gpu_parts import PARTS, ask_roofline
 from benchmarks.interleaved import ROOT, BenchmarkError, Workers
 from minigan.errors import ConfigError
@@ -27,6 +28,7 @@ AIMS = {  # (preset, precision): throughput against PyTorch at its fastest: at l
     ("pytorch-64", "fp32"): (0.9, 1.1),
     ("pytorch-64", "tf32"): (0.8, 1.0),
 }
+ALONE = {"implicit": (300, measure_implicit)}  # parts that only --only asks for
 EXAMPLE = 2  # times as fast as PyTorch's own example, at least
 
 
@@ -55,9 +57,9 @@ def parse(argv):
     )
     parser.add_argument(
         "--only",
-        choices=list(PARTS),
+        choices=[*PARTS, *ALONE],
         metavar="PART",
-        help=f"one part, with all the time: {'; '.join(PARTS)}",
+        help=f"one part, with all the time: {'; '.join([*PARTS, *ALONE])}",
     )
     options = parser.parse_args(argv)
     if not 1 <= options.minutes <= 600:
@@ -68,7 +70,7 @@ def parse(argv):
 def run_parts(workers, options, common, log):
     """All parts, one after the other -> records, written after each; names of failed parts."""
     records, failed, until = [], [], perf_counter()
-    parts = {name: PARTS[name] for name in ([options.only] if options.only else PARTS)}
+    parts = PARTS if options.only is None else {options.only: (PARTS | ALONE)[options.only]}
     whole = sum(seconds for seconds, _ in parts.values())
     for name, (seconds, part) in parts.items():
         until += seconds / whole * options.minutes * 60
@@ -98,6 +100,8 @@ def outcome(records):
         elif record["what"] == "start":
             cold, warm = record["cold"], record["warm"]
             yield f"first step after {cold:.1f} s, later {warm:.1f} s: at most 10 and 1"
+        elif record["what"] == "implicit":
+            yield record["verdict"]
         elif record["what"] == "epochs":
             seconds, rare, data = record["seconds"], record["rare"], record["data"]
             yield f"20 epochs on {data} in {seconds:.1f} s: at most 16"

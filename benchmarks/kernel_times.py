@@ -17,6 +17,7 @@ LISTED = 24  # kernels that are named one by one
 KINDS = {  # name -> minigan's kernels; all others are "products": cuBLAS's, and its memsets
     "columns": "im2col|col2im",
     "few_forward": "few_forward",
+    "products without columns": "implicit",
     "BatchNorm": r"\w+_moments|set_scale|frozen_scale|normalize|norm_\w+",
     "activations and biases": r"activate\w*|sum_rows",
     "Adam": r"adam\w*",

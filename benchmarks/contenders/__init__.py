@@ -34,6 +34,7 @@ CONTENDERS = {  # device -> name -> class, its own arguments
     "cuda": {
         "minigan": ("minigan_step:Step", {}),
         "minigan-graph": ("minigan_step:Step", {"captured": True}),
+        "minigan-implicit": ("minigan_step:Step", {"captured": True, "implicit": True}),
         "torch-graph-cl": ("torch_gpu:Graph", {"channels_last": True}),
         "torch-graph": ("torch_gpu:Graph", {"channels_last": False}),
         "torch-cl": ("torch_step:Step", {"channels_last": True}),
@@ -50,9 +51,10 @@ LEARNERS = {  # the same for those that train to the end
     "torch-cl": ("torch_learner:Learner", {"channels_last": True}),
 }
 ALWAYS = {"cpu": ("minigan",), "cuda": ("minigan", "minigan-graph")}  # the rest by --against
+ON_REQUEST = ("minigan-implicit",)  # gpu_implicit.py alone
 OURS = ("minigan", "minigan-numba", "minigan-graph")
 PEERS = {
-    device: tuple(name for name in table if name not in ALWAYS[device])
+    device: tuple(name for name in table if name not in (*ALWAYS[device], *ON_REQUEST))
     for device, table in CONTENDERS.items()
 }
 TORCH_AT_ITS_BEST = tuple(

@@ -11,6 +11,8 @@ from benchmarks.contenders import need
 from benchmarks.contenders.contender import Contender
 from benchmarks.machine import versions_of
 from minigan import Adam, Conv2d, Sequential, get_backend
+from minigan.backends.gpu.backend import GpuBackend
+from minigan.backends.gpu.table import OPERATIONS
 from minigan.data import to_pixels
 from minigan.gan import Players, plain_round
 
@@ -20,14 +22,16 @@ LOSSES = ("loss_d_real", "loss_d_fake", "loss_g")
 class Step(Contender):
     def __init__(
         self, preset, batch, width, image=None, device="cpu", precision="fp32", backend="numpy",
-        captured=False, numba=False,
+        captured=False, numba=False, implicit=False,
     ):  # fmt: skip
-        """captured: by backend.capture; numba: with compiled kernels."""
+        """captured: by backend.capture; numba: with compiled kernels; implicit: without columns."""
         self.device = device
         if numba:
             need("numba")
         name = "cupy" if device == "cuda" else backend
         self.backend = get_backend(name, precision=precision, compile=numba)
+        if implicit:
+            self.backend = GpuBackend("float32", precision, OPERATIONS, implicit=True)
         self.nets = nets.build(preset, batch, self.backend, width, image)
         self.optimizer_g = Adam(self.nets.G, nets.RATE, beta1=nets.BETA1)
         self.optimizer_d = Adam(self.nets.D, nets.RATE, beta1=nets.BETA1)

@@ -426,34 +426,35 @@ class Cublas:
     """The library; every function is called through its C signature, as gemm.py declares it."""
 
     def __init__(self):
-        self.stream = self.workspace = None
+        self.handles = {}  # handle -> its stream, its workspace
         for name, arguments in gemm.SIGNATURES.items():
             function = getattr(self, name.removesuffix("_v2"))
             setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(function))
 
     def cublasCreate(self, handle):
-        handle[0] = HANDLE
+        handle[0] = HANDLE + len(self.handles)
+        self.handles[handle[0]] = (None, None)
         return 0
 
     def cublasDestroy(self, handle):
         return 0
 
     def cublasSetStream(self, handle, stream):
-        self.stream, self.workspace = stream or 0, None
+        self.handles[handle] = (stream or 0, None)
         return 0
 
     def cublasSetWorkspace(self, handle, workspace, size):
-        self.workspace = workspace
+        self.handles[handle] = (self.handles[handle][0], workspace)
         return 0
 
     def cublasGemmEx(
         self, handle, op_a, op_b, m, n, k, alpha, a, kind_a, lda, b, kind_b, ldb, beta, c, kind_c,
         ldc, compute, algorithm,
     ):  # fmt: skip
+        stream, owned = self.handles.get(handle, (None, None))
         is_valid = (
-            handle == HANDLE
-            and self.stream == current_stream().ptr
-            and self.workspace
+            stream == current_stream().ptr
+            and owned
             and algorithm == -1
             and kind_a == kind_b == kind_c
             and lda >= (k if op_a else m)
@@ -476,7 +477,7 @@ class Cublas:
             product = np.matmul(*factors) * scale
             out[...] = product + out * keep if keep else product
 
-        device.do(multiply, *(device.owner_of(address) for address in (a, b, c, self.workspace)))
+        device.do(multiply, *(device.owner_of(address) for address in (a, b, c, owned)))
         return 0
 
 
