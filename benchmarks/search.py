@@ -6,16 +6,20 @@ preset's: both take turns, and the fastest of each counts, which nothing else di
 that differ only in numbers that cost no time share one timing. From that, and from the fastest step
 of the preset, follows how many steps fit into the time.
 Then it is trained for that many steps, and the LeNet Fréchet distance of its samples is measured,
-of G as it is and of averages of G's weights. The training itself depends on no clock: another run
-of the same steps gives the same images.
+of G as it is and of averages of G's weights; with several times, on the way. The training itself
+depends on no clock: another run of the same steps gives the same images. So several may be trained
+at once (--at-once), on one thread each.
 
 One seed says little about a difference of a tenth; run the best few again with more seeds.
 """
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import geometric_mean
 from time import perf_counter
@@ -66,7 +70,7 @@ COLOR_CANDIDATES = (  # of color32 and image64
     "loss=hinge spectral_norm=true",
 )
 OPTIONS = (  # of Config
-    "batch_size", "beta1", "d_steps", "loss", "lr_d", "lr_g", "spectral_norm", "upsample",
+    "batch_size", "beta1", "d_steps", "flip", "loss", "lr_d", "lr_g", "spectral_norm", "upsample",
     "weight_decay", "width", "z", "z_dim",
 )  # fmt: skip
 # what a step's time depends on
@@ -106,6 +110,11 @@ def number(text):
         except ValueError:
             continue
     return text
+
+
+def numbers(text):
+    """ "180,900" -> [180.0, 900.0]"""
+    return [float(each) for each in text.split(",")]
 
 
 @contextmanager
@@ -156,20 +165,29 @@ def time_step(base, text, data):
     return ours, theirs / ours
 
 
-def train(base, text, data, seed, steps, decays, evaluator):
-    """-> LeNet Fréchet distance after this many steps, for each decay."""
+def train(base, text, data, seed, stops, decays, evaluator):
+    """-> LeNet Fréchet distance after each of these numbers of steps: decay -> distances."""
     game, batches = make(base, text, data, seed)
     nets = {decay: game.G if decay == 0 else game.make_generator("average") for decay in decays}
     averages = [Average(net, game.G, decay) for decay, net in nets.items() if decay]
-    for _ in range(steps):
+    distances = {decay: [] for decay in decays}
+    for step in range(1, max(stops) + 1):
         game.round(batches)
         for average in averages:
             average.update()
-    distances = {}
-    for decay, game.drawn_from in nets.items():
-        images = game.sample(evaluator.samples, game.stream("evaluation"))
-        distances[decay] = evaluator.distance(images)
+        for _ in range(stops.count(step)):
+            for decay, game.drawn_from in nets.items():
+                images = game.sample(evaluator.samples, game.stream("evaluation"))
+                distances[decay].append(evaluator.distance(images))
     return distances
+
+
+def train_alone(options, text, seed, stops):
+    """The same in another process, on one thread."""
+    base, config = options.base | {"threads": 1}, options.config
+    data = load_images(config, get_preset(config.preset), options.data_dir, command.quiet)
+    evaluator = quality.Evaluator(options, data, command.quiet)
+    return train(base, text, data, seed, stops, options.averages, evaluator)
 
 
 def parse(argv):
@@ -186,7 +204,9 @@ def parse(argv):
         nargs="*",
         help='as "batch_size=64 lr_g=4e-3", "net=start7", or "", the preset (default a list)',
     )
-    parser.add_argument("--seconds", type=float, default=120.0, help="of training (default 120)")
+    parser.add_argument(
+        "--seconds", type=numbers, default=[120.0], help="of training, as 120 or 180,900 (120)"
+    )
     parser.add_argument(
         "--step-ms", type=float, help="of a step of the preset (default the fastest measured)"
     )
@@ -194,8 +214,11 @@ def parse(argv):
         "--seeds", type=command.whole(1), default=1, help="runs of each (default 1)"
     )
     parser.add_argument(
+        "--at-once", type=command.whole(1), default=1, help="trainings side by side (default 1)"
+    )
+    parser.add_argument(
         "--averages",
-        type=lambda text: [float(each) for each in text.split(",")],
+        type=numbers,
         default=list(DECAYS),
         help=f"decays to measure; 0: G as it is (default {','.join(map(str, DECAYS))})",
     )
@@ -210,10 +233,10 @@ def parse(argv):
     options.candidates = list(dict.fromkeys(" ".join(text.split()) for text in texts))
     for text in options.candidates:
         config_of(base, parse_candidate(text, nets_of(base))[0])
-    for name in ("seconds", "step_ms"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
+    step_ms = [] if options.step_ms is None else [options.step_ms]
+    for name, values in (("seconds", options.seconds), ("step-ms", step_ms)):
+        if not all(0 < value < float("inf") for value in values):
+            raise ConfigError(f"--{name} must be above 0, got {min(values):g}")
     if not all(0 <= decay < 1 for decay in options.averages):
         raise ConfigError("--averages must be decays of at least 0 and below 1, as 0,0.99")
     options.config = config_of(base, {})
@@ -235,34 +258,43 @@ def measure(options, log):
     head = dict(preset=config.preset, width=config.width, batch=config.batch_size, backend="numpy")
     head |= dict(data=data.name, seconds=options.seconds, seeds=options.seeds, step_ms=step_ms)
     head |= evaluator.record() | {"config": asdict(config)}
-    rows = []
+    jobs = []
     for text in options.candidates:
-        ratio = times[cost_of(text)][1]
-        steps = max(1, int(options.seconds / (step_ms / 1000 * ratio)))
-        found = [
-            train(base, text, data, seed, steps, options.averages, evaluator)
-            for seed in range(options.seeds)
-        ]
-        distances = {str(decay): [each[decay] for each in found] for decay in options.averages}
-        row = {"candidate": text or config.preset, "ratio": ratio, "steps": steps}
-        rows.append(row | {"distances": distances})
-        log(line(rows[-1]))
-        record = results.new_record("search", machine.facts(None), **head, candidates=rows)
-        results.add(options.json, record)
+        step = step_ms / 1000 * times[cost_of(text)][1]
+        stops = [max(1, int(seconds / step)) for seconds in options.seconds]
+        jobs += [(text, seed, stops) for seed in range(options.seeds)]
+    rows = []
+    with ProcessPoolExecutor(options.at_once, get_context("spawn")) as pool:
+        found = (train(base, text, data, *job, options.averages, evaluator) for text, *job in jobs)
+        if options.at_once > 1:
+            found = pool.map(partial(train_alone, options), *zip(*jobs, strict=True))
+        for text, _, stops in jobs[:: options.seeds]:
+            of_seeds = [next(found) for _ in range(options.seeds)]
+            ratio = times[cost_of(text)][1]
+            for i, (seconds, steps) in enumerate(zip(options.seconds, stops, strict=True)):
+                distances = {
+                    str(decay): [each[decay][i] for each in of_seeds] for decay in options.averages
+                }
+                row = {"candidate": text or config.preset, "ratio": ratio, "seconds": seconds}
+                rows.append(row | {"steps": steps, "distances": distances})
+                log(line(rows[-1]))
+            record = results.new_record("search", machine.facts(None), **head, candidates=rows)
+            results.add(options.json, record)
     return record
 
 
 def line(row):
     """-> a line of the table."""
     means = [f"{geometric_mean(each):8.2f}" for each in row["distances"].values()]
-    return f"{row['candidate']:32} {row['ratio']:6.2f} {row['steps']:7} {' '.join(means)}"
+    seconds = f"{row['seconds']:7g} " if "seconds" in row else ""  # not in older records
+    return f"{row['candidate']:32} {row['ratio']:6.2f} {seconds}{row['steps']:7} {' '.join(means)}"
 
 
 def table(record):
     """A record -> lines to print, the best candidate first."""
     facts, seeds = record["machine"], record["seeds"]
     yield (
-        f"{facts['cpu']}, {facts['threads']} threads: {record['seconds']:g} s of training, "
+        f"{facts['cpu']}, {facts['threads']} threads: {record['seconds']} s of training, "
         f"{record['step_ms']:.1f} ms for a step of {record['preset']}"
     )
     yield (
@@ -271,10 +303,11 @@ def table(record):
         f"seed{'s' * (seeds > 1)}, their geometric mean; by decay of the average of G's weights"
     )
     decays = " ".join(f"{decay:>8}" for decay in record["candidates"][0]["distances"])
-    yield f"{'candidate':32} {'time':>6} {'steps':>7} {decays}"
+    seconds = f"{'seconds':>7} " if "seconds" in record["candidates"][0] else ""
+    yield f"{'candidate':32} {'time':>6} {seconds}{'steps':>7} {decays}"
 
     def best(row):
-        return min(map(geometric_mean, row["distances"].values()))
+        return row.get("seconds"), min(map(geometric_mean, row["distances"].values()))
 
     yield from map(line, sorted(record["candidates"], key=best))
 

@@ -1,5 +1,8 @@
 """search.py: candidates are preset mnist with something changed."""
 
+import pickle
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -75,19 +78,32 @@ def test_search_from_end_to_end(data, tmp_path, capsys, monkeypatch):
     )
     file, rates = tmp_path / "result.json", " width=2 lr_g=0.1"
     arguments = ["batch_size=64" + rates, "batch_size=128" + rates, "--dataset", "strokes"]
-    arguments += ["--seconds", "0.08", "--samples", "500", "--averages", "0,0.9"]
+    arguments += ["--seconds", "0.04,0.08", "--samples", "500", "--averages", "0,0.9"]
     for seeds in ("1", "2"):
         code = search.main([*arguments, "--seeds", seeds, "--json", str(file)])
         assert code == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "a step of the preset: 20.0 ms" in printed and "2 seeds, their geometric mean" in printed
     one, two = results.load(file)
-    assert [row["steps"] for row in one["candidates"]] == [4, 2]
+    assert [row["steps"] for row in one["candidates"]] == [2, 4, 1, 2]
+    assert [row["seconds"] for row in one["candidates"]] == [0.04, 0.08] * 2
     for first, both in zip(one["candidates"], two["candidates"], strict=True):
         for decay in ("0.0", "0.9"):  # the same steps give the same images
             assert first["distances"][decay] == both["distances"][decay][:1]
             assert len(both["distances"][decay]) == 2
-        assert first["distances"]["0.0"] != first["distances"]["0.9"]
+        differ = first["distances"]["0.0"] != first["distances"]["0.9"]
+        assert differ or first["steps"] <= 2  # the average of few steps is close to G
+
+
+def test_a_training_beside_others_is_the_same_on_one_thread(data, monkeypatch):
+    monkeypatch.setattr(quality, "Evaluator", MeanPixel)
+    monkeypatch.setattr(search, "load_images", lambda *arguments: data)
+    candidate = "batch_size=8 width=2"
+    options = search.parse([candidate, "--dataset", "strokes", "--averages", "0,0.9"])
+    job = pickle.loads(pickle.dumps(partial(search.train_alone, options)))  # as it gets there
+    base, evaluator = {**MNIST, "threads": 1}, MeanPixel(options, data, print)
+    expected = search.train(base, candidate, data, 1, [1, 3], options.averages, evaluator)
+    assert job(candidate, 1, [1, 3]) == expected
 
 
 def test_the_slower_candidate_has_the_larger_ratio(data, monkeypatch):
