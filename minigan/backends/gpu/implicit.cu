@@ -18,16 +18,19 @@ A part of dW (blockIdx.z) is the sum over some of the pixels.
 Tile of M x N numbers: a warp has M/DOWN x N/2 of them in registers, 64 x 64 in a large tile. For 8
 steps of depth it reads 64 + 64 times 8 numbers from shared memory, which takes 32 cycles, and does
 32 mma; so shared memory and tensor cores are in balance (32 x 32 would take twice as many cycles
-for each mma). From the L2 cache a tile of M x N reads 4 (M + N) bytes for 2 M N operations of each
-step: 32 operations a byte if M = N = 128. STAGES parts of DEEP are in shared memory, of which two
-are on their way: 108 KiB in a tile of 128 x 128, so two such blocks share a multiprocessor.
+for each mma). A part of DEEP takes 128 mma, 128 reads, 256 instructions that round, and 150 to 300
+for the copies. From the L2 cache a tile reads 4 (M + N) bytes for 2 M N operations of each step: 43
+operations a byte if it has 256 x 128, 32 if 128 x 128, 21 if 128 x 64; so the larger, the better,
+if there are enough of them. STAGES parts of DEEP are in shared memory, of which two are on their
+way: 108 KiB in a tile of 128 x 128, so two such blocks share a multiprocessor.
 
 No two threads of a warp read from the same bank at once. A thread has row g = lane / 4 and depth
 t = lane % 4 of a fragment. Where depth is contiguous, rows are DEEP + 4 numbers apart, so the bank
 is 4 g + t; otherwise steps of depth are M + 8 apart, and it is 8 t + g: in each case 32 different
 ones. Copies are of 16 bytes, which neither padding takes off their boundary.
 
-C and D must be multiples of DEEP, so that a part of depth belongs to one tap. */
+C and D must be multiples of DEEP, so that a part of depth belongs to one tap, and a kernel has at
+most 16 rows and columns: which of them are inside of the image is kept as bits. */
 
 enum { CONVOLVE, TRANSPOSE, GRADIENT };
 enum { DEEP = 32, STAGES = 3 };
@@ -68,11 +71,13 @@ __device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], const
    of the gathered image, and tap u < taps, weight phase + u * apart, sees what is `sign` * u on */
 struct Axis { int count, first, step, taps, phase, apart, sign; };
 
-__device__ inline Axis axis(int use, int size, int out, int k, int stride, int before, int phase) {
-  if (use != TRANSPOSE) return {out, -before, stride, k, 0, 1, 1};
-  const int first = (before - phase + stride - 1) / stride;
-  const int count = (size - 1 + before - phase + stride) / stride - first;
-  return {count, first, 1, (k - phase + stride - 1) / stride, phase, stride, -1};
+__device__ inline Axis axis(int use, int size, int out, int k, int s, int before, int phase) {
+  if (use != TRANSPOSE) return {out, -before, s, k, 0, 1, 1};
+  const int first = (before - phase + s - 1) / s;
+  // constants in the usual case: the stride s divides both size and k
+  const int count = size % s ? (size + before - phase + s - 1) / s - first : size / s;
+  const int taps = k % s ? (k - phase + s - 1) / s : k / s;
+  return {count, first, 1, taps, phase, s, -1};
 }
 
 /* left: x, or y if TRANSPOSE; right: W, or y if GRADIENT; b of each column, or null;
@@ -83,10 +88,11 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
   constexpr int DOWN = M > 128 ? 4 : 2, THREADS = 64 * DOWN, WM = M / DOWN, WN = N / 2;
   constexpr bool A_BY_ROW = USE != GRADIENT, B_BY_COLUMN = USE == TRANSPOSE;  // contiguous depth
   constexpr int A_APART = A_BY_ROW ? DEEP + 4 : M + 8, A_SIZE = (A_BY_ROW ? M : DEEP) * A_APART;
-  constexpr int B_APART = B_BY_COLUMN ? DEEP + 4 : N + 8, ACROSS = M / 4, WIDE = N / 4;
+  constexpr int B_APART = B_BY_COLUMN ? DEEP + 4 : N + 8;
   constexpr int STAGE = A_SIZE + (B_BY_COLUMN ? N : DEEP) * B_APART;
-  // a thread copies 4 numbers: ALONG in a row, or ACROSS (of A) or WIDE (of B) in a step of depth
-  constexpr int ALONG = DEEP / 4, ROWS = THREADS / ALONG;
+  // a thread copies 4 numbers at once: threads along a row, or across a step of depth, of A or B
+  constexpr int ALONG = DEEP / 4, ROWS = THREADS / ALONG, ACROSS = M / 4, WIDE = N / 4;
+  constexpr int A_STEPS = THREADS / ACROSS, B_STEPS = THREADS / WIDE;
   extern __shared__ __align__(16) float memory[];
 
   const int H = USE == TRANSPOSE ? G::P : G::H, W = USE == TRANSPOSE ? G::Q : G::W;
@@ -103,13 +109,18 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
   const int from = USE == GRADIENT ? z * share : 0;
   const int to = USE == GRADIENT ? least(all, from + share) : taps * (C / DEEP);
 
-  int h[M / ROWS], w[M / ROWS], at[M / ROWS];  // the first tap of each pixel, in the gathered image
+  int at[M / ROWS], seen[M / ROWS];  // each pixel's first tap; bits: rows and columns inside
+#pragma unroll  // or these would be in local memory, as the sums below
   for (int r = 0; r < M / ROWS; r++) {
-    const int pixel = row + thread / ALONG + r * ROWS;
-    h[r] = pixel / across.count % down.count * down.step + down.first;
-    w[r] = pixel % across.count * across.step + across.first;
-    at[r] = ((pixel / across.count / down.count * H + h[r]) * W + w[r]) * C + thread % ALONG * 4;
-    if (pixel >= pixels) h[r] = -G::H - G::KH - G::P;  // outside with any tap
+    const int pixel = row + thread / ALONG + r * ROWS, line = pixel / across.count;
+    const int h = line % down.count * down.step + down.first;
+    const int w = pixel % across.count * across.step + across.first;
+    at[r] = ((line / down.count * H + h) * W + w) * C + thread % ALONG * 4;
+    seen[r] = 0;
+    for (int u = 0; pixel < pixels && u < down.taps; u++)
+      seen[r] |= ((unsigned)(h + u * down.sign) < H) << u;
+    for (int v = 0; v < across.taps; v++)
+      seen[r] |= ((unsigned)(w + v * across.sign) < W) << (16 + v);
   }
   const int own = row + thread % ACROSS * 4, own_i = own / C / G::KW, own_j = own / C % G::KW;
 
@@ -118,15 +129,14 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
     const int tap = part / (C / DEEP), e = part % (C / DEEP) * DEEP;
     const int u = tap / across.taps, v = tap % across.taps;
     if (A_BY_ROW) {
-      const int i = u * down.sign, j = v * across.sign;
-      for (int r = 0; r < M / ROWS; r++) {
-        const bool inside = (unsigned)(h[r] + i) < H && (unsigned)(w[r] + j) < W;
+      const int bits = 1 << u | 1 << (16 + v);
+      const int further = (u * down.sign * W + v * across.sign) * C + e;
+      for (int r = 0; r < M / ROWS; r++)
         copy_async(A + (thread / ALONG + r * ROWS) * A_APART + thread % ALONG * 4,
-                   left + at[r] + ((i * W + j) * C + e), inside);
-      }
+                   left + at[r] + further, (seen[r] & bits) == bits);
     } else {
 #pragma unroll
-      for (int step = thread / ACROSS; step < DEEP; step += THREADS / ACROSS) {
+      for (int r = 0, step = thread / ACROSS; r < DEEP; r += A_STEPS, step += A_STEPS) {
         const int pixel = part * DEEP + step, image = pixel / G::Q / G::P;
         const int y = pixel / G::Q % G::P * G::SH - G::TOP + own_i;
         const int x = pixel % G::Q * G::SW - G::LEFT + own_j;
@@ -138,14 +148,14 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
     if (B_BY_COLUMN) {
       const int weight = (down.phase + u * down.apart) * G::KW + across.phase + v * across.apart;
 #pragma unroll
-      for (int r = thread / ALONG; r < N; r += ROWS)
-        copy_async(B + r * B_APART + thread % ALONG * 4,
-                   right + (weight * G::C + column + r) * G::D + e + thread % ALONG * 4,
-                   column + r < columns);
+      for (int r = 0, c = thread / ALONG; r < N; r += ROWS, c += ROWS)
+        copy_async(B + c * B_APART + thread % ALONG * 4,
+                   right + (weight * G::C + column + c) * G::D + e + thread % ALONG * 4,
+                   column + c < columns);
     } else {
       const int k = thread % WIDE * 4;
 #pragma unroll
-      for (int step = thread / WIDE; step < DEEP; step += THREADS / WIDE)
+      for (int r = 0, step = thread / WIDE; r < DEEP; r += B_STEPS, step += B_STEPS)
         copy_async(B + step * B_APART + k, right + (part * DEEP + step) * G::D + column + k,
                    column + k < columns && (A_BY_ROW || part * DEEP + step < pixels));
     }
@@ -154,27 +164,24 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
   const int g = thread % 32 / 4, t = thread % 4;
   const int warp_row = thread / 64 * WM, warp_column = thread / 32 % 2 * WN;
   float sum[WM / 16][WN / 8][4] = {};
-  for (int s = 0; s < STAGES - 1; s++) {
-    if (from + s < to) fetch(from + s);
-    end_group();
-  }
-  for (int part = from; part < to; part++) {
+  for (int part = from - (STAGES - 1); part < to; part++) {
     await_groups<STAGES - 2>();
     __syncthreads();  // everyone's copies are there, and everyone has read the stage before it
     if (part + STAGES - 1 < to) fetch(part + STAGES - 1);
     end_group();
+    if (part < from) continue;  // the first stages are only on their way
     const float *A = memory + (part - from) % STAGES * STAGE, *B = A + A_SIZE;
 #pragma unroll
-    for (int k = t; k < DEEP; k += 8) {
+    for (int k = 0; k < DEEP; k += 8) {
       unsigned lefts[WM / 16][4], rights[WN / 8][2];
       for (int i = 0; i < WM / 16; i++)
         for (int q = 0; q < 4; q++) {
-          const int r = warp_row + i * 16 + g + q % 2 * 8, d = k + q / 2 * 4;
+          const int r = warp_row + i * 16 + g + q % 2 * 8, d = k + t + q / 2 * 4;
           lefts[i][q] = round_to_tf32(A_BY_ROW ? A[r * A_APART + d] : A[d * A_APART + r]);
         }
       for (int j = 0; j < WN / 8; j++)
         for (int q = 0; q < 2; q++) {
-          const int c = warp_column + j * 8 + g, d = k + q * 4;
+          const int c = warp_column + j * 8 + g, d = k + t + q * 4;
           rights[j][q] = round_to_tf32(B_BY_COLUMN ? B[c * B_APART + d] : B[d * B_APART + c]);
         }
       for (int i = 0; i < WM / 16; i++)
@@ -182,7 +189,7 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
     }
   }
 
-#pragma unroll  // or the sums would be in memory
+#pragma unroll
   for (int i = 0; i < WM / 8; i++) {
     const int r = row + warp_row + i * 8 + g;
     if (r >= rows) continue;

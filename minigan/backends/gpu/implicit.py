@@ -29,7 +29,7 @@ DEEP, STAGES = 32, 3  # of implicit.cu
 USES = ("convolve", "transpose", "gradient")  # as numbered there
 Tile = tuple[int, int]  # rows, columns of a result that one block computes
 TILES: tuple[Tile, ...] = ((256, 128), (128, 128), (128, 64), (64, 64))
-BLOCKS = 120  # that keep a GPU busy, about one on each multiprocessor
+BLOCKS = 132  # that keep a GPU busy: one on each multiprocessor of an H200
 IMAGES = 128  # for which tiles are chosen: the same ones for each batch
 
 
@@ -40,7 +40,7 @@ def convolution_of(
     core = CoreConvolution(layer)
     *_, c, d = core.W_shape
     is_tf32 = backend.dtype == "float32" and backend.precision == "tf32"
-    fits = c % DEEP == d % DEEP == 0 and not is_linear(core)
+    fits = c % DEEP == d % DEEP == 0 and max(core.kernel_size) <= 16 and not is_linear(core)
     kind = ImplicitConvolution if backend.implicit and is_tf32 and fits else Convolution
     return kind(layer, f, backend, memory)
 
@@ -67,7 +67,7 @@ class ImplicitConvolution(Convolution):
         """-> the largest tile that fits and of which there are enough to keep the GPU busy."""
         rows, columns, depth = self.sizes(use, IMAGES)
         for tile in TILES:
-            if tile[1] <= columns and tiles_in(rows, columns, tile) * depth >= BLOCKS:
+            if tile[1] <= columns and tiles_in(rows, columns, tile) * depth > 0.9 * BLOCKS:
                 return tile
         return TILES[-1]
 
@@ -76,39 +76,37 @@ class ImplicitConvolution(Convolution):
         (m, n), number, get = self.tiles[use], USES.index(use), self.backend.kernels.get
         return get("implicit", self.geometry, f[0], 4, USE=number, M=m, N=n)
 
-    def run(
-        self, use: str, f: Activation, arrays: tuple[Array | None, ...], n: int, depth: int
-    ) -> None:
+    def run(self, use: str, f: Activation, arrays: list[Array | None], n: int, z: int) -> None:
         """Launch a product for n images.
 
         arrays  left, right, b, out of implicit.cu
-        depth   of the grid: phases, or parts of dW
+        z       phases, or parts of dW
         """
         (rows, columns, _), (m, wide) = self.sizes(use, n), self.tiles[use]
         stage = DEEP * (m + 8) if use == "gradient" else m * (DEEP + 4)
         stage += wide * (DEEP + 4) if use == "transpose" else DEEP * (wide + 8)
-        grid, threads = (tiles_in(rows, columns, (m, wide)), 1, depth), 256 if m > 128 else 128
-        self.kernel(use, f).launch(grid, threads, (*arrays, n, depth, f[1]), STAGES * stage * 4)
+        grid, threads = (tiles_in(rows, columns, (m, wide)), 1, z), 256 if m > 128 else 128
+        self.kernel(use, f).launch(grid, threads, (*arrays, n, z, f[1]), STAGES * stage * 4)
 
     def convolve(self, x: Array, y: Array, kept: Array | None) -> None:
-        self.run("convolve", self.f, (x, self.W(), self.layer.b, y), len(x), 1)
+        self.run("convolve", self.f, [x, self.W(), self.layer.b, y], len(x), 1)
 
     def transpose(self, y: Array, b: Array | None, x: Array, f: Activation) -> None:
-        self.run("transpose", f, (y, self.W(), b, x), len(y), prod(self.stride))
+        self.run("transpose", f, [y, self.W(), b, x], len(y), prod(self.stride))
 
     def gradient(self, x: Array, y: Array, dW: Array, kept: Array | None) -> None:
         tiles = tiles_in(self.window, self.d, self.tiles["gradient"])
         slots = BLOCKS if self.tiles["gradient"][0] > 128 else 2 * BLOCKS
         parts = max(1, min(slots // tiles, len(x) * self.pixels // (4 * DEEP)))
         sums = self.backend.scratch("parts of dW", (1, parts, dW.size))
-        self.run("gradient", IDENTITY, (x, y, None, sums), len(x), parts)
+        self.run("gradient", IDENTITY, [x, y, None, sums], len(x), parts)
         fold(sums, dW, self.backend, add=True)
 
     def backward_transposed(self, dy: Array, x: Array, dW: Array | None, dx: Array | None) -> None:
         if dW is not None:
             self.gradient(dy, x, dW, None)
         if dx is not None:
-            self.run("convolve", IDENTITY, (dy, self.W(), None, dx), len(dy), 1)
+            self.run("convolve", IDENTITY, [dy, self.W(), None, dx], len(dy), 1)
 
     def room_for_columns(self, n: int) -> Array | None:
         return None
