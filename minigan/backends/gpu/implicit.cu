@@ -18,11 +18,11 @@ A part of dW (blockIdx.z) is the sum over some of the pixels.
 Tile of M x N numbers: a warp has M/DOWN x N/2 of them in registers, 64 x 64 in a large tile. For 8
 steps of depth it reads 64 + 64 times 8 numbers from shared memory, which takes 32 cycles, and does
 32 mma; so shared memory and tensor cores are in balance (32 x 32 would take twice as many cycles
-for each mma). A part of DEEP takes 128 mma, 128 reads, 256 instructions that round, and 150 to 300
-for the copies. From the L2 cache a tile reads 4 (M + N) bytes for 2 M N operations of each step: 43
-operations a byte if it has 256 x 128, 32 if 128 x 128, 21 if 128 x 64; so the larger, the better,
-if there are enough of them. STAGES parts of DEEP are in shared memory, of which two are on their
-way: 108 KiB in a tile of 128 x 128, so two such blocks share a multiprocessor.
+for each mma). A part of DEEP takes 128 mma, 128 reads, as many conversions (sm_90), and 130 to 300
+instructions for the copies. From the L2 cache a tile reads 4 (M + N) bytes for 2 M N operations of
+each step: 43 operations a byte if it has 256 x 128, 32 if 128 x 128, 21 if 128 x 64; so the larger,
+the better, if there are enough of them. STAGES parts of DEEP are in shared memory, of which two are
+on their way: 108 KiB in a tile of 128 x 128, so two such blocks share a multiprocessor.
 
 No two threads of a warp read from the same bank at once. A thread has row g = lane / 4 and depth
 t = lane % 4 of a fragment. Where depth is contiguous, rows are DEEP + 4 numbers apart, so the bank
@@ -38,8 +38,9 @@ enum { DEEP = 32, STAGES = 3 };
 #ifdef __CUDACC__  // a CPU has others: those of the tests
 
 __device__ inline unsigned round_to_tf32(float x) {
-  unsigned rounded;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  unsigned rounded;  // by one instruction, which rounds ties to even; before sm_90 by two or three
+  if (__CUDA_ARCH__ >= 900) asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  else asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
   return rounded;
 }
 
@@ -101,8 +102,7 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
   const Axis down = axis(USE, G::H, G::P, G::KH, G::SH, G::TOP, z / G::SW);
   const Axis across = axis(USE, G::W, G::Q, G::KW, G::SW, G::LEFT, z % G::SW);
   const int pixels = n * down.count * across.count, taps = down.taps * across.taps;
-  const int rows = USE == GRADIENT ? taps * C : pixels;
-  const int blocks_wide = (columns + N - 1) / N;
+  const int rows = USE == GRADIENT ? taps * C : pixels, blocks_wide = (columns + N - 1) / N;
   const int row = (int)blockIdx.x / blocks_wide * M, column = (int)blockIdx.x % blocks_wide * N;
   if (row >= rows) return;  // phases may have fewer pixels than the first one
   const int all = (pixels + DEEP - 1) / DEEP, share = (all + parts - 1) / parts;

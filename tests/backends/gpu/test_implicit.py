@@ -30,6 +30,16 @@ def test_each_tile(tile):
     check_implicit("k3 s2", tile)
 
 
+def test_nan_stays_nan():
+    """And touches the windows that see it, no other."""
+    net, x = mg.Sequential([mg.Conv2d(32, 3, 1, 1)]), np.zeros((1, 4, 4, 32))
+    net.setup((4, 4, 32), backend=make_implicit(), rng=np.random.default_rng(0))
+    x[0, 0, 0, 7] = np.nan
+    y = net.backend.to_host(net.forward(net.backend.asarray(x)))
+    assert np.isnan(y[0, :2, :2]).all() and np.isfinite(y[0, 2:]).all()
+    assert np.isfinite(y[0, :, 2:]).all()
+
+
 def layers():
     return [
         mg.Conv2d(32, 3, 1, 1), mg.LeakyReLU(0.2), mg.Conv2d(64, **same(5), bias=False),
