@@ -28,8 +28,9 @@ from minigan.backends.workspace import Workspace
 DEEP, STAGES = 32, 3  # of implicit.cu
 USES = ("convolve", "transpose", "gradient")  # as numbered there
 Tile = tuple[int, int]  # rows, columns of a result that one block computes
-TILES: tuple[Tile, ...] = ((256, 128), (128, 128), (128, 64), (64, 64))
+TILES: tuple[Tile, ...] = ((256, 128), (128, 128), (256, 64), (128, 64), (64, 64))
 BLOCKS = 132  # that keep a GPU busy: one on each multiprocessor of an H200
+COPY = 109  # products in the time of one number from L2: 300 TFLOP/s, 5.6 TB/s (assumed)
 IMAGES = 128  # for which tiles are chosen: the same ones for each batch
 
 
@@ -64,12 +65,15 @@ class ImplicitConvolution(Convolution):
         return n * self.pixels, self.d, 1
 
     def choose_tile(self, use: str) -> Tile:
-        """-> the largest tile that fits and of which there are enough to keep the GPU busy."""
+        """-> the tile that takes the least time: of products in the fullest multiprocessor, or of
+        copies in all."""
         rows, columns, depth = self.sizes(use, IMAGES)
-        for tile in TILES:
-            if tile[1] <= columns and tiles_in(rows, columns, tile) * depth > 0.9 * BLOCKS:
-                return tile
-        return TILES[-1]
+
+        def cost(tile: Tile) -> float:
+            (m, n), blocks = tile, tiles_in(rows, columns, tile) * depth
+            return max(-(-blocks // BLOCKS) * m * n, COPY * blocks / BLOCKS * (m + n))
+
+        return min(TILES, key=cost)
 
     def kernel(self, use: str, f: Activation) -> Kernel:
         """-> the kernel for this use, with its tile, and with f applied."""
@@ -96,8 +100,7 @@ class ImplicitConvolution(Convolution):
 
     def gradient(self, x: Array, y: Array, dW: Array, kept: Array | None) -> None:
         tiles = tiles_in(self.window, self.d, self.tiles["gradient"])
-        slots = BLOCKS if self.tiles["gradient"][0] > 128 else 2 * BLOCKS
-        parts = max(1, min(slots // tiles, len(x) * self.pixels // (4 * DEEP)))
+        parts = max(1, min(BLOCKS // tiles, len(x) * self.pixels // (4 * DEEP)))
         sums = self.backend.scratch("parts of dW", (1, parts, dW.size))
         self.run("gradient", IDENTITY, [x, y, None, sums], len(x), parts)
         fold(sums, dW, self.backend, add=True)

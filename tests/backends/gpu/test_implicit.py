@@ -7,7 +7,7 @@ import pytest
 
 import minigan as mg
 from minigan.arrays import Backend
-from minigan.backends.gpu import implicit, kernels
+from minigan.backends.gpu import kernels
 from minigan.backends.gpu.implicit import DEEP, TILES, ImplicitConvolution
 from minigan.backends.gpu.joined_update import update_discriminator
 from tests.support import host_kernels
@@ -136,7 +136,7 @@ def test_no_two_threads_of_a_warp_read_from_the_same_bank():
 
 
 def test_tiles_for_the_layers_of_a_net():
-    """As large as leaves work for the whole GPU."""
+    """Large ones, if there are enough of them."""
     backend, found = make_implicit(), {}
     for c, size in ((64, 32), (128, 16), (256, 8)):  # pytorch-64
         layer = mg.Conv2d(2 * c, **HALVE)
@@ -144,11 +144,11 @@ def test_tiles_for_the_layers_of_a_net():
         net.setup((size, size, c), backend=backend, rng=np.random.default_rng(0))
         one = net.steps[0].convolution
         found[c] = one.tiles
-        for use, tile in one.tiles.items():
-            rows, columns, depth = one.sizes(use, implicit.IMAGES)
-            assert implicit.tiles_in(rows, columns, tile) * depth > 0.9 * implicit.BLOCKS
-    assert found[64] == {"convolve": (256, 128), "transpose": (128, 64), "gradient": (256, 128)}
-    assert found[256]["convolve"] == (128, 64)
+    assert found == {
+        64: {"convolve": (256, 128), "transpose": (256, 64), "gradient": (256, 128)},
+        128: {"convolve": (128, 128), "transpose": (256, 128), "gradient": (256, 128)},
+        256: {"convolve": (128, 128), "transpose": (128, 128), "gradient": (256, 128)},
+    }
 
 
 MUTANTS = {  # name -> text, what replaces it, the case that shows it
