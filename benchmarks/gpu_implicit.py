@@ -4,6 +4,8 @@ minigan/backends/gpu/implicit.py was written without a GPU. This part of gpu.py 
 worth: are its numbers right on the device, is it faster layer by layer, and in the whole step,
 beside PyTorch? The last line is the verdict.
 
+Two questions that only a GPU answers are asked by changing the text of the kernel (VARIANTS).
+
 A pass of a layer is timed as ten of it in one CUDA graph, so that no launch is timed. Both ways run
 what a step runs: with columns, dW takes those that the forward pass kept. Numbers are compared with
 those of the float64 kernels on the same GPU.
@@ -26,6 +28,13 @@ TESTS = [*gpu_parts.TESTS[:-1], "tests/backends/gpu/test_implicit.py"]
 AIMS = {"pytorch-64": 1.2, "fredriksson-mnist": 1.3}  # steps, as a multiple of PyTorch's
 AGAINST = ["minigan-implicit", "torch-graph-cl", "torch-graph"]
 ERROR = 1e-3  # of a result's norm, in TF32
+VARIANTS = {  # name -> text of the kernel, what replaces it
+    "L1": ("cp.async.cg", "cp.async.ca"),  # are neighboring taps' numbers found in the L1 cache?
+    "taps outside": (  # or are all channels of a tap better, one after the other?
+        "tap = part % taps, e = part / taps * DEEP",
+        "tap = part / (C / DEEP), e = part % (C / DEEP) * DEEP",
+    ),
+}
 REPEATS = 10  # of a pass in one graph
 RUNS = 3  # that must have the same bits
 WORSE = 1.03  # times as slow as the best tile: worth another choice
@@ -35,8 +44,9 @@ class Layers(roofline.Roofline):
     """The layers of a net that need no columns: both ways, on one device."""
 
     def __init__(self, preset, batch, width):
-        def build(dtype, precision, implicit=False):
+        def build(dtype, precision, implicit=False, change=("", "")):
             backend = GpuBackend(dtype, precision, operations=OPERATIONS, implicit=implicit)
+            backend.kernels.source = backend.kernels.source.replace(*change)
             net = nets.build(preset, batch, backend, width)
             steps = {
                 f"{net.name}.{i}": each for net in net.take() for i, each in enumerate(net.steps)
@@ -45,6 +55,9 @@ class Layers(roofline.Roofline):
 
         self.backend, columns = build("float32", "tf32")
         self.fast, implicit = build("float32", "tf32", implicit=True)
+        self.variants = {
+            name: build("float32", "tf32", True, change) for name, change in VARIANTS.items()
+        }
         self.exact, exact = build("float64", "fp32")
         self.ways = {
             name: (columns[name].convolution, each.convolution, exact[name].convolution)
@@ -62,10 +75,10 @@ class Layers(roofline.Roofline):
 
         Raises BenchmarkError if it is too large, or if runs have different bits.
         """
-        found, errors = {}, {}
+        found, errors, given = {}, {}, self.given(name)
         _, implicit, exact = self.ways[name]
         for way, backend in ((exact, self.exact), *[(implicit, self.fast)] * RUNS):
-            for which, array in self.results(way, backend).items():
+            for which, array in self.results(way, backend, given).items():
                 found.setdefault(which, []).append(array)
         for which, (right, *seen) in found.items():
             if len({array.tobytes() for array in seen}) > 1:
@@ -76,22 +89,24 @@ class Layers(roofline.Roofline):
                 raise BenchmarkError(f"{name} {which}: {off:.1e} off, more than {ERROR:g}")
         return errors
 
-    def results(self, way, backend):
+    def given(self, name):
+        """-> x, dy of a layer, on the host"""
+        rng, way = np.random.default_rng(0), self.ways[name][0]
+        shapes = ((self.batch, *shape) for shape in (way.in_shape, way.out_shape))
+        return [rng.standard_normal(shape, np.float32) for shape in shapes]
+
+    def results(self, way, backend, given):
         """-> name of a pass -> host array, which was NaN before"""
         found = {}
-        for which, (work, out) in self.passes(way, backend).items():
+        for which, (work, out) in self.passes(way, backend, given).items():
             out.fill(0.0 if out is way.layer.dW else np.nan)
             work()
             found[which] = backend.to_host(out).astype(np.float64)
         return found
 
-    def passes(self, way, backend):
+    def passes(self, way, backend, given):
         """-> name of a pass -> function, the array that it writes"""
-        rng, n = np.random.default_rng(0), self.batch
-        x, dy = (
-            backend.asarray(rng.standard_normal((n, *shape), np.float32))
-            for shape in (way.in_shape, way.out_shape)
-        )
+        x, dy = map(backend.asarray, given)
         y, dx = backend.xp.empty(dy.shape, backend.dtype), backend.xp.empty(x.shape, backend.dtype)
         columns = way.forward(x, y, True)
         return {
@@ -102,16 +117,25 @@ class Layers(roofline.Roofline):
         }
 
     def times(self, name):
-        """-> {"pass", "columns", "implicit": seconds, "tile", "tiles": name -> seconds}, of each"""
+        """-> rows: "pass"; "columns", "implicit": seconds; "tile", "tiles", "variants"."""
         columns, implicit, _ = self.ways[name]
         uses = ("transpose", "convolve") if implicit.transposed else ("convolve", "transpose")
         uses, rows = dict(zip(("forward", "dx", "dW"), (*uses, "gradient"), strict=True)), []
-        with_columns, without = self.passes(columns, self.backend), self.passes(implicit, self.fast)
+        given = self.given(name)
+        with_columns = self.passes(columns, self.backend, given)
+        without = self.passes(implicit, self.fast, given)
+        variants = {
+            variant: self.passes(steps[name].convolution, backend, given)
+            for variant, (backend, steps) in self.variants.items()
+        }
         gflop = 1e-9 * self.batch * forward_flops(implicit.layer)
         for which, (work, _) in without.items():
             row = {"pass": which, "gflop": gflop * (1 + (which not in uses))}
             row["columns"] = self.seconds_of(with_columns[which][0])
             row["implicit"], use = self.seconds_of(work), uses.get(which)
+            row["variants"] = {
+                variant: self.seconds_of(works[which][0]) for variant, works in variants.items()
+            }
             if use is not None:
                 chosen, (_, wide, _) = implicit.tiles[use], implicit.sizes(use, self.batch)
                 row |= {"tile": as_text(chosen), "tiles": {}}
@@ -164,7 +188,7 @@ def measure_implicit(workers, options, until, log):
         )
         record["steps"] += [found] if found else []
     record |= {"passed": not failures, "checks": checks, "failures": failures}
-    record["verdict"] = verdict(record)
+    record["verdict"] = attempt("verdict", verdict, record) or "without columns NOT DECIDED"
     return record
 
 
@@ -209,6 +233,8 @@ def line(row):
     text += f"{rate:.0f} TFLOP/s)"
     for tile, seconds in row.get("tiles", {}).items():
         text += f"  {tile}{'*' if tile == row['tile'] else ''} {1e6 * seconds:.1f}"
+    for variant, seconds in row["variants"].items():
+        text += f"  {variant} {1e6 * seconds:.1f}"
     return text
 
 
@@ -246,7 +272,8 @@ def verdict(record):
         which = "NOT DECIDED for every net"
     aims = "reached" if len(reached) == len(gpu_parts.NETS) and all(reached) else "not reached"
     state = "" if record["passed"] else f"; FAILED: {'; '.join(record['failures'])}"
-    return f"without columns {which}: {'; '.join(found)}; aims {aims}{better_tiles(record)}{state}"
+    better = better_tiles(record) + better_variants(record)
+    return f"without columns {which}: {'; '.join(found)}; aims {aims}{better}{state}"
 
 
 def better_tiles(record):
@@ -255,6 +282,15 @@ def better_tiles(record):
     for row in record["layers"]:
         tiles = row.get("tiles", {})
         best = min(tiles, key=tiles.get, default=None)
-        if best and tiles[row["tile"]] > WORSE * tiles[best]:
+        if best and row["implicit"] > WORSE * tiles[best]:
             found.append(f"{row['preset']} {row['layer']} {row['pass']} {best}")
     return f"; better tiles: {', '.join(found)}" if found else ""
+
+
+def better_variants(record):
+    """-> how much faster than the kernel as it is each variant makes all passes, as text"""
+    rows, text = [row for row in record["layers"] if "tiles" in row], ""
+    for name in VARIANTS if rows else ():
+        gain = sum(row["implicit"] for row in rows) / sum(row["variants"][name] for row in rows)
+        text += f"; {name} {gain:.3f} x as fast"
+    return text

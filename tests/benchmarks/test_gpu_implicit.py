@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import contenders, gpu, gpu_implicit, gpu_parts, results, step
 from benchmarks.interleaved import ROOT, BenchmarkError
+from minigan.backends.gpu.kernels import source
 
 NET = ("fredriksson-mnist", 32)  # the narrowest that has layers without columns
 
@@ -20,6 +21,7 @@ def small(device, monkeypatch, tmp_path):
         (gpu_implicit, "TESTS", [*gpu_implicit.TESTS[:-1], str(tmp_path)]),
         (gpu_implicit, "TILES", gpu_implicit.TILES[-2:]),
         (gpu_implicit, "REPEATS", 1),
+        (gpu_implicit, "VARIANTS", {"L1": ("", "")}),
         (step, "TURNS", 1),
     ):
         monkeypatch.setattr(module, name, value)
@@ -38,7 +40,7 @@ def test_one_command_decides(small, capsys):
     assert [row["pass"] for row in rows] == ["forward", "dx", "dW", "dx and dW"] * 2
     for row in rows:
         assert 1e-5 < row["error"] < 1e-3 and row["columns"] > 0 < row["implicit"]
-        assert ("tile" in row) == (row["pass"] != "dx and dW")
+        assert ("tile" in row) == (row["pass"] != "dx and dW") and row["variants"]["L1"] > 0
     assert rows[0]["tiles"].keys() == {"128x64", "64x64"} and rows[0]["gflop"] == rows[1]["gflop"]
     (found,) = record["steps"]
     assert [row["name"] for row in found["contenders"]] == [
@@ -95,9 +97,12 @@ def test_the_verdict():
     one = steps(pytorch_64=(3.3, 2.5, 3.28))
     assert "NOT DECIDED for every net" in gpu_implicit.verdict(one)
     tiles = {"128x64": 1.0, "64x64": 0.9}
-    row = dict(preset="pytorch-64", layer="D.2", tile="128x64", tiles=tiles)
+    row = dict(preset="pytorch-64", layer="D.2", tile="128x64", tiles=tiles, implicit=1.0)
+    row["variants"] = {"L1": 0.8, "taps outside": 1.25}
     record["layers"] = [{**row, "pass": "dx"}, {"pass": "dx and dW"}]
-    assert "; better tiles: pytorch-64 D.2 dx 64x64" in gpu_implicit.verdict(record)
+    assert gpu_implicit.verdict(record).endswith(
+        "; better tiles: pytorch-64 D.2 dx 64x64; L1 1.250 x as fast; taps outside 0.800 x as fast"
+    )
 
 
 def test_other_bits_in_another_run_are_found(small, monkeypatch):
@@ -113,6 +118,11 @@ def test_other_bits_in_another_run_are_found(small, monkeypatch):
     monkeypatch.setattr(way, "run", uneven)
     with pytest.raises(BenchmarkError, match=r"^D.1 forward: not the same bits in 3 runs$"):
         layers.check("D.1")
+
+
+def test_variants_change_one_place_of_the_kernel():
+    for text, other in gpu_implicit.VARIANTS.values():
+        assert source().count(text) == 1 and text != other
 
 
 def test_only_this_part_measures_the_way_without_columns():

@@ -126,7 +126,7 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
 
   auto fetch = [&](int part) {
     float *A = memory + (part - from) % STAGES * STAGE, *B = A + A_SIZE;
-    const int tap = part / (C / DEEP), e = part % (C / DEEP) * DEEP;
+    const int tap = part % taps, e = part / taps * DEEP;  // neighboring taps see the same numbers
     const int u = tap / across.taps, v = tap % across.taps;
     if (A_BY_ROW) {
       const int bits = 1 << u | 1 << (16 + v);
@@ -153,11 +153,11 @@ implicit(const T *left, const T *right, const T *b, T *out, int n, int parts, do
                    right + (weight * G::C + column + c) * G::D + e + thread % ALONG * 4,
                    column + c < columns);
     } else {
-      const int k = thread % WIDE * 4;
+      const int k = thread % WIDE * 4, first = A_BY_ROW ? tap * C + e : part * DEEP;
 #pragma unroll
       for (int r = 0, step = thread / WIDE; r < DEEP; r += B_STEPS, step += B_STEPS)
-        copy_async(B + step * B_APART + k, right + (part * DEEP + step) * G::D + column + k,
-                   column + k < columns && (A_BY_ROW || part * DEEP + step < pixels));
+        copy_async(B + step * B_APART + k, right + (first + step) * G::D + column + k,
+                   column + k < columns && (A_BY_ROW || first + step < pixels));
     }
   };
 

@@ -126,7 +126,7 @@ class Kernels:
         self.made: dict[str, Kernel] = {}
         self.pending: list[Kernel] = []
         self.geometries: set[Geometry] = set()
-        self.modules = 0  # how many were compiled
+        self.modules, self.source = 0, source()  # how many were compiled; of what
         for name in ALWAYS:
             self.get(name)
         self.get("loss_of_logits", kind="CrossEntropy")
@@ -169,7 +169,7 @@ class Kernels:
     def compile(self) -> None:
         """Compile everything named since the last time, as one module. Raises BackendError."""
         names = tuple(sorted(kernel.expression for kernel in self.pending))
-        text = source() + "".join(geometry.struct() for geometry in sorted(self.geometries))
+        text = self.source + "".join(geometry.struct() for geometry in sorted(self.geometries))
         try:
             module = self.xp.RawModule(code=text, options=OPTIONS, name_expressions=names)
             for name in names:
