@@ -159,8 +159,8 @@ def train(
     if evaluation is not None:
         log(evaluation.outcome(run.folder))
     log(
-        f"done: {run.samples}/step-{last_step:08d}.png, to compare with {run.folder}/real.png; "
-        f"measure it, since losses do not, with: minigan evaluate {run.folder}; "
+        f"done: {run.samples}/step-{last_step:08d}.png; compare it with real.png, or measure it by "
+        "minigan evaluate, since losses do not; "
         f"draw more with: minigan sample {run.folder} --n 64 --out grid.png"
     )
     return run
