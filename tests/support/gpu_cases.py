@@ -195,6 +195,24 @@ def random_convolution(rng):
             return (n, h, w, c), mg.Conv2d(d, (k_h, k_w), (s_h, s_w), padding)
 
 
+def uses(one, x, y, b, dy):
+    """-> name -> use of a convolution, a function that fills an array.
+
+    y, b  what is transposed, and added then
+    dy    what the gradient is taken of; it is added to 1
+    """
+
+    def gradient(out):
+        out.fill(1)
+        one.gradient(x, dy, out.reshape(-1, one.d), None)
+
+    return {
+        "convolve": lambda out: one.convolve(x, out, None),
+        "transpose": lambda out: one.transpose(y, b, out, ("ReLU", 0.0)),
+        "gradient": gradient,
+    }
+
+
 def check_convolution(seed, dtype, make):
     """Columns exactly; the three products, and col2im, into NaN; three times the same bits."""
     rng, backend = np.random.default_rng(seed), make(dtype)
@@ -219,18 +237,9 @@ def check_convolution(seed, dtype, make):
         "gradient": 1 + (rows.T @ y.reshape(-1, d)).reshape(W.shape),
     }
 
-    def convolve(out):
-        one.convolve(given["x"], out, None)
-
-    def transpose(out):
-        one.transpose(given["y"], given["b_c"], out, ("ReLU", 0.0))
-
-    def gradient(out):
-        out.fill(1)
-        one.gradient(given["x"], given["y"], out.reshape(-1, d), None)
-
-    for operation in (convolve, transpose, gradient):
-        name, seen = operation.__name__, []
+    operations = uses(one, given["x"], given["y"], given["b_c"], given["y"])
+    for name, operation in operations.items():
+        seen = []
         for _ in range(3):
             out = filled(backend, expected[name].shape)
             operation(out)

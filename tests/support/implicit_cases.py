@@ -8,7 +8,7 @@ from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.implicit import ImplicitConvolution, convolution_of
 from minigan.backends.gpu.table import OPERATIONS
 from minigan.backends.workspace import Workspace
-from tests.support.gpu_cases import HALVE, expect_near, filled, same
+from tests.support.gpu_cases import HALVE, expect_near, filled, same, uses
 from tests.support.strict_cupy import round_to_tf32
 
 CASES = {  # name -> n, in_shape, layer: those of presets, smaller; odd sizes, tails of tiles
@@ -59,21 +59,11 @@ def check_implicit(name, tile=None, runs=1):
     for key in ("x", "y"):  # powers of 2 round nothing
         given[key][...] = backend.asarray(values[key] / 16)
 
-    def convolve(out):
-        one.convolve(given["x"], out, None)
-
-    def transpose(out):
-        one.transpose(given["y"], given["b_c"], out, ("ReLU", 0.0))
-
-    def gradient(out):
-        out.fill(1)
-        given_y = backend.asarray(values["y"])
-        one.gradient(given["x"], given_y, out.reshape(-1, d), None)
-
+    dy = backend.asarray(values["y"])
     # tensor cores add up less exactly than the stand-in
     rtol = 1e-6 if backend.xp.__version__ == "strict" else 1e-4
-    for operation in (convolve, transpose, gradient):
-        use, seen = operation.__name__, []
+    for use, operation in uses(one, given["x"], given["y"], given["b_c"], dy).items():
+        seen = []
         for _ in range(runs):
             out = filled(backend, expected[use].shape)
             for array in backend.workspace.memory.values():
