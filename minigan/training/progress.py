@@ -75,7 +75,7 @@ class Progress:
         )
         minutes = spent / steps * (self.last_step - self.step) / 60
         if self.step - steps < self.first + self.SETTLED <= self.step and minutes >= 1:
-            self.log(f"about {minutes:.0f} minutes to go on this machine, at this pace")
+            self.log(f"about {minutes:.0f} min to go on this machine, at this pace")
         if self.bar is not None:
             self.bar.set_description(f"epoch {row['epoch']}", refresh=False)
             self.bar.set_postfix_str(text, refresh=False)
