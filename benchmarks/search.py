@@ -28,7 +28,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import command, machine, quality, results
-from benchmarks.search_nets import NETS, NETS_OF_ANY_SIZE
+from benchmarks.search_nets import NETS
 from minigan.averaging import Average
 from minigan.errors import ConfigError
 from minigan.objective import Objective
@@ -58,10 +58,10 @@ COLOR_CANDIDATES = (  # of color32 and image64
     "",
     *(f"width={width}" for width in (16, 32)),
     "batch_size=32",
-    "batch_size=64",
-    "net=refined",
-    "lr_g=8e-3 lr_d=4e-3",
-    "beta1=0.0",
+    "batch_size=128",
+    "lr_g=2e-3 lr_d=1e-3",
+    "lr_g=5e-4 lr_d=1e-3",
+    "beta1=0.5",
     "z_dim=100",
     "d_steps=2",
     "upsample=nearest",
@@ -93,9 +93,10 @@ def parse_candidate(text, nets=NETS):
         elif name == "real_target":
             changed["objective"] = Objective(real_target=number(value))
         else:
+            listed = f", or net={'|'.join(nets)}" if nets else ""
             raise ConfigError(
                 f"candidate {text!r}: cannot read {word!r}: expected NAME=VALUE, of "
-                f"{', '.join(OPTIONS)}, beta2, real_target, or net={'|'.join(nets)}"
+                f"{', '.join(OPTIONS)}, beta2, real_target{listed}"
             )
     return options, changed
 
@@ -130,7 +131,7 @@ def changed_preset(name, changed):
 
 def nets_of(base):
     """-> the nets that candidates may name."""
-    return NETS if base["preset"] == "mnist" else NETS_OF_ANY_SIZE
+    return NETS if base["preset"] == "mnist" else {}
 
 
 def config_of(base, options, seed=0):

@@ -7,15 +7,10 @@ k5              kernels of 5 with TensorFlow's "same" padding, as in most publis
                 MNIST; 28 -> 14 -> 7
 no-norm-d       the preset's D without BatchNorm, from He's weights
 he, glorot      the preset's nets from other first weights than N(0, 0.02²)
-
-For presets of any size (color32, image64): refined, with the convolution that mnist has.
 """
-
-from functools import partial
 
 from minigan.initializers import glorot_uniform, he, normal
 from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
-from minigan.presets import own
 from minigan.presets.frameworks import torch_norm
 
 HALVE = dict(kernel_size=4, stride=2, padding=1)
@@ -78,10 +73,4 @@ NETS = {  # name -> the fields of a Preset that it replaces
     "no-norm-d": dict(discriminator=discriminator(deep=True, weights=he(), norm=False)),
     "he": both(deep=True, weights=he()),
     "glorot": both(deep=True, weights=glorot_uniform()),
-}
-NETS_OF_ANY_SIZE = {
-    "refined": dict(
-        generator=partial(own.generator, refined=True),
-        discriminator=partial(own.discriminator, refined=True),
-    )
 }

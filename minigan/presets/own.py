@@ -10,19 +10,18 @@ D halves the image while at least 3 pixels are left on the shorter side; G doubl
     75 -> 37 -> 18 -> 9 -> 4
 
 An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
-channels, up to 8 times the width. `refined` nets have an extra convolution, 3x3 with stride 1, at
-the map before the smallest, if that is not the image itself. With `upsample` G doubles a map by
+channels, up to 8 times the width. Both nets have one more convolution, 3x3 with stride 1, at the
+map before the smallest, if that is not the image itself. With `upsample` G doubles a map by
 repeating pixels, with a convolution of kernel 3 after it: layers/upsample.py says why.
 
 mnist    digits within two minutes on two CPU cores, with hyperparameters found by search
-         (benchmarks/search.py): narrow refined nets, small batches, large steps, and the average
+         (benchmarks/search.py): narrow nets, small batches, large steps, and the average
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN
 image64  a folder of any pictures, at 64x64
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -64,48 +63,46 @@ def double(channels: int, h: int, w: int, upsample: bool, **arguments: Any) -> L
     return [nn.ConvTranspose2d(channels, **HALVE, output_padding=(h % 2, w % 2), **arguments)]
 
 
-def generator(
-    width: int, z_dim: int, image_shape: ImageShape, refined: bool = False, upsample: bool = False
-) -> Layers:
+def generator(width: int, z_dim: int, image_shape: ImageShape, upsample: bool = False) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
     layers = [nn.Linear(h * w * channels, **WEIGHTS), nn.Reshape((h, w, channels))]
-    doubled = zip(sizes[-2:0:-1], multiples[-2::-1], strict=True)
-    for i, ((h, w), multiple) in enumerate(doubled):
+    for i, ((h, w), multiple) in enumerate(zip(sizes[-2:0:-1], multiples[-2::-1], strict=True)):
         layers += [torch_norm(), nn.ReLU()]
         layers += double(multiple * width, h, w, upsample, **WEIGHTS)
-        if refined and i == 0:  # the map before the smallest
+        if i == 0:  # the map before the smallest
             layers += [torch_norm(), nn.ReLU(), nn.Conv2d(multiple * width, **KEEP, **WEIGHTS)]
     image = double(image_shape[2], *sizes[0], upsample, initializer=normal(0.02))
     return [*layers, torch_norm(), nn.ReLU(), *image, nn.Tanh()]
 
 
-def discriminator(width: int, image_shape: ImageShape, refined: bool = False) -> Layers:
+def discriminator(width: int, image_shape: ImageShape) -> Layers:
     _, multiples = pyramid(image_shape)
-    first = nn.Conv2d(multiples[0] * width, **HALVE, initializer=normal(0.02))
-    layers = [first, nn.LeakyReLU(0.2)]
+    layers = [nn.Conv2d(width, **HALVE, initializer=normal(0.02)), nn.LeakyReLU(0.2)]
     for i, (before, multiple) in enumerate(pairwise(multiples), start=2):
-        if refined and i == len(multiples):  # before the last halving
+        if i == len(multiples):  # before the last halving
             layers += [nn.Conv2d(before * width, **KEEP, **WEIGHTS)]
             layers += [torch_norm(), nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(multiple * width, **HALVE, **WEIGHTS), torch_norm(), nn.LeakyReLU(0.2)]
     return [*layers, nn.Flatten(), nn.Linear(1, initializer=normal(0.02))]
 
 
-COMMON: Arguments = dict(source="minigan, after Radford et al. 2016", z_dim=64, any_size=True)
+COMMON: Arguments = dict(
+    source="minigan, after Radford et al. 2016", generator=generator, discriminator=discriminator,
+    any_size=True, z_dim=64, batch_size=64, beta1=0.0,
+)  # fmt: skip
 
 PRESETS = {
     "mnist": Preset(
-        name="mnist", data="mnist", image_shape=(28, 28, 1), width=16, batch_size=64, epochs=4,
-        lr_g=8e-3, lr_d=4e-3, beta1=0.0, ema=0.998, generator=partial(generator, refined=True),
-        discriminator=partial(discriminator, refined=True), **COMMON,
+        **COMMON, name="mnist", data="mnist", image_shape=(28, 28, 1), width=16, epochs=4,
+        lr_g=8e-3, lr_d=4e-3, ema=0.998,
     ),
     "color32": Preset(
-        name="color32", data="cifar10", image_shape=(32, 32, 3), width=64, epochs=25,
-        generator=generator, discriminator=discriminator, **COMMON,
+        **COMMON, name="color32", data="cifar10", image_shape=(32, 32, 3), width=24, epochs=25,
+        lr_g=1e-3, lr_d=5e-4, ema=0.99,
     ),
     "image64": Preset(
-        name="image64", data="folder", image_shape=(64, 64, 3), width=32, epochs=25,
-        generator=generator, discriminator=discriminator, **COMMON,
+        **COMMON, name="image64", data="folder", image_shape=(64, 64, 3), width=16, epochs=25,
+        lr_g=1e-3, lr_d=5e-4, ema=0.99,
     ),
 }  # fmt: skip

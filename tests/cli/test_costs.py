@@ -27,7 +27,7 @@ ROUNDS = {
 }
 GIGAFLOPS = {  # of a step, as the formulas of minigan 0.1 have them
     "mnist": 1.684078592,
-    "color32": 49.199185920,
+    "color32": 5.556928512,
     "radford-64": 1959.192952832,
     "radford-mnist-conditional": 60.415930368,
     "shibuya-svhn": 166.102827008,

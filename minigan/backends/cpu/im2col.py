@@ -53,7 +53,8 @@ class Im2col:
         if self.is_linear:
             return 2**30  # W is the large operand: read it once
         cached = CACHE // (self.pixels * self.window * itemsize)
-        return max(1, cached, -(-ROWS // self.pixels))
+        # a product reads all of W, too
+        return max(1, cached, -(-max(ROWS, self.W_shape[3]) // self.pixels))
 
     def prepare(self, W: Array, backend: CpuBackend, transposed: bool) -> Array:
         """W -> the operand of the three products."""
@@ -93,11 +94,10 @@ class Im2col:
         row, image = self.folded[1] * c_in, self.folded[0] * self.folded[1] * c_in
         r_h, r_w = self.taps
         strides = (image, r_h * s_h * row, row, r_w * s_w * c_in, 1)
-        for i in range(min(r_h, h_out)):
-            for j in range(min(r_w, w_out)):
-                patches = cols[:, i::r_h, j::r_w].transpose(0, 1, 3, 2, 4)
-                places = view(folded, i * s_h * row + j * s_w * c_in, patches.shape, strides)
-                xp.add(places, patches, out=places)
+        for i, j in np.ndindex(min(r_h, h_out), min(r_w, w_out)):
+            patches = cols[:, i::r_h, j::r_w].transpose(0, 1, 3, 2, 4)
+            places = view(folded, i * s_h * row + j * s_w * c_in, patches.shape, strides)
+            xp.add(places, patches, out=places)
         (top, _), (left, _) = self.padding
         xp.copyto(x, folded[:, top : top + h, left : left + w])
 

@@ -18,6 +18,8 @@ With stride 2, x is sorted by the parity of its rows and columns into 4 phases, 
 filter: a 5x5 or 4x4 convolution of stride 2 is the sum of 4 convolutions of stride 1, with filters
 of 3x3 or 2x2. A sum over phases is a sum over channels: the phases make c_in four times as large.
 In the other direction, from y to x, each phase of x is a convolution of y by the flipped filter.
+With an odd padding, phases are shifted against each other by one pixel of y. Common tiles must hold
+all of them: 9 pixels, say, for phases of 8. Where that takes more tiles, each phase has its own.
 The gradient is the transpose of the forward pass: dU = Vᵀ·(A dy Aᵀ), dW = Gᵀ dU G.
 
 Exact in real numbers; rounding in float32 causes errors of about 2e-6 of the largest value, where
@@ -27,6 +29,7 @@ Shown by: benchmarks/layers.py
 """
 
 from collections.abc import Sequence
+from itertools import groupby, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,23 +70,21 @@ class Winograd:
         self.products = len(self.B.both)
         self.depth = s_h * s_w * c_in
         tops = [before for before, _ in padding]
-        # along each axis, phases of x are counted from the first that a window reads; y's pixel 0
-        # reads those from 0 on. firsts, lasts: the phases that contain pixels of x
-        firsts = [top // s for top, s in zip(tops, stride, strict=True)]
-        lasts = [
-            (size - 1 + top) // s for size, top, s in zip(x_shape[:2], tops, stride, strict=True)
-        ]
         self.x_for_y = Tiles(x_shape, stride, [-top for top in tops], y_shape[:2], taps)
-        self.y_for_x = Tiles(
-            y_shape,
-            (1, 1),
-            [first - r + 1 for first, r in zip(firsts, taps, strict=True)],
-            [last - first + 1 for first, last in zip(firsts, lasts, strict=True)],
-            taps,
-        )
         self.y_out = Tiles(y_shape, (1, 1), (0, 0), y_shape[:2], (1, 1))
-        corner = [s * first - top for s, first, top in zip(stride, firsts, tops, strict=True)]
-        self.x_out = Tiles(x_shape, stride, corner, self.y_for_x.extent, (1, 1))
+        # pixel i of phase p is x[corner + s·i + p]; it gets y[i + shift - r + 1] to y[i + shift]
+        corners, extent, shifts = list(map(corner_of, x_shape[:2], stride, tops)), [], []
+        for size, s, top, corner in zip(x_shape[:2], stride, tops, corners, strict=True):
+            extent.append(-(-(size - corner) // s))
+            shifts.append([(p + corner + top) // s for p in range(s)])
+        self.x_out = Tiles(x_shape, stride, corners, extent, (1, 1))
+        self.first_phases = [corner + top for corner, top in zip(corners, tops, strict=True)]
+        self.y_for_x, start = [], 0  # tiles of y, and which part of the depth gets them
+        for shift, phases in groupby(product(*shifts)):
+            stop = start + len(list(phases)) * c_in
+            first = [each - r + 1 for each, r in zip(shift, taps, strict=True)]
+            self.y_for_x.append((Tiles(y_shape, (1, 1), first, extent, taps), slice(start, stop)))
+            start = stop
         self.tiles = self.x_for_y.count  # of one image
 
     def images(self, itemsize: int) -> int:
@@ -92,7 +93,7 @@ class Winograd:
         if rows >= 32:
             return max(1, rows // self.tiles)
         # of the two directions, the one with more tiles decides: M is large
-        return max(1, ROWS // max(self.tiles, self.y_for_x.count))
+        return max(1, ROWS // max(self.tiles, self.x_out.count))
 
     def prepare(self, W: Array, backend: CpuBackend, transposed: bool) -> Array:
         """W -> U (products, depth, c_out) for forward, (products, c_out, depth) for transpose"""
@@ -102,10 +103,10 @@ class Winograd:
         if k_h % s_h or k_w % s_w:  # some phases have one tap fewer than others
             backend.xp.copyto(filters, 0)
         phases = filters[::-1, ::-1].transpose(0, 1, 3, 4, 5, 2) if transposed else filters
-        for a in range(s_h):
-            for b in range(s_w):
-                phase = W[a::s_h, b::s_w]
-                backend.xp.copyto(phases[: phase.shape[0], : phase.shape[1], a, b], phase)
+        top, left = self.first_phases if transposed else (0, 0)
+        for a, b in np.ndindex(s_h, s_w):
+            phase = W[(a + top) % s_h :: s_h, (b + left) % s_w :: s_w]
+            backend.xp.copyto(phases[: phase.shape[0], : phase.shape[1], a, b], phase)
         filters = filters.reshape(r_h * r_w, -1)
         U = backend.scratch("U", (self.products, filters.shape[1]))
         transform(self.G.both, filters, U, backend)
@@ -129,11 +130,12 @@ class Winograd:
         self.y_out.write(M, self.A, y, workspace)
 
     def transpose(self, y: Array, U: Array, x: Array, workspace: ThreadWorkspace) -> None:
-        tiles = len(y) * self.y_for_x.count
+        tiles = len(y) * self.x_out.count
         V = workspace.get("V", (self.products, tiles, U.shape[1]), y.dtype)
         M = workspace.get("M", (self.products, tiles, U.shape[2]), y.dtype)
-        self.y_for_x.read(y, self.B, V, workspace)
-        workspace.backend.xp.matmul(V, U, out=M)
+        for tiles_of_y, phases in self.y_for_x:
+            tiles_of_y.read(y, self.B, V, workspace)
+            workspace.backend.xp.matmul(V, U[:, :, phases], out=M[:, :, phases])
         self.x_out.write(M, self.A, x, workspace)
 
     def gradient(self, backend: CpuBackend, memory: Workspace, n: int) -> "WinogradGradient":
@@ -175,10 +177,9 @@ class WinogradGradient:
         filters = backend.scratch("d filters", (r_h * r_w, kernel.depth * c_out))
         transform(kernel.G.both.T, dU.reshape(kernel.products, -1), filters, backend)
         filters = filters.reshape(r_h, r_w, s_h, s_w, c_in, c_out)
-        for a in range(s_h):
-            for b in range(s_w):
-                phase = dW[a::s_h, b::s_w]
-                xp.add(phase, filters[: phase.shape[0], : phase.shape[1], a, b], out=phase)
+        for a, b in np.ndindex(s_h, s_w):
+            phase = dW[a::s_h, b::s_w]
+            xp.add(phase, filters[: phase.shape[0], : phase.shape[1], a, b], out=phase)
 
 
 class Transform(NamedTuple):
@@ -293,6 +294,12 @@ class Tiles:
         some = array[:, part.start * self.count : part.stop * self.count]
         shape = (len(array), -1, self.phases[0], self.phases[1] * self.shape[2])
         return some.reshape(shape).transpose(1, 2, 0, 3)
+
+
+def corner_of(size: int, stride: int, top: int) -> int:
+    """-> the pixel of x from which phases are counted, so that few tiles hold each"""
+    same = -(top % stride)
+    return min(same, 0, key=lambda corner: -(-(size - corner) // (stride * TILE)))
 
 
 def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:
