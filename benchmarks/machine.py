@@ -15,6 +15,16 @@ PINNED = re.compile(
     r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS"
     r"|TF_(ENABLE|NUM|XLA))_"
 )
+AVX2 = {  # with these, every library computes as on a CPU without AVX-512
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "NUMBA_CPU_FEATURES": "+avx2,+bmi,+bmi2,+fma,+f16c",
+    "NUMBA_CPU_NAME": "haswell",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
 GPU_FIELDS = {
     "name": "name", "driver": "driver_version", "sm_mhz": "clocks.sm", "memory_mhz": "clocks.mem",
     "celsius": "temperature.gpu", "watts": "power.draw",

@@ -53,6 +53,9 @@ def parse(argv):
         help=f"step, or sample: {IMAGES:,} images (default step)",
     )
     parser.add_argument(
+        "--avx2", action="store_true", help="every library as on a CPU without AVX-512"
+    )
+    parser.add_argument(
         "--precision",
         choices=tuple(agreement.ERRORS),
         default="fp32",
@@ -68,6 +71,7 @@ def parse(argv):
         raise ConfigError(f"--precision {options.precision} is for a GPU: add --backend cupy")
     default = cuda if options.device == "cuda" else "torch,torch-cl,torch-compile"
     text = default if options.against is None else options.against
+    options.environment = ENVIRONMENT[options.device] | (machine.AVX2 if options.avx2 else {})
     known = command.names(contenders.PEERS[options.device])
     options.against = command.option("--against", known, text)
     in_blocks = options.device == "cuda" and options.what == "step"
@@ -89,6 +93,8 @@ def measure(options, log, workers, until=float("inf")):
         flops = IMAGES * net_flops(host.G)[0]
     del host
     facts, before = machine.facts(options.threads), machine.gpu() if device == "cuda" else {}
+    if options.avx2:
+        facts["cpu"] += " held to AVX2"
     shown, reserved = {}, 0.0
     ours = contenders.ALWAYS[device] if what == "step" else ("minigan",)
     for name in (*ours, *options.against):
@@ -147,7 +153,7 @@ def admit(workers, name, options, seconds, ours):
     target, own = contenders.target(name, contenders.CONTENDERS[device])
     arguments = dict(preset=options.preset, batch=options.batch, width=options.width)
     arguments |= dict(device=device, precision=precision, **own)
-    start = dict(limit=seconds, threads=options.threads, environment=ENVIRONMENT[device])
+    start = dict(limit=seconds, threads=options.threads, environment=options.environment)
     worker = workers.add(name, target, arguments, **start)
     if worker is None:
         return None
@@ -179,7 +185,7 @@ def time_turns(workers, names, options, log):
         "benchmarks.roofline:Roofline",
         dict(backend=options.backend, precision=options.precision, edge=edge),
         threads=options.threads,
-        environment=ENVIRONMENT[options.device],
+        environment=options.environment,
     )
     method, unit = ("run", 1) if options.what == "step" else ("sample", IMAGES / options.batch)
     methods = {**dict.fromkeys(names, method), "gemm": "run"}

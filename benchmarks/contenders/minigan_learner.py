@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks import nets
 from benchmarks.contenders.minigan_step import LOSSES
-from benchmarks.machine import versions
+from benchmarks.machine import versions_of
 from benchmarks.training_task import TrainingTask
 from minigan.frozen_statistics import samples_by_batch
 
@@ -41,4 +41,4 @@ class Learner:
         np.save(path, self.game.sample(n, stream, statistics=self.statistics))
 
     def versions(self):
-        return versions("numpy")
+        return versions_of(self.game.backend)

@@ -19,11 +19,12 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.core.extending import intrinsic, models, register_model
 
-FEATURES = binding.get_host_cpu_features()
-BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16  # of a register
+# of this CPU, or what NUMBA_CPU_FEATURES leaves of it
+FEATURES = config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
+BYTES = 64 if "+avx512f" in FEATURES else 32 if "+avx2" in FEATURES else 16  # of a register
 int32 = ir.IntType(32)
 
 
