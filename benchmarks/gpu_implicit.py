@@ -240,10 +240,12 @@ def line(row):
 
 def measure_step(workers, options, preset, width, until, log):
     """The whole captured step in both ways, beside PyTorch's CUDA graph."""
-    how = dict(what="step", backend="cupy", device="cuda", threads=None, rounds=step.TURNS)
+    how = dict(what="step", backend="cupy", device="cuda", avx2=False, threads=None)
     net = dict(preset=preset, width=width, batch=gpu_parts.BATCH, precision="tf32")
     against = [name for name in AGAINST if name in ("minigan-implicit", *options.against)]
-    record = step.measure(Namespace(**how, **net, against=against), log, workers, until)
+    record = step.measure(
+        Namespace(**how, **net, rounds=step.TURNS, against=against), log, workers, until
+    )
     for text in step.table(record):
         log(text)
     return record

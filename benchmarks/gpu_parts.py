@@ -148,9 +148,9 @@ def measure_epochs(workers, options, until, log):
 
 def measure_step(workers, options, until, log, preset, precision):
     """One training step against all contenders."""
-    how = dict(what="step", backend="cupy", device="cuda", threads=None, rounds=step.TURNS)
+    how = dict(what="step", backend="cupy", device="cuda", avx2=False, threads=None)
     net = dict(preset=preset, width=NETS[preset], batch=BATCH, precision=precision)
-    chosen = Namespace(**how, **net, against=options.against)
+    chosen = Namespace(**how, **net, rounds=step.TURNS, against=options.against)
     record = step.measure(chosen, log, workers, until)
     for line in step.table(record):
         log(line)

@@ -13,9 +13,10 @@ from pathlib import Path
 # Variables that pin BLAS or thread pools. A contender starts without them, as on a user's machine.
 PINNED = re.compile(
     r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS"
-    r"|TF_(ENABLE|NUM|XLA))_"
+    r"|TF_(ENABLE|NUM|XLA)|ATEN_CPU|NPY_DISABLE|NUMBA_CPU)_"
 )
-AVX2 = {  # with these, every library computes as on a CPU without AVX-512
+# with these, every library computes as on a CPU without AVX-512; NumPy's names are those of 2.4
+AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",

@@ -56,7 +56,7 @@ CANDIDATES = (  # of mnist, one change each; the first is the preset as it is
 )
 COLOR_CANDIDATES = (  # of color32 and image64
     "",
-    *(f"width={width}" for width in (16, 32)),
+    *(f"width={width}" for width in (12, 32)),
     "batch_size=32",
     "batch_size=128",
     "lr_g=2e-3 lr_d=1e-3",

@@ -69,9 +69,10 @@ def parse(argv):
     options.device = "cuda" if options.backend == "cupy" else "cpu"
     if options.precision != "fp32" and options.device == "cpu":
         raise ConfigError(f"--precision {options.precision} is for a GPU: add --backend cupy")
+    if options.avx2 and options.device == "cuda":
+        raise ConfigError("--avx2 is for a CPU: leave --backend cupy out")
     default = cuda if options.device == "cuda" else "torch,torch-cl,torch-compile"
     text = default if options.against is None else options.against
-    options.environment = ENVIRONMENT[options.device] | (machine.AVX2 if options.avx2 else {})
     known = command.names(contenders.PEERS[options.device])
     options.against = command.option("--against", known, text)
     in_blocks = options.device == "cuda" and options.what == "step"
@@ -135,6 +136,11 @@ def measure(options, log, workers, until=float("inf")):
     )
 
 
+def environment(options):
+    """-> variables that each contender starts with."""
+    return ENVIRONMENT[options.device] | (machine.AVX2 if options.avx2 else {})
+
+
 def limit_of(device, until):
     """-> seconds that a contender has to get ready, or None."""
     left = until - perf_counter()
@@ -153,7 +159,7 @@ def admit(workers, name, options, seconds, ours):
     target, own = contenders.target(name, contenders.CONTENDERS[device])
     arguments = dict(preset=options.preset, batch=options.batch, width=options.width)
     arguments |= dict(device=device, precision=precision, **own)
-    start = dict(limit=seconds, threads=options.threads, environment=options.environment)
+    start = dict(limit=seconds, threads=options.threads, environment=environment(options))
     worker = workers.add(name, target, arguments, **start)
     if worker is None:
         return None
@@ -185,7 +191,7 @@ def time_turns(workers, names, options, log):
         "benchmarks.roofline:Roofline",
         dict(backend=options.backend, precision=options.precision, edge=edge),
         threads=options.threads,
-        environment=options.environment,
+        environment=environment(options),
     )
     method, unit = ("run", 1) if options.what == "step" else ("sample", IMAGES / options.batch)
     methods = {**dict.fromkeys(names, method), "gemm": "run"}

@@ -47,6 +47,7 @@ CASES = [
     (step, ["--json", "no/such/folder/file.json"], "there is no such folder"),
     (step, ["--frobnicate"], "unrecognized arguments: --frobnicate"),
     (step, ["--backend", "cupy", "--precision", "fp16"], "--precision: invalid choice: 'fp16'"),
+    (step, ["--backend", "cupy", "--avx2"], "--avx2 is for a CPU: leave --backend cupy out"),
     (step, ["--precision", "tf32"], "--precision tf32 is for a GPU: add --backend cupy"),
     (step, ["--against", "torch-graph"], "--against: unknown name 'torch-graph': choose from"),
     (step, ["--backend", "cupy", "--against", "dezero"], "name 'dezero': choose from torch-gr"),

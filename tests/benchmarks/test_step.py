@@ -119,7 +119,7 @@ def test_a_step_in_real_processes(tmp_path, capsys, monkeypatch):
 
 def measure_on_gpu(workers, against, **more):
     options = dict(preset="fredriksson-mnist", batch=4, width=2, what="step", precision="fp32")
-    options |= dict(backend="cupy", device="cuda", threads=None, rounds=2)
+    options |= dict(backend="cupy", device="cuda", avx2=False, threads=None, rounds=2)
     return step.measure(Namespace(**options, against=against), quiet, workers, **more)
 
 

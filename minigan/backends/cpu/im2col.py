@@ -53,7 +53,7 @@ class Im2col:
         if self.is_linear:
             return 2**30  # W is the large operand: read it once
         cached = CACHE // (self.pixels * self.window * itemsize)
-        # a product reads all of W, too
+        # a product reads all of W, too: with fewer rows than W has columns, mostly W
         return max(1, cached, -(-max(ROWS, self.W_shape[3]) // self.pixels))
 
     def prepare(self, W: Array, backend: CpuBackend, transposed: bool) -> Array:

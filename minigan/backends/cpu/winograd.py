@@ -18,8 +18,9 @@ With stride 2, x is sorted by the parity of its rows and columns into 4 phases, 
 filter: a 5x5 or 4x4 convolution of stride 2 is the sum of 4 convolutions of stride 1, with filters
 of 3x3 or 2x2. A sum over phases is a sum over channels: the phases make c_in four times as large.
 In the other direction, from y to x, each phase of x is a convolution of y by the flipped filter.
-With an odd padding, phases are shifted against each other by one pixel of y. Common tiles must hold
-all of them: 9 pixels, say, for phases of 8. Where that takes more tiles, each phase has its own.
+With an odd padding, phases that are counted from x's first pixel are shifted against each other
+by one pixel of y. Counted from the pixel before it they are not, and share the tiles of y, but then
+they have 9 pixels, say, instead of 8. Where that takes more tiles, y is tiled once for each phase.
 The gradient is the transpose of the forward pass: dU = Vᵀ·(A dy Aᵀ), dW = Gᵀ dU G.
 
 Exact in real numbers; rounding in float32 causes errors of about 2e-6 of the largest value, where
@@ -78,8 +79,9 @@ class Winograd:
             extent.append(-(-(size - corner) // s))
             shifts.append([(p + corner + top) // s for p in range(s)])
         self.x_out = Tiles(x_shape, stride, corners, extent, (1, 1))
-        self.first_phases = [corner + top for corner, top in zip(corners, tops, strict=True)]
-        self.y_for_x, start = [], 0  # tiles of y, and which part of the depth gets them
+        # row and column of W, modulo the stride, by which phase 0 of x begins
+        self.first_taps = [corner + top for corner, top in zip(corners, tops, strict=True)]
+        self.y_for_x, start = [], 0  # tiles of y, and the part of the depth, or phases, they give
         for shift, phases in groupby(product(*shifts)):
             stop = start + len(list(phases)) * c_in
             first = [each - r + 1 for each, r in zip(shift, taps, strict=True)]
@@ -103,9 +105,9 @@ class Winograd:
         if k_h % s_h or k_w % s_w:  # some phases have one tap fewer than others
             backend.xp.copyto(filters, 0)
         phases = filters[::-1, ::-1].transpose(0, 1, 3, 4, 5, 2) if transposed else filters
-        top, left = self.first_phases if transposed else (0, 0)
+        row, column = self.first_taps if transposed else (0, 0)
         for a, b in np.ndindex(s_h, s_w):
-            phase = W[(a + top) % s_h :: s_h, (b + left) % s_w :: s_w]
+            phase = W[(a + row) % s_h :: s_h, (b + column) % s_w :: s_w]
             backend.xp.copyto(phases[: phase.shape[0], : phase.shape[1], a, b], phase)
         filters = filters.reshape(r_h * r_w, -1)
         U = backend.scratch("U", (self.products, filters.shape[1]))
@@ -297,9 +299,9 @@ class Tiles:
 
 
 def corner_of(size: int, stride: int, top: int) -> int:
-    """-> the pixel of x from which phases are counted, so that few tiles hold each"""
-    same = -(top % stride)
-    return min(same, 0, key=lambda corner: -(-(size - corner) // (stride * TILE)))
+    """-> the pixel of x from which phases are counted: none is shifted; 0 if it saves tiles"""
+    unshifted = -(top % stride)
+    return min(unshifted, 0, key=lambda corner: -(-(size - corner) // (stride * TILE)))
 
 
 def toom_cook(m: int, r: int) -> tuple[np.ndarray, ...]:

@@ -19,30 +19,33 @@ def test_any_geometry_gives_what_the_definition_gives(seed, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "size, k, padding, tiles, readings",
+    "size, k, stride, padding, tiles, readings",
     (
-        (16, 4, (1, 1), 4, 4),  # phases of 8, of which common tiles would hold 9
-        (32, 5, (1, 2), 16, 4),
-        (28, 5, (1, 2), 16, 1),  # 14 or 15: four tiles either way
-        (16, 5, (2, 2), 4, 1),  # an even padding: no shift
-        (16, 3, (1, 1), 16, 1),  # stride 1
+        ((16, 16), 4, 2, (1, 1), 4, 4),  # phases of 8, of which common tiles would hold 9
+        ((32, 32), 5, 2, (1, 2), 16, 4),
+        ((28, 28), 5, 2, (1, 2), 16, 1),  # 14 or 15: four tiles along each axis either way
+        ((16, 28), 5, 2, (1, 2), 8, 2),
+        ((16, 16), 5, 2, (2, 2), 4, 1),  # an even padding: no shift
+        ((16, 16), 3, 1, (1, 1), 16, 1),
     ),
 )
 def test_phases_have_their_own_tiles_where_that_takes_fewer(
-    size, k, padding, tiles, readings, monkeypatch
+    size, k, stride, padding, tiles, readings, monkeypatch
 ):
+    kernels = []
+
     def choose(core, backend):
         geometry = (core.x_shape, core.W_shape, core.y_shape, core.stride, core.pads)
-        kernel = Winograd(*geometry, backend.dtype)
-        assert kernel.x_out.count == tiles and len(kernel.y_for_x) == readings
-        return kernel
+        kernels.append(Winograd(*geometry, backend.dtype))
+        return kernels[-1]
 
     monkeypatch.setattr(convolution, "choose_kernel", choose)
-    layer = lambda: mg.Conv2d(6, k, 1 if k == 3 else 2, (padding, padding))  # noqa: E731
+    layer = lambda: mg.Conv2d(6, k, stride, (padding, padding))  # noqa: E731
     backends = mg.get_backend("plain", "float64"), mg.get_backend("numpy", "float64")
-    expected, found = (passes((size, size, 5), layer(), each, 3, seed=0) for each in backends)
+    expected, found = (passes((*size, 5), layer(), each, 3, seed=0) for each in backends)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * np.abs(other).max())
+    assert {(each.x_out.count, len(each.y_for_x)) for each in kernels} == {(tiles, readings)}
 
 
 @pytest.mark.parametrize("m, r", ((2, 2), (2, 3), (4, 2), (4, 3)))

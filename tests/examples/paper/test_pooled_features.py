@@ -50,7 +50,7 @@ def set_up(layers, shape):
 @pytest.mark.parametrize(
     "name, width, shape, channels",
     (
-        ("color32", 64, (32, 32, 3), 64 + 128 + 256),
+        ("color32", 64, (32, 32, 3), 64 + 128 + 128 + 256),
         ("fredriksson-mnist", 32, (28, 28, 1), 32 + 64),
         ("tensorflow-mnist", 64, (28, 28, 1), 64 + 128),  # with Dropout after the rectifiers
         ("shibuya-svhn", 8, (32, 32, 3), 4 + 8 + 16),
