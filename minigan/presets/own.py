@@ -18,7 +18,7 @@ mnist    digits within two minutes on two CPU cores, with hyperparameters found 
          (benchmarks/search.py): narrow nets, small batches, large steps, and the average
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN
-image64  a folder of any pictures, at 64x64
+image64  a folder of any pictures, at 64x64; both with numbers of the first 15 minutes' search
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 
@@ -103,6 +103,6 @@ PRESETS = {
     ),
     "image64": Preset(
         **COMMON, name="image64", data="folder", image_shape=(64, 64, 3), width=16, epochs=25,
-        lr_g=1e-3, lr_d=5e-4, ema=0.99,
+        lr_g=5e-4, lr_d=5e-4, ema=0.99,
     ),
 }  # fmt: skip
