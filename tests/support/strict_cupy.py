@@ -21,6 +21,7 @@ import types
 import weakref
 from collections import Counter
 from functools import partial, partialmethod
+from threading import RLock
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ class Device:
         self.free = 2**32  # bytes
         self.pinned = {}  # address -> bytes of host memory that a GPU reads and writes by itself
         self.most_pinned = 0  # bytes at any time
+        self.finishing = RLock()
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
         self.number = 0  # of the GPU that is used
         self.reduced = []  # size and dtype of every array that NCCL has added up, in order
@@ -96,11 +98,12 @@ class Device:
 
     def finish_copies(self, addresses):
         """Copies from pinned memory end; it must still hold what it held when they began."""
-        for address in addresses:
-            if address in self.in_flight:
-                memory, copied = self.in_flight.pop(address)
-                unchanged = np.array_equal(memory, copied)
-                assert unchanged, "pinned memory was written while it was copied to the device"
+        with self.finishing:  # another thread that waits for the same copy may write afterwards
+            for address in addresses:
+                if address in self.in_flight:
+                    memory, copied = self.in_flight.pop(address)
+                    unchanged = np.array_equal(memory, copied)
+                    assert unchanged, "pinned memory was written while it was copied to the device"
 
 
 device = Device()
