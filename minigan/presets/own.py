@@ -18,7 +18,7 @@ mnist    digits within two minutes on two CPU cores, with hyperparameters found 
          (benchmarks/search.py): narrow nets, small batches, large steps, and the average
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN
-image64  a folder of any pictures, at 64x64; both with numbers of the first 15 minutes' search
+image64  a folder of any pictures, at 64x64; both with numbers of a first, short search
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 

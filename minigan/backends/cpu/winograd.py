@@ -299,7 +299,7 @@ class Tiles:
 
 
 def corner_of(size: int, stride: int, top: int) -> int:
-    """-> the pixel of x from which phases are counted: none is shifted; 0 if it saves tiles"""
+    """-> the pixel of x where phase 0 begins: no phase is shifted then; or 0 if that saves tiles"""
     unshifted = -(top % stride)
     return min(unshifted, 0, key=lambda corner: -(-(size - corner) // (stride * TILE)))
 

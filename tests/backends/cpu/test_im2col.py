@@ -21,6 +21,12 @@ def test_a_whole_image_is_one_row_of_columns():
     assert np.shares_memory(kernel.read_x(x, None, None), x)
 
 
+@pytest.mark.parametrize("c_out, images", ((16, 16), (256, 16), (512, 32)))
+def test_a_chunk_has_as_many_rows_as_a_wide_W_has_columns(c_out, images):
+    kernel = Im2col((8, 8, 256), (4, 4, 256, c_out), (4, 4, c_out), (2, 2), ((1, 1), (1, 1)))
+    assert kernel.images(4) == images
+
+
 def test_a_view_counts_in_numbers():
     array = np.arange(24.0).reshape(2, 3, 4)
     found = view(array, 5, (2, 3), (12, 2))
