@@ -32,7 +32,7 @@ class Group:
 
     rank, size = 0, 1
     rank_on_node = 0  # among the processes on this machine
-    seconds = 0.0  # spent in all_reduce and all_gather, where they are measured
+    seconds = 0.0  # spent in collectives, where they are measured
     step: int | None = None  # of the run, for the report of an error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Group":
