@@ -27,6 +27,7 @@ from minigan.presets import get_preset
 IMAGES = 10_000  # in a sampling time
 TURN = 1.0  # seconds
 TURNS = 2  # on a GPU
+PACE = dict(warm_up=3, blocks=1, steps=5)  # there, to know how long a turn takes
 LIMIT = {"cpu": None, "cuda": 90}  # seconds for an answer: torch.compile tries kernels that long
 ENVIRONMENT = {
     "cpu": {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
@@ -174,7 +175,7 @@ def admit(workers, name, options, seconds, ours):
         if device == "cuda":
             found["conv_error"] = worker.call("conv_error")
             agreement.expect_precision(found["conv_error"], precision)
-            (pace,) = worker.call("time_blocks", warm_up=3, blocks=1, steps=5)["seconds"]
+            (pace,) = worker.call("time_blocks", **PACE)["seconds"]
             steps = gpu_timing.WARM_UP + gpu_timing.BLOCKS * gpu_timing.STEPS
             found["turns"] = options.rounds * steps * pace
         return found

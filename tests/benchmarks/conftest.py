@@ -6,7 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import gpu_parts, gpu_timing, interleaved, layers, roofline, scaling, step
+from benchmarks import (
+    agreement,
+    gpu_parts,
+    gpu_timing,
+    interleaved,
+    layers,
+    roofline,
+    scaling,
+    step,
+)
 from tests.support import strict_cupy
 from tests.support.in_process_worker import InProcessWorker
 
@@ -22,6 +31,7 @@ def quick(monkeypatch):
         (layers, "TURN", 1e-3),
         (scaling, "TURN", 1e-3),
         (roofline, "SHORTEST", 1e-4),
+        (roofline, "ROUNDS", 1),
         (roofline, "EDGE", {"numpy": 64, "cupy": 32}),
     ):
         monkeypatch.setattr(module, name, value)
@@ -50,6 +60,8 @@ def device(monkeypatch, quick):
     module.RawModule = raw_module
     monkeypatch.setitem(sys.modules, "cupy", module)
     for module, name, value in (
+        (agreement, "STEPS", 1),
+        (step, "PACE", dict(warm_up=0, blocks=1, steps=1)),
         (gpu_timing, "WARM_UP", 1),
         (gpu_timing, "BLOCKS", 2),
         (gpu_timing, "STEPS", 2),

@@ -25,6 +25,7 @@ from tests.support.inspected_runs import RUNS, train
 from tests.support.networks import assert_close, assert_same_arrays
 from tests.support.pictures import noise
 from tests.support.torch_dcgan import make_nets
+from tests.support.torch_or_skip import import_torch
 from tests.support.training_runs import metrics, open_game_module
 
 pytestmark = pytest.mark.usefixtures("images_of_noise")
@@ -342,7 +343,7 @@ def sizes(folder):
 @pytest.mark.slow
 def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path, capsys, monkeypatch):
     """The line works: what it writes is imported."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = import_torch()
     monkeypatch.chdir(tmp_path)
     G, _ = make_nets(torch, 2, 5, 3)
     name = 'it\'s $HOME; "G".pth'

@@ -173,9 +173,13 @@ def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeyp
 # ---- on ranks
 
 
-def expect_the_bytes_of_one_process(run_folder, folder, size, *words):
+def expect_the_bytes_of_one_process(run_folder, folder, size, *words, environment=None):
     """The same words, on this process and on ranks."""
-    for name, sample in (("one", run), ("ranks", lambda *words: minigan(size, *words).returncode)):
+
+    def sample_on_ranks(*words):
+        return minigan(size, *words, environment=environment).returncode
+
+    for name, sample in (("one", run), ("ranks", sample_on_ranks)):
         place = folder / name
         place.mkdir()
         files = ("--out", place / "a.npy"), ("--out", place / "grid.png", "--each", place / "each")
@@ -188,14 +192,18 @@ def expect_the_bytes_of_one_process(run_folder, folder, size, *words):
 @needs_mpi
 def test_two_ranks_write_the_bytes_of_one_process(runs, tmp_path):
     """Of images that fill no round of batches."""
-    expect_the_bytes_of_one_process(runs["color"], tmp_path, 2, "--n", 21, "--seed", 3)
+    words, environment = ("--n", 21, "--seed", 3), {"WHOLE": "1"}
+    expect_the_bytes_of_one_process(runs["color"], tmp_path, 2, *words, environment=environment)
 
 
 @needs_mpi
 @pytest.mark.slow
 @pytest.mark.parametrize("size, n", ((2, 64), (3, 1), (3, 130)))
 @pytest.mark.parametrize("statistics", ("frozen", "batch"))
-def test_any_number_of_ranks_writes_the_bytes_of_one_process(size, n, statistics, runs, tmp_path):
+def test_any_number_of_ranks_writes_the_bytes_of_one_process(
+    size, n, statistics, runs, tmp_path, hide_numba
+):
+    hide_numba()
     words = ("--n", n, "--statistics", statistics)
     expect_the_bytes_of_one_process(runs["conditional"], tmp_path, size, *words)
 

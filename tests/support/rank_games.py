@@ -36,7 +36,7 @@ SWITCHES = dict(spectral_norm=True, d_steps=2, loss="hinge", ema=0.9)
 
 
 def differs(preset, batch_size, rounds, one=None, **options):
-    """-> what is wrong with these ranks, or None.
+    """-> what is wrong with these ranks, or None. Rank 0 alone plays the game of one process.
 
     preset   of a game, or "switched"
     one      options of the game of one process
@@ -54,12 +54,15 @@ def differs(preset, batch_size, rounds, one=None, **options):
         return f"ranks {other} have other bits than rank 0"
     if options["dtype"] == "float32":
         return None
-    one = dict(captured=False, threads=1) if one is None else one
-    try:
-        assert_near(found, play(make_game(preset, **one, **options), rounds))
-    except AssertionError as error:
-        return str(error)
-    return None
+    problem = ""
+    if not ranks.rank:
+        one = dict(captured=False, threads=1) if one is None else one
+        try:
+            assert_near(found, play(make_game(preset, **one, **options), rounds))
+        except AssertionError as error:
+            problem = str(error) or "not the numbers of one process"
+    ranks.barrier()  # the others sleep
+    return ranks.broadcast(np.frombuffer(problem.encode(), np.uint8), 0).tobytes().decode() or None
 
 
 if __name__ == "__main__":

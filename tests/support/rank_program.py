@@ -6,6 +6,8 @@ NCCL=0.
 FAULT  none; or what happens and where, such as raise-load, SIGKILL-save, SIGTERM-step
 STEP   of the run, for faults elsewhere than in the load; 0: before the first
 
+Without compiled kernels and curves, unless the environment has WHOLE=1. In float64, with FLOAT64=1.
+
 With the variable SQUARES, a folder with their classifier, they are the images: see squares.py.
 """
 
@@ -13,15 +15,17 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from minigan.backends import get_backend
 from minigan.cli.main import main
 from minigan.errors import DataError
 from minigan.evaluation import neighbors
-from minigan.training import periodic_evaluation
+from minigan.training import game, periodic_evaluation
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.game import Game
 from tests.support import squares
@@ -63,12 +67,16 @@ def plant(what, where, step):
 
 if __name__ == "__main__":
     rank, fault, step, *words = sys.argv[1:]
+    if "WHOLE" not in os.environ:  # these two take two thirds of a short run
+        sys.modules["numba"] = sys.modules["matplotlib"] = None
     if fault != "none" and os.environ.get("PMI_RANK", "0") == rank:
         plant(*fault.split("-"), int(step))
     with pytest.MonkeyPatch.context() as patch:
         if "GPUS" in os.environ:
             nccl = os.environ.get("NCCL") != "0"
             use_stand_in(patch, devices=int(os.environ["GPUS"]), nccl=nccl)
+        if "FLOAT64" in os.environ:
+            patch.setattr(game, "get_backend", partial(get_backend, dtype="float64"))
         if "SQUARES" in os.environ:
             squares.make_small(patch, Path(os.environ["SQUARES"]))
             patch.setattr(periodic_evaluation, "BUDGET", 1e9)

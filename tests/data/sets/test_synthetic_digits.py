@@ -9,6 +9,7 @@ import pytest
 from minigan.data.sets.mnist import load_mnist
 from minigan.data.sets.synthetic_digits import BOX, EDGE, draw_ink, fit_box, plans, strokes
 from minigan.errors import ConfigError, DataError
+from tests.support.torch_or_skip import import_torch
 
 REAL_DATA = os.environ.get("MINIGAN_DATA", "none")  # before a fixture hides it
 MNIST_CLASS_MEAN = [0.173, 0.076, 0.149, 0.142, 0.121, 0.129, 0.137, 0.115, 0.150, 0.123]
@@ -222,7 +223,7 @@ def test_pictures_go_with_their_labels(drawn):
 
 @pytest.mark.slow
 def test_a_classifier_trained_on_mnist_reads_them(drawn):
-    torch = pytest.importorskip("torch", reason="needs PyTorch to train a classifier")
+    torch = import_torch()
     try:
         (x, y), (x_test, y_test) = (load_mnist(REAL_DATA, split=s) for s in ("train", "test"))
     except DataError as error:
