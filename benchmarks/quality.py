@@ -54,6 +54,19 @@ def add_data_options(parser):
     )
     parser.add_argument("--dataset", default="auto", help="labeled images (default the preset's)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files")
+    parser.add_argument("--images", metavar="DIR", help="instead, a folder of pictures, by class")
+
+
+def data_of(options):
+    """-> the same as options of Config"""
+    if options.images is not None:
+        return {"images": options.images}
+    return {} if options.dataset == "auto" else {"dataset": options.dataset}
+
+
+def described(config):
+    """-> Config as in a record: of a folder only its name"""
+    return asdict(config) | {"images": config.images and Path(config.images).name}
 
 
 def parse(argv):
@@ -88,8 +101,9 @@ def parse(argv):
         help=f"steps between evaluations (default a {POINTS}th of the run)",
     )
     options = parser.parse_args(argv)
-    given = {name: getattr(options, name) for name in ("preset", "steps", "width", "dataset")}
-    options.config = new_config({name: value for name, value in given.items() if value is not None})
+    given = {name: getattr(options, name) for name in ("preset", "steps", "width")}
+    given = {name: value for name, value in given.items() if value is not None}
+    options.config = new_config(given | data_of(options))
     return options
 
 
@@ -205,7 +219,7 @@ def measure(options, log):
         facts = machine.facts(None) | {"blas": workers["minigan"].call("blas")}
         head = dict(preset=options.preset, width=config.width, batch=config.batch_size)
         head |= dict(backend="numpy", data=data.name, steps=stops, adam=preset.settings)
-        head["config"] = {name: value for name, value in asdict(config).items() if name != "seed"}
+        head["config"] = {k: value for k, value in described(config).items() if k != "seed"}
         head |= {"round": preset.round.__name__, "objective": asdict(preset.objective)}
         for seed in range(options.seeds):
             log(f"seed {seed}:")

@@ -16,7 +16,7 @@ One seed says little about a difference of a tenth; run the best few again with 
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
@@ -199,7 +199,6 @@ def parse(argv):
     parser.add_argument(
         "--preset", choices=own.PRESETS, default="mnist", help="what to change (default mnist)"
     )
-    parser.add_argument("--images", metavar="DIR", help="a folder of pictures, by class")
     parser.add_argument(
         "candidates",
         nargs="*",
@@ -224,11 +223,7 @@ def parse(argv):
         help=f"decays to measure; 0: G as it is (default {','.join(map(str, DECAYS))})",
     )
     options = parser.parse_args(argv)
-    base = options.base = {"preset": options.preset}
-    if options.images is not None:
-        base["images"] = options.images
-    elif options.dataset != "auto":
-        base["dataset"] = options.dataset
+    base = options.base = {"preset": options.preset} | quality.data_of(options)
     listed = CANDIDATES if options.preset == "mnist" else COLOR_CANDIDATES
     texts = options.candidates or listed
     options.candidates = list(dict.fromkeys(" ".join(text.split()) for text in texts))
@@ -258,7 +253,7 @@ def measure(options, log):
     log(f"a step of the preset: {step_ms:.1f} ms")
     head = dict(preset=config.preset, width=config.width, batch=config.batch_size, backend="numpy")
     head |= dict(data=data.name, seconds=options.seconds, seeds=options.seeds, step_ms=step_ms)
-    head |= evaluator.record() | {"config": asdict(config)}
+    head |= evaluator.record() | {"config": quality.described(config)}
     jobs = []
     for text in options.candidates:
         step = step_ms / 1000 * times[cost_of(text)][1]

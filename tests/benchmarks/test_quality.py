@@ -118,6 +118,14 @@ def test_quality_from_end_to_end(tmp_path, capsys, monkeypatch, evaluated, quick
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_folder_of_pictures(tmp_path):
+    """Its place is not recorded."""
+    options = quality.parse(["--preset", "color32", "--images", str(tmp_path / "photos")])
+    assert options.config.images == str(tmp_path / "photos")
+    assert quality.described(options.config)["images"] == "photos"
+    assert quality.described(quality.parse([]).config)["images"] is None
+
+
 def test_real_images_are_the_floor(strokes):
     options = Namespace(config=new_config({"dataset": "strokes"}), data_dir=None, samples=500)
     evaluator = quality.Evaluator(options, quality.load_images(), print)
