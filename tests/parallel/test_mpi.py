@@ -67,6 +67,14 @@ def test_a_rank_that_waits_forever_is_found_and_ended():
     assert processes_with(mark) == []
 
 
+def test_a_rank_that_waits_gives_the_cpu_away(monkeypatch):
+    """The time counts as spent in collectives."""
+    given, group = [], mpi.MpiGroup.__new__(mpi.MpiGroup)
+    monkeypatch.setattr(mpi, "give_way", lambda: given.append(time.sleep(0.001)))
+    group.wait(SimpleNamespace(Test=lambda: len(given) == 3))
+    assert len(given) == 3 and group.seconds >= 0.003
+
+
 def test_processes_are_found_by_their_environment():
     mark = f"MINIGAN_TEST_SLEEPING={os.getpid()}"
     environment = {**os.environ, **dict([mark.split("=")])}
