@@ -98,7 +98,7 @@ PRESETS = {
         lr_g=8e-3, lr_d=4e-3, ema=0.998,
     ),
     "color32": Preset(
-        **COMMON, name="color32", data="cifar10", image_shape=(32, 32, 3), width=24, epochs=25,
+        **COMMON, name="color32", data="cifar10", image_shape=(32, 32, 3), width=24, epochs=10,
         lr_g=1e-3, lr_d=5e-4, ema=0.99,
     ),
     "image64": Preset(
