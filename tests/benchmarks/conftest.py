@@ -6,16 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import (
-    agreement,
-    gpu_parts,
-    gpu_timing,
-    interleaved,
-    layers,
-    roofline,
-    scaling,
-    step,
-)
+from benchmarks import gpu_parts, gpu_timing, interleaved, layers, roofline, scaling, step
 from tests.support import strict_cupy
 from tests.support.in_process_worker import InProcessWorker
 
@@ -60,7 +51,6 @@ def device(monkeypatch, quick):
     module.RawModule = raw_module
     monkeypatch.setitem(sys.modules, "cupy", module)
     for module, name, value in (
-        (agreement, "STEPS", 1),
         (step, "PACE", dict(warm_up=0, blocks=1, steps=1)),
         (gpu_timing, "WARM_UP", 1),
         (gpu_timing, "BLOCKS", 2),
