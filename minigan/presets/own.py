@@ -19,7 +19,7 @@ mnist    digits within two minutes on two CPU cores, with hyperparameters found 
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN
 image64  a folder of any pictures, at 64x64; both with numbers of a first, short search, and with
-         as many epochs of 50,000 pictures as the samples get better: after that, D wins
+         as many epochs of 50,000 pictures as the samples get better: after that, G loses variety
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 
