@@ -99,6 +99,7 @@ TRAIN: list[Row] = [
     ("--fake-target", NUMBER, "D's target for fakes"),
     ("--d-steps", N, "updates of D in a round"),
     ("--upsample", NAME, "transposed or nearest, for presets mnist, color32, image64"),
+    ("--classes", N, "learn the N classes of labeled pictures, for the same presets"),
     ("--spectral-norm", SWITCH, "normalize D's weights by their spectral norm, without BatchNorm"),
     ("--ema", NUMBER, "draw images from an average of G's weights with this decay; 0: from G"),
     ("--joint-update", SWITCH, "G's update also changes D: a known mistake, to study"),

@@ -14,6 +14,9 @@ channels, up to 8 times the width. Both nets have one more convolution, 3x3 with
 map before the smallest, if that is not the image itself. With `upsample` G doubles a map by
 repeating pixels, with a convolution of kernel 3 after it: layers/upsample.py says why.
 
+With `classes` both nets get the class too, as in Mirza & Osindero 2014: G beside z and at its
+smallest map, D at the 3x3 convolution, or at the image if it has none.
+
 mnist    digits within two minutes on two CPU cores, with hyperparameters found by search
          (benchmarks/search.py): narrow nets, small batches, large steps, and the average
          of G's weights over some 500 of them
@@ -64,12 +67,19 @@ def double(channels: int, h: int, w: int, upsample: bool, **arguments: Any) -> L
     return [nn.ConvTranspose2d(channels, **HALVE, output_padding=(h % 2, w % 2), **arguments)]
 
 
-def generator(width: int, z_dim: int, image_shape: ImageShape, upsample: bool = False) -> Layers:
+def labels(classes: int) -> Layers:
+    return [nn.AppendLabels(classes)] if classes else []
+
+
+def generator(
+    width: int, z_dim: int, image_shape: ImageShape, upsample: bool = False, classes: int = 0
+) -> Layers:
     sizes, multiples = pyramid(image_shape)
     (h, w), channels = sizes[-1], multiples[-1] * width
-    layers = [nn.Linear(h * w * channels, **WEIGHTS), nn.Reshape((h, w, channels))]
+    layers = [*labels(classes), nn.Linear(h * w * channels, **WEIGHTS)]
+    layers.append(nn.Reshape((h, w, channels)))
     for i, ((h, w), multiple) in enumerate(zip(sizes[-2:0:-1], multiples[-2::-1], strict=True)):
-        layers += [torch_norm(), nn.ReLU()]
+        layers += [torch_norm(), nn.ReLU(), *labels(0 if i else classes)]
         layers += double(multiple * width, h, w, upsample, **WEIGHTS)
         if i == 0:  # the map before the smallest
             layers += [torch_norm(), nn.ReLU(), nn.Conv2d(multiple * width, **KEEP, **WEIGHTS)]
@@ -77,12 +87,13 @@ def generator(width: int, z_dim: int, image_shape: ImageShape, upsample: bool = 
     return [*layers, torch_norm(), nn.ReLU(), *image, nn.Tanh()]
 
 
-def discriminator(width: int, image_shape: ImageShape) -> Layers:
+def discriminator(width: int, image_shape: ImageShape, classes: int = 0) -> Layers:
     _, multiples = pyramid(image_shape)
-    layers = [nn.Conv2d(width, **HALVE, initializer=normal(0.02)), nn.LeakyReLU(0.2)]
+    layers = labels(0 if multiples[1:] else classes)
+    layers += [nn.Conv2d(width, **HALVE, initializer=normal(0.02)), nn.LeakyReLU(0.2)]
     for i, (before, multiple) in enumerate(pairwise(multiples), start=2):
         if i == len(multiples):  # before the last halving
-            layers += [nn.Conv2d(before * width, **KEEP, **WEIGHTS)]
+            layers += [*labels(classes), nn.Conv2d(before * width, **KEEP, **WEIGHTS)]
             layers += [torch_norm(), nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(multiple * width, **HALVE, **WEIGHTS), torch_norm(), nn.LeakyReLU(0.2)]
     return [*layers, nn.Flatten(), nn.Linear(1, initializer=normal(0.02))]

@@ -37,7 +37,7 @@ SIZES = {  # from, to: the upper ends are far above any sensible value, and with
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
     "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
-    "d_steps": (1, 1024), "max_pixels": (1, 2**40),
+    "d_steps": (1, 1024), "max_pixels": (1, 2**40), "classes": (0, 2**10),
 }  # fmt: skip
 NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
@@ -102,6 +102,7 @@ class Config:
     d_steps: int = 1  # updates of D in a round
     upsample: str = "transposed"  # how G grows: by transposed convolutions, or "nearest"
     spectral_norm: bool = False  # in D, instead of BatchNorm
+    classes: int = 0  # that minigan's own nets learn, from labeled pictures; 0: none
     compile: bool | None = None  # kernels by numba; None: if it is there when the run begins
 
     def __post_init__(self) -> None:
@@ -149,10 +150,10 @@ class Config:
                 "--joint-update has no meaning if both players move at once, "
                 f"as in preset {self.preset}"
             )
-        if self.upsample != "transposed" and not preset.any_size:
+        if (self.classes or self.upsample != "transposed") and not preset.any_size:
             raise ConfigError(
-                f"--upsample is for mnist, color32 and image64: {self.preset} is published with "
-                "transposed convolutions or without any"
+                f"--{'classes' if self.classes else 'upsample'} is for mnist, color32 and image64: "
+                f"the nets of {self.preset} stay as published"
             )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError("give the end of the run as --epochs or as --steps, not both")

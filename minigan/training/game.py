@@ -299,7 +299,8 @@ class Game(Copyable):
         """Raises ConfigError unless it is the number of a class, or None."""
         classes = self.preset.classes
         if label is not None and not classes:
-            raise ConfigError(f"--label needs classes, and {self.config.preset} has none")
+            cure = ": train it with --classes" if self.preset.any_size else ""
+            raise ConfigError(f"--label needs classes, and {self.config.preset} has none{cure}")
         is_whole = hasattr(label, "__index__") and not isinstance(label, bool)
         if label is not None and not (is_whole and 0 <= label < classes):
             raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}")

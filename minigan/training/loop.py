@@ -86,6 +86,8 @@ def train(
     if are_names(data.classes):
         numbered = [f"{number} is {title}" for number, title in enumerate(data.classes)]
         log(f"{len(numbered)} classes, by number: {some(numbered, 20)}")
+        if len(numbered) > 1 and game.preset.any_size and not game.preset.classes:
+            log(f"NOTE: --classes {len(numbered)} lets G learn them, and draw the one you ask for")
     if data.note:
         log(f"*** NOTE: {data.note} ***")
     for line in remarks(data):

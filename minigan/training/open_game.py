@@ -132,9 +132,11 @@ def load_images(
             found += f" ({some(data.classes, 20)})"
         elif data.unlabeled:
             found += f" ({data.unlabeled})"
+        cure = "use mnist, fashion-mnist, kmnist, or a folder of that many sub-folders of pictures"
+        if config.classes and len(counts) > 1 and counts.all():
+            cure = f"give --classes {len(counts)}, or leave it out"
         raise ConfigError(
             f"preset {preset.name} learns {preset.classes} classes, and "
-            f"{config.images or data.name} has {found}: "
-            "use mnist, fashion-mnist, kmnist, or a folder with that many sub-folders of pictures"
+            f"{config.images or data.name} has {found}: {cure}"
         )
     return data

@@ -5,6 +5,7 @@
     --d-steps                            further updates of D before each round: gan.py
     --upsample nearest                   G grows by Upsample and a convolution: presets/own.py
     --spectral-norm                      D without BatchNorm, its weights divided by their norm
+    --classes                            conditional nets: presets/own.py
 
 Everything else of the system, its round above all, stays as published.
 """
@@ -12,6 +13,7 @@ Everything else of the system, its round above all, stays as published.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import Any
 
 from minigan.gan import more_discriminator_steps
@@ -19,6 +21,7 @@ from minigan.layers import BatchNorm, Conv2d, Linear, SpectralNorm
 from minigan.presets import Layers, Preset, get_preset
 from minigan.training.config import OPTIMIZERS, Config
 
+WIDEST = 16  # columns of a sample grid
 SETTINGS: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.5}}  # as in presets/jayathilaka.py
 
 
@@ -39,12 +42,19 @@ def switched_preset(config: Config) -> Preset:
         changed["round"] = partial(more_discriminator_steps, steps=more, then=preset.round)
         changed["images_per_round"] = preset.images_per_round + more
         changed["z_per_round"] = (1,) * more + preset.z_per_round
+    G: Callable[..., Layers] = preset.generator
+    D: Callable[..., Layers] = preset.discriminator
     if config.upsample == "nearest":
-        G: Callable[..., Layers] = preset.generator
-        changed["generator"] = partial(G, upsample=True)
+        G = partial(G, upsample=True)
+    if classes := config.classes:
+        G, D = partial(G, classes=classes), partial(D, classes=classes)
+        rows, columns = preset.grid
+        if classes <= WIDEST:  # each column is of one class
+            columns = classes * ceil(columns / classes)
+        changed |= dict(classes=classes, grid=(rows, columns))
     if config.spectral_norm:
-        D = preset.discriminator
-        changed["discriminator"] = partial(spectrally_normalized, make_layers=D)
+        D = partial(spectrally_normalized, make_layers=D)
+    changed |= dict(generator=G, discriminator=D)
     return replace(preset, **changed)
 
 

@@ -47,6 +47,23 @@ def test_classes_are_shown_kept_and_asked_for_by_name(pictures, tmp_path, capsys
     assert line.startswith("--label must be in 0 .. 9, or a name: 1, 2, 3, 4, 5, ..., got cat")
 
 
+def test_minigans_own_nets_learn_the_classes_that_are_named(pictures, tmp_path, capsys):
+    options = dict(preset="color32", width=2, batch_size=10, steps=1, images=str(pictures))
+    line = "NOTE: --classes 10 lets G learn them, and draw the one you ask for"
+    assert line in train(tmp_path / "plain", **options)
+    assert line not in train(tmp_path / "run", classes=10, **options)
+    out = tmp_path / "a.npy"
+    assert run("sample", tmp_path / "run", "--label", "10", "--n", 2, "--out", out) == 0
+    assert f"2 images (32, 32, 3) of class 10 in {out}" in capsys.readouterr().out
+    line = refused(capsys, "sample", tmp_path / "plain", "--label", "1", "--out", out)
+    assert line == "--label needs classes, and color32 has none: train it with --classes"
+    with pytest.raises(mg.ConfigError, match="give --classes 10, or leave it out"):
+        train(tmp_path / "other", classes=9, **options)
+    with pytest.raises(mg.ConfigError, match=r"has 0: use mnist, .* or a folder of that many"):
+        train(tmp_path / "other", classes=2, **{**options, "images": str(pictures / "1")})
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_names_of_a_published_set_are_known(tmp_path):
     folder = tmp_path / "run"
     options = {**CONDITIONAL, "dataset": "strokes", "limit": 100}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minigan.cli.main import main
+from minigan.gradcheck import check_gradients
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, SpectralNorm, Upsample
 from minigan.objective import Objective
 from minigan.parallel.shared_memory import can_fork
@@ -18,10 +19,11 @@ from tests.support.noise_games import assert_near, assert_same_bits, make_game, 
 from tests.support.strict_cupy import make_module
 
 ALL = dict(loss="hinge", d_steps=2, upsample="nearest", spectral_norm=True, weight_decay=1e-3)
+ALL |= dict(classes=10)
 EACH = (
     {"loss": "lsgan"}, {"real_target": 0.9}, {"fake_target": 0.1}, {"optimizer": "rmsprop"},
     {"optimizer": "sgd"}, {"weight_decay": 0.1}, {"d_steps": 3}, {"upsample": "nearest"},
-    {"spectral_norm": True},
+    {"spectral_norm": True}, {"classes": 10},
 )  # fmt: skip
 
 
@@ -69,6 +71,34 @@ def test_g_grows_to_any_size_by_upsampling(image_size):
     kinds = [type(layer) for layer in game.G.layers]
     assert Upsample in kinds and ConvTranspose2d not in kinds
     assert game.G.out_shape == game.config.image_shape
+
+
+@pytest.mark.parametrize("image_size", ("28x28", "32x32", "27x37", "6x7"))
+def test_both_nets_learn_classes(image_size):
+    """What D says of an image depends on its class, and by how much depends on the image."""
+    game = make_game("mnist", image_size=image_size, classes=3)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((4, game.config.z_dim)).astype(np.float32)
+    first, second = (game.labels(np.full(4, number)) for number in (0, 1))
+    images = [game.G.forward(z, train=False, labels=labels) for labels in (first, second)]
+    assert np.abs(images[0] - images[1]).max() > 0.01 * np.abs(images[0]).max()
+    x = rng.standard_normal((4, *game.config.image_shape)).astype(np.float32)
+    answers = [game.D.forward(x, train=False, labels=labels) for labels in (first, second)]
+    change = answers[0] - answers[1]
+    assert np.ptp(change) > 0.01 * np.abs(change).max()
+
+
+@pytest.mark.parametrize("net, size", (("G", "28x28"), ("D", "28x28"), ("D", "6x7")))
+def test_gradients_of_the_conditional_nets(net, size):
+    game = make_game("mnist", dtype="float64", image_size=size, width=2, classes=3, z_dim=3)
+    rng, labels = np.random.default_rng(1), game.labels(np.arange(5) % 3)
+    x = rng.standard_normal((5, 3) if net == "G" else (5, *game.config.image_shape))
+    assert check_gradients(game.nets[net], x, labels=labels, directions=1)
+
+
+@pytest.mark.parametrize("classes, grid", ((0, (8, 8)), (3, (8, 9)), (10, (8, 10)), (17, (8, 8))))
+def test_a_column_of_a_grid_is_of_one_class(classes, grid):
+    assert make_game("mnist", classes=classes).preset.grid == grid
 
 
 def test_spectral_norm_replaces_batchnorm_in_d():
@@ -143,6 +173,13 @@ def test_a_config_of_before_the_switches_can_be_read():
         ("--upsample bilinear", "--upsample must be one of transposed, nearest, got 'bilinear'"),
         ("--preset pytorch-64 --upsample nearest", "--upsample is for mnist, color32 and image64"),
         ("--weight-decay nan", "--weight-decay must be"),
+        ("--preset radford-64 --classes 3", "image64: the nets of radford-64 stay as published"),
+        (
+            "--preset radford-mnist-conditional --classes 3",
+            "--classes is for mnist, color32 and im",
+        ),
+        ("--dataset strokes --limit 9 --classes 3", "give --classes 10, or leave it out"),
+        ("--classes -1", "--classes must be a whole number of at least 0, got -1"),
     ),
 )
 def test_mistakes_get_one_line(words, message, capsys):
