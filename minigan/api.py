@@ -116,7 +116,7 @@ def train(
     options   those of `minigan train` (minigan train --help), with underscores: batch_size=128
     images    (n, h, w) or (n, h, w, 1 or 3), 0 .. 255 or floats in [0, 1] or [-1, 1]: kept in the
               cache folder, so that the run can be resumed; or a path, as for --images
-    labels    (n,) of such an array, for a conditional preset
+    labels    (n,) of such an array, for a conditional preset or classes=N
     on_step   called as on_step(row, samples) after each step, once its losses are read: row is the
               step's row of metrics.csv as a dict, samples the images (n, h, w, c) uint8 of its
               sample grid, or None. An exception from it ends the training
