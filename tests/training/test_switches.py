@@ -8,7 +8,7 @@ import pytest
 
 from minigan.cli.main import main
 from minigan.gradcheck import check_gradients
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, SpectralNorm, Upsample
+from minigan.layers import AppendLabels, BatchNorm, Conv2d, ConvTranspose2d, SpectralNorm, Upsample
 from minigan.objective import Objective
 from minigan.parallel.shared_memory import can_fork
 from minigan.presets import get_preset
@@ -77,6 +77,10 @@ def test_g_grows_to_any_size_by_upsampling(image_size):
 def test_both_nets_learn_classes(image_size):
     """What D says of an image depends on its class, and by how much depends on the image."""
     game = make_game("mnist", image_size=image_size, classes=3)
+    counts = [
+        sum(isinstance(layer, AppendLabels) for layer in net.layers) for net in (game.G, game.D)
+    ]
+    assert counts == ([1, 1] if image_size == "6x7" else [2, 1])
     rng = np.random.default_rng(0)
     z = rng.standard_normal((4, game.config.z_dim)).astype(np.float32)
     first, second = (game.labels(np.full(4, number)) for number in (0, 1))
