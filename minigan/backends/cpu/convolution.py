@@ -2,8 +2,9 @@
 
 The shape alone decides which kernel multiplies a chunk: few_channels.py for images of few channels,
 gathering.py for other narrow layers, winograd.py where its savings are worth it, im2col.py
-everywhere else; where numba is installed, compiled/direct.py for most narrow layers. A Linear layer
-is the convolution of an image of one pixel.
+everywhere else; where numba is installed, compiled/direct.py in place of the others for most layers
+that are not very wide, but not of Winograd. A Linear layer is the convolution of an image of one
+pixel.
 
 The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
@@ -33,7 +34,10 @@ from minigan.backends.fusion import Core, CoreConvolution
 from minigan.backends.workspace import Workspace
 
 FEW_CHANNELS = 4  # at most
-WIDE = 50_000  # numbers in W, at least; then Winograd's savings outweigh its transforms
+# numbers in W, at least; then Winograd's savings outweigh its transforms. With a stride of 1 it has
+# fewer of them, and a quarter is enough
+WIDE = 50_000
+WIDEST = 2**18  # numbers in W, at most, for compiled/direct.py: they stay in the second cache
 
 # Called around each chunk, if not None, with its place in the batch, a thread's scratch memory, and
 # its number
@@ -198,12 +202,18 @@ class Identity:
 
 def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winograd:
     """-> the kernel for a geometry."""
-    (k_h, k_w, c_in, _), stride = core.W_shape, core.stride
+    (k_h, k_w, c_in, _), stride, numbers = core.W_shape, core.stride, prod(core.W_shape)
     geometry = (core.x_shape, core.W_shape, core.y_shape, stride, core.pads)
     columns = Im2col(*geometry)
     if columns.is_linear:
         return columns
-    if backend.compiled and prod(core.W_shape) < WIDE:
+    taps = {-(-k // s) for k, s in zip((k_h, k_w), stride, strict=True)}
+    fits_winograd = taps <= {2, 3} and stride in ((1, 1), (2, 2)) and c_in > FEW_CHANNELS
+    if backend.winograd and fits_winograd and numbers >= (WIDE if stride[0] > 1 else WIDE // 4):
+        winograd = Winograd(*geometry, backend.dtype)
+        if winograd.tiles >= 4:  # with fewer tiles, U is larger than the other factor
+            return winograd
+    if backend.compiled and numbers <= WIDEST:
         from minigan.backends.cpu.compiled.direct import Direct
 
         direct = Direct(*geometry, backend)
@@ -211,11 +221,4 @@ def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winogr
             return direct
     if c_in <= FEW_CHANNELS:
         return FewChannels(*geometry)
-    if prod(core.W_shape) < WIDE:
-        return Gathering(*geometry)
-    taps = {-(-k // s) for k, s in zip((k_h, k_w), stride, strict=True)}
-    if backend.winograd and taps <= {2, 3} and stride in ((1, 1), (2, 2)):
-        winograd = Winograd(*geometry, backend.dtype)
-        if winograd.tiles >= 4:  # with fewer tiles, U is larger than the other factor
-            return winograd
-    return columns
+    return Gathering(*geometry) if numbers < WIDE else columns

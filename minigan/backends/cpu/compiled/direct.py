@@ -1,4 +1,4 @@
-"""Direct convolution of one chunk of images, for narrow layers: no column matrix, no fold.
+"""Direct convolution of one chunk of images: no column matrix, no fold.
 
 In a padded copy of x the window's row (k_w, c) is one run of memory. So a product can take its
 numbers from there as well as from a column matrix:
@@ -12,13 +12,16 @@ On a CPU, a load takes as long as a multiplication of vectors. So a tile of R·V
 registers: R numbers of x, each for a pixel or a place in the window, times V vectors of channels.
 
     R x V    registers       loads for each multiplication
-    6 x 2    12 + 2 + 1      8/12                   of 16 registers; with AVX-512 there are 32
+    4 x 3    12 + 3 + 1      7/12                   of 16 registers; with AVX-512 there are 32
+    6 x 2    12 + 2 + 1      8/12
     8 x 1     8 + 1 + 1      9/8, where the channels fill one vector only; 8 sums, because one takes
                              4 cycles, and a CPU begins 2 in a cycle
 
-Pixels and channels behind the last whole tile are computed by one that overlaps the tile before: it
-stores some numbers again. Images of few channels do not fill a vector. There a vector goes along
-the channels of y instead, and its lanes are added up at the end.
+Pixels and channels behind the last whole tile are computed by one that overlaps the tile before:
+some numbers twice, of the channels up to a third. So V is that which computes the fewest, and its
+last vector may be half a register. With 16 numbers in a register, 24 channels are 1.5 of them, 40
+are 2.5, 48 are 3. Images of few channels do not fill a vector. There a vector goes along the
+channels of y instead, and its lanes are added up at the end.
 Shown by: benchmarks/layers.py
 """
 
@@ -54,9 +57,8 @@ RUN = 256  # pixels that are added up one after another: rounding errors grow wi
 Axis = tuple[int, Array, Array]
 
 
-def tile(R: int, V: int) -> tuple[Any, Any]:
-    """-> multiply, gradient by tiles of R numbers times V vectors"""
-    SUMS = R * V
+def tile(R: int, WIDTH: int) -> tuple[Any, Any]:
+    """-> multiply, gradient by tiles of R numbers times the vectors of WIDTH bytes"""
 
     @kernel
     def multiply(
@@ -66,11 +68,11 @@ def tile(R: int, V: int) -> tuple[Any, Any]:
         """y[y_places] = (windows of x, from x_places on) · W, phase by phase."""
         for start, pixels, k_h, run, W_start in phases:
             stop = start + n * pixels
-            for channel in range(0, c, V * lanes(x)):
-                j = min(channel, c - V * lanes(x))
+            for channel in range(0, c, lanes(x, WIDTH)):
+                j = min(channel, c - lanes(x, WIDTH))
                 for pixel in range(start, stop, R):
                     p = min(pixel, stop - R)
-                    places, sums, k = take(x_places, p, R), zeros(x, SUMS), W_start + j
+                    places, sums, k = take(x_places, p, R), zeros(x, R, WIDTH), W_start + j
                     for i in range(k_h):
                         for r in range(i * row, i * row + run):
                             sums = outer(sums, x, places, r, W, k)
@@ -83,13 +85,13 @@ def tile(R: int, V: int) -> tuple[Any, Any]:
         n: int, c: int,
     ) -> None:  # fmt: skip
         """dW[dW_places] = Σ over n pixels of x[x_places + window] · y"""
-        for channel in range(0, c, V * lanes(x)):
-            j = min(channel, c - V * lanes(x))
+        for channel in range(0, c, lanes(x, WIDTH)):
+            j = min(channel, c - lanes(x, WIDTH))
             for place in range(0, len(window), R):
                 k = min(place, len(window) - R)
-                places, total = take(window, k, R), zeros(x, SUMS)
+                places, total = take(window, k, R), zeros(x, R, WIDTH)
                 for start in range(0, n, RUN):
-                    sums = zeros(x, SUMS)
+                    sums = zeros(x, R, WIDTH)
                     for p in range(start, min(start + RUN, n)):
                         sums = outer(sums, x, places, x_places[p], y, p * c + j)
                     total = plus(total, sums)
@@ -110,15 +112,16 @@ def multiply_to_few(
             p, k = min(pixel, stop - PIXELS), W_start
             places = take(x_places, p, PIXELS)
             for channel in range(c):
-                sums = zeros(x, PIXELS)
+                sums = zeros(x, PIXELS, BYTES)
                 for i in range(k_h):
-                    for v in range(run // lanes(x)):
-                        sums = inner(sums, x, places, i * row + v * lanes(x), W, k + v * lanes(x))
+                    for v in range(0, run, lanes(x, BYTES)):
+                        sums = inner(sums, x, places, i * row + v, W, k + v)
                     k += run
                 store_totals(sums, y, take(y_places, p, PIXELS), channel)
 
 
-NARROW, WIDE = tile(8, 1), tile(6, 2)
+# V -> the tile
+TILES = {V: tile(R, int(V * BYTES)) for V, R in ((1, 8), (1.5, 6), (2, 6), (2.5, 4), (3, 4))}
 
 
 class Windows:
@@ -167,9 +170,10 @@ class Direct(Im2col):
         taps = np.arange(W_shape[0]), np.arange(W_shape[1] * x_shape[2])
         self.window_places = places_of(1, (1, self.of_x.row, 1), *taps)
         self.dW_places = np.arange(self.window) * y_shape[2]
+        whole_vectors = not np.any(self.of_y.phases[:, 3] % self.lanes)
         self.fits = (
             y_shape[2] >= self.lanes
-            and (x_shape[2] >= self.lanes or (x_shape[2] <= FEW and y_shape[2] % self.lanes == 0))
+            and (x_shape[2] >= self.lanes or (x_shape[2] <= FEW and whole_vectors))
             and min(self.pixels, self.window, *self.of_y.phases[:, 1]) >= PIXELS
         )
 
@@ -219,7 +223,9 @@ class Direct(Im2col):
         )  # fmt: skip
 
     def kernels(self, c: int) -> tuple[Any, Any]:
-        return WIDE if c >= 2 * self.lanes else NARROW
+        """-> the tile that computes the fewest channels, and of these the widest"""
+        widths = [(V, int(V * self.lanes)) for V in TILES if V * self.lanes <= c]
+        return TILES[min(widths, key=lambda each: (-(-c // each[1]) * each[1], -each[0]))[0]]
 
 
 def places_of(n: int, shape: Shape, rows: Array, columns: Array) -> Array:

@@ -8,6 +8,8 @@ compiles. The result is straight-line code.
     outer    sums[r·V + v] += x[r] · w[v]    x[r] is one number, and w[v] one of V vectors
     inner    sums[r]       += x[r] · w       both are vectors: at the end, lanes are added up
 
+The V vectors of a row fill whole registers; the last may fill half of one.
+
 Arrays are contiguous, and places in them count numbers from the first. Nothing checks that a place
 is inside its array: the caller's tables must be right.
 Shown by: benchmarks/layers.py
@@ -29,10 +31,10 @@ int32 = ir.IntType(32)
 
 
 class Vector(types.Type):  # type: ignore[misc]
-    """The numbers of one dtype that a register holds."""
+    """`size` bytes of one dtype, in a register."""
 
-    def __init__(self, dtype: Any):
-        self.dtype, self.lanes = dtype, 8 * BYTES // dtype.bitwidth
+    def __init__(self, dtype: Any, size: int):
+        self.dtype, self.lanes = dtype, 8 * size // dtype.bitwidth
         super().__init__(f"Vector({dtype}, {self.lanes})")
 
 
@@ -66,8 +68,8 @@ class Emitter:
         return pointer
 
     def vector_at(self, pointer: Any, v: int) -> Any:
-        """-> pointer to the v-th vector from there on"""
-        pointer = self.builder.gep(pointer, [int32(v * self.kind.lanes)])
+        """-> pointer to a vector, behind v whole ones"""
+        pointer = self.builder.gep(pointer, [int32(v * BYTES // self.align)])
         return self.builder.bitcast(pointer, self.type.as_pointer())
 
     def load(self, pointer: Any, v: int = 0) -> Any:
@@ -94,18 +96,26 @@ class Emitter:
         return self.builder.call(function, [a, b, c])
 
 
-@emitted
-def lanes(typing: Any, array: Any) -> Any:
-    """-> how many of the array's numbers are in a vector, a constant"""
-    count = Vector(array.dtype).lanes
-    return types.intp(array), lambda context, *_: context.get_constant(types.intp, count)
+def row_of(sums: Any, places: Any, context: Any, builder: Any) -> list[Emitter]:
+    """-> an Emitter for each vector of a row of the tile"""
+    kinds = sums.types[: sums.count // places.count]
+    return [Emitter(context, builder, kind) for kind in kinds]
 
 
 @emitted
-def zeros(typing: Any, array: Any, count: Any) -> Any:
-    """-> sums: `count` vectors of the array's dtype"""
-    result = types.UniTuple(Vector(array.dtype), count.literal_value)
-    return result(array, count), lambda context, *_: context.get_value_type(result)(None)
+def lanes(typing: Any, array: Any, width: Any) -> Any:
+    """-> how many of the array's numbers `width` bytes hold, a constant"""
+    count = 8 * width.literal_value // array.dtype.bitwidth
+    return types.intp(array, width), lambda context, *_: context.get_constant(types.intp, count)
+
+
+@emitted
+def zeros(typing: Any, array: Any, rows: Any, width: Any) -> Any:
+    """-> sums: `rows` times the vectors that make up `width` bytes of the array's dtype"""
+    whole, rest = divmod(width.literal_value, BYTES)
+    row = [Vector(array.dtype, size) for size in whole * [BYTES] + [rest] if size]
+    result = types.BaseTuple.from_types(rows.literal_value * row)
+    return result(array, rows, width), lambda context, *_: context.get_value_type(result)(None)
 
 
 @emitted
@@ -127,17 +137,17 @@ def outer(typing: Any, sums: Any, x: Any, places: Any, i: Any, w: Any, j: Any) -
     """-> sums[r·V + v] + x[places[r] + i] · w[j + v-th vector]"""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        of = Emitter(context, builder, sums.dtype)
+        row = row_of(sums, places, context, builder)
         found: list[Any] = []
-        w_pointer = of.pointer(w, *args[4:])
-        vectors = [of.load(w_pointer, v) for v in range(sums.count // places.count)]
+        w_pointer = row[0].pointer(w, *args[4:])
+        vectors = [of.load(w_pointer, v) for v, of in enumerate(row)]
         for r in range(places.count):
             place = builder.extract_value(args[2], r)
-            number = of.spread(builder.load(of.pointer(x, args[1], place, args[3])))
-            for vector in vectors:
+            number = builder.load(row[0].pointer(x, args[1], place, args[3]))
+            for of, vector in zip(row, vectors, strict=True):
                 total = builder.extract_value(args[0], len(found))
-                found.append(of.multiply_add(number, vector, total))
-        return cgutils.pack_array(builder, found)
+                found.append(of.multiply_add(of.spread(number), vector, total))
+        return context.make_tuple(builder, sums, found)
 
     return sums(sums, x, places, types.intp, w, types.intp), emit
 
@@ -164,7 +174,7 @@ def plus(typing: Any, a: Any, b: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pairs = [[builder.extract_value(arg, r) for arg in args] for r in range(a.count)]
-        return cgutils.pack_array(builder, [builder.fadd(*pair) for pair in pairs])
+        return context.make_tuple(builder, a, [builder.fadd(*pair) for pair in pairs])
 
     return a(a, b), emit
 
@@ -174,11 +184,11 @@ def store(typing: Any, sums: Any, y: Any, places: Any, i: Any) -> Any:
     """y[places[r] + i + v-th vector] = sums[r·V + v]"""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        of, columns = Emitter(context, builder, sums.dtype), sums.count // places.count
+        row = row_of(sums, places, context, builder)
         for r in range(places.count):
-            pointer = of.pointer(y, args[1], builder.extract_value(args[2], r), args[3])
-            for v in range(columns):
-                of.store(builder.extract_value(args[0], r * columns + v), pointer, v)
+            pointer = row[0].pointer(y, args[1], builder.extract_value(args[2], r), args[3])
+            for v, of in enumerate(row):
+                of.store(builder.extract_value(args[0], r * len(row) + v), pointer, v)
         return context.get_dummy_value()
 
     return types.void(sums, y, places, types.intp), emit

@@ -36,12 +36,12 @@ def kernel_for(H: int, W: int) -> Any:
             for channel in range(0, run, lanes):
                 c = min(channel, run - lanes)  # the last overlaps the one before
                 for column in range(w):
-                    sums, place = zeros(x, H), from_x + c + column * x_steps[5]
+                    sums, place = zeros(x, H, BYTES), from_x + c + column * x_steps[5]
                     for row in range(h):
                         sums = outer(sums, left, left_at, row, x, place + row * x_steps[4])
                     store(sums, half, half_at, column * lanes)
                 for row in range(H):
-                    sums = zeros(x, W)
+                    sums = zeros(x, W, BYTES)
                     for column in range(w):
                         place = (row * w + column) * lanes
                         sums = outer(sums, right, right_at, column, half, place)

@@ -41,6 +41,7 @@ def random_case(seed, dtype):
         channels = [lanes * int(rng.choice([1, 1, 2, 3])) for _ in range(2)]
         if rng.integers(3) == 0:
             channels[drawn.transposed] = int(rng.integers(1, 5))
+            channels[1 - drawn.transposed] += lanes // 2 * int(rng.integers(2))
         else:
             channels = [c + int(rng.integers(0, lanes)) for c in channels]
         case = replace(drawn, c_in=channels[0], c_out=channels[1], n=int(rng.integers(1, 6)))
@@ -194,15 +195,36 @@ def test_a_trace_replays_every_call():
         (lambda c: mg.ConvTranspose2d(c, 4, 2, 1), (7, 7, 32), Direct),
         (lambda c: mg.ConvTranspose2d(1, 4, 2, 1), (7, 7, 32), Direct),
         (lambda c: mg.Conv2d(c - 1, 4, 2, 1), (28, 28, 32), Gathering),  # less than a vector
-        (lambda c: mg.Conv2d(c + 1, 4, 2, 1), (28, 28, 1), FewChannels),  # no whole vectors
+        (lambda c: mg.Conv2d(c + c // 2, 4, 2, 1), (28, 28, 1), Direct),  # two pixels: 3 vectors
+        (lambda c: mg.Conv2d(c + c // 2, 3, 1, 1), (28, 28, 1), FewChannels),  # no whole vectors
+        (lambda c: mg.Conv2d(c + 1, 4, 2, 1), (28, 28, 1), FewChannels),
         (lambda c: mg.Conv2d(2 * c, 4, 2, 1), (4, 4, 32), Gathering),  # fewer pixels than a tile
         (lambda c: mg.Conv2d(64, 5, 2, "same"), (14, 14, 32), Winograd),  # 51,200 weights
+        (lambda c: mg.Conv2d(64, 3, 1, 1), (8, 8, 64), Winograd),  # 36,864, with a stride of 1
+        (lambda c: mg.Conv2d(32, 3, 1, 1), (8, 8, 32), Direct),  # 9,216
+        (lambda c: mg.Conv2d(128, 4, 2, 1), (8, 8, 64), Direct),  # 131,072, but only one tile
+        (lambda c: mg.Conv2d(256, 4, 2, 1), (8, 8, 128), Im2col),  # 524,288
         (lambda c: mg.Linear(64), (32,), Im2col),
     ),
 )
 def test_the_shape_decides_which_kernel_multiplies(layer, in_shape, kind):
     backend = mg.get_backend("numpy", compile=True)
     assert type(kernel_of(layer(LANES["float32"]), in_shape, backend)) is kind
+
+
+@pytest.mark.parametrize(
+    "channels, V",  # both in vectors
+    (
+        *((1, 1), (1.25, 1), (1.5, 1.5), (2, 2), (2.5, 2.5), (3, 3)),
+        *((3.5, 2), (4.5, 1.5), (5, 2.5), (6, 3)),
+    ),
+)
+def test_a_tile_computes_the_fewest_channels_or_is_the_widest_that_does(channels, V):
+    c = int(channels * LANES["float32"])
+    kernel = direct_of(
+        Case((9, 9), 3, 2, 1, c_in=16, c_out=c), mg.get_backend("numpy", compile=True)
+    )
+    assert kernel.kernels(c) is direct.TILES[V]
 
 
 def test_dw_of_many_pixels_has_the_rounding_errors_of_few():
