@@ -70,13 +70,13 @@ COLOR_CANDIDATES = (  # of color32 and image64
     "loss=hinge spectral_norm=true",
 )
 OPTIONS = (  # of Config
-    "batch_size", "beta1", "classes", "d_steps", "flip", "loss", "lr_d", "lr_g", "spectral_norm",
-    "upsample", "weight_decay", "width", "z", "z_dim",
+    "batch_size", "beta1", "classes", "d_steps", "flip", "loss", "lr_d", "lr_g", "r1",
+    "spectral_norm", "upsample", "weight_decay", "width", "z", "z_dim",
 )  # fmt: skip
 # what a step's time depends on
 COST = (
     "net=", "width=", "batch_size=", "classes=", "z_dim=", "d_steps=", "upsample=",
-    "spectral_norm=",
+    "r1=", "spectral_norm=",
 )  # fmt: skip
 DECAYS = (0.0, 0.99, 0.995, 0.998)  # of averages of G's weights; 0: G as it is
 ROUNDS, STEPS = 12, 6  # of the timing, and of each turn

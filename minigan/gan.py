@@ -19,6 +19,7 @@ from minigan.layers import Sequential
 from minigan.losses import mean_sigmoid
 from minigan.objective import Objective
 from minigan.optimizers import l2_norm
+from minigan.r1 import add_r1
 
 LOSSES = ("loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz")
 MEASURED = (*LOSSES, "grad_norm_d", "grad_norm_g")  # names of the values that a round returns
@@ -44,20 +45,22 @@ def update_discriminator(
 ) -> Result:
     """One step of D down the gradient of
 
-        L_D = mean loss(D(x_real), real_target) + mean loss(D(x_fake), fake_target)
+        L_D = mean loss(D(x_real), real_target) + mean loss(D(x_fake), fake_target) + R1
 
     Two batches, one after the other: BatchNorm uses separate statistics for each.
 
     x_real     (n, h, w, c)   images in the range of G's output
     x_fake     (n, h, w, c)   G(z)
     labels     (n, classes)   of both, if D is conditional
-    objective  the loss, and its targets
+    objective  the loss, its targets, and the weight of R1 (r1.py), usually 0
     -> loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities), grad_norm_d = |dL_D/dθ|
     Fast version: backends/gpu/joined_update.py
     """
     D.zero_grads()
     loss_real, d_x = add_gradients(D, x_real, labels, objective.of_real)
     loss_fake, d_gz = add_gradients(D, x_fake, labels, objective.of_fake)
+    if objective.r1:
+        add_r1(D, x_real, labels, objective.r1)
     optimizer.step()
     result = {"loss_d_real": loss_real, "d_x": d_x, "loss_d_fake": loss_fake, "d_gz": d_gz}
     return result | {"grad_norm_d": gradient_norm(D)}

@@ -30,7 +30,7 @@ ROOMS = [  # lowest first; a file imports from its own room or from one below
     {"initializers", "parameters"},
     {"layers"},
     {"losses", "optimizers", "averaging", "frozen_statistics", "gradcheck"},
-    {"objective"},
+    {"objective", "r1"},
     {"gan"},
     {"parallel"},
     {"backends"},
@@ -103,7 +103,7 @@ def test_no_circle_of_files():
 def test_budget_of_lines():
     lines = count()
     assert sum(count for file, count in lines.items() if is_core(file)) <= 2_000
-    assert sum(lines.values()) <= 13_648
+    assert sum(lines.values()) <= 13_687
 
 
 def test_run_time_packages_are_the_promised_ones():

@@ -101,6 +101,7 @@ TRAIN: list[Row] = [
     ("--upsample", NAME, "transposed or nearest, for presets mnist, color32, image64"),
     ("--classes", N, "learn the N classes of labeled pictures, for the same presets"),
     ("--spectral-norm", SWITCH, "normalize D's weights by their spectral norm, without BatchNorm"),
+    ("--r1", NUMBER, "penalize D's slope at real images, without BatchNorm; such as 0.5"),
     ("--ema", NUMBER, "draw images from an average of G's weights with this decay; 0: from G"),
     ("--joint-update", SWITCH, "G's update also changes D: a known mistake, to study"),
     ("--sample-every", EVERY, "steps between samples and checkpoints, or epoch (default 200)"),

@@ -41,7 +41,7 @@ SIZES = {  # from, to: the upper ends are far above any sensible value, and with
 }  # fmt: skip
 NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
-    "real_target": "[0, 1]", "fake_target": "[0, 1]", "weight_decay": "[0, 1]",
+    "real_target": "[0, 1]", "fake_target": "[0, 1]", "weight_decay": "[0, 1]", "r1": "[0, 1e6]",
 }  # fmt: skip
 TEXTS = ("preset", "dataset", "images", "image_size", "fit", "background")
 # what --resume may change: anything else would be another run. Not beta1, because Adam corrects its
@@ -102,6 +102,7 @@ class Config:
     d_steps: int = 1  # updates of D in a round
     upsample: str = "transposed"  # how G grows: by transposed convolutions, or "nearest"
     spectral_norm: bool = False  # in D, instead of BatchNorm
+    r1: float = 0.0  # weight of D's penalty for its slope at real images, without BatchNorm
     classes: int = 0  # that minigan's own nets learn, from labeled pictures; 0: none
     compile: bool | None = None  # kernels by numba; None: if it is there when the run begins
 

@@ -5,6 +5,7 @@
     --d-steps                            further updates of D before each round: gan.py
     --upsample nearest                   G grows by Upsample and a convolution: presets/own.py
     --spectral-norm                      D without BatchNorm, its weights divided by their norm
+    --r1                                 D without BatchNorm, which pays for its slope: r1.py
     --classes                            conditional nets: presets/own.py
 
 Everything else of the system, its round above all, stays as published.
@@ -17,6 +18,7 @@ from math import ceil
 from typing import Any
 
 from minigan.gan import more_discriminator_steps
+from minigan.initializers import he
 from minigan.layers import BatchNorm, Conv2d, Linear, SpectralNorm
 from minigan.presets import Layers, Preset, get_preset
 from minigan.training.config import OPTIMIZERS, Config
@@ -28,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.5}}  # as in preset
 def switched_preset(config: Config) -> Preset:
     """-> the preset of a run, as its Config changes it."""
     preset = get_preset(config.preset)
-    names = ("loss", "real_target", "fake_target")
+    names = ("loss", "real_target", "fake_target", "r1")
     given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     optimizer, settings = preset.optimizer, preset.settings
     if config.optimizer and OPTIMIZERS[config.optimizer] != optimizer:
@@ -52,19 +54,25 @@ def switched_preset(config: Config) -> Preset:
         if classes <= WIDEST:  # each column is of one class
             columns = classes * ceil(columns / classes)
         changed |= dict(classes=classes, grid=(rows, columns))
-    if config.spectral_norm:
-        D = partial(spectrally_normalized, make_layers=D)
+    if config.spectral_norm or config.r1:
+        D = partial(without_batchnorm, make_layers=D, spectral_norm=config.spectral_norm)
     changed |= dict(generator=G, discriminator=D)
     return replace(preset, **changed)
 
 
-def spectrally_normalized(*arguments: Any, make_layers: Callable[..., Layers]) -> Layers:
-    """-> D's layers without BatchNorm, as in Miyato et al. 2018; the others get a bias instead."""
+def without_batchnorm(
+    *arguments: Any, make_layers: Callable[..., Layers], spectral_norm: bool
+) -> Layers:
+    """-> D's layers without BatchNorm; the others get a bias instead.
+
+    spectral_norm  as in Miyato et al. 2018; without it, He's weights keep the size of what they see
+    """
     layers: Layers = []
     for layer in make_layers(*arguments):
         if isinstance(layer, (Conv2d, Linear)):
             layer.use_bias = True
-            layers.append(SpectralNorm(layer))
+            layer.initializer = layer.initializer if spectral_norm else he()
+            layers.append(SpectralNorm(layer) if spectral_norm else layer)
         elif not isinstance(layer, BatchNorm):
             layers.append(layer)
     return layers

@@ -625,6 +625,7 @@ def make_module(devices=1, error=None, mutate=None):
     module.empty = new_memory
     module.empty_like = lambda array: new_memory(array.shape, array.dtype)
     module.zeros = lambda shape, dtype: device.allocate(np.zeros(shape, dtype))
+    module.ones = lambda shape, dtype: device.allocate(np.ones(shape, dtype))
     module.zeros_like = lambda array: device.allocate(np.zeros_like(array.held))
     module.concatenate = lambda arrays, axis: device.allocate(
         np.concatenate([array.held for array in arrays], axis)

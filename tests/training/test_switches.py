@@ -19,12 +19,13 @@ from tests.support.noise_games import assert_near, assert_same_bits, make_game, 
 from tests.support.strict_cupy import make_module
 
 ALL = dict(
-    loss="hinge", d_steps=2, upsample="nearest", spectral_norm=True, weight_decay=1e-3, classes=10
-)
+    loss="hinge", d_steps=2, upsample="nearest", spectral_norm=True, r1=0.5, weight_decay=1e-3,
+    classes=10,
+)  # fmt: skip
 EACH = (
     {"loss": "lsgan"}, {"real_target": 0.9}, {"fake_target": 0.1}, {"optimizer": "rmsprop"},
     {"optimizer": "sgd"}, {"weight_decay": 0.1}, {"d_steps": 3}, {"upsample": "nearest"},
-    {"spectral_norm": True}, {"classes": 10},
+    {"spectral_norm": True}, {"r1": 0.5}, {"classes": 10},
 )  # fmt: skip
 
 
@@ -48,7 +49,8 @@ def test_fast_backends_train_as_plain_does(backend, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
 def test_two_processes_train_as_one_does():
-    games = [make_game("mnist", dtype="float64", threads=threads, **ALL) for threads in (2, 1)]
+    options = dict(ALL, dtype="float64", batch_size=16)  # of which R1 looks at every eighth image
+    games = [make_game("mnist", threads=threads, **options) for threads in (2, 1)]
     played = [play(game, 4) for game in games]
     assert games[0].captured.replay.group.size == 2
     games[0].captured.close()
@@ -112,6 +114,16 @@ def test_spectral_norm_replaces_batchnorm_in_d():
     assert SpectralNorm in kinds and BatchNorm not in kinds and Conv2d not in kinds
     assert all(layer.layer.b is not None for layer in game.D.layers if hasattr(layer, "layer"))
     assert any(isinstance(layer, BatchNorm) for layer in game.G.layers)
+
+
+def test_r1_replaces_batchnorm_in_d_and_fills_it_with_hes_weights():
+    game = make_game("mnist", r1=0.5, width=16)
+    assert not any(isinstance(layer, BatchNorm) for layer in game.D.layers)
+    convolutions = [layer for layer in game.D.layers if isinstance(layer, Conv2d)]
+    for layer in convolutions:
+        assert layer.b is not None
+        expected = (2 / np.prod(layer.W.shape[:3])) ** 0.5
+        assert layer.W.std() == pytest.approx(expected, rel=0.15)
 
 
 def test_weight_decay_is_added_to_the_gradient():

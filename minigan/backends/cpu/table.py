@@ -11,7 +11,7 @@
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.
 """
 
-from minigan import averaging, losses, objective, optimizers
+from minigan import averaging, losses, objective, optimizers, r1
 from minigan.arrays import Backend
 from minigan.arrays.backend import Operations
 from minigan.backends.cpu import blocks, parallel_step
@@ -26,6 +26,7 @@ OPERATIONS: Operations = {
     objective.mean_least_squares: fast_losses.over_processes(objective.mean_least_squares),
     objective.mean_hinge: fast_losses.over_processes(objective.mean_hinge),
     objective.mean_negative: fast_losses.over_processes(objective.mean_negative),
+    r1.mean_square_slope: fast_losses.over_processes(r1.mean_square_slope),
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
     optimizers.Adam.apply: fast_optimizers.adam,
     optimizers.RMSprop.apply: fast_optimizers.rmsprop,

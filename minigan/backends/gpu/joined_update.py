@@ -17,6 +17,7 @@ from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
 from minigan.layers.sequential import backward_pass
 from minigan.objective import Objective
+from minigan.r1 import add_r1
 
 
 def update_discriminator(
@@ -42,6 +43,8 @@ def update_discriminator(
     result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n])}
     result |= {"loss_d_fake": loss_fake, "d_gz": mean_probability(D, logits[n:])}
     backward_pass(D.steps, join(backend, "dlogits", d_real, d_fake), False, True)
+    if objective.r1:
+        add_r1(D, x_real, None if labels is None else labels[:n], objective.r1)
     optimizer.step()
     return result | {"grad_norm_d": gradient_norm(D)}
 
