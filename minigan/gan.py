@@ -60,7 +60,7 @@ def update_discriminator(
     loss_real, d_x = add_gradients(D, x_real, labels, objective.of_real)
     loss_fake, d_gz = add_gradients(D, x_fake, labels, objective.of_fake)
     if objective.r1:
-        add_r1(D, x_real, labels, objective.r1)
+        D.backend.operation_for(add_r1)(D, x_real, labels, objective.r1)
     optimizer.step()
     result = {"loss_d_real": loss_real, "d_x": d_x, "loss_d_fake": loss_fake, "d_gz": d_gz}
     return result | {"grad_norm_d": gradient_norm(D)}

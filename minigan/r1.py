@@ -32,13 +32,14 @@ STEP = 0.02  # h, for each number of an image: pixels are in [-1, 1]
 TINY = 1e-12  # instead of 0, below a fraction
 
 
-def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> Array:
-    """Add the gradient of R1 at every eighth image of a batch to D's gradients -> R1.
+def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> None:
+    """Add the gradient of R1 at every eighth image of a batch to D's gradients.
 
     x       (n, h, w, c)   real images
     labels  (n, classes)   theirs, if D is conditional
     Processes that share a batch take every eighth of their rows: the same images as one process if
     they have multiples of 8.
+    Fast version: backends/gpu/r1.py
     """
     backend, xp = D.backend, D.backend.xp
     x, labels = x[::SHARE].copy(), None if labels is None else labels[::SHARE].copy()
@@ -48,9 +49,8 @@ def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> Array
     u = u * (h / (xp.sqrt(xp.sum(u * u, axis=(1, 2, 3), keepdims=True)) + TINY))
     both = None if labels is None else xp.concatenate([labels, labels], 0)
     logits = D.forward(xp.concatenate([x + u, x - u], 0), labels=both)
-    loss, dlogits = backend.operation_for(mean_square_slope)(logits, h, backend)
+    _, dlogits = backend.operation_for(mean_square_slope)(logits, h, backend)
     D.backward(dlogits * gamma, need_dx=False)
-    return gamma * loss
 
 
 def mean_square_slope(logits: Array, h: float, backend: Backend) -> Loss:

@@ -39,10 +39,10 @@ def steepest(D, x, labels=None):
 
 
 def gradient_of(D, *arguments):
-    """-> what add_r1 adds to the gradients of D, its result"""
+    """-> what add_r1 adds to the gradients of D"""
     D.zero_grads()
-    penalty = r1.add_r1(D, *arguments)
-    return D.store.flat_grads.copy(), penalty
+    r1.add_r1(D, *arguments)
+    return D.store.flat_grads.copy()
 
 
 def assert_gradient(D, gradient, loss, rel):
@@ -71,8 +71,7 @@ def test_the_gradient_is_that_of_the_squared_slope_of_every_eighth_image(classes
         sides = [D.forward(picked + side * h * u, labels=of_picked)[:, 0] for side in (1, -1)]
         return GAMMA / 2 * np.mean(((sides[0] - sides[1]) / (2 * h)) ** 2)
 
-    gradient, penalty = gradient_of(D, x, labels, GAMMA)
-    assert penalty == pytest.approx(loss(), rel=1e-9)
+    gradient = gradient_of(D, x, labels, GAMMA)
     assert_gradient(D, gradient, loss, 1e-6)
 
 
@@ -83,8 +82,7 @@ def test_it_is_that_of_mescheders_r1_where_d_is_smooth_and_h_small(monkeypatch):
     def loss():
         return GAMMA / 2 * np.mean(steepest(D, x[:1])[1] ** 2)
 
-    gradient, penalty = gradient_of(D, x, None, GAMMA)
-    assert penalty == pytest.approx(loss(), rel=1e-5)
+    gradient = gradient_of(D, x, None, GAMMA)
     assert_gradient(D, gradient, loss, 1e-4)
 
 
@@ -102,8 +100,7 @@ def test_pytorch_differentiates_twice_and_gets_the_same(monkeypatch):
     (v,) = torch.autograd.grad(logits.sum(), seen, create_graph=True)
     penalty = GAMMA / 2 * (v**2).sum(dim=(1, 2, 3)).mean()
     penalty.backward()
-    _, found = gradient_of(D, x, None, GAMMA)
-    assert found == pytest.approx(penalty.item(), rel=1e-5)
+    gradient_of(D, x, None, GAMMA)
     for name, expected in (("0.W", W), ("0.b", b), ("3.W", w)):
         np.testing.assert_allclose(D.grads[name], expected.grad.numpy(), rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(D.grads["3.b"], 0, atol=1e-12)
@@ -111,17 +108,17 @@ def test_pytorch_differentiates_twice_and_gets_the_same(monkeypatch):
 
 def test_it_adds_to_the_gradients_in_proportion_to_gamma():
     D, x = discriminator(), images(8)
-    once, penalty = gradient_of(D, x, None, GAMMA)
+    once = gradient_of(D, x, None, GAMMA)
     r1.add_r1(D, x, None, 2 * GAMMA)
     np.testing.assert_allclose(D.store.flat_grads, 3 * once, rtol=1e-12)
-    assert penalty > 0
+    assert once.any()
 
 
 def test_a_flat_d_has_no_penalty():
     D = discriminator()
     D.params["3.W"][...] = 0
-    gradient, penalty = gradient_of(D, images(8), None, GAMMA)
-    assert penalty == 0 and not gradient.any()
+    gradient = gradient_of(D, images(8), None, GAMMA)
+    assert not gradient.any()
 
 
 def test_d_becomes_less_steep():
@@ -142,8 +139,9 @@ def test_fast_backends_train_as_plain_does(backend, monkeypatch):
     plain = play(make_game("mnist", backend="plain", **options), 4)
     threads = {"threads": 1} if backend == "numpy" else {}
     fast = make_game("mnist", backend=backend, **threads, **options)
-    assert (fast.captured is None) == (backend == "cupy")
-    assert_near(play(fast, 4), plain)
+    assert fast.captured is not None
+    for found, expected in zip(play(fast, 4).rows, plain.rows, strict=True):
+        assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")

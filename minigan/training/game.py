@@ -100,12 +100,11 @@ class Game(Copyable):
     def can_be_captured(self) -> bool:
         """Can a round be captured? Not if the host must intervene during it.
 
-        It must for Dropout, which draws masks, and on a GPU for an optimizer, a layer or a penalty
-        without kernels.
+        It must for Dropout, which draws masks, and on a GPU for an optimizer or a layer without
+        kernels.
         """
         layers = [layer for net in self.nets.values() for layer in net.leaves()]
-        uncaptured = self.config.r1 or any(isinstance(each, SpectralNorm) for each in layers)
-        if self.backend.captures_graphs and uncaptured:
+        if self.backend.captures_graphs and any(isinstance(each, SpectralNorm) for each in layers):
             return False
         if any(net.ready().generators for net in self.nets.values()):
             return False

@@ -70,7 +70,7 @@ def expect_ranks_fit(ranks: Group, game: Game, options: dict[str, Any]) -> None:
     if game.captured is None:
         raise ConfigError(
             f"ranks cannot share preset {config.preset} on {config.backend}: no nets with Dropout, "
-            "and on GPUs none with SpectralNorm, R1, SGD or RMSprop; train it in one process"
+            "and on GPUs none with SpectralNorm, SGD or RMSprop; train it in one process"
         )
 
 

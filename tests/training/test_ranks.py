@@ -166,7 +166,7 @@ def test_ranks_on_gpus_are_one_process_and_stop_together(tmp_path):
         ([], dict(GPUS="3", NCCL="0"), "backend cupy on 3 ranks needs NCCL: pip install nvidia-"),
         ([], dict(GPUS="0"), "CUDA sees no NVIDIA GPU"),
         (["--preset", "jayathilaka-faces:sgd"], dict(GPUS="3"), "SGD or RMSprop; train it in one"),
-        (["--spectral-norm"], dict(GPUS="3"), "on GPUs none with SpectralNorm, R1"),
+        (["--spectral-norm"], dict(GPUS="3"), "on GPUs none with SpectralNorm"),
         (["--threads", "2"], dict(GPUS="3"), "threads are for the numpy backend"),
     ],
 )

@@ -12,12 +12,12 @@ from minigan.arrays import Array
 from minigan.backends.fusion import sees_samples_alone
 from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.blocks import Block
+from minigan.backends.gpu.r1 import add_r1
 from minigan.gan import CROSS_ENTROPY, Result, Stepper, gradient_norm, mean_probability
 from minigan.gan import update_discriminator as definition
 from minigan.layers import Sequential
 from minigan.layers.sequential import backward_pass
 from minigan.objective import Objective
-from minigan.r1 import add_r1
 
 
 def update_discriminator(

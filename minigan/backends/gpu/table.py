@@ -10,11 +10,12 @@
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.
 """
 
-from minigan import averaging, gan, losses, objective, optimizers
+from minigan import averaging, gan, losses, objective, optimizers, r1
 from minigan.arrays import Backend
 from minigan.arrays.backend import Operations
 from minigan.backends.gpu import blocks, graph, joined_update, reductions, step_state
 from minigan.backends.gpu import losses as fast_losses
+from minigan.backends.gpu import r1 as fast_r1
 from minigan.layers import sequential
 
 OPERATIONS: Operations = {
@@ -27,6 +28,7 @@ OPERATIONS: Operations = {
     objective.mean_hinge: fast_losses.mean_hinge,
     objective.mean_negative: fast_losses.mean_negative,
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
+    r1.add_r1: fast_r1.add_r1,
     optimizers.l2_norm: reductions.l2_norm,
     optimizers.Adam.apply: step_state.adam,
     averaging.ema_update: step_state.ema_update,

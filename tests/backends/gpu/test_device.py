@@ -23,6 +23,7 @@ from minigan.gan import update_discriminator
 from minigan.losses import bce_with_logits, mean_sigmoid
 from minigan.objective import Objective
 from minigan.optimizers import l2_norm
+from minigan.r1 import add_r1
 from minigan.training.config import new_config
 from minigan.training.game import Game
 from tests.support.gpu_cases import CHAINS, Unmoved, build, expect_near, poison
@@ -141,6 +142,25 @@ def test_losses_and_norms(make_cupy):
         expect_near(seen[0][what], array, RTOL["fp32"], what)
 
 
+def r1_gradients(backend):
+    """-> what R1 adds to the gradients of a D with classes"""
+    layers = [mg.AppendLabels(3), mg.Conv2d(8, 3, 2, 1), mg.Tanh(), mg.Flatten(), mg.Linear(1)]
+    D, rng = mg.Sequential(layers, name="D"), np.random.default_rng(8)
+    D.setup((6, 6, 2), backend=backend, rng=rng)
+    x = backend.asarray(rng.standard_normal((20, 6, 6, 2)).astype(np.float32))
+    labels = backend.asarray(np.eye(3)[np.arange(20) % 3])
+    D.zero_grads()
+    backend.operation_for(add_r1)(D, x, labels, 0.7)
+    return {name: backend.to_host(array).copy() for name, array in D.grads.items()}
+
+
+def test_r1(make_cupy):
+    seen = [r1_gradients(make_cupy()) for _ in range(3)]
+    assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
+    for what, array in r1_gradients(exact()).items():
+        expect_near(seen[0][what], array, RTOL["fp32"], what)
+
+
 def test_every_fast_operation_is_compared_with_its_definition(make_cupy):
     """The cases above, and test_joined_update.py, call all that is in the table."""
     counts = Counter()
@@ -161,6 +181,7 @@ def test_every_fast_operation_is_compared_with_its_definition(make_cupy):
     passes(build("k4 s2 p1", counted()), 2, True)
     five_steps(counted(), "Adam")
     measure(counted())
+    r1_gradients(counted())
     D = build("k4 s2 p1", counted())
     images = [D.backend.asarray(np.ones((3, *D.in_shape))) for _ in range(2)]
     D.backend.operation_for(update_discriminator)(D, Unmoved(), *images)
