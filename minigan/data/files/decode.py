@@ -69,7 +69,7 @@ class Form(NamedTuple):
 
 def parse_background(text: str) -> tuple[int, ...]:
     """ "white", "black" or "R,G,B", each 0 to 255 -> (r, g, b). Raises ConfigError."""
-    code = {"white": "255,255,255", "black": "0,0,0"}.get(text, str(text))
+    code = {"white": "255,255,255", "black": "0,0,0"}.get(str(text), str(text))
     numbers = re.fullmatch(r"([0-9]{1,3}),([0-9]{1,3}),([0-9]{1,3})", code)
     color = tuple(map(int, numbers.groups())) if numbers else (256,)
     if max(color) > 255:
