@@ -2,9 +2,8 @@
 
 The shape alone decides which kernel multiplies a chunk: few_channels.py for images of few channels,
 gathering.py for other narrow layers, winograd.py where its savings are worth it, im2col.py
-everywhere else; where numba is installed, compiled/direct.py in place of the others for most layers
-that are not very wide, but not of Winograd. A Linear layer is the convolution of an image of one
-pixel.
+everywhere else. Where numba is installed, compiled/direct.py instead of all but winograd.py, unless
+W is very large. A Linear layer is the convolution of an image of one pixel.
 
 The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
@@ -34,10 +33,10 @@ from minigan.backends.fusion import Core, CoreConvolution
 from minigan.backends.workspace import Workspace
 
 FEW_CHANNELS = 4  # at most
-# numbers in W, at least; then Winograd's savings outweigh its transforms. With a stride of 1 it has
-# fewer of them, and a quarter is enough
+# numbers in W, at least; then Winograd's savings outweigh its transforms. A stride of 1 needs fewer
+# transforms, and a quarter of the numbers is enough
 WIDE = 50_000
-WIDEST = 2**18  # numbers in W, at most, for compiled/direct.py: they stay in the second cache
+WIDEST = 2**18  # numbers in W, at most, for compiled/direct.py: in float32 they fit in an L2 cache
 
 # Called around each chunk, if not None, with its place in the batch, a thread's scratch memory, and
 # its number

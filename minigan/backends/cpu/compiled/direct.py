@@ -18,10 +18,10 @@ registers: R numbers of x, each for a pixel or a place in the window, times V ve
                              4 cycles, and a CPU begins 2 in a cycle
 
 Pixels and channels behind the last whole tile are computed by one that overlaps the tile before:
-some numbers twice, of the channels up to a third. So V is that which computes the fewest, and its
-last vector may be half a register. With 16 numbers in a register, 24 channels are 1.5 of them, 40
-are 2.5, 48 are 3. Images of few channels do not fill a vector. There a vector goes along the
-channels of y instead, and its lanes are added up at the end.
+some numbers twice. So V is the width that computes the fewest channels, and its last vector may be
+half a register. With 16 numbers in a register, 24 channels are 1.5 of them, 40 are 2.5, 48 are 3.
+Images of few channels do not fill a vector. There a vector goes along the channels of y instead,
+and its lanes are added up at the end.
 Shown by: benchmarks/layers.py
 """
 

@@ -1,7 +1,7 @@
 """Everything that has a compiled version.
 
     batchnorm_*, activations        blocks.py: the loops of a block
-    conv2d_*, conv_transpose2d_*    direct.py, which ../convolution.py chooses for narrow layers
+    conv2d_*, conv_transpose2d_*    direct.py, which ../convolution.py chooses by the shape
     Adam                            optimizers.py
     winograd.py's tiles             winograd.py
 

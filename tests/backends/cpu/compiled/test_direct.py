@@ -88,6 +88,17 @@ def test_naive_loops_give_the_same(few, transposed):
     assert_agree(by_minigan(case, backend), by_loops(case), case)
 
 
+@pytest.mark.parametrize("more", (0, 1))
+@pytest.mark.parametrize("V", direct.TILES)
+def test_every_tile_gives_what_naive_loops_give(V, more, monkeypatch):
+    c = int(V * LANES["float64"]) + more  # of y and of x: forward, dx and dW take this tile
+    case = Case((5, 4), (2, 3), 1, ((1, 0), (0, 2)), n=2, c_in=c, c_out=c)
+    backend = mg.get_backend("numpy", "float64", compile=True)
+    assert type(direct_of(case, backend)) is Direct
+    monkeypatch.setattr(Direct, "kernels", lambda self, channels: direct.TILES[V])
+    assert_agree(by_minigan(case, backend), by_loops(case), case)
+
+
 # -- memory ------------------------------------------------------------------------------------
 
 
