@@ -52,7 +52,7 @@ def update_discriminator(
     x_real     (n, h, w, c)   images in the range of G's output
     x_fake     (n, h, w, c)   G(z)
     labels     (n, classes)   of both, if D is conditional
-    objective  the loss, its targets, and the weight of R1 (r1.py), usually 0
+    objective  the loss, its targets, and the weight of R1 (r1.py)
     -> loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities), grad_norm_d = |dL_D/dθ|
     Fast version: backends/gpu/joined_update.py
     """

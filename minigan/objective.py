@@ -78,14 +78,14 @@ class Objective:
     real_target: float = 1.0  # 0.9 is one-sided label smoothing
     fake_target: float = 0.0
     loss_limit: float | None = None  # report bce of logits clipped to ±limit, as programs clip them
-    r1: float = 0.0  # γ of R1, which D pays too: r1.py; 0: nothing
+    r1: float = 0.0  # γ of R1, which D pays too: r1.py
 
     def __post_init__(self) -> None:
         """Raises ConfigError."""
         expect_choice("Objective: loss", self.loss, GAN_LOSSES)
         for name in ("real_target", "fake_target"):
             expect_number(f"Objective: {name}", getattr(self, name), "[0, 1]")
-        expect_number("Objective: r1", self.r1, "[0, inf)")
+        expect_number("Objective: r1", self.r1, "[0, 1e6]")
 
     def of_real(self, logits: Array, backend: Backend) -> Loss:
         return self.to_target(logits, self.real_target, backend)

@@ -1,4 +1,4 @@
-"""R1: D may not be steep at real images.
+"""R1: a penalty for D's slope at real images.
 
 The better D tells images from samples, the steeper it becomes between them. G then follows large
 gradients in circles, and loses what it could draw. So D pays for its slope where it should be flat:
@@ -17,19 +17,19 @@ largest slope, so turning it changes nothing to first order. D is linear piece b
 the slope is that of one piece, |∇D(x)|; a finite h takes the borders into account where D bends.
 
 x, u (n, h, w, c)    logits (n, 1)
-D sees each image alone here: BatchNorm would make D(x) a function of the whole batch.
+D must see each image alone, and the same way each time: without BatchNorm and Dropout.
 Shown by: benchmarks/README.md
 Sources: Mescheder et al. 2018, arXiv:1801.04406, equation 9; the difference Terjék 2020,
 arXiv:1907.05681; few images at a time, in the spirit of Karras et al. 2020, arXiv:1912.04958
 """
 
 from minigan.arrays import Array, Backend
-from minigan.layers import Sequential
-from minigan.losses import Loss
+from minigan.errors import ConfigError
+from minigan.layers import BatchNorm, Dropout, Sequential
 
-SHARE = 8  # one image of 8 is looked at: R1 changes slowly
-STEP = 0.02  # h, for each number of an image: pixels are in [-1, 1]
-TINY = 1e-12  # instead of 0, below a fraction
+SHARE = 8  # one image in 8 is looked at: R1 changes slowly
+STEP = 0.02  # h = STEP·√(numbers of an image): how far each number moves, in the root mean square
+TINY = 1e-12  # is added to a norm that may be 0
 
 
 def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> None:
@@ -37,25 +37,30 @@ def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> None:
 
     x       (n, h, w, c)   real images
     labels  (n, classes)   theirs, if D is conditional
-    Processes that share a batch take every eighth of their rows: the same images as one process if
-    they have multiples of 8.
+    Raises ConfigError for a D with BatchNorm or Dropout.
     Fast version: backends/gpu/r1.py
     """
+    expect_alone(D)
     backend, xp = D.backend, D.backend.xp
-    x, labels = x[::SHARE].copy(), None if labels is None else labels[::SHARE].copy()
+    first, weight = backend.operation_for(chosen_rows)(len(x), backend)
+    x, labels = x[first::SHARE].copy(), None if labels is None else labels[first::SHARE].copy()
     h = STEP * x[0].size ** 0.5
     D.forward(x, labels=labels)
     u: Array = D.backward(xp.ones((len(x), 1), x.dtype), need_dw=False)
     u = u * (h / (xp.sqrt(xp.sum(u * u, axis=(1, 2, 3), keepdims=True)) + TINY))
     both = None if labels is None else xp.concatenate([labels, labels], 0)
     logits = D.forward(xp.concatenate([x + u, x - u], 0), labels=both)
-    _, dlogits = backend.operation_for(mean_square_slope)(logits, h, backend)
-    D.backward(dlogits * gamma, need_dx=False)
+    d = (logits[: len(x)] - logits[len(x) :]) * (gamma * weight * (0.5 / h) ** 2)
+    D.backward(xp.concatenate([d, d * -1.0], 0), need_dx=False)
 
 
-def mean_square_slope(logits: Array, h: float, backend: Backend) -> Loss:
-    """logits (2n, 1) of x + h·u, then of x - h·u -> half the mean squared slope, dlogits."""
-    n = len(logits) // 2
-    slope = (logits[:n] - logits[n:]) * (0.5 / h)
-    d = slope * (0.5 / (h * n))
-    return 0.5 * backend.xp.mean(slope * slope), backend.xp.concatenate([d, d * -1.0], 0)
+def expect_alone(D: Sequential) -> None:
+    """Raises ConfigError unless D sees each image alone, and the same way each time."""
+    for layer in D.leaves():
+        if isinstance(layer, (BatchNorm, Dropout)):
+            raise ConfigError(f"R1: {layer.label}: D must see each image alone: leave it out")
+
+
+def chosen_rows(n: int, backend: Backend) -> tuple[int, float]:
+    """-> the first row of every eighth one in a batch of n; the weight of each in the mean."""
+    return 0, 1.0 / -(-n // SHARE)

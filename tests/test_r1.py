@@ -121,6 +121,14 @@ def test_a_flat_d_has_no_penalty():
     assert not gradient.any()
 
 
+@pytest.mark.parametrize("layer", (mg.BatchNorm(), mg.Dropout(0.5)), ids=("BatchNorm", "Dropout"))
+def test_a_d_that_mixes_images_or_changes_is_refused(layer):
+    D = mg.Sequential([mg.Flatten(), mg.Linear(4), layer, mg.Linear(1)], name="D")
+    D.setup((5, 6, 2), backend=Backend("float64"), rng=np.random.default_rng(0))
+    with pytest.raises(mg.ConfigError, match=r"R1: D\.2 .*must see each image alone"):
+        r1.add_r1(D, images(8), None, 1.0)
+
+
 def test_d_becomes_less_steep():
     steep = []
     for gamma in (0.0, 50.0):
@@ -137,18 +145,19 @@ def test_fast_backends_train_as_plain_does(backend, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", make_module())
     options = dict(r1=0.5, dtype="float64", classes=10)
     plain = play(make_game("mnist", backend="plain", **options), 4)
-    threads = {"threads": 1} if backend == "numpy" else {}
-    fast = make_game("mnist", backend=backend, **threads, **options)
+    fast = make_game("mnist", backend=backend, **options)
     assert fast.captured is not None
     for found, expected in zip(play(fast, 4).rows, plain.rows, strict=True):
         assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
-def test_two_processes_look_at_the_images_that_one_does():
-    options = dict(r1=0.5, dtype="float64", batch_size=32)
-    games = [make_game("mnist", threads=threads, **options) for threads in (2, 1)]
-    played = [play(game, 1) for game in games]
-    assert games[0].captured.replay.group.size == 2
+@pytest.mark.parametrize("batch_size, threads", ((32, 2), (14, 2), (13, 3)))
+def test_processes_look_at_the_images_that_one_does(batch_size, threads):
+    """Also where their rows begin anywhere, and where a process has none of these images."""
+    options = dict(r1=0.5, dtype="float64", batch_size=batch_size)
+    games = [make_game("mnist", threads=each, **options) for each in (threads, 1)]
+    played = [play(game, 2) for game in games]
+    assert games[0].captured.replay.group.size == threads
     games[0].captured.close()
     assert_near(*played)

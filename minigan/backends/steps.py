@@ -7,6 +7,7 @@ from minigan.backends.workspace import FastBackend, Workspace
 from minigan.layers import Layer, SpectralNorm
 from minigan.layers.sequential import Step
 from minigan.layers.spectral_norm import TINY
+from minigan.r1 import SHARE
 
 
 class LayerStep:
@@ -148,3 +149,11 @@ class SpectralStep:
             dM = self.matrix(layer.dW)
             xp.add(dM, outer, out=dM)
         return dx
+
+
+def chosen_rows(n: int, backend: FastBackend) -> tuple[int, float]:
+    """As in r1.py, by the rows of all processes. One that has none takes a row, with weight 0."""
+    group = backend.group
+    total = group.total(n)
+    first = -(group.rank * total // group.size) % SHARE  # Group.shard begins there
+    return (first, 1.0 / -(-total // SHARE)) if first < n else (0, 0.0)

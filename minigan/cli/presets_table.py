@@ -71,6 +71,7 @@ def details(name: str) -> Iterator[str]:
     orders = {"epoch": "shuffled every epoch", "once": "shuffled once", "never": "never shuffled"}
     shuffled = orders[preset.shuffle]
     settings = {"lr of G": preset.lr_g, "lr of D": preset.lr_d, "beta1": preset.beta1}
+    settings |= {"lr decay": preset.lr_decay or None}
     round_doc = (preset.round.__doc__ or "").partition("\n")[0]
     facts = {
         "data": f"{preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}",
@@ -79,7 +80,7 @@ def details(name: str) -> Iterator[str]:
         "optimizer": f"{preset.optimizer}, {in_words(settings | preset.settings)}",
         "z": f"{preset.z_dim}, {preset.z}",
         "round": f"{preset.round.__name__}: {round_doc}",
-        "loss": in_words(vars(preset.objective)),
+        "loss": in_words({**vars(preset.objective), "r1": preset.objective.r1 or None}),
         "options": in_words(preset.round_options),
         "costs": f"{flops} GFLOP a step, at least {memory}",
     }

@@ -53,6 +53,7 @@ class Preset:
     beta1: float | None = 0.5  # Adam's; None with another optimizer
     settings: Arguments = field(default_factory=dict)  # further arguments of the optimizer
     decay: tuple[int, int] | None = None  # epochs (start, length) in which rates fall to 0
+    lr_decay: int = 0  # τ steps: rates are divided by √(1 + step/τ); 0: they are not
     ema: float = 0.0  # decay of the average of G's weights that images are drawn from; 0: none
     objective: Objective = CROSS_ENTROPY  # the loss, and D's targets
     round: Callable[..., Result] = plain_round  # (players, **round_options)

@@ -2,7 +2,8 @@
 
 The paper's guidelines: strided convolutions, BatchNorm except at the image, ReLU in G, LeakyReLU in
 D, tanh at the output. Kernels of 4 with stride 2 tile without overlap artifacts, and take 16
-multiplications per pixel; kernels of 5 take 25.
+multiplications per pixel; kernels of 5 take 25. In color32 and image64 D pays R1 (../r1.py), and so
+has no BatchNorm (../training/switches.py): G then keeps its variety.
 
 D halves the image while at least 3 pixels are left on the shorter side; G doubles it as often:
 
@@ -21,8 +22,8 @@ mnist    digits within two minutes on two CPU cores, with hyperparameters found 
          (benchmarks/search.py): narrow nets, small batches, large steps, and the average
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN
-image64  a folder of any pictures, at 64x64; both with numbers of a first, short search, and with
-         as many epochs of 50,000 pictures as the samples get better: after that, G loses variety
+image64  a folder of any pictures, at 64x64; both with numbers of a search, and with the epochs of
+         50,000 pictures that take a quarter of an hour
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 
@@ -33,6 +34,7 @@ from minigan import layers as nn
 from minigan.arrays import Pair
 from minigan.errors import ShapeError
 from minigan.initializers import normal
+from minigan.objective import Objective
 from minigan.presets import Arguments, ImageShape, Layers, Preset
 from minigan.presets.frameworks import WEIGHTS, torch_norm
 
@@ -110,11 +112,11 @@ PRESETS = {
         lr_g=8e-3, lr_d=4e-3, ema=0.998,
     ),
     "color32": Preset(
-        **COMMON, name="color32", data="cifar10", image_shape=(32, 32, 3), width=24, epochs=10,
-        lr_g=1e-3, lr_d=5e-4, ema=0.99,
+        **COMMON, name="color32", data="cifar10", image_shape=(32, 32, 3), width=24, epochs=25,
+        lr_g=5e-4, lr_d=1e-3, lr_decay=5000, ema=0.99, objective=Objective(r1=1.0),
     ),
     "image64": Preset(
-        **COMMON, name="image64", data="folder", image_shape=(64, 64, 3), width=16, epochs=4,
-        lr_g=5e-4, lr_d=5e-4, ema=0.99,
+        **COMMON, name="image64", data="folder", image_shape=(64, 64, 3), width=16, epochs=12,
+        lr_g=2.5e-4, lr_d=5e-4, ema=0.99, objective=Objective(r1=2.0),
     ),
 }  # fmt: skip

@@ -38,6 +38,7 @@ SIZES = {  # from, to: the upper ends are far above any sensible value, and with
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
     "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
     "d_steps": (1, 1024), "max_pixels": (1, 2**40), "classes": (0, 2**10),
+    "lr_decay": (0, 2**40),
 }  # fmt: skip
 NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
@@ -48,15 +49,16 @@ TEXTS = ("preset", "dataset", "images", "image_size", "fit", "background")
 # moments as if all steps had the same
 END = ("epochs", "steps")
 MAY_CHANGE = (
-    *END, "sample_every", "threads", "compile", "images", "evaluate_every", "lr_g", "lr_d", "ema",
+    *END, "sample_every", "threads", "compile", "images", "evaluate_every", "lr_g", "lr_d",
+    "lr_decay", "ema",
 )  # fmt: skip
 PRESET_FOR = {  # a data set -> the preset, if none is named
     "folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32",
 }  # fmt: skip
 SMALL = 40  # pixels on the shorter side: such arrays get the nets for 28x28 and 32x32
 FROM_PRESET = (
-    "width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "beta1", "ema", "fit", "limit",
-    "shuffle", "drop_last",
+    "width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "lr_decay", "beta1", "ema", "fit",
+    "limit", "shuffle", "drop_last",
 )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ class Config:
     lr_g: float
     lr_d: float
     beta1: float | None  # Adam's; None with another optimizer
+    lr_decay: int = 0  # steps; the rates are divided by √(1 + step/lr_decay); 0: they are not
     flip: bool = False  # mirror images at random
     backend: str = "numpy"
     joint_update: bool = False  # G's update also moves D: see presets/shibuya.py
@@ -102,7 +105,7 @@ class Config:
     d_steps: int = 1  # updates of D in a round
     upsample: str = "transposed"  # how G grows: by transposed convolutions, or "nearest"
     spectral_norm: bool = False  # in D, instead of BatchNorm
-    r1: float = 0.0  # weight of D's penalty for its slope at real images, without BatchNorm
+    r1: float = 0.0  # weight of D's penalty for its slope; above 0: D without BatchNorm
     classes: int = 0  # that minigan's own nets learn, from labeled pictures; 0: none
     compile: bool | None = None  # kernels by numba; None: if it is there when the run begins
 
@@ -151,10 +154,15 @@ class Config:
                 "--joint-update has no meaning if both players move at once, "
                 f"as in preset {self.preset}"
             )
-        if (self.classes or self.upsample != "transposed") and not preset.any_size:
+        own = {"classes": self.classes, "r1": self.r1, "upsample": self.upsample != "transposed"}
+        if any(own.values()) and not preset.any_size:
             raise ConfigError(
-                f"--{'classes' if self.classes else 'upsample'} is for mnist, color32 and image64: "
+                f"--{next(filter(own.get, own))} is for mnist, color32 and image64: "
                 f"the nets of {self.preset} stay as published"
+            )
+        if self.classes == 1:
+            raise ConfigError(
+                "--classes 1 leaves nothing to choose: give 2 or more, or leave it out"
             )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError("give the end of the run as --epochs or as --steps, not both")
@@ -208,7 +216,7 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
     h, w, c = preset.image_shape
     defaults = {name: getattr(preset, name) for name in FROM_PRESET}
     defaults |= dict(preset=preset.name, images=None, image_size=f"{h}x{w}", channels=c)
-    defaults |= dict(dataset="folder" if data == "folder" else "auto")
+    defaults |= dict(dataset="folder" if data == "folder" else "auto", r1=preset.objective.r1)
     if data not in ("auto", preset.data) or options.get("images") is not None:
         # the published limit and order are for another set: folders are sorted by class
         defaults |= dict(limit=None, fit="crop", shuffle="epoch")
@@ -217,7 +225,7 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
     chosen = options.get("optimizer")
     if chosen in list(OPTIMIZERS) and OPTIMIZERS[chosen] != preset.optimizer:
         beta1 = 0.5 if chosen == "adam" else None
-        defaults |= dict(lr_g=RATES[chosen], lr_d=RATES[chosen], beta1=beta1)
+        defaults |= dict(lr_g=RATES[chosen], lr_d=RATES[chosen], lr_decay=0, beta1=beta1)
     return defaults
 
 
@@ -262,8 +270,8 @@ def options_like(saved: Config, options: dict[str, Any]) -> dict[str, Any]:
     dependent = {
         **dict.fromkeys(END, END),
         **dict.fromkeys(("dataset", "images"), ("dataset", "images")),
-        "optimizer": ("lr_g", "lr_d", "beta1"),
-        "preset": (*FROM_PRESET, "image_size", "channels"),
+        "optimizer": ("lr_g", "lr_d", "lr_decay", "beta1"),
+        "preset": (*FROM_PRESET, "r1", "image_size", "channels"),
     }
     replaced = {each for name in options for each in dependent.get(name, ())} | {"compile"}
     return {name: value for name, value in vars(saved).items() if name not in replaced} | options
@@ -279,7 +287,7 @@ def config_from_record(record: Any) -> Config:
     needed = {field.name for field in fields(Config) if field.default is MISSING}
     if not isinstance(record, dict) or not needed <= set(record) <= names:
         raise ConfigError(f"expected the options {', '.join(sorted(names))}")
-    return Config(**{"compile": False, **record})
+    return Config(**{"compile": False, "r1": 0.0, **record})
 
 
 def versions(backend: Backend) -> dict[str, str]:

@@ -39,6 +39,7 @@ from minigan.training.switches import switched_preset
 STREAMS = {  # random streams of a run
     "G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7,
 }  # fmt: skip
+STAIR = 1000  # steps with the same rates, if they decay by the step
 STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 
 
@@ -179,11 +180,20 @@ class Game(Copyable):
         return self.preset.round(players, **self.preset.round_options)
 
     def set_rates(self, epoch: int) -> None:
-        """The learning rates of an epoch, counted from 0: constant, or with a linear decay."""
-        if self.preset.decay is None:
+        """The learning rates of an epoch, counted from 0, and of the step that comes next.
+
+        Constant, or with a linear decay, or with the inverse root of the steps: in stairs, because
+        forked processes are started again when a rate changes.
+        """
+        if self.preset.decay is None and not self.config.lr_decay:
             return
-        start, length = self.preset.decay
-        left = 1.0 - min(max(epoch - start, 0), length) / length
+        left = 1.0
+        if self.preset.decay is not None:
+            start, length = self.preset.decay
+            left -= min(max(epoch - start, 0), length) / length
+        if self.config.lr_decay:
+            step = self.optimizers["G"].steps // STAIR * STAIR
+            left /= (1.0 + step / self.config.lr_decay) ** 0.5
         for name, optimizer in self.optimizers.items():
             optimizer.lr = self.rates[name] * left
 

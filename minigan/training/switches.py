@@ -5,7 +5,7 @@
     --d-steps                            further updates of D before each round: gan.py
     --upsample nearest                   G grows by Upsample and a convolution: presets/own.py
     --spectral-norm                      D without BatchNorm, its weights divided by their norm
-    --r1                                 D without BatchNorm, which pays for its slope: r1.py
+    --r1                                 D pays for its slope, and has no BatchNorm: r1.py
     --classes                            conditional nets: presets/own.py
 
 Everything else of the system, its round above all, stays as published.
@@ -54,7 +54,7 @@ def switched_preset(config: Config) -> Preset:
         if classes <= WIDEST:  # each column is of one class
             columns = classes * ceil(columns / classes)
         changed |= dict(classes=classes, grid=(rows, columns))
-    if config.spectral_norm or config.r1:
+    if config.spectral_norm or changed["objective"].r1:
         D = partial(without_batchnorm, make_layers=D, spectral_norm=config.spectral_norm)
     changed |= dict(generator=G, discriminator=D)
     return replace(preset, **changed)
@@ -65,7 +65,8 @@ def without_batchnorm(
 ) -> Layers:
     """-> D's layers without BatchNorm; the others get a bias instead.
 
-    spectral_norm  as in Miyato et al. 2018; without it, He's weights keep the size of what they see
+    spectral_norm  as in Miyato et al. 2018; without it He's first weights, which keep the scale of
+                   activations
     """
     layers: Layers = []
     for layer in make_layers(*arguments):

@@ -14,6 +14,7 @@ from minigan.data import load_dataset
 from minigan.data.files.npz import load_arrays
 from minigan.evaluation import Classifier, split
 from minigan.evaluation.classifier import classifier_file
+from minigan.training import game as game_module
 from minigan.training.config import new_config
 from minigan.training.loop import train
 from tests.support.mean_pixel import MeanPixel
@@ -184,15 +185,18 @@ def test_learners_start_alike(tmp_path, preset, channels_last):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "preset", ["mnist", "jindal-mnist64", "fredriksson-mnist", "fredriksson-fnn"]
+    "preset", ["mnist", "color32", "jindal-mnist64", "fredriksson-mnist", "fredriksson-fnn"]
 )
-def test_learners_play_the_presets_round(tmp_path, preset):
-    """Soft targets, G first, Adam's other epsilon, both distributions of z.
+def test_learners_play_the_presets_round(tmp_path, preset, monkeypatch):
+    """Soft targets, R1 and rates that fall, G first, Adam's other epsilon, both distributions of z.
 
     Losses of a whole epoch and one step; then images, drawn from the average of G's weights.
     """
     torch_learner = load_torch_learner()
-    arguments = task(tmp_path, preset, lr_g=1e-4, lr_d=1e-4, ema=0.7)
+    for module in (torch_learner, game_module):
+        monkeypatch.setattr(module, "STAIR", 2)
+    options = dict(lr_decay=1) if preset == "color32" else {}
+    arguments = task(tmp_path, preset, lr_g=1e-4, lr_d=1e-4, ema=0.7, **options)
     ours = minigan_learner.Learner(**arguments)
     theirs = torch_learner.Learner(**arguments, channels_last=True)
     our_losses, their_losses = np.array(ours.losses(5)), np.array(theirs.losses(5))

@@ -44,6 +44,11 @@ def test_all_systems_are_one_process(size, batch_size):
 
 
 @needs_mpi
+def test_ranks_look_at_the_same_images_for_r1_as_one_process():
+    play_on_ranks(2, 4, "color32:15")
+
+
+@needs_mpi
 @pytest.mark.slow
 def test_mutants_are_caught():
     play_on_ranks(2, 3, "mutants", seconds=120)

@@ -49,6 +49,12 @@ def test_other_systems_are_one_gpu(size, games):
 
 @needs_mpi
 @pytest.mark.slow
+def test_gpus_look_at_the_same_images_for_r1_as_one_process():
+    play_on_gpus(2, 4, "float64", "color32:15", seconds=120)
+
+
+@needs_mpi
+@pytest.mark.slow
 def test_ranks_stay_equal_in_float32():
     play_on_gpus(3, 4, "float32", "sums", "mnist:14", "radford-mnist-conditional:14", seconds=200)
 

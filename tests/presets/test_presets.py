@@ -8,6 +8,7 @@ from minigan.data import Batches
 from minigan.presets import MODULES, get_preset, own
 from minigan.training.config import new_config
 from minigan.training.outline import outline
+from minigan.training.switches import switched_preset
 from tests.support.games import make_game
 from tests.support.preset_counts import counts_of
 
@@ -55,7 +56,7 @@ class Zeros(np.random.Generator):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_counts(name):
-    preset, backend = get_preset(name), mg.get_backend("plain")
+    preset, backend = switched_preset(new_config({"preset": name})), mg.get_backend("plain")
     assert preset.name == name and preset.source
     G = mg.Sequential(preset.generator(preset.width, preset.z_dim, preset.image_shape), name="G")
     D = mg.Sequential(preset.discriminator(preset.width, preset.image_shape), name="D")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import objective
+from minigan import gan, objective
 from minigan.gan import MEASURED, update_discriminator, update_generator
 from minigan.objective import Objective
 from minigan.presets import MODULES, get_preset, keras_round, tensorflow
@@ -34,8 +34,8 @@ JAYATHILAKA = "r0 z0 g(z0) D(r0) 1 step-D D(g(z0)) 0 step-D z1 G(z1) D(G(z1)) 1 
 # a number: a loss with this target is taken
 MOVES = {
     "mnist": PLAIN,
-    "color32": PLAIN,
-    "image64": PLAIN,
+    "color32": PLAIN.replace("step-D", "R1(r0) step-D"),
+    "image64": PLAIN.replace("step-D", "R1(r0) step-D"),
     "pytorch-64": PLAIN,
     "jindal-mnist64": PLAIN.replace("D(r0) 1", "D(r0) 0.9").replace(" 0 ", " 0.1 "),
     "radford-64": RADFORD,
@@ -72,6 +72,7 @@ class Watched:
         for name, optimizer in (("D", players.optimizer_d), ("G", players.optimizer_g)):
             self.watch_step(optimizer, f"step-{name}")
         monkeypatch.setattr(objective, "bce_with_logits", self.loss)
+        monkeypatch.setattr(gan, "add_r1", self.r1)
 
     def name(self, array, name):
         self.named.append((array, name))
@@ -79,6 +80,10 @@ class Watched:
 
     def name_of(self, array):
         return next(name for known, name in self.named if known is array)
+
+    def r1(self, D, x, labels, gamma):
+        assert gamma == self.players.objective.r1 and labels == f"labels of {self.name_of(x)}"
+        self.moves.append(f"R1({self.name_of(x)})")
 
     def draw_images(self):
         name = f"r{self.batches}"

@@ -9,9 +9,12 @@ import minigan as mg
 from minigan.frozen_statistics import samples_by_batch
 from minigan.gan import MEASURED
 from minigan.inspection.open_run import draw_z, generate
+from minigan.parallel.shared_memory import can_fork
 from minigan.presets import MODULES, get_preset
+from minigan.training import game as game_module
 from minigan.training.config import new_config
 from minigan.training.game import STREAMS, Game
+from tests.support import noise_games
 from tests.support.games import make_game, play
 from tests.support.networks import assert_same_arrays
 from tests.support.strict_cupy import make_module
@@ -82,6 +85,28 @@ def test_rates_fall_in_a_line_after_the_constant_epochs():
         seen.append([optimizer.lr for optimizer in game.optimizers.values()])
     wanted = [2e-4, 2e-4, 2e-4, 1e-4, 2e-6, 0, 0]
     np.testing.assert_allclose(seen, np.repeat(np.array(wanted)[:, None], 2, axis=1), atol=1e-18)
+
+
+def test_rates_fall_with_the_root_of_the_steps_in_stairs(monkeypatch):
+    monkeypatch.setattr(game_module, "STAIR", 2)
+    game, batches = make_game("mnist", width=1, images=8, lr_g=0.1, lr_d=0.2, lr_decay=3)
+    seen = []
+    for _ in range(5):
+        game.round(batches)
+        seen.append([optimizer.lr for optimizer in game.optimizers.values()])
+    falls = np.array([1, 1, (1 + 2 / 3) ** -0.5, (1 + 2 / 3) ** -0.5, (1 + 4 / 3) ** -0.5])
+    np.testing.assert_allclose(seen, falls[:, None] * [0.1, 0.2], rtol=1e-12)
+
+
+@pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
+def test_processes_follow_a_rate_that_falls(monkeypatch):
+    monkeypatch.setattr(game_module, "STAIR", 2)
+    options = dict(dtype="float64", lr_decay=1, batch_size=16)
+    games = [noise_games.make_game("mnist", threads=threads, **options) for threads in (2, 1)]
+    played = [noise_games.play(game, 5) for game in games]
+    assert games[0].captured.replay.group.size == 2
+    games[0].captured.close()
+    noise_games.assert_near(*played)
 
 
 def test_the_joint_update_is_a_third_optimizer_that_is_saved():

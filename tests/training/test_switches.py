@@ -12,6 +12,7 @@ from minigan.layers import AppendLabels, BatchNorm, Conv2d, ConvTranspose2d, Spe
 from minigan.objective import Objective
 from minigan.parallel.shared_memory import can_fork
 from minigan.presets import get_preset
+from minigan.training import game as game_module
 from minigan.training.config import config_from_record, new_config, options_like
 from minigan.training.switches import switched_preset
 from tests.support.games import play as play_small
@@ -49,8 +50,7 @@ def test_fast_backends_train_as_plain_does(backend, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
 def test_two_processes_train_as_one_does():
-    options = dict(ALL, dtype="float64", batch_size=16)  # of which R1 looks at every eighth image
-    games = [make_game("mnist", threads=threads, **options) for threads in (2, 1)]
+    games = [make_game("mnist", dtype="float64", threads=threads, **ALL) for threads in (2, 1)]
     played = [play(game, 4) for game in games]
     assert games[0].captured.replay.group.size == 2
     games[0].captured.close()
@@ -155,9 +155,11 @@ def test_another_optimizer_comes_with_its_own_rates():
     assert (own.lr_g, own.beta1) == (get_preset("mnist").lr_g, 0.0)
 
 
-def test_a_resumed_run_has_its_switches(tmp_path, capsys):
+def test_a_resumed_run_has_its_switches(tmp_path, capsys, monkeypatch):
     """Saved in config.json, with u of SpectralNorm in the checkpoint: the same bits."""
+    monkeypatch.setattr(game_module, "STAIR", 1)
     words = "--width 2 --batch-size 4 --loss hinge --d-steps 2 --spectral-norm --threads 1"
+    words += " --r1 0.5 --lr-decay 2"
     for name, steps in (("whole", ["4"]), ("halves", ["2", "4"])):
         run = tmp_path / name
         assert main(["train", *words.split(), "--steps", steps[0], "--out", str(run)]) == 0
@@ -174,9 +176,13 @@ def test_a_resumed_run_has_its_switches(tmp_path, capsys):
 
 
 def test_a_config_of_before_the_switches_can_be_read():
-    record = vars(new_config({"preset": "mnist"}))
-    old = {name: value for name, value in record.items() if name not in (*ALL, "optimizer")}
-    assert config_from_record(old) == new_config({"preset": "mnist"})
+    options = {"preset": "mnist"}
+    record = vars(new_config(options))
+    new = (*ALL, "optimizer", "lr_decay")
+    old = {name: value for name, value in record.items() if name not in new}
+    assert config_from_record(old) == new_config(options)
+    old |= {"preset": "color32"}
+    assert config_from_record(old).r1 == 0  # color32 has R1 now, and had none
 
 
 @pytest.mark.parametrize(
@@ -190,10 +196,17 @@ def test_a_config_of_before_the_switches_can_be_read():
         ("--upsample bilinear", "--upsample must be one of transposed, nearest, got 'bilinear'"),
         ("--preset pytorch-64 --upsample nearest", "--upsample is for mnist, color32 and image64"),
         ("--weight-decay nan", "--weight-decay must be"),
+        (
+            "--preset shibuya-svhn --r1 1",
+            "--r1 is for mnist, color32 and image64: the nets of shib",
+        ),
         ("--preset radford-64 --classes 3", "image64: the nets of radford-64 stay as published"),
         ("--preset radford-mnist-conditional --classes 3", "--classes is for mnist, color32"),
         ("--dataset strokes --limit 9 --classes 3", "give --classes 10, or leave it out"),
         ("--classes -1", "--classes must be a whole number of at least 0, got -1"),
+        ("--classes 1", "--classes 1 leaves nothing to choose: give 2 or more, or leave it out"),
+        ("--lr-decay -1", "--lr-decay must be a whole number of at least 0, got -1"),
+        ("--r1 -1", "--r1 must be at least 0 and at most"),
     ),
 )
 def test_mistakes_get_one_line(words, message, capsys):

@@ -17,6 +17,7 @@ from minigan.arrays.backend import Operations
 from minigan.backends.cpu import blocks, parallel_step
 from minigan.backends.cpu import losses as fast_losses
 from minigan.backends.cpu import optimizers as fast_optimizers
+from minigan.backends.steps import chosen_rows
 from minigan.layers import sequential
 
 OPERATIONS: Operations = {
@@ -26,7 +27,7 @@ OPERATIONS: Operations = {
     objective.mean_least_squares: fast_losses.over_processes(objective.mean_least_squares),
     objective.mean_hinge: fast_losses.over_processes(objective.mean_hinge),
     objective.mean_negative: fast_losses.over_processes(objective.mean_negative),
-    r1.mean_square_slope: fast_losses.over_processes(r1.mean_square_slope),
+    r1.chosen_rows: chosen_rows,
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
     optimizers.Adam.apply: fast_optimizers.adam,
     optimizers.RMSprop.apply: fast_optimizers.rmsprop,

@@ -16,6 +16,7 @@ from minigan.arrays.backend import Operations
 from minigan.backends.gpu import blocks, graph, joined_update, reductions, step_state
 from minigan.backends.gpu import losses as fast_losses
 from minigan.backends.gpu import r1 as fast_r1
+from minigan.backends.steps import chosen_rows
 from minigan.layers import sequential
 
 OPERATIONS: Operations = {
@@ -29,6 +30,7 @@ OPERATIONS: Operations = {
     objective.mean_negative: fast_losses.mean_negative,
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
     r1.add_r1: fast_r1.add_r1,
+    r1.chosen_rows: chosen_rows,
     optimizers.l2_norm: reductions.l2_norm,
     optimizers.Adam.apply: step_state.adam,
     averaging.ema_update: step_state.ema_update,

@@ -142,13 +142,15 @@ def test_losses_and_norms(make_cupy):
         expect_near(seen[0][what], array, RTOL["fp32"], what)
 
 
-def r1_gradients(backend):
-    """-> what R1 adds to the gradients of a D with classes"""
+def r1_gradients(backend, is_flat=False):
+    """-> what R1 adds to the gradients of a D with classes; flat: of weights 0 at its end"""
     layers = [mg.AppendLabels(3), mg.Conv2d(8, 3, 2, 1), mg.Tanh(), mg.Flatten(), mg.Linear(1)]
     D, rng = mg.Sequential(layers, name="D"), np.random.default_rng(8)
     D.setup((6, 6, 2), backend=backend, rng=rng)
     x = backend.asarray(rng.standard_normal((20, 6, 6, 2)).astype(np.float32))
     labels = backend.asarray(np.eye(3)[np.arange(20) % 3])
+    if is_flat:
+        D.params["4.W"].fill(0)
     D.zero_grads()
     backend.operation_for(add_r1)(D, x, labels, 0.7)
     return {name: backend.to_host(array).copy() for name, array in D.grads.items()}
@@ -159,6 +161,7 @@ def test_r1(make_cupy):
     assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
     for what, array in r1_gradients(exact()).items():
         expect_near(seen[0][what], array, RTOL["fp32"], what)
+    assert not any(array.any() for array in r1_gradients(make_cupy(), is_flat=True).values())
 
 
 def test_every_fast_operation_is_compared_with_its_definition(make_cupy):
