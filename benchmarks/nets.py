@@ -1,4 +1,4 @@
-"""The nets that are measured: presets of the library, all played by minigan's plain round.
+"""The nets that are measured: presets of the library, all played by the plain round, without R1.
 
 A net is read as a list of minigan's layers. Each contender builds its twin from that list, layer by
 layer, with the same first weights. So any preset can be measured.
@@ -12,6 +12,8 @@ from minigan.arrays import Backend
 from minigan.errors import ConfigError
 from minigan.layers import Sequential
 from minigan.presets import MODULES, get_preset
+from minigan.training.config import new_config
+from minigan.training.switches import switched_preset
 
 NAMES = tuple(name for name in MODULES if not get_preset(name).classes)  # twins know no labels
 SEED_G, SEED_D, SEED_DATA = 0, 1, 2
@@ -62,7 +64,7 @@ def build(
     width  of the net; None: the preset's own
     image  edge in pixels; None: the preset's own
     """
-    system = get_preset(preset)
+    system = switched_preset(new_config({"preset": preset}))
     shape = (image, image, system.image_shape[2]) if image else tuple(system.image_shape)
     width = width or system.width
     G = Sequential(system.generator(width, system.z_dim, shape), name="G")

@@ -15,6 +15,7 @@ from benchmarks.training_task import TrainingTask
 from minigan.data import to_pixels
 from minigan.errors import RunError
 from minigan.gan import plain_round
+from minigan.training.game import STAIR
 
 
 def use_eps_hat(optimizer):
@@ -53,6 +54,7 @@ class Learner(Players):
         self.pixel_min, self.d_first = preset.pixel_min, preset.round is plain_round
         adam = dict(betas=(config.beta1, 0.999), eps=preset.settings.get("eps", 1e-8))
         settings = [dict(lr=lr, **adam) for lr in (config.lr_g, config.lr_d)]
+        self.played = 0  # steps
         super().__init__(task.game.G, task.game.D, *settings, "cpu", channels_last)
         task.game = None  # its memory is not PyTorch's
         if preset.settings.get("eps_hat"):
@@ -61,7 +63,7 @@ class Learner(Players):
         objective = preset.objective
         self.real = self.targets(batch, objective.real_target)
         self.fake = self.targets(batch, objective.fake_target)
-        self.wanted = self.targets(batch)
+        self.wanted, self.r1 = self.targets(batch), objective.r1
         self.average = Average(self.G, config.ema) if config.ema else None
         self.drawn_from = self.average.net.eval() if self.average else self.G
         torch.manual_seed(config.seed)
@@ -71,10 +73,19 @@ class Learner(Players):
 
     def play(self, draw):
         """One round, as Game.round. draw(n) -> z. -> losses in minigan's order"""
+        self.set_rates()
         losses = self.update(draw)
+        self.played += 1
         if self.average:
             self.average.update()
         return losses
+
+    def set_rates(self):
+        """As Game.set_rates."""
+        if self.config.lr_decay:
+            factor = (1 + self.played // STAIR * STAIR / self.config.lr_decay) ** -0.5
+            self.optimizer_g.param_groups[0]["lr"] = self.config.lr_g * factor
+            self.optimizer_d.param_groups[0]["lr"] = self.config.lr_d * factor
 
     def update(self, draw):
         """One update of each player."""
@@ -83,12 +94,13 @@ class Learner(Players):
         z = draw(n)
         fakes = self.play_g(z)
         if self.d_first:
-            losses_d = self.update_d(images, fakes, self.real[:n], self.fake[:n])
+            losses_d = self.update_d(images, fakes, self.real[:n], self.fake[:n], self.r1)
             return *losses_d, self.update_g(fakes, self.wanted[:n])
         loss_g = self.update_g(fakes, self.wanted[:n])
         with torch.no_grad():
             fakes = self.play_g(z)  # of the G that has just moved
-        return *self.update_d(images, fakes, self.real[:n], self.fake[:n]), loss_g
+        losses_d = self.update_d(images, fakes, self.real[:n], self.fake[:n], self.r1)
+        return *losses_d, loss_g
 
     def shared_z(self):
         draw = self.task.shared_z()

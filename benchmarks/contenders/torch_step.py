@@ -19,6 +19,7 @@ from benchmarks.contenders.operations import (
     symmetric_padding,
 )
 from benchmarks.machine import versions
+from minigan import r1
 
 torch = need("torch")
 nn, loss = torch.nn, torch.nn.functional.binary_cross_entropy_with_logits
@@ -149,15 +150,26 @@ class Players:
             return torch.randn(shape, generator=generator, device=self.device)
         return torch.rand(shape, generator=generator, device=self.device).mul_(2).sub_(1)
 
-    def update_d(self, images, fakes, real, fake):
-        """real, fake: targets. -> both losses"""
+    def update_d(self, images, fakes, real, fake, gamma=0.0):
+        """real, fake: targets; gamma: weight of R1. -> both losses"""
         self.optimizer_d.zero_grad(set_to_none=True)
         loss_d_real = loss(self.play_d(images), real)
         loss_d_real.backward()
         loss_d_fake = loss(self.play_d(fakes.detach()), fake)
         loss_d_fake.backward()
+        if gamma:
+            self.add_r1(images, gamma)
         self.optimizer_d.step()
         return loss_d_real.detach(), loss_d_fake.detach()
+
+    def add_r1(self, images, gamma):
+        """As minigan/r1.py."""
+        x = images[:: r1.SHARE].detach().requires_grad_()
+        h = r1.STEP * x[0].numel() ** 0.5
+        (u,) = torch.autograd.grad(self.play_d(x).sum(), x)
+        u = u * (h / (u.square().sum((1, 2, 3), keepdim=True).sqrt() + r1.TINY))
+        one, other = self.play_d(torch.cat([x.detach() + u, x.detach() - u])).chunk(2)
+        (gamma / 2 * ((one - other) / (2 * h)).square().mean()).backward()
 
     def update_g(self, fakes, wanted):
         """fakes: with the graph of G's forward. -> loss"""
