@@ -287,7 +287,7 @@ def config_from_record(record: Any) -> Config:
     needed = {field.name for field in fields(Config) if field.default is MISSING}
     if not isinstance(record, dict) or not needed <= set(record) <= names:
         raise ConfigError(f"expected the options {', '.join(sorted(names))}")
-    return Config(**{"compile": False, "r1": 0.0, **record})
+    return Config(**{"compile": False, **record})
 
 
 def versions(backend: Backend) -> dict[str, str]:
