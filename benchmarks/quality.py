@@ -323,10 +323,9 @@ def plot(record, path):
     from minigan.report.plots import BLUE, RED, drawing
 
     rows, by_steps, times, by_time = compared(record)
-    with drawing() as make_figure:
+    with drawing(9, 3.8) as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
-        figure = make_figure(9, 3.8)
         panels = figure.subplots(1, 2, sharey=True)
         run = f"Preset {record['preset']} on {record['data']}, {len(rows[0]['curves'])} seeds"
         figure.suptitle(f"{run}, {record['machine']['cpu']}", fontsize=10)

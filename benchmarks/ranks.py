@@ -303,8 +303,7 @@ def plot(records, path):
     network = "latency and rate of this machine"
     if records[0]["network"]:
         network = "{:g} µs, {:g} GB/s".format(*records[0]["network"])
-    with drawing() as make_figure:
-        figure = make_figure(10, 4.6)
+    with drawing(10, 4.6) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         figure.suptitle("Predicted, not measured: efficiency of a step on many ranks")
         for way, axes in zip(SAME, panels, strict=True):

@@ -100,8 +100,7 @@ def plot(record, path):
     from minigan.report.plots import drawing
 
     axes = record["axes"]
-    with drawing() as make_figure:
-        figure = make_figure(3.2 * len(axes), 5.5)
+    with drawing(3.2 * len(axes), 5.5) as figure:
         figure.suptitle(f"{record['preset']}, {record['machine']['cpu']}")
         grid = figure.subplots(2, len(axes), squeeze=False, sharex="col")
         for panels, (axis, found) in zip(grid.T, axes.items(), strict=True):

@@ -16,7 +16,8 @@ from minigan.evaluation.precision_recall import precision_recall, two_sample_acc
 from minigan.evaluation.scores import classifier_score, entropies
 from minigan.frozen_statistics import freeze_statistics, with_own_statistics
 from minigan.inspection.interpolation import spherical
-from minigan.inspection.open_run import activations, forward_to
+from minigan.inspection.open_run import activations
+from minigan.layers.sequential import forward_pass
 from minigan.objective import hinge, least_squares
 from tests.support.noise_games import SYSTEMS, make_batches, make_game, play
 
@@ -123,7 +124,7 @@ def test_passes_through_a_part_of_a_network():
     net = mg.Sequential([mg.Linear(2), mg.BatchNorm(), mg.Linear(1)], name="D")
     net.setup((2,), backend=mg.get_backend(), rng=np.random.default_rng(0))
     x = extreme((8, 2), 1e-20)
-    forward_to(net, 2, x)
+    forward_pass(net.layers[:3], x, False, None)
     activations(net, x)
     freeze_statistics(with_own_statistics(net), x)
 

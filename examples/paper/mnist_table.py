@@ -258,8 +258,7 @@ def lines(table, width):
 
 def draw(table, path):
     """table.png: the error against the number of samples, and against training time."""
-    with drawing() as figure:
-        made = figure(8, 3.4)
+    with drawing(8, 3.4) as made:
         left, right = made.subplots(1, 2, sharey=True)
         for errors, label, color, line in (
             (table.samples, "DCGAN, here", BLUE, "o-"),

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from minigan.arrays import Array, Backend, Shape
-from minigan.gan import Players, Result, plain_round
+from minigan.gan import CROSS_ENTROPY, Players, Result, plain_round
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, Sequential
 from minigan.layers.spectral_norm import unwrapped
+from minigan.objective import Objective
 
 
 def forward_flops(layer: Layer) -> int:
@@ -61,6 +62,10 @@ class CountingNet:
     def zero_grads(self) -> None:
         """There are none."""
 
+    def leaves(self) -> tuple[()]:
+        """-> none: R1 looks for layers that it refuses."""
+        return ()
+
     def ready(self) -> "CountingNet":
         """-> itself, with flat_grads, instead of the store."""
         return self
@@ -72,18 +77,23 @@ def blank(n: int, shape: Shape) -> Array:
 
 
 def step_flops(
-    G: Sequential, D: Sequential, batch: int, play_round: Callable[[Players], Result] = plain_round
+    G: Sequential,
+    D: Sequential,
+    batch: int,
+    play_round: Callable[[Players], Result] = plain_round,
+    objective: Objective = CROSS_ENTROPY,
 ) -> int:
     """-> FLOPs of one round of the game.
 
     batch       images in a batch
     play_round  of a preset: partial(preset.round, **preset.round_options)
+    objective   with the weight of R1: is it computed, too?
     """
     g: Any = CountingNet(G)
     d: Any = CountingNet(D)
     optimizer, images = SimpleNamespace(step=lambda: None), (blank(batch, D.in_shape), None)
     draws = (lambda: images, lambda n: blank(n, G.in_shape))
-    play_round(Players(g, d, optimizer, optimizer, *draws))
+    play_round(Players(g, d, optimizer, optimizer, *draws, objective=objective))
     return int(g.flops + d.flops)
 
 

@@ -55,7 +55,7 @@ def costs(preset: Preset, G: Sequential, D: Sequential) -> tuple[str, str]:
     """-> GFLOP of a step, the least MiB that it needs."""
     play_round = partial(preset.round, **preset.round_options)
     moments = len(getattr(optimizers, preset.optimizer).moments)
-    flops = step_flops(G, D, preset.batch_size, play_round)
+    flops = step_flops(G, D, preset.batch_size, play_round, preset.objective)
     memory = step_bytes(G, D, preset.batch_size, moments)
     return f"{flops * 1e-9:.1f}", f"{memory / 2**20:,.0f} MiB"
 

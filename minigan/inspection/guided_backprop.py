@@ -11,9 +11,9 @@ LeakyReLU's small slope for x < 0 is ignored on the way back.
 Source: Springenberg et al. 2015, arXiv:1412.6806, section 3.4
 """
 
-from minigan.inspection.open_run import forward_to
 from minigan.layers import LeakyReLU, ReLU, Sequential
 from minigan.layers.base import Array
+from minigan.layers.sequential import forward_pass
 
 RECTIFIERS = (ReLU, LeakyReLU)
 
@@ -27,7 +27,7 @@ def guided_gradient(
     dy      (n, *out_shape of the layer): 1 at the unit and the place in question, else 0
     -> dx   (n, *in_shape). The gradients of the parameters stay as they are
     """
-    forward_to(net, index, x, labels)
+    forward_pass(net.layers[: index + 1], x, False, labels)
     for layer in reversed(net.layers[: index + 1]):
         if isinstance(layer, RECTIFIERS):
             y = layer.saved

@@ -94,11 +94,6 @@ def untrained(game: Game) -> Sequential:
     return D
 
 
-def forward_to(net: Sequential, index: int, x: Array, labels: Array | None = None) -> Array:
-    """x (n, *in_shape) -> the output of layer `index`, in sampling mode."""
-    return forward_pass(net.layers[: index + 1], x, False, labels)
-
-
 def activations(net: Sequential, x: Array, labels: Array | None = None) -> list[NDArray[Any]]:
     """x (n, *in_shape) -> the output of each layer, in sampling mode, on the host.
 

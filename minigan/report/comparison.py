@@ -55,8 +55,7 @@ def draw_comparison(histories: list[History]) -> bytes:
     down = -(-len(histories) // across)
     side = min(10 / across, 3.6)
     heights = (3.4, down * (side + 0.75))
-    with plots.drawing() as figure:
-        made = figure(10, sum(heights))
+    with plots.drawing(10, sum(heights)) as made:
         above, below = made.subfigures(2, squeeze=False, height_ratios=heights).ravel()
         panels = above.subplots(1, 3)
         for columns, color in zip(metrics, COLORS, strict=False):

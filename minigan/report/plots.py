@@ -11,7 +11,7 @@ choice of window belong to the user's program.
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -54,31 +54,25 @@ MOST_EPOCHS = 12  # more are not marked
 
 
 @contextmanager
-def drawing() -> Iterator[Callable[[float, float], "Figure"]]:
-    """-> function (width, height in inches) -> matplotlib Figure.
+def drawing(width: float, height: float) -> Iterator["Figure"]:
+    """-> a matplotlib Figure of so many inches, which is filled and saved in here.
 
     Raises ConfigError without matplotlib.
     """
     try:
         import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise ConfigError(f"plots need matplotlib ({error}): pip install matplotlib") from error
-
-    def figure(width: float, height: float) -> Figure:
-        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
-        made = Figure((width, height), dpi=160, layout=layout)
-        FigureCanvasAgg(made)
-        return made
 
     with (
         one_at_a_time,
         without_warnings(),  # a folder's name may have a character that the font lacks
         matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE),
     ):
-        yield figure
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
+        yield Figure((width, height), dpi=160, layout=layout)
 
 
 def png(figure: "Figure") -> bytes:
@@ -97,11 +91,6 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
         for each in (np.where(there, values, 0.0), there)
     )
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def positive(values: np.ndarray) -> np.ndarray:
-    """-> the values, with NaN for what a logarithmic axis cannot show."""
-    return np.where(values > 0, values, np.nan)
 
 
 def window_of(n: int) -> int:
@@ -142,10 +131,9 @@ def draw_losses(history: History) -> bytes:
     norms = {of: line for of, line in norms.items() if (columns.get(line[0], nothing) > 0).any()}
     measured = columns.get("frechet", nothing) > 0
     count = 2 + bool(norms) + int(measured.any())
-    with drawing() as figure:
+    with drawing(8, 1.5 + 1.7 * count) as made:
         from matplotlib.ticker import LogLocator, NullFormatter
 
-        made = figure(8, 1.5 + 1.7 * count)
         made.suptitle(title_of(history.record[0]), **TITLE)
         steps_shown = window * metrics.merged
         lines = f"thin: each step; thick: mean over {steps_shown} steps"
@@ -157,7 +145,7 @@ def draw_losses(history: History) -> bytes:
         axes[1].set_ylim(0, 1)
         axes[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         for each in axes[2:]:
-            each.set_yscale("log")
+            each.set_yscale("log", nonpositive="mask")
             each.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
             each.yaxis.set_minor_formatter(NullFormatter())
         if norms:
@@ -179,8 +167,6 @@ def curves(
     marker = "." if len(steps) == 1 else marker
     for label, (name, color) in lines.items():
         values, (every, thin) = metrics.means[name], metrics.line(name)
-        if log:
-            values, thin = positive(values), positive(thin)
         mean = smooth(values, window)
         if log and window > 1:
             mean = np.exp(smooth(np.log(values), window))

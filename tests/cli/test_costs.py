@@ -8,6 +8,7 @@ import pytest
 import minigan as mg
 from minigan.cli.costs import forward_flops, step_bytes, step_flops
 from minigan.gan import Players, plain_round
+from minigan.objective import Objective
 from minigan.presets import get_preset
 from minigan.presets.fredriksson import generator_first_round
 from minigan.presets.keras_round import keras_round
@@ -53,8 +54,9 @@ def count(layer, done):
     layer.forward, layer.backward = counted_forward, counted_backward
 
 
+@pytest.mark.parametrize("r1", (0.0, 1.0))
 @pytest.mark.parametrize("name", ROUNDS)
-def test_the_operations_of_a_round_are_those_of_its_layers(name):
+def test_the_operations_of_a_round_are_those_of_its_layers(name, r1):
     backend, done, rng = mg.get_backend("plain"), [], np.random.default_rng(1)
     layers = [mg.Linear(32), mg.Reshape((4, 4, 2)), mg.BatchNorm()]
     G = mg.Sequential([*layers, mg.ConvTranspose2d(1, 4, 2, 1), mg.Tanh()], name="G")
@@ -71,9 +73,10 @@ def test_the_operations_of_a_round_are_those_of_its_layers(name):
     def draw_z(n):
         return rng.random((n, 5), np.float32)
 
-    players = Players(G, D, mg.SGD(G, 0.1), mg.SGD(D, 0.1), draw_images, draw_z)
-    ROUNDS[name](players)
-    assert sum(done) == step_flops(G, D, BATCH, ROUNDS[name]) > 0
+    objective = Objective(r1=r1)
+    optimizers = mg.SGD(G, 0.1), mg.SGD(D, 0.1)
+    ROUNDS[name](Players(G, D, *optimizers, draw_images, draw_z, objective=objective))
+    assert sum(done) == step_flops(G, D, BATCH, ROUNDS[name], objective) > 0
 
 
 @pytest.mark.parametrize("name", GIGAFLOPS)

@@ -6,7 +6,8 @@ import pytest
 import minigan as mg
 from minigan.inspection.features import cut, last_map, strongest, window
 from minigan.inspection.guided_backprop import guided_gradient
-from minigan.inspection.open_run import forward_to, freeze_discriminator
+from minigan.inspection.open_run import freeze_discriminator
+from minigan.layers.sequential import forward_pass
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
 from tests.support.networks import network
@@ -51,7 +52,9 @@ def test_the_strongest_responses_are_found(runs):
     index = last_map(game.D)
     images, places = strongest(game, game.D, index, data, numbers, 2, 4)
     x = data.images[numbers] / np.float32(255)  # this G ends in a sigmoid: black is 0
-    maps = forward_to(game.D, index, x.astype(np.float32), game.labels(numbers % 10))
+    maps = forward_pass(
+        game.D.layers[: index + 1], x.astype(np.float32), False, game.labels(numbers % 10)
+    )
     for unit in range(2):
         responses = maps[..., unit].reshape(len(numbers), -1)
         order = np.argsort(-responses.max(axis=1))[:4]

@@ -105,8 +105,8 @@ def test_what_minigan_wrote_is_left_out(tmp_path):
     frames = [Image.new("L", (4, 4), i) for i in range(2)]
     encode(folder / "b/walk.gif", frames, [1, 1])
     encode(folder / "b/walk.webp", frames, [1, 1])
-    with drawing() as figure:
-        (folder / "a/losses.png").write_bytes(encoded(figure(1, 1)))
+    with drawing(1, 1) as figure:
+        (folder / "a/losses.png").write_bytes(encoded(figure))
     data = load(folder)
     left_out = "left out 4 pictures of minigan: a/losses.png, b/walk.gif, b/walk.webp, "
     assert load.lines[-1] == f"{folder}: {left_out}grid.png"
