@@ -158,16 +158,14 @@ def test_the_callers_arrays_are_only_read(preset, make_numpy):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_step_allocates_nothing_once_it_is_warm(make_numpy):
+def test_passes_allocate_nothing_once_they_are_warm(make_numpy):
     G, D = networks("mnist", make_numpy(), width=16)
-    optimizers, rng = [mg.Adam(G), mg.Adam(D)], np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     z = rng.standard_normal((64, *G.in_shape), np.float32)
 
     def step():
         loss, dlogits = mg.bce_with_logits(D.forward(G.forward(z)), 1.0, backend=G.backend)
         G.backward(D.backward(dlogits))
-        for optimizer in optimizers:
-            optimizer.step()
         return loss
 
     step()

@@ -7,6 +7,7 @@ import minigan as mg
 from minigan.arrays import Backend
 from minigan.averaging import ema_update
 from minigan.backends.cpu import optimizers as fast
+from tests.support.memory import peak_of
 
 OPTIMIZERS = {
     "SGD": lambda net: mg.SGD(net, 0.1),
@@ -40,6 +41,16 @@ def test_the_bits_are_those_of_the_definition(name, dtype, threads, monkeypatch,
     backend = make_numpy(dtype, threads=threads)
     for found, expected in zip(steps(name, backend), steps(name, Backend(dtype)), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_step_allocates_some_blocks_whatever_the_number_of_parameters():
+    threads, block = 2, fast.BLOCK * 4
+    net = mg.Sequential([mg.Linear(1000)])
+    backend = mg.get_backend("numpy", threads=threads, compile=False)
+    net.setup((1000,), backend=backend, rng=np.random.default_rng(0))
+    optimizer = mg.Adam(net)
+    optimizer.step()
+    assert peak_of(optimizer.step, 3) < 3 * threads * block < net.store.flat_params.nbytes / 8
 
 
 @pytest.mark.parametrize("shape", ((), (7,), (3, 1001)))

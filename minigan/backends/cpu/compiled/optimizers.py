@@ -10,7 +10,7 @@ from typing import Any
 from minigan.arrays import Array
 from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.cpu.compiled.kernel import kernel
-from minigan.backends.cpu.optimizers import in_blocks
+from minigan.backends.cpu.optimizers import arrays_of, in_blocks
 from minigan.optimizers import Adam
 
 
@@ -27,13 +27,8 @@ def adam_update(p: Array, g: Array, m: Array, v: Array, constants: tuple[Any, ..
 
 def adam(optimizer: Adam, backend: CpuBackend) -> None:
     """As Adam.apply."""
-    store, number = optimizer.store, backend.dtype.type
     lr, beta1, beta2, eps, correction1, correction2, l2 = optimizer.constants()
     rests = (beta1, 1.0 - beta1, beta2, 1.0 - beta2)
-    constants = (lr / correction1, *rests, 1.0 / correction2, eps, l2)
-    in_blocks(
-        lambda parts, constants, workspace: adam_update(*parts, constants),
-        [store.flat_params, store.flat_grads, optimizer.m, optimizer.v],
-        tuple(map(number, constants)),
-        backend,
-    )
+    numbers = (lr / correction1, *rests, 1.0 / correction2, eps, l2)
+    constants = tuple(map(backend.dtype.type, numbers))
+    in_blocks(lambda *parts: adam_update(*parts, constants), arrays_of(optimizer), backend)
