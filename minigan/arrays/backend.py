@@ -24,6 +24,8 @@ from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 DTYPES = ("float32", "float64")
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 Operations = Mapping[Callable[..., Any], Any]  # definition -> faster version
+Call = Callable[[], Any]  # a step, or the host's work around its launch
+MakeStep = Callable[["Backend"], Call]
 
 
 class Stateful(Protocol):
@@ -128,12 +130,7 @@ class Backend(Copyable):
 
     # -- a step that runs as a whole -----------------------------------------
 
-    def capture(
-        self,
-        make_step: Callable[["Backend"], Callable[[], Any]],
-        stateful: Sequence[Stateful],
-        rows: int = 0,
-    ) -> Callable[[], Any]:
+    def capture(self, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0) -> Call:
         """-> function without arguments that runs a whole step; here simply the step.
 
         make_step  backend -> step(). The backend that it is given belongs to the captured step:
@@ -143,7 +140,8 @@ class Backend(Copyable):
         A GPU records the step as one graph: backends/gpu/graph.py. On a CPU several processes each
         run it on their rows: backends/cpu/parallel_step.py.
         """
-        return make_step(self)
+        fast = self.operations.get(Backend.capture)
+        return fast(self, make_step, stateful, rows) if fast else make_step(self)
 
     def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
         """-> array of at most shape[0] rows that the host rewrites before each step."""
@@ -183,4 +181,4 @@ class Backend(Copyable):
 
     def philox(self, seed: int, stream: int = 0) -> Philox:
         """-> counter-based random generator, the same numbers on every backend: see philox.py."""
-        return Philox(self, seed, stream)
+        return self.operation_for(Philox)(self, seed, stream)

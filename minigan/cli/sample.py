@@ -53,7 +53,9 @@ def sample(arguments: Namespace, log: Log) -> None:
         if label is not None:
             numbers = numbers[data.labels == label]
         chosen = np.sort(game.stream("real", seed=seed).permutation(numbers)[:n])
-        for _ in saving(real_batches(data.images, data.labels, chosen), real, game):
+        labels = np.zeros(len(data.images), int) if data.labels is None else data.labels
+        batches = ((data.images[i : i + 1], labels[i : i + 1]) for i in chosen)
+        for _ in saving(batches, real, game):
             pass
         fewer = f", all there are{of_class}" if len(chosen) < n else ""
         log(f"{len(chosen)} training images in {real}{fewer}")
@@ -93,15 +95,6 @@ def saving(batches: Iterable[Batch], folder: Path, game: Game) -> Iterator[Batch
                 (place / f"{count:05}.png").write_bytes(to_png(image))
                 count += 1
         yield images, numbers
-
-
-def real_batches(
-    images: np.ndarray, labels: np.ndarray | None, chosen: np.ndarray
-) -> Iterator[Batch]:
-    """-> yields the chosen training images, as the networks see them."""
-    for start in range(0, len(chosen), 1000):
-        part = chosen[start : start + 1000]
-        yield images[part], np.zeros(len(part), int) if labels is None else labels[part]
 
 
 def new_folder(option: str, folder: str | None) -> Path | None:

@@ -46,9 +46,7 @@ def load_net(net: Sequential, section: str, run: Run, log: Log, best: bool = Fal
 
 def draw_z(game: Game, n: int, seed: int) -> Floats:
     """-> z (n, z_dim) on the host, of the first n images of `minigan sample` with this seed."""
-    z = np.empty((n, game.config.z_dim), game.backend.dtype)
-    game.fill_z(z, game.stream("sample", seed=seed))
-    return z.astype(np.float64)
+    return game.new_z(n, game.stream("sample", seed=seed)).astype(np.float64)
 
 
 def generate(game: Game, z: Floats, numbers: Any = 0) -> Pixels:

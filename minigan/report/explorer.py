@@ -72,8 +72,7 @@ def float16_is_enough(game: Game) -> bool:
 def page(game: Game, name: str, dtype: str) -> str:
     """-> the page as HTML; its large weights as dtype."""
     config, net = game.config, game.sampled_net()
-    z = np.empty((GRID, config.z_dim), game.backend.dtype)
-    game.fill_z(z, game.stream("fixed z"))
+    z = game.new_z(GRID, game.stream("fixed z"))
     classes = [game.class_title(i) for i in range(game.preset.classes)]
     run = {
         "name": name,

@@ -15,7 +15,6 @@ from numpy.random import Generator
 
 from minigan import optimizers
 from minigan.arrays import Array, Backend
-from minigan.arrays.staging import StagingBuffer
 from minigan.averaging import Average
 from minigan.backends import get_backend
 from minigan.backends.cpu.threads import blas
@@ -50,10 +49,9 @@ class Game(Copyable):
            methods, and gets the same results
     """
 
-    not_copied = ("captured", "sampler", "z", "frozen")
+    not_copied = ("captured", "sampler", "frozen")
     captured: CapturedRound | None = None
     sampler: CapturedSampler | None = None
-    z: StagingBuffer | None = None
     frozen: tuple[Sequential, Sequential] | None = None  # drawn_from, and its frozen twin
 
     def __init__(self, config: Config, ranks: Group | None = None):
@@ -151,7 +149,7 @@ class Game(Copyable):
     def leave_parent(self) -> None:
         """In a forked child: replace the buffers that the parent's game still writes."""
         if self.process != os.getpid():
-            self.process, self.sampler, self.z = os.getpid(), None, None
+            self.process, self.sampler = os.getpid(), None
             self.captured = None if self.captured is None else CapturedRound(self)
 
     def eager_round(self, batches: Batches) -> dict[str, Any]:
@@ -207,11 +205,14 @@ class Game(Copyable):
     # -- z, labels, samples ------------------------------------------------------------
 
     def draw_z(self, n: int) -> Array:
-        """-> z (n, z_dim), valid until the next call."""
-        if self.z is None or n > len(self.z.array):
-            self.z = self.backend.staging_buffer((n, self.config.z_dim))
-        self.fill_z(self.z.host_rows(n), self.z_generator)
-        return self.z.upload()
+        """-> z (n, z_dim), the next of the rounds'."""
+        return self.backend.asarray(self.new_z(n, self.z_generator))
+
+    def new_z(self, n: int, generator: Generator) -> np.ndarray:
+        """-> z (n, z_dim) on the host."""
+        z = np.empty((n, self.config.z_dim), self.backend.dtype)
+        self.fill_z(z, generator)
+        return z
 
     def fill_z(self, z: np.ndarray, generator: Generator) -> None:
         """z (n, z_dim) = N(0, 1) or U[-1, 1), drawn on the host: the same on every backend."""
@@ -246,8 +247,7 @@ class Game(Copyable):
             return net
         if self.frozen is None or self.frozen[0] is not net:
             self.frozen = net, with_own_statistics(net)
-        z = np.empty((self.config.batch_size, self.config.z_dim), self.backend.dtype)
-        self.fill_z(z, self.stream("fixed z"))
+        z = self.new_z(self.config.batch_size, self.stream("fixed z"))
         labels = self.labels(self.classes_in_turn(len(z)))
         freeze_statistics(self.frozen[1], self.backend.asarray(z), labels)
         return self.frozen[1]
@@ -292,13 +292,9 @@ class Game(Copyable):
                 sampler.z.host_rows(size)[...] = z
                 return self.to_images(sampler.draw(self, net, numbers(start)))
 
-        def jobs() -> Iterator[Callable[[], np.ndarray]]:
-            for start in starts:
-                z = np.empty_like(sampler.z.host_rows(size))
-                self.fill_z(z, generator)  # on all ranks: one stream
-                yield partial(draw, start, z)
-
-        for start, images in zip(starts, self.ranks.in_order(jobs()), strict=True):
+        # z is drawn for all batches on all ranks: they share one stream
+        jobs = (partial(draw, start, self.new_z(size, generator)) for start in starts)
+        for start, images in zip(starts, self.ranks.in_order(jobs), strict=True):
             yield images[: n - start], numbers(start)[: n - start]
 
     def classes_in_turn(self, n: int, start: int = 0) -> np.ndarray:

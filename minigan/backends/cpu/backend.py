@@ -1,16 +1,16 @@
 """The CPU backend: NumPy on threads and processes. table.py lists its faster operations."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minigan.arrays import Array, Backend, Shape
-from minigan.arrays.backend import Operations, Stateful
+from minigan.arrays import Array, Shape
+from minigan.arrays.backend import Operations
 from minigan.arrays.staging import StagingBuffer
 from minigan.backends.cpu.chunks import ThreadWorkspace
-from minigan.backends.cpu.threads import OneThread, SerialTeam, Team, get_team
+from minigan.backends.cpu.threads import OneThread, get_team
 from minigan.backends.workspace import FastBackend, ScratchMemory
 from minigan.errors import ConfigError, StateError
 from minigan.parallel.group import Group
@@ -67,10 +67,8 @@ class CpuBackend(FastBackend):
         self.winograd, self.compiled = winograd, compiled
         self.operations = operations or {}
         team = get_team(threads)
-        self.set_team(OneThread(team.size) if self.ranks.size > 1 else team)
-
-    def set_team(self, team: Team | SerialTeam) -> None:
-        self.team, self.memory = team, CpuMemory(self, team.size)
+        self.team = OneThread(team.size) if self.ranks.size > 1 else team
+        self.memory = CpuMemory(self, team.size)
 
     def run(self, work: Callable[[int, ThreadWorkspace, int], object], count: int) -> None:
         """work(i, workspace, worker) for i in 0..count-1, on the team, each with scratch memory.
@@ -86,14 +84,6 @@ class CpuBackend(FastBackend):
 
     def draw_uniform(self, generator: np.random.Generator, out: Array) -> None:
         generator.random(dtype=self.dtype, out=out)  # in place
-
-    def capture(
-        self,
-        make_step: Callable[[Backend], Callable[[], Any]],
-        stateful: Sequence[Stateful],
-        rows: int = 0,
-    ) -> Callable[[], Any]:
-        return self.operation_for(Backend.capture)(self, make_step, stateful, rows)
 
     def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
         return SharedStagingBuffer(self, shape, dtype)

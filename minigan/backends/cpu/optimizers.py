@@ -7,6 +7,7 @@ Shown by: benchmarks/step.py
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from minigan.optimizers import SGD, Adam, Optimizer, RMSprop
 BLOCK = 16_384  # numbers; six arrays of them, two of which are temporary, fill 384 KiB
 
 
-def in_blocks(update: Callable[..., None], arrays: list[Array], backend: CpuBackend) -> None:
-    """update(*parts of the arrays) for each block."""
+def in_blocks(
+    update: Callable[..., None], arrays: list[Array], backend: CpuBackend, *rest: Any
+) -> None:
+    """update(*parts of the arrays, *rest) for each block."""
     parts = chunks(arrays[0].size, BLOCK, backend.team.size)
-    backend.run(lambda i, *_: update(*(array[parts[i]] for array in arrays)), len(parts))
+    backend.run(lambda i, *_: update(*(array[parts[i]] for array in arrays), *rest), len(parts))
 
 
 def arrays_of(optimizer: Optimizer) -> list[Array]:
@@ -34,13 +37,13 @@ def arrays_of(optimizer: Optimizer) -> list[Array]:
 def adam(optimizer: Adam, backend: CpuBackend) -> None:
     """As Adam.apply."""
     update, constants = optimizers.adam_update, optimizer.constants()
-    in_blocks(lambda *parts: update(*parts, constants, np), arrays_of(optimizer), backend)
+    in_blocks(update, arrays_of(optimizer), backend, constants, np)
 
 
 def rmsprop(optimizer: RMSprop, backend: CpuBackend) -> None:
     """As RMSprop.apply."""
     update, constants = optimizers.rmsprop_update, optimizer.constants()
-    in_blocks(lambda *parts: update(*parts, constants, np), arrays_of(optimizer), backend)
+    in_blocks(update, arrays_of(optimizer), backend, constants, np)
 
 
 def sgd(optimizer: SGD, backend: CpuBackend) -> None:
@@ -52,4 +55,4 @@ def sgd(optimizer: SGD, backend: CpuBackend) -> None:
 def ema_update(mean: Array, new: Array, weight: float, backend: CpuBackend) -> None:
     """As ema_update in averaging.py."""
     arrays = [mean.reshape(-1), new.reshape(-1)]
-    in_blocks(lambda *parts: averaging.ema_update(*parts, weight, backend), arrays, backend)
+    in_blocks(averaging.ema_update, arrays, backend, weight, backend)

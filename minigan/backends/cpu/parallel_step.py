@@ -17,14 +17,13 @@ Shown by: benchmarks/step.py --against minigan-threads
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minigan.arrays import Backend
-from minigan.arrays.backend import Stateful
+from minigan.arrays.backend import Call, MakeStep, Stateful
 from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.cpu.threads import BUFFER, blas
 from minigan.backends.cpu.trace import TracingBackend
@@ -39,11 +38,7 @@ class ParallelStep:
     """A step that a process group computes: the result of `capture`."""
 
     def __init__(
-        self,
-        parent: CpuBackend,
-        make_step: Callable[[Backend], Callable[[], Any]],
-        stateful: Sequence[Stateful],
-        size: int,
+        self, parent: CpuBackend, make_step: MakeStep, stateful: Sequence[Stateful], size: int
     ):
         arrays = [array for each in stateful for array in each.state_arrays()]
         self.stateful = stateful
@@ -99,7 +94,7 @@ class ParallelStep:
         self.group.stop()
 
 
-def on_one_thread(step: Callable[[], Any]) -> Any:
+def on_one_thread(step: Call) -> Any:
     """-> step()"""
     size = np.setbufsize(BUFFER)
     try:
@@ -110,11 +105,8 @@ def on_one_thread(step: Callable[[], Any]) -> Any:
 
 
 def capture(
-    backend: CpuBackend,
-    make_step: Callable[[Backend], Callable[[], Any]],
-    stateful: Sequence[Stateful],
-    rows: int = 0,
-) -> Callable[[], Any]:
+    backend: CpuBackend, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0
+) -> Call:
     """As Backend.capture."""
     if backend.ranks.size > 1:  # a launcher has started the others
         return partial(on_one_thread, make_step(TracingBackend(backend, backend.ranks)))

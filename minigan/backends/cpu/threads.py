@@ -181,17 +181,6 @@ class OneThread(Team):
         return []
 
 
-class SerialTeam:
-    """A team of one for a whole captured step, which prepares everything once, not at every run."""
-
-    size = 1
-
-    def run(self, work: Work, count: int) -> None:
-        """As Team.run."""
-        for i in range(count):
-            work(i, 0)
-
-
 def do_share(work: Work, count: int, worker: int, size: int) -> None:
     """work(i, worker) for the i of one worker's share."""
     before = np.setbufsize(BUFFER)  # each thread has its own

@@ -32,7 +32,6 @@ import numpy as np
 from minigan.arrays import Array
 from minigan.backends.cpu import blocks
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.cpu.threads import SerialTeam
 from minigan.backends.fusion import sees_samples_alone
 from minigan.backends.steps import SpectralStep
 from minigan.errors import StateError
@@ -78,7 +77,6 @@ class TracingBackend(CpuBackend):
         operations = {**parent.operations, sequential.plan: plan}
         super().__init__(parent.dtype, 1, parent.winograd, operations, None, parent.compiled)
         self.xp, self.group = TracingNumPy(), group
-        self.set_team(SerialTeam())
 
     def opaque_call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self.xp.opaque_call(function, *arguments)

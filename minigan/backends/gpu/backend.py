@@ -4,16 +4,14 @@ Kernels are in kernels.cu, products in gemm.py, captured steps in graph.py. This
 arrays to and from the GPU, and reports a missing GPU.
 """
 
-from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from minigan.arrays import Array, Backend, Shape
-from minigan.arrays.backend import Operations, Stateful
-from minigan.arrays.philox import Philox
+from minigan.arrays import Array, Shape
+from minigan.arrays.backend import Call, Operations
 from minigan.arrays.staging import StagingBuffer
 from minigan.backends.gpu.gemm import Gemm
 from minigan.backends.gpu.kernels import Kernels
@@ -22,9 +20,6 @@ from minigan.backends.workspace import FastBackend, ScratchMemory
 from minigan.errors import BackendError
 from minigan.parallel.group import Group
 from minigan.parallel.nccl import NcclGroup
-
-Call = Callable[[], Any]  # a step, or the host's work around its launch
-MakeStep = Callable[[Backend], Call]
 
 
 class GpuBackend(FastBackend):
@@ -89,9 +84,6 @@ class GpuBackend(FastBackend):
         other.memory = ScratchMemory(other)
         return other
 
-    def capture(self, make_step: MakeStep, stateful: Sequence[Stateful], rows: int = 0) -> Call:
-        return self.operation_for(Backend.capture)(self, make_step, stateful, rows)
-
     def around_launch(self, before: Call, after: Call) -> None:
         """Call before() and after() now, or around each launch if the step is being recorded.
 
@@ -111,9 +103,6 @@ class GpuBackend(FastBackend):
 
     def put(self, values: np.ndarray, out: Array) -> None:
         out.set(np.ascontiguousarray(values, out.dtype), stream=self.xp.cuda.get_current_stream())
-
-    def philox(self, seed: int, stream: int = 0) -> Philox:
-        return self.operation_for(Backend.philox)(self, seed, stream)
 
     def staging_buffer(self, shape: Shape, dtype: Any = None) -> StagingBuffer:
         return PinnedStagingBuffer(self, shape, dtype)

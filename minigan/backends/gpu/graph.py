@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from minigan.arrays.backend import Stateful
-from minigan.backends.gpu.backend import Call, GpuBackend, MakeStep
+from minigan.arrays.backend import Call, MakeStep, Stateful
+from minigan.backends.gpu.backend import GpuBackend
 from minigan.errors import StateError
 
 WARM_UP = 3  # steps

@@ -29,10 +29,15 @@ def update_discriminator(
     objective: Objective = CROSS_ENTROPY,
 ) -> Result:
     """As update_discriminator in gan.py."""
-    if not can_join(D, x_real, x_fake, labels):
-        return definition(D, optimizer, x_real, x_fake, labels, objective)
-    n, backend = len(x_real), D.backend
+    backend = D.backend
     assert isinstance(backend, GpuBackend)
+    for x in (x_real, x_fake):
+        backend.guard(x, D.in_shape, next(D.leaves()).label, "x")
+    n = len(x_real)
+    D.expect_labels(labels, n)
+    one_by_one = type(D) is not Sequential or not sees_samples_alone(D.steps, Block)
+    if len(x_fake) != n or one_by_one:
+        return definition(D, optimizer, x_real, x_fake, labels, objective)
     D.zero_grads()
     D.batch = None  # the layers save values of both batches
     labels = None if labels is None else join(backend, "labels", labels, labels)
@@ -47,20 +52,6 @@ def update_discriminator(
         add_r1(D, x_real, None if labels is None else labels[:n], objective.r1)
     optimizer.step()
     return result | {"grad_norm_d": gradient_norm(D)}
-
-
-def can_join(D: Sequential, real: Array, fake: Array, labels: Array | None) -> bool:
-    """Can both batches pass through D together? The definition reports wrong arguments."""
-    backend = D.backend
-    arrays = [real, fake] if labels is None else [real, fake, labels]
-    return (
-        type(D) is Sequential
-        and all(backend.is_array(each) and each.dtype == backend.dtype for each in arrays)
-        and real.shape == fake.shape == (len(real), *D.in_shape)
-        and (D.classes > 0) == (labels is not None)
-        and (labels is None or labels.shape == (len(real), D.classes))
-        and sees_samples_alone(D.steps, Block)
-    )
 
 
 def join(backend: GpuBackend, name: str, real: Array, fake: Array) -> Array:

@@ -26,9 +26,9 @@ def test_shares_depend_on_numbers_alone(size, count):
     assert shares[0] == shares[1] == shares[2]
 
 
-def test_a_team_for_a_whole_captured_step_does_all_in_order():
+def test_a_team_of_one_does_all_in_order():
     done = []
-    threads.SerialTeam().run(lambda i, worker: done.append((i, worker)), 3)
+    threads.Team(1).run(lambda i, worker: done.append((i, worker)), 3)
     assert done == [(0, 0), (1, 0), (2, 0)]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.backends.gpu.joined_update import can_join, update_discriminator
+from minigan.backends.gpu.joined_update import update_discriminator
 from tests.support.gpu_cases import DISCRIMINATORS, Unmoved, check_joined_update
 
 
@@ -31,11 +31,10 @@ def D(make_cupy):
         ((4, 2, 2, 1), (4, 2, 2, 1), (5, 3), mg.ShapeError),
     ),
 )
-def test_a_wrong_argument_is_left_to_the_definition(real, fake, labels, error, D):
+def test_a_wrong_argument_is_one_line(real, fake, labels, error, D):
     asarray = D.backend.asarray
     arrays = [asarray(np.ones(shape)) for shape in (real, fake)]
     arrays.append(None if labels is None else asarray(np.ones(labels)))
-    assert not can_join(D, *arrays)
     with pytest.raises(error, match=r"^D"):
         update_discriminator(D, Unmoved(), *arrays)
 
@@ -44,8 +43,8 @@ def test_batches_of_two_sizes_go_one_after_the_other(make_cupy):
     D = mg.Sequential([mg.Flatten(), mg.Linear(1)], name="D")
     D.setup((2, 2, 1), backend=make_cupy(), rng=np.random.default_rng(0))
     real, fake = (D.backend.asarray(np.ones((n, 2, 2, 1))) for n in (4, 3))
-    assert can_join(D, real, real, None) and not can_join(D, real, fake, None)
     result = update_discriminator(D, Unmoved(), real, fake)
+    assert "joined x" not in D.backend.workspace.memory
     assert np.isfinite(D.backend.to_host(result["loss_d_fake"]))
 
 

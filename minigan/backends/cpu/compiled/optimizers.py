@@ -31,4 +31,4 @@ def adam(optimizer: Adam, backend: CpuBackend) -> None:
     rests = (beta1, 1.0 - beta1, beta2, 1.0 - beta2)
     numbers = (lr / correction1, *rests, 1.0 / correction2, eps, l2)
     constants = tuple(map(backend.dtype.type, numbers))
-    in_blocks(lambda *parts: adam_update(*parts, constants), arrays_of(optimizer), backend)
+    in_blocks(adam_update, arrays_of(optimizer), backend, constants)
