@@ -28,7 +28,7 @@ import numpy as np
 from minigan.arrays import Array
 from minigan.backends.cpu.activations import functions_of
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.cpu.chunks import ThreadWorkspace, chunks, column_sums, contiguous, tile_row
+from minigan.backends.cpu.chunks import ThreadWorkspace, column_sums, contiguous, tile_row
 from minigan.backends.cpu.convolution import BeforeBackward, BeforeForward, Convolution, Identity
 from minigan.backends.fusion import Core, fuse
 from minigan.backends.workspace import Workspace
@@ -36,7 +36,6 @@ from minigan.layers import BatchNorm, Layer
 from minigan.layers.activation import Activation
 from minigan.layers.sequential import Step
 
-PIECE = 2**18  # numbers per piece; larger chunks go through the operations piece by piece
 SAMPLE = 64  # rows of a chunk, evenly spaced, whose mean is near the chunk's
 
 
@@ -265,17 +264,12 @@ class NormBlock(Block):
 
     def sums_of_off(self, y: Array, near: Array, sums: Array, workspace: ThreadWorkspace) -> None:
         """sums (2, c) = Σ off, Σ off² of a chunk, with off = y - near, a row"""
-        xp, c = self.backend.xp, self.channels
-        pieces = self.pieces(len(y))
-        of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
-        for j, piece in enumerate(pieces):
-            shape = (piece.stop - piece.start, self.pixels * c)
-            off = workspace.get("off", shape)
-            xp.subtract(y[piece].reshape(shape), near, out=off)
-            column_sums(off.reshape(-1, c), of_pieces[0, j], workspace)
-            xp.multiply(off, off, out=off)
-            column_sums(off.reshape(-1, c), of_pieces[1, j], workspace)
-        xp.add.reduce(of_pieces, axis=1, out=sums)
+        xp, c, shape = self.backend.xp, self.channels, (len(y), self.pixels * self.channels)
+        off = workspace.get("off", shape)
+        xp.subtract(y.reshape(shape), near, out=off)
+        column_sums(off.reshape(-1, c), sums[0], workspace)
+        xp.multiply(off, off, out=off)
+        column_sums(off.reshape(-1, c), sums[1], workspace)
 
     def set_scale(self, mean: Array, var: Array) -> None:
         """Keep 1/σ, A = gain/σ, and the rows that shift and scale each pixel of a chunk."""
@@ -297,20 +291,14 @@ class NormBlock(Block):
 
     def normalize(self, part: slice, y: Array, workspace: ThreadWorkspace, i: int = 0) -> None:
         """c = y - mean;  out = activation(A·c + bias)"""
-        saved, xp = self.saved, self.backend.xp
-        for piece in self.pieces(len(y)):
-            here, y_piece = slice(part.start + piece.start, part.start + piece.stop), y[piece]
-            rows = (len(y_piece), -1)
-            c, out = saved.c[here].reshape(rows), saved.out[here].reshape(rows)
-            xp.subtract(y_piece.reshape(rows), saved.mean_row, out=c)
-            scaled = out if self.activation is None else workspace.get("scaled", c.shape)
-            xp.multiply(c, saved.A_row, out=scaled)
-            xp.add(scaled, saved.bias_row, out=scaled)
-            if self.activation is not None:
-                self.activate(here, scaled.reshape(y_piece.shape))
-
-    def pieces(self, n: int) -> list[slice]:
-        return chunks(n, max(1, PIECE // (self.pixels * self.channels)), 1)
+        saved, xp, rows = self.saved, self.backend.xp, (len(y), -1)
+        c, out = saved.c[part].reshape(rows), saved.out[part].reshape(rows)
+        xp.subtract(y.reshape(rows), saved.mean_row, out=c)
+        scaled = out if self.activation is None else workspace.get("scaled", c.shape)
+        xp.multiply(c, saved.A_row, out=scaled)
+        xp.add(scaled, saved.bias_row, out=scaled)
+        if self.activation is not None:
+            self.activate(part, scaled.reshape(y.shape))
 
     # -- backward --------------------------------------------------------------------------
 
@@ -328,20 +316,14 @@ class NormBlock(Block):
 
     def sums_of_g(self, dy: Array, part: slice, sums: Array, workspace: ThreadWorkspace) -> None:
         """Write g of a chunk, unless it is dy; sums (2, c) = Σ g, Σ g·c"""
-        saved, xp, c = self.saved, self.backend.xp, self.channels
-        pieces = self.pieces(len(dy))
-        of_pieces = workspace.get("sums of pieces", (2, len(pieces), c), "float64")
-        for j, piece in enumerate(pieces):
-            here = slice(part.start + piece.start, part.start + piece.stop)
-            g = dy[piece]
-            if self.activation is not None:
-                g = self.activation_backward(g, here, saved.g[here])
-            rows = g.reshape(-1, c)
-            column_sums(rows, of_pieces[0, j], workspace)
-            product = workspace.get("g c", rows.shape)
-            xp.multiply(rows, saved.c[here].reshape(rows.shape), out=product)
-            column_sums(product, of_pieces[1, j], workspace)
-        xp.add.reduce(of_pieces, axis=1, out=sums)
+        saved, g = self.saved, dy
+        if self.activation is not None:
+            g = self.activation_backward(dy, part, saved.g[part])
+        rows = g.reshape(-1, self.channels)
+        column_sums(rows, sums[0], workspace)
+        product = workspace.get("g c", rows.shape)
+        self.backend.xp.multiply(rows, saved.c[part].reshape(rows.shape), out=product)
+        column_sums(product, sums[1], workspace)
 
     def add_sums(self, need_dw: bool) -> tuple[Array, Array]:
         """Add to dgain and dbias -> B and C, tiled."""
@@ -373,16 +355,13 @@ class NormBlock(Block):
         """-> dx of BatchNorm for one chunk, in scratch memory; A·g with running statistics."""
         saved, xp = self.saved, self.backend.xp
         rows = (len(g), self.pixels * self.channels)
-        dx, g_rows = workspace.get("dy", rows), g.reshape(rows)
-        c_rows = saved.c[part].reshape(rows)
-        for piece in self.pieces(len(g)):
-            dx_piece = dx[piece]
-            xp.multiply(g_rows[piece], saved.A_row, out=dx_piece)
-            if saved.is_batch:
-                product = workspace.get("B c", dx_piece.shape)
-                xp.multiply(c_rows[piece], B_row, out=product)
-                xp.subtract(dx_piece, product, out=dx_piece)
-                xp.subtract(dx_piece, C_row, out=dx_piece)
+        dx = workspace.get("dy", rows)
+        xp.multiply(g.reshape(rows), saved.A_row, out=dx)
+        if saved.is_batch:
+            product = workspace.get("B c", rows)
+            xp.multiply(saved.c[part].reshape(rows), B_row, out=product)
+            xp.subtract(dx, product, out=dx)
+            xp.subtract(dx, C_row, out=dx)
         return dx.reshape(g.shape)
 
 

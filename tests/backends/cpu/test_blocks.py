@@ -8,7 +8,7 @@ import pytest
 
 import minigan as mg
 from minigan.arrays import Backend
-from minigan.backends.cpu import blocks, convolution
+from minigan.backends.cpu import convolution
 from minigan.backends.cpu.blocks import Block, NormBlock
 from minigan.layers.sequential import backward_pass
 from minigan.presets import get_preset
@@ -39,7 +39,6 @@ CALLS = {"b": (True, True), "d": (True, False), "w": (False, True)}  # need_dx, 
 @pytest.mark.parametrize("threads", (1, 3))
 def test_blocks_in_a_row_in_any_order_of_calls(preset, threads, monkeypatch, make_numpy):
     monkeypatch.setattr(convolution, "WIDE", 1)  # Winograd wherever it can be
-    monkeypatch.setattr(blocks, "PIECE", 500)  # several pieces in a chunk
     plain = networks(preset, Backend("float64"))
     fast = networks(preset, make_numpy("float64", threads=threads))
     rng = np.random.default_rng(threads)
