@@ -1,8 +1,8 @@
 """Which layers a fast backend may fuse: [convolution or Linear] [BatchNorm] [activation].
 
-Each part may be missing, and a SpectralNorm may be around the convolution. Reshape and Flatten
-before and between them only rename axes. A layer whose class overrides the forward or backward of
-one of these is left alone: it may mean something else.
+Each part may be missing, a SpectralNorm may be around the convolution, and an Upsample before it:
+see upsampled.py. Reshape and Flatten before and between them only rename axes. A layer whose class
+overrides the forward or backward of one of these is left alone: it may mean something else.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 from minigan import layers as L
 from minigan.arrays import Shape
 from minigan.backends.steps import AppendLabelsStep, DropoutStep, SpectralStep, UpsampleStep
+from minigan.backends.upsampled import UpsampledConv2d, UpsampledStep, joined
 from minigan.backends.workspace import FastBackend
 from minigan.layers.sequential import Step
 from minigan.layers.spectral_norm import unwrapped
@@ -51,12 +52,14 @@ def fuse(
 ) -> list[Step]:
     """-> steps for the layers, with make_block(layers, core=, norm=, activation=) for each run."""
     steps: list[Step] = []
-    for part, roles in find_runs(layers):
+    for part, roles in find_runs(joined(layers, backend)):
         if roles:
             step = make_block([within(layer) for layer in part], **roles)
             for layer in part:
                 if isinstance(layer, L.SpectralNorm):
                     step = SpectralStep(layer, step, backend)
+                if isinstance(layer, UpsampledConv2d):
+                    step = UpsampledStep(layer, step, backend)
             steps.append(step)
         else:
             kinds = [STEPS[kind] for kind in STEPS if is_exactly(part[0], kind)]

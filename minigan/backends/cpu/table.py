@@ -5,7 +5,8 @@
                                               multiply a chunk
     batchnorm_*                               blocks.py
     tanh_*, sigmoid_*, relu_*, leaky_relu_*   activations.py, called by blocks.py
-    append_labels_*, dropout_*, upsample_*    ../steps.py
+    append_labels_*, dropout_*, upsample_*    ../steps.py; upsample_* before a conv2d_*:
+                                              ../upsampled.py
     spectral_norm_*                           ../steps.py
 
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.

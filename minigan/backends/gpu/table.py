@@ -4,7 +4,8 @@
                                               implicit.py, implicit.cu
     batchnorm_*                               batchnorm.py, kernels.cu
     tanh_*, sigmoid_*, relu_*, leaky_relu_*   kernels.cu, called by blocks.py and convolution.py
-    append_labels_*, dropout_*, upsample_*    ../steps.py
+    append_labels_*, dropout_*, upsample_*    ../steps.py; upsample_* before a conv2d_*:
+                                              ../upsampled.py
     spectral_norm_*                           ../steps.py
 
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.
