@@ -55,6 +55,10 @@ class Operation(L.Layer):
             return F.reshape(x, (len(x), c, h, w))
         if op.kind == "flatten":
             return F.flatten(x)
+        if op.kind == "upsample":
+            (h, w, c), s = op.in_shape, op.scale
+            squares = F.broadcast_to(F.reshape(x, (-1, c, h, 1, w, 1)), (len(x), c, h, s, w, s))
+            return F.reshape(squares, (len(x), c, h * s, w * s))
         if op.kind == "leaky_relu":
             return F.leaky_relu(x, op.slope)
         return {"relu": F.relu, "tanh": F.tanh, "sigmoid": F.sigmoid}[op.kind](x)

@@ -47,6 +47,8 @@ def apply(op, p, s, x, train):
         x = x.reshape(-1, *op.shape)
     elif op.kind == "flatten":
         x = x.reshape(len(x), -1)
+    elif op.kind == "upsample":
+        x = jnp.repeat(jnp.repeat(x, op.scale, 1), op.scale, 2)
     elif op.kind == "leaky_relu":
         x = jax.nn.leaky_relu(x, op.slope)
     else:

@@ -32,6 +32,8 @@ def layers_of(op):
         return [(layers.BatchNormalization(**options), [op.gain, op.bias])]
     if op.kind == "reshape":
         return [(layers.Reshape(op.shape), [])]
+    if op.kind == "upsample":
+        return [(layers.UpSampling2D(op.scale), [])]
     if op.kind == "leaky_relu":
         return [(layers.LeakyReLU(negative_slope=op.slope), [])]
     kinds = {"flatten": layers.Flatten, "relu": layers.ReLU}

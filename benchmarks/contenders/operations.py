@@ -27,12 +27,13 @@ from minigan.layers import (
     Reshape,
     Sigmoid,
     Tanh,
+    Upsample,
 )
 
 KINDS = {
     Conv2d: "conv", ConvTranspose2d: "conv_transpose", Linear: "linear", BatchNorm: "norm",
     ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid", LeakyReLU: "leaky_relu", Flatten: "flatten",
-    Reshape: "reshape",
+    Reshape: "reshape", Upsample: "upsample",
 }  # fmt: skip
 CONVOLUTIONS = ("conv", "conv_transpose")
 
@@ -124,6 +125,8 @@ def operation(layer, order, rotated):
         op.slope = layer.slope
     elif kind == "reshape":
         op.shape = layer.shape
+    elif kind == "upsample":
+        op.scale = layer.scale
     return op
 
 

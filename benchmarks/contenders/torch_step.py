@@ -73,6 +73,8 @@ def module(op, channels_last):
         return ToImage(op.shape, channels_last)
     if op.kind == "flatten":
         return ToVector(channels_last)
+    if op.kind == "upsample":
+        return nn.Upsample(scale_factor=op.scale)
     if op.kind == "leaky_relu":
         return nn.LeakyReLU(op.slope, inplace=True)
     return {"relu": nn.ReLU(inplace=True), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid()}[op.kind]

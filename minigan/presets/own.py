@@ -12,7 +12,7 @@ D halves the image while at least 3 pixels are left on the shorter side; G doubl
 
 An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
 channels, up to 8 times the width. Both nets have one more convolution, 3x3 with stride 1, at the
-map before the smallest, if that is not the image itself. With `upsample` G doubles a map by
+map before the smallest, if that is not the image itself. In color32 and image64 G doubles a map by
 repeating pixels, with a convolution of kernel 3 after it: layers/upsample.py says why.
 
 With `classes` both nets get the class too, as in Mirza & Osindero 2014: G beside z and at its
@@ -113,10 +113,11 @@ PRESETS = {
     ),
     "color32": Preset(
         **COMMON, name="color32", data="cifar10", image_shape=(32, 32, 3), width=24, epochs=25,
-        lr_g=5e-4, lr_d=1e-3, lr_decay=5000, ema=0.99, objective=Objective(r1=1.0),
+        lr_g=5e-4, lr_d=1e-3, lr_decay=5000, ema=0.99, upsample="nearest",
+        objective=Objective(r1=1.0),
     ),
     "image64": Preset(
         **COMMON, name="image64", data="folder", image_shape=(64, 64, 3), width=16, epochs=12,
-        lr_g=2.5e-4, lr_d=5e-4, ema=0.99, objective=Objective(r1=2.0),
+        lr_g=2.5e-4, lr_d=5e-4, ema=0.99, upsample="nearest", objective=Objective(r1=2.0),
     ),
 }  # fmt: skip

@@ -58,7 +58,7 @@ PRESET_FOR = {  # a data set -> the preset, if none is named
 SMALL = 40  # pixels on the shorter side: such arrays get the nets for 28x28 and 32x32
 FROM_PRESET = (
     "width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "lr_decay", "beta1", "ema", "fit",
-    "limit", "shuffle", "drop_last",
+    "limit", "shuffle", "drop_last", "upsample",
 )  # fmt: skip
 
 

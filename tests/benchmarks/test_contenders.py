@@ -33,7 +33,7 @@ def make_contender(name, preset):
 
 
 @pytest.mark.parametrize("name", ["minigan", "minigan-threads", *OTHERS])
-@pytest.mark.parametrize("preset", report.NETS)  # those of the README's table
+@pytest.mark.parametrize("preset", [*report.NETS, "color32"])  # the README's table, and Upsample
 def test_twins_play_the_same_game(name, preset):
     """Uneven padding, dense layers, BatchNorm of both kinds."""
     if find_spec(PACKAGES.get(name, "minigan")) is None:
