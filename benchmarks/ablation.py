@@ -20,6 +20,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 
 from benchmarks import agreement, command, nets
 from minigan import Adam, get_backend
+from minigan.backends import fusion
 from minigan.backends.cpu import blocks, convolution, parallel_step
 from minigan.backends.cpu import im2col as columns
 from minigan.backends.cpu.backend import CpuBackend
@@ -60,6 +61,7 @@ IDEAS = {  # name -> (object, name, what it is without the idea)
     "gathering": [(convolution, "Gathering", Im2col)],
     "few channels": [(convolution, "FEW_CHANNELS", 0)],
     "Winograd": [(CpuBackend, "winograd", property(lambda _: False, lambda _, value: None))],
+    "upsampling first": [(fusion, "joined", lambda layers, backend: layers)],
     "fused blocks": [(blocks, "plan", partial(plan_each, blocks.plan))],
     "trace and replay": [],
     "all of them": [],  # every definition as its file has it

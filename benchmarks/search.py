@@ -67,7 +67,7 @@ COLOR_CANDIDATES = (  # of color32 and image64
     "batch_size=128",
     "z_dim=100",
     "d_steps=2",
-    "upsample=nearest",
+    "upsample=transposed",
     "loss=lsgan",
     "r1=0 lr_g=1e-3 lr_d=5e-4 lr_decay=0",
     "r1=0 spectral_norm=true lr_decay=0",

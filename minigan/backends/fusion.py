@@ -1,7 +1,7 @@
 """Which layers a fast backend may fuse: [convolution or Linear] [BatchNorm] [activation].
 
-Each part may be missing, a SpectralNorm may be around the convolution, and an Upsample before it:
-see upsampled.py. Reshape and Flatten before and between them only rename axes. A layer whose class
+Each part may be missing. A SpectralNorm may be around the convolution, or an Upsample before it:
+upsampled.py. Reshape and Flatten before and between them only rename axes. A layer whose class
 overrides the forward or backward of one of these is left alone: it may mean something else.
 """
 

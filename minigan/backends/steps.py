@@ -98,13 +98,20 @@ class UpsampleStep(LayerStep):
         return dx
 
 
-class SpectralStep:
-    """As layers/spectral_norm.py, around the block that contains the layer."""
+class StepAround:
+    """A step that changes the weights of a block, its only inner step, before it runs."""
 
     takes_labels, has_parameters = False, True
 
-    def __init__(self, layer: SpectralNorm, block: Step, backend: FastBackend):
+    def __init__(self, layer: Any, block: Step, backend: FastBackend):
         self.layer, self.steps, self.xp = layer, [block], backend.xp
+
+
+class SpectralStep(StepAround):
+    """As layers/spectral_norm.py, around the block that contains the layer."""
+
+    def __init__(self, layer: SpectralNorm, block: Step, backend: FastBackend):
+        super().__init__(layer, block, backend)
         memory, (rows, columns) = Workspace(backend), self.matrix(layer.layer.W).shape
         self.v, self.outer = memory.get("v", (rows,)), memory.get("outer", (rows, columns))
         self.sigma, self.along = memory.get("sigma", (1,)), memory.get("along", (1,))

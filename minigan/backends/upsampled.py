@@ -16,16 +16,16 @@ each pixel of y takes 2 of them along each axis: 4 products instead of 9. The up
 never made. The gradient of K gathers what W has spread.
 
 The layers remain the definition of all this: layers/upsample.py, layers/conv2d.py.
-Shown by: benchmarks/step.py --preset image64 --upsample nearest
+Shown by: benchmarks/ablation.py --preset image64
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import product
 
 from minigan.arrays import Array, Padding
+from minigan.backends.steps import StepAround
 from minigan.backends.workspace import FastBackend, Workspace
 from minigan.layers import Conv2d, ConvTranspose2d, Layer, Upsample
-from minigan.layers.sequential import Step
 
 
 class UpsampledConv2d(ConvTranspose2d):
@@ -47,17 +47,12 @@ class UpsampledConv2d(ConvTranspose2d):
             yield of_taps[i : i + k_h, j : j + k_w]
 
 
-class UpsampledStep:
+class UpsampledStep(StepAround):
     """Upsample and a convolution, around the block that contains the transposed convolution."""
-
-    takes_labels, has_parameters = False, True
-
-    def __init__(self, layer: UpsampledConv2d, block: Step, backend: FastBackend):
-        self.layer, self.steps, self.xp = layer, [block], backend.xp
 
     def forward(self, x: Array, train: bool) -> Array:
         layer, conv, xp = self.layer, self.layer.conv, self.xp
-        layer.b, layer.db = conv.b, conv.db
+        layer.b, layer.db = conv.b, conv.db  # now: they are made after the steps
         xp.copyto(layer.W, 0)
         for part in layer.places(layer.W):
             xp.add(part, flipped(conv.W), out=part)

@@ -1,7 +1,7 @@
 """Memory that the fast backends reuse: after the first steps, a step allocates nothing.
 
-(But for three things on a CPU: the losses run the definitions, a few numbers per image, BatchNorm
-pools its statistics, a few numbers per channel, and optimizers two blocks of numbers per thread.)
+(But for three things on a CPU: the losses run the definitions, a few numbers per image; BatchNorm
+pools its statistics, a few numbers per channel; optimizers take two blocks of numbers per thread.)
 """
 
 import threading

@@ -20,7 +20,7 @@ import numpy as np
 
 from minigan.arrays import Array, Backend, Shape
 from minigan.gan import CROSS_ENTROPY, Players, Result, plain_round
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, Sequential
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, Sequential, Upsample
 from minigan.layers.spectral_norm import unwrapped
 from minigan.objective import Objective
 
@@ -63,7 +63,7 @@ class CountingNet:
         """There are none."""
 
     def leaves(self) -> tuple[()]:
-        """-> none: R1 looks for layers that it refuses."""
+        """-> none, so that R1 finds no layer to refuse."""
         return ()
 
     def ready(self) -> "CountingNet":
@@ -87,7 +87,7 @@ def step_flops(
 
     batch       images in a batch
     play_round  of a preset: partial(preset.round, **preset.round_options)
-    objective   with the weight of R1: is it computed, too?
+    objective   the loss; if its r1 is above 0, R1 is counted, too
     """
     g: Any = CountingNet(G)
     d: Any = CountingNet(D)
@@ -106,7 +106,9 @@ def step_bytes(G: Sequential, D: Sequential, batch: int, moments: int = 2) -> in
     for net in (G, D):
         trained, kept = net.count()
         numbers += (2 + moments) * trained + kept
-        for layer in net.layers:
+        for before, layer in zip([None, *net.layers], net.layers, strict=False):
             if forward_flops(layer) or isinstance(layer, BatchNorm):
-                numbers += batch * (prod(layer.in_shape) + prod(layer.out_shape))
+                # fast backends make no upsampled image: backends/upsampled.py
+                first = before if isinstance(before, Upsample) else layer
+                numbers += batch * (prod(first.in_shape) + prod(layer.out_shape))
     return 4 * numbers

@@ -107,6 +107,7 @@ def import_run(
     if recorded := recorded_config(record):
         if options.get("preset", recorded.preset) != recorded.preset:
             raise ConfigError(f"{files[0]} is of preset {recorded.preset}: leave --preset out")
+        options = {name: value for name, value in options.items() if name != "preset"}
         if isinstance(record.get("data"), str) and {"images", "dataset"}.isdisjoint(options):
             metadata["data"] = record["data"]
         options = options_like(recorded, options)

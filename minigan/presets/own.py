@@ -13,7 +13,7 @@ D halves the image while at least 3 pixels are left on the shorter side; G doubl
 An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
 channels, up to 8 times the width. Both nets have one more convolution, 3x3 with stride 1, at the
 map before the smallest, if that is not the image itself. In color32 and image64 G doubles a map by
-repeating pixels, with a convolution of kernel 3 after it: layers/upsample.py says why.
+repeating pixels, with a convolution of kernel 3 after it (`upsample`): layers/upsample.py says why.
 
 With `classes` both nets get the class too, as in Mirza & Osindero 2014: G beside z and at its
 smallest map, D at the 3x3 convolution, or at the image if it has none.
@@ -62,7 +62,7 @@ def pyramid(image_shape: ImageShape) -> tuple[list[Pair], list[int]]:
 
 
 def double(channels: int, h: int, w: int, upsample: bool, **arguments: Any) -> Layers:
-    """-> layers that double a map to (h, w), the inverse of HALVE; an odd size is one more."""
+    """-> layers that double a map to (h, w), as large as before HALVE; an odd size is one more."""
     if upsample:
         padding = ((1, 1 + h % 2), (1, 1 + w % 2))
         return [nn.Upsample(2), nn.Conv2d(channels, kernel_size=3, padding=padding, **arguments)]

@@ -55,7 +55,7 @@ MOST_EPOCHS = 12  # more are not marked
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator["Figure"]:
-    """-> a matplotlib Figure of so many inches, which is filled and saved in here.
+    """-> a matplotlib Figure of this size in inches: fill and save it within the `with` block.
 
     Raises ConfigError without matplotlib.
     """

@@ -205,7 +205,7 @@ class Game(Copyable):
     # -- z, labels, samples ------------------------------------------------------------
 
     def draw_z(self, n: int) -> Array:
-        """-> z (n, z_dim), the next of the rounds'."""
+        """-> z (n, z_dim), the next of the rounds' stream."""
         return self.backend.asarray(self.new_z(n, self.z_generator))
 
     def new_z(self, n: int, generator: Generator) -> np.ndarray:

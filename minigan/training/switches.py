@@ -3,7 +3,7 @@
     --loss --real-target --fake-target   another objective: objective.py
     --optimizer --weight-decay           another optimizer, with defaults for it
     --d-steps                            further updates of D before each round: gan.py
-    --upsample nearest                   G grows by Upsample and a convolution: presets/own.py
+    --upsample                           G grows by Upsample and a convolution: presets/own.py
     --spectral-norm                      D without BatchNorm, its weights divided by their norm
     --r1                                 D pays for its slope, and has no BatchNorm: r1.py
     --classes                            conditional nets: presets/own.py

@@ -114,6 +114,16 @@ def test_what_is_not_joined(layers, kinds):
     np.testing.assert_allclose(fast.forward(x), definition.forward(x), rtol=1e-10, atol=1e-12)
 
 
+def test_the_block_within_is_a_neighbor_of_the_others():
+    """So the steps before and after hand their chunks on."""
+    layers = [mg.Conv2d(4, 1), mg.BatchNorm(), mg.ReLU(), mg.Upsample(2), mg.Conv2d(4, 3)]
+    net = make([*layers, mg.BatchNorm(), mg.ReLU(), mg.Conv2d(2, 1)], BACKENDS["numpy"]())
+    first, around, last = net.steps
+    (within,) = around.steps
+    assert within.previous is first and last.previous is within
+    assert first.is_followed and within.is_followed and not last.is_followed
+
+
 def test_a_copy_has_weights_of_its_own():
     net = make([mg.Upsample(2), mg.Conv2d(4, 3, 1, 1)], mg.get_backend("numpy", "float64"))
     x = np.random.default_rng(1).standard_normal((4, 3, 5, 4))

@@ -244,6 +244,16 @@ def test_the_images_of_the_exported_run_are_still_the_right_ones(
     assert listed == [False, False]
 
 
+def test_the_preset_may_be_said_and_changes_nothing(tmp_path, without_plots):
+    """Though a preset's own nets have changed since, and the file is of the earlier ones."""
+    made, file, copy = tmp_path / "made", tmp_path / "w.safetensors", tmp_path / "copy"
+    options = dict(preset="color32", width=1, batch_size=4, threads=1, upsample="transposed")
+    train(made, **options, dataset="cifar10")
+    assert run("export", made, file) == 0
+    assert run("import", file, "--preset", "color32", "--threads", 1, "--out", copy) == 0
+    assert json.loads((copy / "config.json").read_text())["options"]["upsample"] == "transposed"
+
+
 @pytest.mark.slow
 def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
     """Of a preset for pictures, imported without any."""

@@ -50,6 +50,13 @@ CHAINS = {  # name -> in_shape, layers: every kernel and width; sizes odd, one, 
     "k4 s2 p1, uneven": (
         (9, 5, 3), lambda: [mg.Conv2d(7, **HALVE), mg.BatchNorm(gain=False), mg.Sigmoid()],
     ),
+    "upsampled": (
+        (3, 5, 4), lambda: [mg.Upsample(2), mg.Conv2d(8, 3, 1, ((1, 2), (1, 2))), mg.Tanh()],
+    ),
+    "upsampled, norm": (
+        (4, 4, 8),
+        lambda: [mg.Upsample(2), mg.Conv2d(3, 3, 1, 1, bias=False), mg.BatchNorm(), mg.ReLU()],
+    ),
     "k3 s1": ((6, 5, 5), lambda: [mg.Conv2d(4, 3, 1, 1), mg.Tanh()]),
     "k1": ((5, 6, 8), lambda: [mg.Conv2d(12, 1), mg.BatchNorm(), mg.LeakyReLU(0.1)]),
     "k1 s2": ((5, 6, 8), lambda: [mg.Conv2d(4, 1, 2), mg.Tanh()]),

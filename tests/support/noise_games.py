@@ -19,6 +19,7 @@ SYSTEMS = {  # every kind of round and of optimizer, labels, decay, the joint up
     "radford-mnist-conditional": {},
     "shibuya-fnn": {},
     "jayathilaka-faces:rmsprop": {},
+    "color32": {},
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,6 +184,15 @@ def test_a_config_of_before_the_switches_can_be_read():
     assert config_from_record(old) == new_config(options)
     old |= {"preset": "color32"}
     assert config_from_record(old).r1 == 0  # color32 has R1 now, and had none
+    assert config_from_record(old).upsample == "transposed"  # likewise
+
+
+def test_a_run_like_an_earlier_one_grows_as_it_did():
+    new = new_config({"preset": "color32"})
+    assert new.upsample == "nearest" and new_config({"preset": "mnist"}).upsample == "transposed"
+    earlier = replace(new, upsample="transposed")
+    assert new_config(options_like(earlier, {})).upsample == "transposed"
+    assert new_config(options_like(earlier, {"preset": "image64"})).upsample == "nearest"
 
 
 @pytest.mark.parametrize(

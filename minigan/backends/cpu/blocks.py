@@ -31,6 +31,7 @@ from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.cpu.chunks import ThreadWorkspace, column_sums, contiguous, tile_row
 from minigan.backends.cpu.convolution import BeforeBackward, BeforeForward, Convolution, Identity
 from minigan.backends.fusion import Core, fuse
+from minigan.backends.steps import StepAround
 from minigan.backends.workspace import Workspace
 from minigan.layers import BatchNorm, Layer
 from minigan.layers.activation import Activation
@@ -47,7 +48,8 @@ def plan(layers: Sequence[Layer], backend: CpuBackend) -> list[Step]:
         return kind(part, backend, **roles)
 
     steps = fuse(layers, backend, make_block)
-    for step, following in pairwise(steps):
+    inner = [step.steps[0] if isinstance(step, StepAround) else step for step in steps]
+    for step, following in pairwise(inner):
         if isinstance(step, Block) and isinstance(following, Block):
             following.previous, step.is_followed = step, True
             following.parity = 1 - step.parity

@@ -1,7 +1,7 @@
 """Optimizers in blocks that stay in cache.
 
-A definition in optimizers.py passes over the parameters some thirteen times. Here it is played on
-one block of 16,384 numbers after another, so each is read from memory once; the blocks are
+A definition in optimizers.py passes over the parameters some thirteen times. Here it runs on one
+block of 16,384 numbers after another, so each is read from memory once; the blocks are
 distributed over the threads. Every number equals the definition's, bit for bit.
 Shown by: benchmarks/step.py
 """

@@ -33,8 +33,7 @@ from minigan.arrays import Array
 from minigan.backends.cpu import blocks
 from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.fusion import sees_samples_alone
-from minigan.backends.steps import SpectralStep
-from minigan.backends.upsampled import UpsampledStep
+from minigan.backends.steps import StepAround
 from minigan.errors import StateError
 from minigan.layers import Layer, Sequential, sequential
 from minigan.layers.sequential import Step, backward_pass, forward_pass
@@ -195,7 +194,7 @@ def innermost(steps: Sequence[Any]) -> list[Any]:
     """-> the steps of a network, including those of networks within it"""
     found = []
     for step in steps:
-        is_container = isinstance(step, (Sequential, TracedSteps, SpectralStep, UpsampledStep))
+        is_container = isinstance(step, (Sequential, TracedSteps, StepAround))
         found += innermost(step.steps) if is_container else [step]
     return found
 

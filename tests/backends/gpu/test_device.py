@@ -204,9 +204,9 @@ def smooth(monkeypatch):
         preset = mg.presets.get_preset(name)
 
         def without_kinks(layers):
-            return lambda *arguments: [
+            return lambda *arguments, **options: [
                 mg.Tanh() if isinstance(layer, (mg.ReLU, mg.LeakyReLU)) else layer
-                for layer in layers(*arguments)
+                for layer in layers(*arguments, **options)
             ]
 
         G, D = without_kinks(preset.generator), without_kinks(preset.discriminator)

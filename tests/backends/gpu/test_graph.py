@@ -22,6 +22,7 @@ SYSTEMS = {  # every kind of round; rates that change, labels, limits, several s
     "shibuya-mnist": {},
     "radford-mnist-conditional": dict(width=2),
     "shibuya-fnn": {},
+    "color32": {},
 }
 
 

@@ -16,7 +16,9 @@ from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.implicit import TILES
 from minigan.backends.gpu.kernels import OPTIONS, source
 from minigan.backends.gpu.table import OPERATIONS
-from minigan.presets import MODULES, get_preset
+from minigan.presets import MODULES
+from minigan.training.config import new_config
+from minigan.training.switches import switched_preset
 from tests.support.strict_cupy import make_module
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")  # A100, H100 and H200, RTX 50
@@ -57,7 +59,8 @@ def requested(preset, dtype="float32", **options):
         patch.setitem(sys.modules, "cupy", make_module())
         patch.setattr("minigan.parameters.Store.allocate", lambda store: None)
         patch.setattr("minigan.parameters.Store.parameter", declare)
-        backend, system = GpuBackend(dtype, operations=OPERATIONS, **options), get_preset(preset)
+        backend = GpuBackend(dtype, operations=OPERATIONS, **options)
+        system = switched_preset(new_config({"preset": preset}))
         width, shape, rng = system.width, system.image_shape, np.random.default_rng(0)
         for layers, in_shape in (
             (system.generator(width, system.z_dim, shape), (system.z_dim,)),
