@@ -59,7 +59,6 @@ IDEAS = {  # name -> (object, name, what it is without the idea)
     "chunks in cache": [(columns, "CACHE", 2**60)],
     "im2col as one copy": [(Im2col, "read_x", defined_read_x)],
     "gathering": [(convolution, "Gathering", Im2col)],
-    "few channels": [(convolution, "FEW_CHANNELS", 0)],
     "Winograd": [(CpuBackend, "winograd", property(lambda _: False, lambda _, value: None))],
     "upsampling first": [(fusion, "joined", lambda layers, backend: layers)],
     "fused blocks": [(blocks, "plan", partial(plan_each, blocks.plan))],

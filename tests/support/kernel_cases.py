@@ -8,7 +8,6 @@ import minigan as mg
 from minigan.arrays import Backend
 from minigan.backends.cpu import convolution
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.cpu.few_channels import FewChannels
 from minigan.backends.cpu.table import OPERATIONS
 from minigan.backends.cpu.winograd import Winograd
 
@@ -23,7 +22,7 @@ def random_geometry(rng, kind):
             least, most = s * (taps - 1) + 1, s * taps
         k = tuple(int(size) for size in rng.integers(least, most + 1, 2))
         padding = tuple(tuple(int(p) for p in rng.integers(0, size, 2)) for size in k)
-        c_in = int(rng.integers(1, 5) if kind is FewChannels else rng.choice([1, 3, 5, 12]))
+        c_in = int(rng.choice([1, 3, 5, 12]))
         c_out = int(rng.choice([1, 3, 4, 9]))
         h, w = (int(size) for size in rng.integers(1, 20, 2))
         if h + sum(padding[0]) >= k[0] and w + sum(padding[1]) >= k[1]:

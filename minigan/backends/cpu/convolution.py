@@ -1,9 +1,9 @@
 """A layer's convolution: the batch in chunks, the chunks on threads, the parts of dW summed.
 
-The shape alone decides which kernel multiplies a chunk: few_channels.py for images of few channels,
-gathering.py for other narrow layers, winograd.py where its savings are worth it, im2col.py
-everywhere else. Where numba is installed, compiled/direct.py instead of all but winograd.py, unless
-W is very large. A Linear layer is the convolution of an image of one pixel.
+The shape alone decides which kernel multiplies a chunk: gathering.py for narrow layers, winograd.py
+where its savings are worth it, im2col.py everywhere else. Where numba is installed,
+compiled/direct.py instead of all but winograd.py, unless W is very large. A Linear layer is the
+convolution of an image of one pixel.
 
 The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
@@ -25,14 +25,12 @@ from minigan.backends.cpu.chunks import (
     column_sums,
     tile_row,
 )
-from minigan.backends.cpu.few_channels import FewChannels
 from minigan.backends.cpu.gathering import Gathering
 from minigan.backends.cpu.im2col import Im2col
 from minigan.backends.cpu.winograd import Winograd
 from minigan.backends.fusion import Core, CoreConvolution
 from minigan.backends.workspace import Workspace
 
-FEW_CHANNELS = 4  # at most
 # numbers in W, at least; then Winograd's savings outweigh its transforms. A stride of 1 needs fewer
 # transforms, and a quarter of the numbers is enough
 WIDE = 50_000
@@ -201,13 +199,13 @@ class Identity:
 
 def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winograd:
     """-> the kernel for a geometry."""
-    (k_h, k_w, c_in, _), stride, numbers = core.W_shape, core.stride, prod(core.W_shape)
+    (k_h, k_w, _, _), stride, numbers = core.W_shape, core.stride, prod(core.W_shape)
     geometry = (core.x_shape, core.W_shape, core.y_shape, stride, core.pads)
     columns = Im2col(*geometry)
     if columns.is_linear:
         return columns
     taps = {-(-k // s) for k, s in zip((k_h, k_w), stride, strict=True)}
-    fits_winograd = taps <= {2, 3} and stride in ((1, 1), (2, 2)) and c_in > FEW_CHANNELS
+    fits_winograd = taps <= {2, 3} and stride in ((1, 1), (2, 2))
     if backend.winograd and fits_winograd and numbers >= (WIDE if stride[0] > 1 else WIDE // 4):
         winograd = Winograd(*geometry, backend.dtype)
         if winograd.tiles >= 4:  # with fewer tiles, U is larger than the other factor
@@ -218,6 +216,4 @@ def choose_kernel(core: CoreConvolution, backend: CpuBackend) -> Im2col | Winogr
         direct = Direct(*geometry, backend)
         if direct.fits:
             return direct
-    if c_in <= FEW_CHANNELS:
-        return FewChannels(*geometry)
     return Gathering(*geometry) if numbers < WIDE else columns

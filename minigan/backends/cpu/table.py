@@ -1,8 +1,7 @@
 """Every operation for which the CPU backend has a faster version, and where that version is.
 
     conv2d_*, conv_transpose2d_*, linear_*    convolution.py: chunks, threads; im2col.py,
-                                              gathering.py, few_channels.py or winograd.py
-                                              multiply a chunk
+                                              gathering.py or winograd.py multiply a chunk
     batchnorm_*                               blocks.py
     tanh_*, sigmoid_*, relu_*, leaky_relu_*   activations.py, called by blocks.py
     append_labels_*, dropout_*, upsample_*    ../steps.py; upsample_* before a conv2d_*:

@@ -1,6 +1,6 @@
 """Chains of layers on the CPU backend against the same chains on the plain one.
 
-The sizes are such that every path is taken: columns, few channels, Winograd; with and without a
+The sizes are such that every path is taken: columns, gathering, Winograd; with and without a
 fused BatchNorm and activation.
 """
 
