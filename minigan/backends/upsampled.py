@@ -16,7 +16,7 @@ each pixel of y takes 2 of them along each axis: 4 products instead of 9. The up
 never made. The gradient of K gathers what W has spread.
 
 The layers remain the definition of all this: layers/upsample.py, layers/conv2d.py.
-Shown by: benchmarks/ablation.py --preset image64
+Shown by: benchmarks/ablation.py --preset color32
 """
 
 from collections.abc import Iterator, Sequence

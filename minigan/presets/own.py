@@ -12,8 +12,8 @@ D halves the image while at least 3 pixels are left on the shorter side; G doubl
 
 An odd size loses its last pixel in D; G restores it by output_padding. Every halving doubles the
 channels, up to 8 times the width. Both nets have one more convolution, 3x3 with stride 1, at the
-map before the smallest, if that is not the image itself. In color32 and image64 G doubles a map by
-repeating pixels, with a convolution of kernel 3 after it (`upsample`): layers/upsample.py says why.
+map before the smallest, if that is not the image itself. In color32 G doubles a map by repeating
+pixels, with a convolution of kernel 3 after it (`upsample`): layers/upsample.py says why.
 
 With `classes` both nets get the class too, as in Mirza & Osindero 2014: G beside z and at its
 smallest map, D at the 3x3 convolution, or at the image if it has none.
@@ -118,6 +118,6 @@ PRESETS = {
     ),
     "image64": Preset(
         **COMMON, name="image64", data="folder", image_shape=(64, 64, 3), width=16, epochs=12,
-        lr_g=2.5e-4, lr_d=5e-4, ema=0.99, upsample="nearest", objective=Objective(r1=2.0),
+        lr_g=2.5e-4, lr_d=5e-4, ema=0.99, objective=Objective(r1=2.0),
     ),
 }  # fmt: skip

@@ -192,7 +192,7 @@ def test_a_run_like_an_earlier_one_grows_as_it_did():
     assert new.upsample == "nearest" and new_config({"preset": "mnist"}).upsample == "transposed"
     earlier = replace(new, upsample="transposed")
     assert new_config(options_like(earlier, {})).upsample == "transposed"
-    assert new_config(options_like(earlier, {"preset": "image64"})).upsample == "nearest"
+    assert new_config(options_like(earlier, {"preset": "color32"})).upsample == "nearest"
 
 
 @pytest.mark.parametrize(
