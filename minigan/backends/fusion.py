@@ -102,7 +102,7 @@ def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
 def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
     """Do all steps treat each sample by itself, except blocks, which handle the whole batch?
 
-    And does no step draw random numbers?
+    And does no step draw random numbers? (Not a block within another step: it gets no `parts`.)
     """
     return all(
         isinstance(step, (block, AppendLabelsStep, UpsampleStep))
