@@ -14,8 +14,8 @@ To go down R1, a library with autograd differentiates ∇D(x) once more. Here a 
 
 So R1 is a loss of two more batches of images. u counts as fixed: of all directions it has the
 largest slope, so turning it changes nothing to first order. D is linear piece by piece. As h -> 0
-the slope is that of one piece, |∇D(x)|; a finite h takes the borders into account where D bends. That
-has a limit: after many steps D may learn to be steep over less than h, which R1 then does not see.
+the slope is that of one piece, |∇D(x)|; a finite h takes the borders into account where D bends.
+But after many steps D may learn to be steep over less than h, which R1 then does not see.
 
 x, u (n, h, w, c)    logits (n, 1)
 D must see each image alone, and the same way each time: without BatchNorm and Dropout.
