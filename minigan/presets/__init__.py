@@ -55,7 +55,7 @@ class Preset:
     decay: tuple[int, int] | None = None  # epochs (start, length) in which rates fall to 0
     lr_decay: int = 0  # τ steps: rates are divided by √(1 + step/τ); 0: they are not
     ema: float = 0.0  # decay of the average of G's weights that images are drawn from; 0: none
-    upsample: str = "transposed"  # or "nearest": how G grows, by training/switches.py, for any size
+    upsample: str = "transposed"  # or "nearest": how G grows, if any_size; see training/switches.py
     objective: Objective = CROSS_ENTROPY  # the loss, and D's targets
     round: Callable[..., Result] = plain_round  # (players, **round_options)
     round_options: Arguments = field(default_factory=dict)

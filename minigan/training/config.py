@@ -103,7 +103,7 @@ class Config:
     optimizer: str | None = None
     weight_decay: float | None = None  # an L2 penalty in the gradient of every parameter
     d_steps: int = 1  # updates of D in a round
-    upsample: str = "transposed"  # or "nearest": how G grows. Earlier runs have no other way
+    upsample: str = "transposed"  # or "nearest": how G grows; a record without it is older
     spectral_norm: bool = False  # in D, instead of BatchNorm
     r1: float = 0.0  # weight of D's penalty for its slope; above 0: D without BatchNorm
     classes: int = 0  # that minigan's own nets learn, from labeled pictures; 0: none

@@ -105,3 +105,13 @@ def test_the_bytes_of_a_step_by_hand():
     held = (5 + 6) + (6 + 6) + (6 + 1)  # dx and y of Linear, BatchNorm and Linear
     assert step_bytes(G, D, 8) == 4 * (4 * parameters + statistics + 8 * held)
     assert step_bytes(G, D, 8, moments=0) == 4 * (2 * parameters + statistics + 8 * held)
+
+
+def test_an_upsampled_image_takes_no_memory():
+    """Fast backends never make it, nor its gradient."""
+    layers = [mg.Upsample(2), mg.Conv2d(3, 3, 1, 1, bias=False)]
+    G, D = mg.Sequential(layers), mg.Sequential([mg.Linear(1, bias=False)])
+    for net, in_shape in ((G, (4, 5, 2)), (D, (6,))):
+        net.setup(in_shape, backend=mg.get_backend("plain"), rng=np.random.default_rng(0))
+    parameters, of_images = 3 * 3 * 2 * 3 + 6, 4 * 5 * 2 + 8 * 10 * 3 + 6 + 1
+    assert step_bytes(G, D, 7) == 4 * (4 * parameters + 7 * of_images)

@@ -1,13 +1,19 @@
 """The table of presets, and one in detail."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from minigan.cli import presets_table
+from minigan.objective import Objective
 from minigan.presets import MODULES, get_preset
+from minigan.training.config import new_config
+from minigan.training.outline import outline
 from tests.support.commands import run
 from tests.support.preset_counts import counts_of
+
+OPTIONS = {"preset": "color32"}
 
 
 def test_every_preset_has_a_row_with_its_numbers(capsys):
@@ -24,6 +30,22 @@ def test_every_preset_has_a_row_with_its_numbers(capsys):
     names = ", ".join(f"jayathilaka-faces:{name}" for name in ("adam", "rmsprop", "sgd"))
     assert f"variants: {names}" in "\n".join(lines)
     assert "of a step: minigan presets NAME" in lines[-1]
+
+
+def test_the_operations_of_a_step_include_r1():
+    """64 images, of which D plays 8, and then 16 at two sides: 6.83 GFLOP, and 0.50 for R1."""
+    d_forward, d_first = (
+        2 * (256 * 48 * 24 + 64 * 16 * 24 * 48 + 64 * 9 * 48 * 48),
+        2 * 256 * 48 * 24,
+    )
+    d_forward += 2 * (16 * 16 * 48 * 96 + 16 * 96)
+    of_r1 = 8 * 2 * d_forward + 16 * (3 * d_forward - d_first)
+    preset = get_preset("color32")
+    found = [
+        presets_table.costs(replace(preset, objective=objective), *outline(new_config(OPTIONS)))[0]
+        for objective in (preset.objective, Objective())
+    ]
+    assert found == [f"{6.830948352 + of_r1 * 1e-9:.1f}", "6.8"] == ["7.3", "6.8"]
 
 
 def test_one_preset_in_detail(capsys, monkeypatch):
