@@ -55,7 +55,7 @@ MAY_CHANGE = (
 PRESET_FOR = {  # a data set -> the preset, if none is named
     "folder": "image64", "celeba": "image64", "cifar10": "color32", "svhn": "color32",
 }  # fmt: skip
-SMALL = 40  # pixels on the shorter side: such arrays get the nets for 28x28 and 32x32
+SMALL = 40  # pixels on the shorter side: such pictures get the presets for 28x28 and 32x32
 FROM_PRESET = (
     "width", "z_dim", "z", "batch_size", "lr_g", "lr_d", "lr_decay", "beta1", "ema", "fit",
     "limit", "shuffle", "drop_last", "upsample",
@@ -200,14 +200,15 @@ def new_config(options: dict[str, Any]) -> Config:
         if not isinstance(options.get(name, ""), (str, type(None))):
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
     data = "folder" if options.get("images") is not None else options.get("dataset", "auto")
-    named, shape = PRESET_FOR.get(data, "mnist"), None
-    if is_array_file(options.get("images") or ""):
-        shape = h, w, c = shape_of(options["images"])
-        named = "image64" if min(h, w) > SMALL else "mnist" if c == 1 else "color32"
+    arrays = is_array_file(options.get("images") or "")
+    h, w, c = shape_of(options["images"]) if arrays else (64, 64, 3)
+    own = {"image_size": f"{h}x{w}", "channels": c, **options}  # unless another one is given
+    named = PRESET_FOR.get(data, "mnist")
+    if named == "image64" and min(parse_size(own["image_size"])) <= SMALL:
+        named = "mnist" if own["channels"] == 1 else "color32"
     preset = get_preset(options.get("preset", named))
-    if shape is not None and preset.any_size:  # the arrays' own size, unless another one is given
-        h, w, c = shape
-        options = {"image_size": f"{h}x{w}", "channels": c, **options}
+    if arrays and preset.any_size:
+        options = own
     return Config(**{**preset_defaults(preset, data, options), **options, **normal_form(options)})
 
 
