@@ -88,7 +88,7 @@ def update_generator(
 ) -> Result:
     """One step of G down the gradient of the non-saturating loss
 
-        L_G = mean loss(D(G(z)), 1)
+        L_G = mean loss(D(G(z)), 1)     with the hinge loss -mean D(G(z)): objective.py
 
     The gradient goes through D to G: D's forward runs with its current weights, and its backward
     with need_dw=False, which leaves D's gradients unchanged, bit for bit. D itself does not change,

@@ -1,4 +1,4 @@
-"""AppendLabels: a conditional network learns the class from extra channels of its input.
+"""AppendLabels: a conditional network gets the class as extra channels of its input.
 
     y = [x | label]      label: 1 for the class of the sample, 0 for all others ("one-hot")
 

@@ -1,8 +1,9 @@
 """Spectral normalization: a layer whose weights are divided by the most that they can stretch x.
 
 A linear layer y = x·M stretches x by at most σ, the largest singular value of M. With M/σ in every
-layer, D cannot change faster than x does, so its gradient, which is all that G learns from, stays
-bounded. (For a convolution M is W seen as (k·k·c_in, c_out), as in conv2d.py.)
+linear layer, D cannot change faster than x does, so its gradient, which is all that G learns from,
+stays bounded. For a convolution M is W seen as (k·k·c_in, c_out), as in conv2d.py: σ is the bound
+of one window. A pixel lies in up to m windows, so x is stretched by at most √m, 2 for k4 s2.
 
 σ by power iteration. For any u, repeating u <- Mᵀ·M·u, scaled to length 1, turns u toward the
 direction in which M stretches most; then σ = |M·u|. W changes little from step to step. So u is

@@ -5,10 +5,10 @@
 
 Followed by a convolution of stride 1, it is the other way to let an image grow. A transposed
 convolution of stride s lays k x k patches s pixels apart. Where k is not a multiple of s, some
-pixels get more patches than others, which shows as a checkerboard; and nothing but training makes
-the patches of one phase agree with those of the next. Here every output pixel is computed by the
-same weights. As the two layers define it, the convolution runs on the large image, and costs more;
-the fast backends first add up the taps that read the same pixel.
+pixels get more patches than others, which shows as a checkerboard; and neighboring pixels come from
+different weights, which nothing but training makes agree. Here every output pixel is computed by
+the same weights. As the two layers define it, the convolution runs on the large image, and costs
+more; the fast backends first add up the taps that read the same pixel.
 
 x (n, h, w, c)   y (n, h·s, w·s, c)
 Source: Odena et al. 2016, "Deconvolution and Checkerboard Artifacts", distill.pub

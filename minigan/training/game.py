@@ -134,7 +134,7 @@ class Game(Copyable):
 
     @ignore_float_errors
     def round(self, batches: Batches) -> dict[str, Any]:
-        """One update of each player -> what `read` takes, still on the device."""
+        """One round of the preset -> what `read` takes, still on the device."""
         with self.in_use, blas.single_threaded():  # or sums differ while other games run
             self.leave_parent()
             self.set_rates(batches.epoch)
