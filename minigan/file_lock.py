@@ -1,11 +1,13 @@
 """A lock between processes. The system releases it when its holder ends, even by a crash.
 
-Only the lock counts, not whether the file exists: a crash leaves no lock behind.
+Only the lock counts, not whether the file exists: a crash leaves no lock behind. A file system
+without locks gives each process what it asks for.
 """
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import IO
@@ -52,14 +54,20 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+    UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # by some network file systems
+
     def try_lock(file: IO[bytes]) -> bool:
         """-> whether the lock is ours now."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
         return True
 
     def unlock(file: IO[bytes]) -> None:
         """Release the lock."""
-        fcntl.flock(file, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)

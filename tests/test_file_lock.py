@@ -1,5 +1,6 @@
 """The lock between processes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -37,6 +38,23 @@ def test_a_lock_ends_with_its_process(tmp_path):
         assert try_lock(file)
         unlock(file)
     assert path.exists()  # which means nothing
+
+
+@pytest.mark.skipif(os.name != "posix", reason="flock is of POSIX")
+def test_a_file_system_without_locks_refuses_nobody(tmp_path, monkeypatch):
+    errors = [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EIO]
+
+    def flock(file, flags):
+        raise OSError(errors[0], os.strerror(errors[0]))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    while len(errors) > 1:
+        with locked(tmp_path / "lock", pytest.fail):
+            pass
+        del errors[0]
+    with pytest.raises(OSError) as caught, locked(tmp_path / "lock", print):
+        pass
+    assert caught.value.errno == errno.EIO
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")

@@ -26,7 +26,7 @@ def train_classifier(arguments: Namespace, log: Log) -> None:
     backend = get_backend(
         config.backend, threads=config.threads, precision=config.precision, compile=config.compile
     )
-    get_classifier(split(data, data_dir, config.fit), backend, config.seed, log)
+    get_classifier(split(data, data_dir, config.fit), backend, options.get("seed"), log)
 
 
 def evaluate(arguments: Namespace, log: Log) -> None:

@@ -58,7 +58,7 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
     run, game, metadata, file = begin(arguments, name)
     if pick == []:
         save_page(file, draw_candidates(game, seed))
-        example = f"minigan arithmetic {run.folder} --seed {seed} --pick {sample_groups.EXAMPLE}"
+        example = f"minigan arithmetic {run.quoted} --seed {seed} --pick {sample_groups.EXAMPLE}"
         log(f"{file}: choose three groups, as in: {example}")
         return
     if groups is None:

@@ -40,6 +40,8 @@ def sample(arguments: Namespace, log: Log) -> None:
     if arguments.out:
         path = output_file(arguments.out, Path("samples.png"), ".png", ".npy")
     each, real = (new_folder(f"--{name}", getattr(arguments, name)) for name in ("each", "real"))
+    if each and real and each.samefile(real):
+        raise ConfigError(f"--each and --real are both {each}: give one of them another folder")
     if drawn:
         batches = game.sample_batches(n, game.stream("sample", seed=seed), label, statistics)
         if each:

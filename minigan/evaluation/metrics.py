@@ -93,6 +93,11 @@ def expect_n(n: int | None, real: ReferenceImages) -> int:
     n  as the user gave it; None: 10,000, or as many as there are real images
     """
     most = min(len(real.train), len(real.test))
+    if most < MIN_TEST:
+        raise ConfigError(
+            f"{real.data.name} has {most:,} images here, and an evaluation takes {MIN_TEST}: "
+            "train with a larger --limit"
+        )
     if n is None:
         return min(USUAL_N, most)
     expect_size("--n", n, least=MIN_TEST)

@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigan.backends.cpu.threads import blas
-from minigan.checks import expect_size
-from minigan.errors import ArrayTypeError, ShapeError
+from minigan.errors import ArrayTypeError
 from minigan.evaluation.reference_images import Rows
 from minigan.parallel.group import Group
 
@@ -49,10 +48,8 @@ def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[Floats, Ints]:
     corpus   (m, ...)     the same kind, and the same shape after the first axis; m >= k
     -> distances (n, k), Euclidean, in the units of the arrays; indices (n, k) into the corpus
     Of equal distances, the lower index is nearer. For uint8, distances and ties are exact.
-    Raises ConfigError, ShapeError, ArrayTypeError.
+    Raises ArrayTypeError.
     """
-    expect_size("nearest: k", k)
-    expect_alike("nearest", queries, corpus, k)
     center = center_of(corpus)
     squares = np.full((len(queries), k), np.inf)
     indices = np.full((len(queries), k), len(corpus))
@@ -89,9 +86,8 @@ def balls_around(queries: Rows, corpus: Rows, radii: Floats) -> Ints:
 
     queries, corpus  as in nearest;  radii (m,) as it measures them
     -> counts (n,)
-    Raises ShapeError, ArrayTypeError.
+    Raises ArrayTypeError.
     """
-    expect_alike("balls_around", queries, corpus, 1)
     center = center_of(corpus)
     counts = np.zeros(len(queries), np.int64)
     for at, q in tiles(queries, QUERIES, center):
@@ -105,21 +101,6 @@ def balls_around(queries: Rows, corpus: Rows, radii: Floats) -> Ints:
             found = inside.sum(axis=1) + np.bincount(within, minlength=len(q.rows))
             counts[at : at + len(q.rows)] += found
     return counts
-
-
-def expect_alike(label: str, queries: Rows, corpus: Rows, k: int) -> None:
-    """Raises ShapeError, ArrayTypeError unless they can be compared, and the corpus has k rows."""
-    alike = len(queries.shape) > 1 and queries.shape[1:] == corpus.shape[1:]
-    if not alike or len(corpus) < k or prod(queries.shape[1:]) == 0:
-        raise ShapeError(
-            f"{label}: expected queries (n, ...) and a corpus of {k} or more rows of the same "
-            f"shape, got {queries.shape} and {corpus.shape}"
-        )
-    dtypes = (queries.dtype, corpus.dtype)
-    if any(dtype != np.uint8 for dtype in dtypes) and any(dtype.kind != "f" for dtype in dtypes):
-        raise ArrayTypeError(
-            f"{label}: expected both as uint8, or both as floats, got {dtypes[0]} and {dtypes[1]}"
-        )
 
 
 @dataclass(frozen=True)

@@ -140,5 +140,5 @@ def import_run(
     run.checkpoints.save(Snapshot(game, start, 0))
     if "D" not in weights:
         log(f"NOTE: {names} has no D: it starts untrained")
-    log(f"{config.preset} with the weights of {names}: train it with --resume {run.folder}")
+    log(f"{config.preset} with the weights of {names}: train it with --resume {run.quoted}")
     return run

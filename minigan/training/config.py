@@ -120,10 +120,10 @@ class Config:
                 continue
             if name in CHOICES:
                 expect_choice(flag(name), value, CHOICES[name])
-            elif name in SIZES:
-                expect_size(flag(name), value, *SIZES[name])
+            elif name in SIZES:  # NumPy's numbers become Python's
+                object.__setattr__(self, name, expect_size(flag(name), value, *SIZES[name]))
             elif name in NUMBERS:
-                expect_number(flag(name), value, NUMBERS[name])
+                object.__setattr__(self, name, expect_number(flag(name), value, NUMBERS[name]))
             elif kind in (bool, bool | None) and not isinstance(value, bool):
                 raise ConfigError(f"{flag(name)} must be true or false, got {value!r}")
         optimizer = OPTIMIZERS[self.optimizer] if self.optimizer else preset.optimizer

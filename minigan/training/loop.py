@@ -101,6 +101,9 @@ def train(
     epoch = batches.per_epoch / game.preset.images_per_round  # steps in one
     last_step = config.steps or ceil((config.epochs or 0) * epoch)
 
+    if game.preset.decay is not None and last_step > (zero := ceil(sum(game.preset.decay) * epoch)):
+        log(f"WARNING: both learning rates of {config.preset} are 0 after step {zero}: end there")
+
     if dry_run:
         losses = game.read(game.round(batches))
         log(f"{game.G.summary()}\n\n{game.D.summary()}\n")
@@ -125,6 +128,8 @@ def train(
     with run.locked():
         if resume is not None:
             expect_same_images(data, metadata, "restore them, or start another run with --out")
+        if resume is not None:
+            run.expect_checkpoints()
         step = 0 if resume is None else run.checkpoints.load(game, batches, log)
         expect_same_state(ranks, game, batches, step)
         if resume is not None:
@@ -159,11 +164,11 @@ def train(
         if game.captured is not None:
             game.captured.close()
     if evaluation is not None:
-        log(evaluation.outcome(run.folder))
+        log(evaluation.outcome(run.quoted))
     log(
         f"done: {run.samples}/step-{last_step:08d}.png; compare it with real.png, or measure it by "
         "minigan evaluate, since losses do not; "
-        f"draw more with: minigan sample {run.folder} --n 64 --out grid.png"
+        f"draw more with: minigan sample {run.quoted} --n 64 --out grid.png"
     )
     return run
 
@@ -265,7 +270,7 @@ def loop(
             unread.clear()
             rate = progress.update(rows[-1], images, steps=len(rows))
             rows = [{**row, "images_per_s": round(rate, 1)} for row in rows]
-            expect_finite(rows, game, batches, run, write_rows, writer)
+            expect_finite(rows, game, batches, run, write_rows, writer, log)
             if at_sample or evaluate or stop:
                 writer.look(wait=True)  # one snapshot at a time
             samples = game.sample_grid() if at_sample else None
@@ -312,12 +317,12 @@ def loop(
         end = "everything is saved; resume"
         if unsaved:
             end = f"but it could not be saved; resume at step {saved}"
-        log(f"stopped after step {step}, {end} with: --resume {run.folder}")
+        log(f"stopped after step {step}, {end} with: --resume {run.quoted}")
         raise Interrupted(int(stop), run.folder)
     if unsaved:
         raise TrainingError(
             f"{unsaved}; the last good checkpoint is of step {saved}: "
-            f"then resume with --resume {run.folder}"
+            f"then resume with --resume {run.quoted}"
         )
     if unlogged:
         raise TrainingError(f"{unlogged}; the checkpoint of step {step} is written")
@@ -325,7 +330,7 @@ def loop(
 
 
 def expect_finite(
-    rows: Rows, game: Game, batches: Batches, run: Run, write_rows: Write, writer: Writer
+    rows: Rows, game: Game, batches: Batches, run: Run, write_rows: Write, writer: Writer, log: Log
 ) -> None:
     """Raises TrainingError if a loss or gradient is not finite: the step, and the first layer."""
     for i, row in enumerate(rows):
@@ -335,7 +340,9 @@ def expect_finite(
             with suppress(RunError):  # the greater problem is reported instead
                 write_rows(rows[: i + 1], True)
             start = run.checkpoints.load(game, batches, log=lambda line: None)
-            place = locate_nan(game, batches, row["step"] - start)
+            steps = row["step"] - start
+            log(f"{wrong[0]} is not finite: repeating {steps} steps, to find the layer")
+            place = locate_nan(game, batches, steps)
             raise TrainingError(
                 f"step {row['step']}: {wrong[0]} is {row[wrong[0]]}{place}. The checkpoint of "
                 f"step {start} is kept, but resuming it ends the same way: start another run "

@@ -77,6 +77,8 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     config = game.config
     is_untrained = config.dataset == "auto"  # as after an import
     name = game.preset.data if is_untrained else config.dataset
+    if name == "folder" and data_dir is None and config.images is None:
+        raise ConfigError("the run has no pictures yet: give their folder with --data-dir")
     if name == "folder" and data_dir is not None:
         images = str(full_path(data_dir))
         config, data_dir = replace(config, dataset=name, images=images), None
@@ -118,6 +120,8 @@ def load_images(
             f"preset {preset.name} trains on a folder of pictures: "
             "give --images DIR, or a data set such as --dataset cifar10"
         )
+    if config.images is not None and data_dir is not None:
+        raise ConfigError("--data-dir is for data sets: give the pictures with --images alone")
     names = ("images", "fit", "limit", "background", "max_pixels")
     options: dict[str, Any] = {each: getattr(config, each) for each in names}
     options |= dict(image_shape=config.image_shape, as_text=as_text, log=log)

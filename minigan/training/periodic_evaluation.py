@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -79,7 +78,7 @@ class PeriodicEvaluation:
             "classes_missed": len(missed(class_shares(p))),
         }
 
-    def outcome(self, folder: Path) -> str:
+    def outcome(self, folder: str) -> str:
         """-> a line for the end of a run in this folder."""
         if self.best == inf:
             return (
@@ -133,7 +132,7 @@ def classifier_command(config: Config, data: Dataset, data_dir: str | None) -> s
     """-> what to type to train the classifier of a run's images."""
     source = {"dataset": data.name} if config.images is None else {"images": config.images}
     defaults = new_config({"preset": config.preset, **source})
-    names = ("image_size", "channels", "fit", "limit")
+    names = ("image_size", "channels", "fit", "limit", "background", "max_pixels")
     changed = [name for name in names if getattr(config, name) != getattr(defaults, name)]
     options = {**source, **{name: getattr(config, name) for name in changed}}
     if data_dir is not None:

@@ -15,6 +15,7 @@ import errno
 import io
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -52,6 +53,7 @@ class Run:
 
     def __init__(self, folder: str | Path):
         self.folder = expect_path(os.path.expanduser(folder))
+        self.quoted = shlex.quote(str(self.folder))  # in a command to copy
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
         self.real_file = self.folder / "real.png"
@@ -70,7 +72,7 @@ class Run:
                     taken = os.path.lexists(self.config_file)
         if taken:
             raise RunError(
-                f"{folder} exists: continue with --resume {folder}, or choose another with --out"
+                f"{folder} exists: continue with --resume {self.quoted}, or choose another --out"
             )
 
     def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
@@ -86,8 +88,8 @@ class Run:
                     run.folder.mkdir(parents=True, exist_ok=not another_name)
                     break
                 except FileExistsError:
-                    if not another_name:  # it is a file
-                        raise
+                    if not another_name or not os.path.lexists(run.folder):
+                        raise  # a file has the name, or one of the folders around it
                     number += 1
                     run = Run(f"{self.folder}-{number}")
         with run.locked():
@@ -132,6 +134,14 @@ class Run:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 problem = f"{self.config_file} is damaged: {' '.join(str(error).split())}"
                 raise RunError(problem) from error
+
+    def expect_checkpoints(self) -> None:
+        """Raises RunError if it has trained, and its checkpoints are gone."""
+        with suppress(FileNotFoundError), open_regular(self.metrics_file) as file:
+            file.readline(LONGEST)
+            if file.read(1) and not self.checkpoints.found():
+                problem = f"the checkpoints of {self.folder} are gone, so it cannot go on"
+                raise RunError(f"{problem}: put them back, or start another run with --out")
 
     def forget_after(self, step: int) -> None:
         """Drop what a stopped run logged after its last checkpoint, and interrupted writes.

@@ -76,7 +76,10 @@ def test_a_classifier_is_trained_once(command, cache, capsys, monkeypatch):
     monkeypatch.setattr(squares.train_classifier, "EPOCHS", 1)
     before = squares.classifier_in(cache).read_bytes()
     out = printed(capsys, *words, "--seed", 3)
-    assert "epoch 1/1" in out and squares.classifier_in(cache).read_bytes() != before
+    other = squares.classifier_in(cache).read_bytes()
+    assert "epoch 1/1" in out and other != before
+    assert printed(capsys, *words).startswith("classifier ")  # of any seed
+    assert squares.classifier_in(cache).read_bytes() == other
 
 
 def test_evaluate_prints_a_table_and_writes_two_files(run, capsys):

@@ -265,6 +265,7 @@ def test_a_folder_of_pictures_is_named_at_last(tmp_path, capsys, without_plots):
     assert b"images" not in file.read_bytes()  # a path says who one is
     assert run("import", file, "--steps", 1, "--threads", 1, "--out", copy) == 0
     assert "give --images DIR" in refused(capsys, "train", "--resume", copy)
+    assert "give their folder with --data-dir" in refused(capsys, "evaluate", copy)
     assert run("train", "--resume", copy, "--images", tmp_path) == 0
     options = json.loads((copy / "config.json").read_text())["options"]
     assert (options["dataset"], options["images"]) == ("folder", str(tmp_path))

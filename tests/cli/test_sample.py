@@ -150,6 +150,13 @@ def test_a_folder_with_files_in_it_is_refused(runs, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
 
 
+def test_samples_and_training_images_do_not_mix(runs, tmp_path, capsys):
+    words = ("sample", runs["plain"], "--n", 2, "--each", tmp_path / "a")
+    line = refused(capsys, *words, "--real", tmp_path / "b/../a")
+    assert "--each and --real are both" in line and "another folder" in line
+    assert pictures(tmp_path) == {}
+
+
 def test_a_class_whose_name_is_no_folder_gets_its_number(runs, tmp_path, monkeypatch):
     """config.json may come from somebody else."""
     names = ("../up", "..", ".", "", "a/b", "cat", "x", "y", "\N{SNOWMAN}", "\x00")

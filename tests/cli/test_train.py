@@ -52,6 +52,17 @@ def test_a_resumed_run(tmp_path, capsys, without_report):
     assert "nothing to do: it has 2 steps" in capsys.readouterr().out
 
 
+def test_a_folder_without_a_name_is_a_mistake(capsys, monkeypatch):
+    """As of a variable that is not set: it is not the current folder."""
+    line = refused(capsys, "train", *SMALL, "--images", "")
+    assert "the name of a file or folder is empty" in line
+
+
+def test_pictures_come_from_one_place(tmp_path, capsys):
+    line = refused(capsys, "train", *SMALL, "--images", tmp_path, "--data-dir", tmp_path)
+    assert "--data-dir is for data sets: give the pictures with --images alone" in line
+
+
 def test_a_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", *SMALL, "--dry-run") == 0

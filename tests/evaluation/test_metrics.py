@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.evaluation import evaluate, expect_n
+from minigan.evaluation import evaluate, expect_n, metrics
 from minigan.evaluation.classifier import load_classifier
 from minigan.evaluation.metrics import TABLE, Evaluation
 from tests.support import squares
@@ -90,3 +90,11 @@ def test_how_many_samples_are_compared(real):
     assert expect_n(None, real) == 120 and expect_n(20, real) == 20
     for n, words in ((121, "large enough to hold out 120 images"), (19, "at least 20")):
         assert words in refusal(expect_n, n, real, kind=mg.ConfigError)
+
+
+@pytest.mark.parametrize("n", (None, 20))
+def test_too_few_training_images_are_refused(n, real, monkeypatch):
+    """As of a published set with a small --limit."""
+    monkeypatch.setattr(metrics, "MIN_TEST", 121)
+    words = "strokes has 120 images here, and an evaluation takes 121: train with a larger --limit"
+    assert words in refusal(expect_n, n, real, kind=mg.ConfigError)

@@ -87,26 +87,12 @@ def test_no_queries():
 
 
 ZEROS = np.zeros((4, 3))
-MISTAKES = {  # queries, corpus, k, error
-    "of the same shape, got (4, 3) and (4, 5)": (ZEROS, np.zeros((4, 5)), 1, mg.ShapeError),
-    "queries (n, ...)": (np.zeros(3), ZEROS, 1, mg.ShapeError),
-    "got (2, 0) and (4, 0)": (np.zeros((2, 0)), np.zeros((4, 0)), 1, mg.ShapeError),
-    "a corpus of 5 or more rows": (ZEROS, ZEROS, 5, mg.ShapeError),
-    "k must be a whole number of at least 1": (ZEROS, ZEROS, 0, mg.ConfigError),
-    "got float64 and uint8": (ZEROS, ZEROS.astype(np.uint8), 1, mg.ArrayTypeError),
-    "expected both as uint8, or both as floats, got int64": (
-        ZEROS.astype(np.int64), ZEROS.astype(np.int64), 1, mg.ArrayTypeError,
-    ),
-    "expected finite numbers of sensible size": (ZEROS * np.nan, ZEROS, 1, mg.ArrayTypeError),
-    "expected finite numbers": (ZEROS, ZEROS + np.inf, 1, mg.ArrayTypeError),
-    "more than 1e18": (ZEROS + 1e25, ZEROS, 1, mg.ArrayTypeError),
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("words", MISTAKES)
-def test_mistakes_are_one_line(words):
-    *arguments, kind = MISTAKES[words]
-    assert words in refusal(nearest, *arguments, kind=kind)
+@pytest.mark.parametrize("queries, corpus", ((np.nan, 0), (0, np.inf), (1e25, 0)))
+def test_numbers_that_cannot_be_compared(queries, corpus):
+    line = refusal(nearest, ZEROS + queries, ZEROS + corpus, kind=mg.ArrayTypeError)
+    assert "expected finite numbers of sensible size" in line and "more than 1e18" in line
 
 
 @pytest.mark.parametrize("kind", ("uint8", "float64"))

@@ -187,6 +187,15 @@ def test_a_run_without_checkpoints_starts_over(run):
     assert len(metrics(run)) == 3
 
 
+def test_a_run_whose_checkpoints_are_gone_keeps_what_it_has(run):
+    """It would begin again, and overwrite its generator and its metrics."""
+    shutil.rmtree(run / "checkpoints")
+    before = content(run)
+    with pytest.raises(mg.RunError, match=r"the checkpoints of .*a are gone.*put them back"):
+        resume(run, steps=5)
+    assert content(run) == before
+
+
 def test_copies_under_other_names_belong_to_the_user(run):
     """They are neither resumed from nor removed."""
     for name in ("step-best.npz", "step-00000009-mine.npz"):

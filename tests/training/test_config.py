@@ -1,7 +1,9 @@
 """The options of a run: defaults of the preset, ranges, and what --resume may change."""
 
+import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 import minigan as mg
@@ -49,6 +51,12 @@ def test_what_is_not_given_comes_from_the_preset():
 )
 def test_a_data_set_chooses_the_preset(options, preset):
     assert new_config(options).preset == preset
+
+
+def test_numbers_of_numpy_become_pythons():
+    options = dict(seed=np.int64(3), steps=np.arange(2)[1], lr_g=np.float32(0.5), classes=4)
+    config = new_config({"preset": "color32", **options})
+    assert json.loads(json.dumps(asdict(config)))["seed"] == 3 and config.lr_g == 0.5
 
 
 def test_choices_for_the_published_data_are_for_that_data_only():

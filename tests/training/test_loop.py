@@ -324,6 +324,27 @@ def test_a_rate_that_decays_falls_from_its_new_value(tmp_path):
     assert game.optimizers["G"].lr == pytest.approx(0.004 * (1 - (length // 2) / length))
 
 
+def test_an_end_after_the_rates_are_0_is_a_warning(tmp_path):
+    preset = next(name for name in MODULES if get_preset(name).decay)
+    for epochs, count in ((200, 0), (201, 1)):
+        lines, options = [], dict(preset=preset, width=2, epochs=epochs, batch_size=60)
+        training.train({**SMALL, **options}, dry_run=True, log=lines.append)
+        assert sum("are 0 after step" in line for line in lines) == count, lines
+
+
+def test_a_dangling_link_is_not_taken_for_another_run(tmp_path, monkeypatch):
+    """A disk that is not mounted: no other name would help."""
+    monkeypatch.chdir(tmp_path)
+    os.symlink("nowhere", "runs")
+    with pytest.raises(mg.RunError, match="cannot make the folder"):
+        train(None, steps=1)
+
+
+def test_commands_to_copy_quote_the_folder(tmp_path):
+    lines = train(tmp_path / "my run", steps=1)
+    assert f"minigan sample '{tmp_path}/my run' --n 64" in lines[-1]
+
+
 def test_an_average_may_be_switched_on_and_off(tmp_path):
     train(tmp_path / "a", steps=2, ema=0)
     resume(tmp_path / "a", steps=3, ema=0.9)

@@ -16,6 +16,8 @@ from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.evaluation import get_classifier
 from minigan.training import periodic_evaluation, train
 from minigan.training.checkpoint import Checkpoints
+from minigan.training.config import new_config
+from minigan.training.periodic_evaluation import classifier_command
 from tests.support import squares
 from tests.support.refusals import refusal
 from tests.support.training_runs import content, metrics, names, resume
@@ -152,6 +154,14 @@ def test_without_a_classifier_the_error_is_the_command_that_trains_one(cache, tm
     assert wanted.items() <= parsed.items()
     train_another(seed=0)
     start(tmp_path / "run", evaluate_every=5)
+
+
+def test_the_command_reads_the_pictures_as_the_run_does():
+    options = dict(images="photos", background="black", max_pixels=10**6, fit="squash")
+    data = Dataset("folder", np.zeros((1, 64, 64, 3), np.uint8), None, (), "")
+    command = classifier_command(new_config(options), data, None)
+    wanted = ("--background black", "--max-pixels 1000000", "--fit squash", "--images")
+    assert all(words in command for words in wanted)
 
 
 def test_without_labels_the_error_says_how_to_train(tmp_path, monkeypatch):

@@ -45,6 +45,8 @@ def test_nothing_is_overwritten(run, tmp_path):
     for out in ("file", "file/run"):
         with pytest.raises(mg.RunError):
             Run(tmp_path / out).create(config, {})
+    with pytest.raises(mg.RunError):  # another name does not help
+        Run(tmp_path / "file/run").create(config, {}, another_name=True)
     assert (tmp_path / "file").read_text() == "mine"
     (tmp_path / "empty").mkdir()
     Run(tmp_path / "empty").create(config, {})  # an empty folder is taken

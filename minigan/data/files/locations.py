@@ -58,7 +58,9 @@ def own_folder(place: Path) -> Path:
 
 
 def full_path(path: str | os.PathLike[str]) -> Path:
-    """-> the absolute path, with ~ expanded; links are kept."""
+    """-> the absolute path, with ~ expanded; links are kept. Raises DataError for no name."""
+    if not os.fspath(path):
+        raise DataError("the name of a file or folder is empty: give one, or omit the option")
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
