@@ -119,7 +119,8 @@ def main(argv):
     with Workers() as workers:
         versions = ask_roofline(workers, start + 120, "fp32").call("versions")
         kind = re.sub(r"[^a-z0-9]+", "-", versions["gpu"].lower()).strip("-")
-        default = ROOT / "benchmarks" / "results" / f"{today}-{kind}.json"
+        part = f"-{options.only}" if options.only else ""  # it is not the whole measurement
+        default = ROOT / "benchmarks" / "results" / f"{today}-{kind}{part}.json"
         options.json = results.expect_writable(options.json or str(default))
         common = {"backend": "cupy", "date": today, "machine": machine.facts(None)}
         log(results.listed(versions))

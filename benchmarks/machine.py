@@ -15,11 +15,12 @@ PINNED = re.compile(
     r"(OPENBLAS|GOTO|OMP|GOMP|KMP|MKL|BLIS|DNNL|ONEDNN|VECLIB|TORCHINDUCTOR|XLA|JAX|KERAS"
     r"|TF_(ENABLE|NUM|XLA)|ATEN_CPU|NPY_DISABLE|NUMBA_CPU)_"
 )
-# with these, every library computes as on a CPU without AVX-512; NumPy's names are those of 2.4
+# with these, every library computes as on a CPU without AVX-512; NumPy's are of 2.4, and older
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL "
+    "AVX512_ICL AVX512_SPR",
     "NUMBA_CPU_FEATURES": "+avx2,+bmi,+bmi2,+fma,+f16c",
     "NUMBA_CPU_NAME": "haswell",
     "ONEDNN_MAX_CPU_ISA": "AVX2",

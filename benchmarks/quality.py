@@ -238,7 +238,7 @@ def measure(options, log):
             ]
             rows += [{"name": name, "absent": why} for name, why in workers.absent.items()]
             record = results.new_record(
-                "quality", facts, **head, **evaluator.record(), contenders=rows
+                "quality", facts, options, **head, **evaluator.record(), contenders=rows
             )
             if seed:  # one seed has no interval
                 results.add(options.json, record)

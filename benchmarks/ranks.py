@@ -21,6 +21,7 @@ number of images on each. Not in such a prediction: that among more ranks the sl
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from argparse import ArgumentTypeError
@@ -40,7 +41,8 @@ from minigan.layers import Dropout
 from minigan.presets import MODULES, get_preset
 
 PROGRAM = Path(one_rank.__file__)
-MPIEXEC = Path(sys.executable).parent / "mpiexec"
+BESIDE = Path(sys.executable).parent / "mpiexec"  # pip installs it there
+MPIEXEC = BESIDE if BESIDE.exists() else Path(shutil.which("mpiexec") or BESIDE)
 CLOSE = 0.15  # what a prediction may be wrong by
 LIMIT = 10  # times --seconds: a larger batch is not measured for --predict if it takes longer
 PREDICTED = (2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -1,19 +1,20 @@
 """Result files: lists of records as JSON, one record for each measurement.
 
-A file is named <date>-<kind of host>.json. A repeated measurement replaces the earlier record. No
-names of hosts or folders are recorded.
+A file is named <date>-<kind of host>.json. The same command, repeated, replaces the earlier record.
+No names of hosts or folders are recorded.
 """
 
 import json
-from argparse import Namespace
 from datetime import date
 from pathlib import Path
 
 from minigan.errors import DataError
+from minigan.files import write_atomically
 
 # of the same measurement
-SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds", "network")
+SAME = ("what", "preset", "width", "batch", "backend", "seconds", "seeds", "network", "asked")
 COMMON = ("preset", "width", "batch", "backend", "precision", "rounds")
+NOT_ASKED = ("data_dir", "images", "json", "launcher", "plot")  # where, not what
 
 
 def key(record):
@@ -27,10 +28,23 @@ def new_record(what, facts, options=None, **more):
     """-> a record of today.
 
     facts    of the machine
-    options  of the command, of which those in COMMON are recorded
+    options  of the command: those in COMMON are recorded by name, all that are plain as "asked"
     """
-    common = {name: value for name, value in vars(options or Namespace()).items() if name in COMMON}
-    return {"what": what, "date": date.today().isoformat(), "machine": facts, **common, **more}
+    given = {} if options is None else vars(options)
+    common = {name: value for name, value in given.items() if name in COMMON}
+    today = date.today().isoformat()
+    record = {"what": what, "date": today, "machine": facts, "asked": plain(given), **common}
+    return record | more
+
+
+def plain(given):
+    """-> the options that are numbers, texts, or lists of these, as they come back from a file."""
+    kinds, found = (int, float, str, type(None)), {}
+    for name, value in given.items():
+        each = value if isinstance(value, (list, tuple)) else [value]
+        if name not in NOT_ASKED and all(isinstance(one, kinds) for one in each):
+            found[name] = rounded(list(value) if isinstance(value, tuple) else value)
+    return found
 
 
 def listed(values):
@@ -69,7 +83,7 @@ def add(path, record):
 def write(path, records):
     """Write a result file, one record a line."""
     lines = ",\n".join(json.dumps(rounded(each)) for each in records)
-    Path(path).write_text(f"[\n{lines}\n]\n")
+    write_atomically(path, f"[\n{lines}\n]\n".encode())
 
 
 def rounded(value):

@@ -17,7 +17,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
 import numpy as np
 
 from benchmarks import command, contenders, machine, results
-from benchmarks.interleaved import Workers
+from benchmarks.interleaved import BenchmarkError, Workers
 
 AXES = {  # what changes -> its values; with a batch of one image BatchNorm has no statistics
     "batch": (2, 4, 8, 16, 32, 64, 128, 256, 512),
@@ -78,19 +78,27 @@ def measure_axis(axis, options, log):
 
 
 def measure(options, log):
-    """-> the measurement as a record; see results.py."""
-    axes, facts = {}, machine.facts(None)
+    """-> the measurement as a record; see results.py. It is added to the file as it grows."""
+    axes, facts, record = {}, machine.facts(None), None
     for axis in options.axes:
         fixed = [f"{name} {getattr(options, name)}" for name in ("width", "batch") if name != axis]
         log(f"{axis}, at {', '.join(fixed)}:")
-        points, facts["blas"], versions = measure_axis(axis, options, log)
+        try:
+            points, facts["blas"], versions = measure_axis(axis, options, log)
+        except BenchmarkError as error:  # such as the image of a preset of one size
+            log(f"  left out: {error}")
+            continue
         sizes = [point["size"] for point in points]
         exponents = {name: exponent(sizes, [p[name] for p in points]) for name in QUANTITIES}
         axes[axis] = {"points": points, "exponents": exponents}
         if len(sizes) > 1:
             time, memory = exponents.values()
             log(f"  time per image ~ {axis}^{time:.2f}, peak memory ~ {axis}^{memory:.2f}")
-    return results.new_record("scaling", facts, options, versions=versions, axes=axes)
+        record = results.new_record("scaling", facts, options, versions=versions, axes=axes)
+        results.add(options.json, record)
+    if record is None:
+        raise BenchmarkError("none of the axes could be measured")
+    return record
 
 
 def plot(record, path):
@@ -124,7 +132,6 @@ def plot(record, path):
 def main(argv):
     options = parse(argv)
     record = measure(options, command.log)
-    results.add(options.json, record)
     if options.plot:
         plot(record, options.plot)
 

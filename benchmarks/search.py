@@ -55,10 +55,10 @@ CANDIDATES = (  # of mnist, one change each; the first is the preset as it is
 )
 COLOR_CANDIDATES = (  # of color32 and image64
     "",
-    "r1=0.5",
-    "r1=4",
+    "r1=0.1",
+    "r1=1",
     "lr_g=1e-3 lr_d=2e-3",
-    "r1=2 lr_g=2.5e-4 lr_d=5e-4 lr_decay=0",
+    "lr_g=1e-4 lr_d=2e-4",
     "lr_decay=2000",
     "lr_decay=20000",
     "beta1=0.5",
@@ -152,10 +152,14 @@ def make(base, text, data, seed):
     return game, make_batches(game, data)
 
 
-def cost_of(text):
-    """-> the part of a candidate that a step's time depends on."""
+def cost_of(text, has_r1=True):
+    """-> the part of a candidate that a step's time depends on.
+
+    has_r1  what it changes pays R1 already: then only to leave it out changes the time
+    """
     words = [word for word in text.split() if word.startswith(COST)]
-    return " ".join(word for word in words if not word.startswith("r1=") or word == "r1=0")
+    free = ("r1=",) if has_r1 else ()
+    return " ".join(word for word in words if not word.startswith(free) or word == "r1=0")
 
 
 def time_step(base, text, data):
@@ -250,8 +254,13 @@ def measure(options, log):
     config, base = options.config, options.base
     data = load_images(config, get_preset(config.preset), options.data_dir, log)
     evaluator = quality.Evaluator(options, data, log)
+    for text in options.candidates:
+        classes = parse_candidate(text, nets_of(base))[0].get("classes", 0)
+        if classes not in (0, len(data.classes)):
+            raise ConfigError(f"classes={classes}: {data.name} has {len(data.classes)} classes")
+    cost_here = partial(cost_of, has_r1=config.r1 > 0)
     times = {"": (time_step(base, "", data)[0], 1.0)}
-    for cost in map(cost_of, options.candidates):
+    for cost in map(cost_here, options.candidates):
         if cost not in times:
             times[cost] = time_step(base, cost, data)
             log(f"{cost}: a step takes {times[cost][1]:.2f} x the preset's")
@@ -260,9 +269,9 @@ def measure(options, log):
     head = dict(preset=config.preset, width=config.width, batch=config.batch_size, backend="numpy")
     head |= dict(data=data.name, seconds=options.seconds, seeds=options.seeds, step_ms=step_ms)
     head |= evaluator.record() | {"config": quality.described(config)}
-    jobs = []
+    jobs, facts = [], machine.facts(None)
     for text in options.candidates:
-        step = step_ms / 1000 * times[cost_of(text)][1]
+        step = step_ms / 1000 * times[cost_here(text)][1]
         stops = [max(1, int(seconds / step)) for seconds in options.seconds]
         jobs += [(text, seed, stops) for seed in range(options.seeds)]
     rows = []
@@ -272,7 +281,7 @@ def measure(options, log):
             found = pool.map(partial(train_alone, options), *zip(*jobs, strict=True))
         for text, _, stops in jobs[:: options.seeds]:
             of_seeds = [next(found) for _ in range(options.seeds)]
-            ratio = times[cost_of(text)][1]
+            ratio = times[cost_here(text)][1]
             for i, (seconds, steps) in enumerate(zip(options.seconds, stops, strict=True)):
                 distances = {
                     str(decay): [each[decay][i] for each in of_seeds] for decay in options.averages
@@ -280,7 +289,7 @@ def measure(options, log):
                 row = {"candidate": text or config.preset, "ratio": ratio, "seconds": seconds}
                 rows.append(row | {"steps": steps, "distances": distances})
                 log(line(rows[-1]))
-            record = results.new_record("search", machine.facts(None), **head, candidates=rows)
+            record = results.new_record("search", facts, options, **head, candidates=rows)
             results.add(options.json, record)
     return record
 

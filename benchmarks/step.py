@@ -311,8 +311,8 @@ def main(argv):
     options = parse(argv)
     with Workers() as workers:
         record = measure(options, command.log, workers)
-    print("\n".join(table(record)))
     results.add(options.json, record)
+    print("\n".join(table(record)))
 
 
 if __name__ == "__main__":

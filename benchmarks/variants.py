@@ -113,6 +113,8 @@ class Torch(Minigan):
         need("torch")
         from benchmarks.contenders import torch_step
 
+        if device == "cuda":
+            torch_step.use_gpu("fp32")
         self.torch, self.module_of = torch_step.torch, torch_step.module
         self.device, self.channels_last = device, channels_last
         formats = {True: self.torch.channels_last, False: self.torch.contiguous_format}

@@ -3,10 +3,12 @@
 Jayathilaka's comparison, with the published learning rates of each (presets/jayathilaka.py). It was
 made on CelebA, and works with other data: --dataset cifar10, or --images DIR. All options of
 `minigan train` can be given. Leaves a run for each optimizer in --out (default runs/optimizers),
-and compare.png: their curves and their last samples.
+and compare.png: their curves and their last samples, which takes matplotlib. If it was stopped, the
+same command goes on.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a clone works without installing minigan
@@ -24,8 +26,12 @@ def compare(arguments: list[str]) -> int:
         folder = Path(options[at + 1])
         del options[at : at + 2]
     runs = [str(folder / name) for name in OPTIMIZERS]
+    if find_spec("matplotlib") is None:  # now, not after the training
+        print("plots need matplotlib: pip install matplotlib", file=sys.stderr)
+        return 2
     for name, run in zip(OPTIMIZERS, runs, strict=True):
-        code = main(["train", *options, "--preset", f"jayathilaka-faces:{name}", "--out", run])
+        new = ["--preset", f"jayathilaka-faces:{name}", "--out", run]
+        code = main(["train", *options, *(["--resume", run] if Path(run).exists() else new)])
         if code:
             return code
     return main(["compare", *runs, "--out", str(folder / "compare.png")])

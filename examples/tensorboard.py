@@ -3,9 +3,17 @@
 python examples/tensorboard.py && tensorboard --logdir runs/tensorboard
 """
 
-from tensorboardX import SummaryWriter
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a clone works without installing minigan
 
 import minigan as mg
+
+try:
+    from tensorboardX import SummaryWriter
+except ImportError:
+    sys.exit("TensorBoard's files need tensorboardX: pip install tensorboardX tensorboard")
 
 with SummaryWriter("runs/tensorboard") as writer:
 

@@ -50,12 +50,14 @@ def trained_run(options):
             raise ConfigError("--images and --steps are for training: omit them, or RUN")
         return options.run
     given = {} if options.steps is None else {"steps": options.steps}
+    if options.images is not None:
+        given["images"] = options.images
     if Run(options.out).folder.exists():
         train(given, data_dir=options.data_dir, resume=options.out)
     else:
         config = {"preset": PRESET, "flip": True, "steps": STEPS, "dataset": "cifar10", **given}
         if options.images is not None:
-            config |= {"dataset": "folder", "images": options.images}
+            config["dataset"] = "folder"
         train(config, data_dir=options.data_dir, out=options.out)
     return options.out
 

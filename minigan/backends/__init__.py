@@ -75,7 +75,7 @@ def choose_operations(compile: bool | None) -> tuple[bool, Operations]:  # noqa:
         except Exception as error:  # numba is not there, or it does not know this NumPy or CPU
             if compile:
                 raise BackendError(
-                    f"compiled kernels need numba ({error}): pip install 'minigan[numba]', "
+                    f"compiled kernels need numba ({error}): pip install numba, "
                     "or leave them out: --no-compile, compile=False"
                 ) from error
             if not isinstance(error, ImportError):

@@ -124,7 +124,7 @@ def world() -> Group:
     except (ImportError, RuntimeError) as error:
         raise BackendError(
             f"{size} processes were started together, but mpi4py cannot be used ({error}): "
-            "pip install 'minigan[mpi]', and mpich where the machine has no MPI"
+            "pip install mpi4py, and mpich where the machine has no MPI"
         ) from error
     if is_other or MPI.COMM_WORLD.size != size:
         raise BackendError(

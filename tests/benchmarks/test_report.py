@@ -1,6 +1,7 @@
 """report.py: the README's tables, from new result files and from those of past measurements."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,13 @@ def test_a_repeated_measurement_replaces_the_earlier_one(tmp_path):
         results.add(path, results.new_record("step", facts, **fields))
     found = [(record["precision"], record["value"]) for record in results.load(path)]
     assert found == [("tf32", [2.0]), ("fp32", [0.333333])]
+
+
+def test_only_the_same_command_repeats_a_measurement(tmp_path):
+    """And a record has no folders, nor what is no option."""
+    path, facts = tmp_path / "r.json", {"cpu": "Abacus", "threads": 2}
+    for steps, rate, value in ((400, (1 / 3,), 1), (1500, (1 / 3,), 2), (400, (1 / 3,), 3)):
+        options = Namespace(steps=steps, rate=rate, images="/home/me", json=path, config=object())
+        results.add(path, results.new_record("quality", facts, options, value=value))
+    assert [record["value"] for record in results.load(path)] == [2, 3]
+    assert results.load(path)[1]["asked"] == {"steps": 400, "rate": [0.333333]}

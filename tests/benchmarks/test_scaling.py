@@ -25,3 +25,12 @@ def test_axes_are_measured_and_drawn(tmp_path, capsys, monkeypatch, quick):
     }
     assert found == {axis: list(sizes) for axis, sizes in axes.items()}
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_axis_that_a_preset_does_not_have_loses_no_other(tmp_path, capsys, monkeypatch, quick):
+    monkeypatch.setattr(scaling, "AXES", {"batch": (2,), "image": (32,)})
+    file = tmp_path / "result.json"
+    arguments = ["--preset", "pytorch-64", "--rounds", "1", "--width", "2", "--batch", "2"]
+    assert scaling.main([*arguments, "--axes", "batch,image", "--json", str(file)]) == 0
+    assert "left out: " in capsys.readouterr().out
+    assert list(results.load(file)[0]["axes"]) == ["batch"]

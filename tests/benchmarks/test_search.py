@@ -104,6 +104,18 @@ def test_a_training_beside_others_is_the_same_on_one_thread(data, monkeypatch):
     assert job(candidate, 1, [1, 3]) == expected
 
 
+def test_r1_costs_nothing_more_where_the_preset_has_it():
+    assert search.cost_of("lr_g=1e-3 r1=2 width=8") == "width=8"
+    assert search.cost_of("r1=2", has_r1=False) == "r1=2" and search.cost_of("r1=0") == "r1=0"
+
+
+def test_classes_that_the_images_do_not_have_are_refused(data, capsys, monkeypatch):
+    monkeypatch.setattr(quality, "Evaluator", MeanPixel)
+    monkeypatch.setattr(search, "load_images", lambda *arguments: data)
+    assert search.main(["--dataset", "strokes", "classes=5"]) == 2
+    assert "classes=5: strokes has 10 classes" in capsys.readouterr().err
+
+
 def test_the_slower_candidate_has_the_larger_ratio(data, monkeypatch):
     monkeypatch.setattr(search, "ROUNDS", 3)
     monkeypatch.setattr(search, "STEPS", 1)
