@@ -1,6 +1,7 @@
 """Copies: copy.deepcopy copies a network with everything that belongs to it; pickle refuses."""
 
 from copy import deepcopy
+from types import ModuleType
 from typing import Any, NoReturn, SupportsIndex
 
 from minigan.errors import ArrayTypeError
@@ -22,6 +23,7 @@ class Copyable:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         other = memo[id(self)] = object.__new__(type(self))
         copied = {name: value for name, value in vars(self).items() if name not in self.not_copied}
+        memo.update({id(each): each for each in copied.values() if isinstance(each, ModuleType)})
         vars(other).update(deepcopy(copied, memo))
         return other
 

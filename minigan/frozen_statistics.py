@@ -17,6 +17,7 @@ more batch, and not saved: they cannot be stale, and any run folder has all that
 from copy import copy
 
 from minigan.arrays import Array
+from minigan.errors import ShapeError
 from minigan.layers import BatchNorm, Sequential
 from minigan.layers.sequential import forward_pass, plan
 
@@ -55,12 +56,16 @@ def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) ->
 
     x       (n, *in_shape), n of 2 or more
     labels  (n, classes), if the network is conditional
+    Raises ShapeError for a batch of 1.
     """
     frozen = norms(net)
+    if len(x) < 2:
+        raise ShapeError(f"{net.name}: a batch of 1 has no statistics: expected n of at least 2")
+    kept = [(layer.running_rate, layer.unbiased) for layer in frozen]
     for layer in frozen:
         layer.sampling, layer.running_rate, layer.unbiased = "measure", 1.0, False
         for running in (layer.running_mean, layer.running_var):
             running.fill(0)  # so that nothing is left of it, not even rounding or NaN
     forward_pass(net.steps, x, False, labels)
-    for layer in frozen:
-        layer.sampling = "running"
+    for layer, (rate, unbiased) in zip(frozen, kept, strict=True):
+        layer.sampling, layer.running_rate, layer.unbiased = "running", rate, unbiased

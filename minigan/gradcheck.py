@@ -121,7 +121,7 @@ def check_gradients(
 
     # rounding of y alone causes differences of this size: errors are relative to at least this
     rounding = np.finfo(np.float64).eps * float(np.linalg.norm(backend.to_host(y * dy)))
-    floor = 100 * rounding / (STEPS[0] * rtol)
+    floor = max(100 * rounding / (STEPS[0] * rtol), np.finfo(np.float64).tiny)
     arrays = {"x": x.copy(), **store.params}
 
     def output() -> Array:

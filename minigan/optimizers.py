@@ -35,6 +35,8 @@ class Optimizer(ArrayHolder):
         if not isinstance(net, Sequential):
             raise ConfigError(f"{self.name}: expected a Sequential, got {type(net).__name__}")
         self.net, self.store = net, net.ready()
+        if not self.store.flat_params.size:
+            raise ConfigError(f"{self.name}: {net.name} has no parameters to train")
         self.lr, self.l2 = lr, l2
         self.backend = self.store.backend
         self.steps = 0
@@ -88,7 +90,7 @@ class Optimizer(ArrayHolder):
         return [getattr(self, name) for name in self.moments]
 
     def state(self) -> dict[str, Any]:
-        """-> name -> array or int: everything to save besides the parameters."""
+        """-> name -> array or int: all to save besides the parameters. Arrays go on changing."""
         return {"steps": self.steps, **{name: getattr(self, name) for name in self.moments}}
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ class Store(ArrayHolder):
 
         initializer  see initializers.py; called now, so that layers draw in order
         fans         fan_in, the inputs of one output, and fan_out, the outputs that one input
-                     reaches; omit them if the initializer uses neither
+                     reaches; omit both if the initializer uses neither
         Raises ConfigError if it is not an initializer.
         """
         full_name = self.full_name(name)
@@ -74,10 +74,12 @@ class Store(ArrayHolder):
                 f"got {initializer!r}"
             )
         try:
+            shape = (*shape,)
             values = initializer(self.rng, shape, *(fans or (0, 0)))
-        except TypeError as error:
+        except (TypeError, ZeroDivisionError) as error:
             raise ConfigError(
-                f"{full_name}: the initializer fails ({error}): was it called, as he()?"
+                f"{full_name}: the initializer fails ({error}): was it called, as he()? Is the "
+                "shape a tuple? Are fan_in and fan_out both given?"
             ) from error
         if not isinstance(values, np.ndarray) or values.shape != tuple(shape):
             raise ConfigError(
@@ -127,7 +129,7 @@ class Store(ArrayHolder):
         return [self.flat_params, self.flat_grads, *self.buffers.values()]
 
     def state(self) -> dict[str, np.ndarray]:
-        """-> name -> host array: parameters and buffers."""
+        """-> name -> host array: parameters and buffers, which go on changing on a CPU."""
         arrays = {**self.params, **self.buffers}
         return {name: self.backend.to_host(array) for name, array in arrays.items()}
 

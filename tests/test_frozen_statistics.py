@@ -89,3 +89,17 @@ def test_all_else_is_in_sampling_mode(make_backend, nested):
     wanted = net.forward(x, train=False)  # by the batch, and without Dropout
     host = net.backend.to_host
     assert_close(host(frozen.forward(x, train=False)), host(wanted), "without Dropout")
+
+
+def test_what_freezing_changes_for_a_moment_is_as_before():
+    """So that a network that trains on keeps its running statistics."""
+    net = network(layers(), (5,))
+    norms = [layer for layer in net.leaves() if isinstance(layer, mg.BatchNorm)]
+    before = [(layer.running_rate, layer.unbiased) for layer in norms]
+    running, x = norms[0].running_mean.copy(), draw_x(net, 4)
+    with pytest.raises(mg.ShapeError, match="a batch of 1 has no statistics"):
+        freeze_statistics(net, x[:1], labels_of(net, [0]))
+    np.testing.assert_array_equal(norms[0].running_mean, running)
+    assert norms[0].sampling == "running" and norms[1].sampling == "batch"
+    freeze_statistics(net, x, labels_of(net, [0, 1, 2, 0]))
+    assert [(layer.running_rate, layer.unbiased) for layer in norms] == before

@@ -16,6 +16,7 @@ from minigan.backends.workspace import FastBackend
 from minigan.layers.sequential import Step
 from minigan.layers.spectral_norm import unwrapped
 
+PASSES = ("forward", "backward", "forward_definition", "backward_definition")
 Core = L.Conv2d | L.ConvTranspose2d | L.Linear
 ROLES: tuple[tuple[str, tuple[type[L.Layer], ...]], ...] = (
     ("core", (L.Conv2d, L.ConvTranspose2d, L.Linear)),
@@ -93,8 +94,7 @@ def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
     """Is it a layer of one of these classes, or of one derived from it with the same passes?"""
     return any(
         isinstance(layer, kind)
-        and type(layer).forward is kind.forward
-        and type(layer).backward is kind.backward
+        and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in PASSES)
         for kind in kinds
     )
 

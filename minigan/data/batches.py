@@ -89,7 +89,8 @@ class Batches(Copyable):
         if n == 0:
             raise DataError("Batches: expected images, got none")
         expect_pixel_min("Batches", pixel_min)
-        self.images, self.batch_size, self.labels = images, batch_size, labels
+        self.images, self.batch_size = images, batch_size
+        self.labels = None if labels is None else np.asarray(labels)
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min
         self.drop_last = drop_last
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]

@@ -149,7 +149,7 @@ OPERATIONS: dict[type[Layer], Callable[[Graph, Any, str], str]] = {
 
 def append(graph: Graph, layer: Layer, x: str) -> str:
     """Add a layer, or a network of them -> the name of its output. Raises ConfigError."""
-    if isinstance(layer, nn.Sequential):
+    if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
         for inner in layer.layers:
             x = append(graph, inner, x)
         return x

@@ -45,6 +45,7 @@ class Sequential(Layer):
     not_copied = ("saved", "steps", "batch")
     steps: Sequence[Step]
     classes = 0
+    is_inner = False  # set up as a part of another network
     batch: int | None = None  # rows of the last forward, if backward may follow
     version: int  # of the parameters in that forward
 
@@ -84,7 +85,7 @@ class Sequential(Layer):
         """
         if store is not None and self.store is not None:
             raise StateError(f"{self.name}: is a network already: put new layers into {store.name}")
-        outermost = store is None
+        self.is_inner = store is not None
         if store is None:
             in_shape = expect_shape(self.name, in_shape)
             expect_kind(self.name, "backend", backend, Backend, 'get_backend("numpy")')
@@ -104,13 +105,14 @@ class Sequential(Layer):
                 layer.path = ".".join([store.name, *store.path])
                 layer.held = {}
                 before = len(store.declared)
-                shape = layer.out_shape = layer.setup(shape, backend=backend, rng=rng, store=store)
+                shape = layer.setup(shape, backend=backend, rng=rng, store=store)
+                shape = layer.out_shape = expect_shape(layer.label, shape)
                 layer.has_parameters = len(store.declared) > before
         self.out_shape = shape
         self.set_classes()
         self.steps = backend.operation_for(plan)(self.layers, backend)
         self.batch = None
-        if outermost:
+        if not self.is_inner:
             store.allocate()
             self.store = store
         return shape
@@ -193,7 +195,7 @@ class Sequential(Layer):
         Raises ArrayTypeError, ShapeError, ConfigError; StateError before setup, or if another
         thread uses this network at the moment.
         """
-        if self.container is not None:  # the outermost container has validated x
+        if self.is_inner:  # the outermost container has validated x
             return forward_pass(self.steps, x, train, labels)
         store = self.ready()
         self.backend.guard(x, self.in_shape, next(self.leaves()).label, "x")
@@ -210,7 +212,7 @@ class Sequential(Layer):
         need_dw  add into the gradients; otherwise they stay unchanged, bit for bit
         Raises StateError: no forward before it, or the parameters were updated since.
         """
-        if self.container is not None:
+        if self.is_inner:
             return backward_pass(self.steps, dy, need_dx, need_dw)
         store = self.ready()
         if self.batch is None:
@@ -260,6 +262,7 @@ class Sequential(Layer):
 
     def summary(self) -> str:
         """-> table of layers, output shapes and parameters (with running statistics, as Keras)."""
+        self.ready()
         rows = [(f"{self.name}: input", str(self.in_shape), "")]
         for i, layer in enumerate(self.layers):
             size = sum(self.count(i))
@@ -280,15 +283,17 @@ def plan(layers: Sequence[Layer], backend: Backend) -> Sequence[Step]:
 
 @ignore_float_errors
 def forward_pass(steps: Sequence[Step], x: Array, train: bool, labels: Array | None) -> Array:
-    """x -> y, through all steps."""
+    """x -> y, through all steps. Raises as Backend.guard for a layer that gives something else."""
     for step in steps:
         x = step.forward(x, train, labels) if step.takes_labels else step.forward(x, train)
+        if isinstance(step, Layer):
+            step.backend.guard(x, step.out_shape, step.label, "the y of forward")
     return x
 
 
 @ignore_float_errors
 def backward_pass(steps: Sequence[Step], dy: Array, need_dx: bool, need_dw: bool) -> Array | None:
-    """dy -> dx, or None: back through the steps, as far as a gradient is needed."""
+    """dy -> dx, or None: back through the steps, as far as one is needed. Raises likewise."""
     if not need_dx and not need_dw:
         return None
     last = 0
@@ -296,7 +301,10 @@ def backward_pass(steps: Sequence[Step], dy: Array, need_dx: bool, need_dw: bool
         last = next((i for i, step in enumerate(steps) if step.has_parameters), len(steps))
     dx: Array | None = dy
     for i in range(len(steps) - 1, last - 1, -1):
-        dx = steps[i].backward(dx, need_dx or i > last, need_dw)
+        step, is_needed = steps[i], need_dx or i > last
+        dx = step.backward(dx, is_needed, need_dw)
+        if is_needed and isinstance(step, Layer):
+            step.backend.guard(dx, step.in_shape, step.label, "the dx of backward")
     return dx if need_dx else None
 
 

@@ -84,7 +84,7 @@ class SpectralNorm(Layer):
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         layer, before = self.layer, len(store.declared)
-        layer.path, layer.has_parameters = self.path, True
+        layer.path, layer.has_parameters, layer.held = self.path, True, {}
         layer.out_shape = layer.setup(in_shape, backend=backend, rng=rng, store=store)
         columns = in_shape[-1] if isinstance(layer, ConvTranspose2d) else layer.out_shape[-1]
         u = unit(rng.standard_normal(columns), np)

@@ -21,7 +21,7 @@ from minigan.errors import RunError
 from minigan.files import open_regular, write_atomically
 
 HASH = b"sha256:"  # before the hash in the archive's comment
-DTYPES = ("<f4", "<f8", "|u1")  # of the arrays that are written here
+DTYPES = ("<f4", "<f8", "|u1", "<i8")  # of the arrays that are written here
 
 Sections = dict[str, dict[str, np.ndarray]]  # networks and optimizers, each as arrays by name
 
@@ -35,6 +35,8 @@ def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             for name, values in arrays.items():
                 array, header = np.asarray(values, order="C"), io.BytesIO()
+                if array.dtype.str not in DTYPES:  # they could not be read again
+                    raise RunError(f"{path}: {name} is {array.dtype}: save float32 or float64")
                 description = np.lib.format.header_data_from_array_1_0(array)
                 np.lib.format.write_array_header_1_0(header, description)
                 size = header.tell() + array.nbytes

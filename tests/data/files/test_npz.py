@@ -65,6 +65,16 @@ class FailingFile:
         return self.file.write(data)
 
 
+def test_what_could_not_be_read_again_is_not_saved(tmp_path):
+    """The state of an optimizer, which counts steps, can be."""
+    for dtype in (bool, np.float16, object, "U3"):
+        with pytest.raises(mg.RunError, match=r"x is .*: save float32 or float64"):
+            save_arrays(tmp_path / "a.npz", {"x": np.ones(3, dtype)})
+    assert list(tmp_path.iterdir()) == []
+    save_arrays(tmp_path / "a.npz", {"steps": 7})
+    assert load_arrays(tmp_path / "a.npz")["steps"] == 7
+
+
 @pytest.mark.parametrize(
     "error, short", ((errno.ENOSPC, False), (errno.EIO, False), (errno.ENOSPC, True))
 )
