@@ -6,16 +6,16 @@ gradients in circles, and loses what it could draw. So D pays for its slope wher
     R1 = γ/2 · mean |∇D(x)|²        over real images x; the gradient is that of the logit by x
 
 To go down R1, a library with autograd differentiates ∇D(x) once more. Here a difference will do.
-|∇D| is D's slope in its steepest direction u = ∇D/|∇D|, and over a distance h to both sides
+|∇D| is D's slope in its steepest direction u = ∇D/|∇D|. Over a small distance h on either side
 
     slope = (D(x + h·u) - D(x - h·u)) / 2h
     R1 = γ/2 · mean slope²
     dR1/dD(x ± h·u) = ±γ·slope / (2h·n)
 
-So R1 is a loss of two more batches of images. u counts as fixed: of all directions it has the
-largest slope, so turning it changes nothing to first order. D is linear piece by piece. As h -> 0
-the slope is that of one piece, |∇D(x)|; a finite h takes the borders into account where D bends.
-But after many steps D may learn to be steep over less than h, which R1 then does not see.
+So R1 is a loss of the logits of two more batches, x + h·u and x - h·u. u counts as fixed: of all
+directions it has the largest slope, so turning it changes nothing to first order. As h -> 0 the
+slope is |∇D(x)|. h must be small: otherwise D learns, after many steps, to be steep over less than
+h, which R1 does not see. It must not be so small that the logits differ by their rounding alone.
 
 x, u (n, h, w, c)    logits (n, 1)
 D must see each image alone, and the same way each time: without BatchNorm and Dropout.
@@ -29,7 +29,7 @@ from minigan.errors import ConfigError
 from minigan.layers import BatchNorm, Dropout, Sequential
 
 SHARE = 8  # one image in 8 is looked at: R1 changes slowly
-STEP = 0.02  # h = STEP·√(numbers of an image): how far each number moves, in the root mean square
+STEP = 0.001  # how far each of the c numbers of an image moves, as root mean square: h = STEP·√c
 TINY = 1e-12  # is added to a norm that may be 0
 
 
@@ -57,6 +57,8 @@ def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> None:
 
 def expect_alone(D: Sequential) -> None:
     """Raises ConfigError unless D sees each image alone, and the same way each time."""
+    if len(D.in_shape) != 3:
+        raise ConfigError(f"R1: {D.name} takes {D.in_shape}: expected images (h, w, c)")
     for layer in D.leaves():
         if isinstance(layer, (BatchNorm, Dropout)):
             raise ConfigError(f"R1: {layer.label}: D must see each image alone: leave it out")

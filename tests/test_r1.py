@@ -75,8 +75,7 @@ def test_the_gradient_is_that_of_the_squared_slope_of_every_eighth_image(classes
     assert_gradient(D, gradient, loss, 1e-6)
 
 
-def test_it_is_that_of_mescheders_r1_where_d_is_smooth_and_h_small(monkeypatch):
-    monkeypatch.setattr(r1, "STEP", 1e-4)
+def test_it_is_that_of_mescheders_r1_where_d_is_smooth():
     D, x = discriminator(mg.Tanh), images(3)
 
     def loss():
@@ -86,9 +85,8 @@ def test_it_is_that_of_mescheders_r1_where_d_is_smooth_and_h_small(monkeypatch):
     assert_gradient(D, gradient, loss, 1e-4)
 
 
-def test_pytorch_differentiates_twice_and_gets_the_same(monkeypatch):
+def test_pytorch_differentiates_twice_and_gets_the_same():
     torch = import_torch()
-    monkeypatch.setattr(r1, "STEP", 1e-4)
     D, x = discriminator(mg.Tanh), images(9)
     W, b, w, c = (
         torch.tensor(np.array(D.params[name]), requires_grad=True)
@@ -114,6 +112,19 @@ def test_it_adds_to_the_gradients_in_proportion_to_gamma():
     assert once.any()
 
 
+def test_a_d_that_is_steep_over_a_short_way_only_pays_for_it():
+    """D climbs where numbers move by less than a hundredth, and is flat beyond: a run ended so."""
+    D = mg.Sequential([mg.Flatten(), mg.Linear(2), mg.ReLU(), mg.Linear(1)], name="D")
+    D.setup((5, 6, 2), backend=Backend("float64"), rng=np.random.default_rng(0))
+    way, steepness = 0.01 * np.sqrt(60), 30.0
+    D.params["1.W"][...] = 1 / np.sqrt(60)
+    D.params["1.b"][...] = way, -way
+    D.params["3.W"][...] = [[steepness], [-steepness]]
+    r1.add_r1(D, np.zeros((8, 5, 6, 2)), None, GAMMA)
+    by_steepness = np.sum(D.grads["3.W"] * [[1], [-1]])  # R1 is γ/2 · steepness²
+    assert by_steepness == pytest.approx(GAMMA * steepness)
+
+
 def test_a_flat_d_has_no_penalty():
     D = discriminator()
     D.params["3.W"][...] = 0
@@ -129,11 +140,18 @@ def test_a_d_that_mixes_images_or_changes_is_refused(layer):
         r1.add_r1(D, images(8), None, 1.0)
 
 
+def test_a_d_of_vectors_is_refused():
+    D = mg.Sequential([mg.Linear(1)], name="D")
+    D.setup((5,), backend=Backend("float64"), rng=np.random.default_rng(0))
+    with pytest.raises(mg.ConfigError, match=r"R1: D takes \(5,\): expected images"):
+        r1.add_r1(D, np.ones((8, 5)), None, 1.0)
+
+
 def test_d_becomes_less_steep():
     steep = []
     for gamma in (0.0, 50.0):
         game = make_game("mnist", r1=gamma or 1e-9)
-        play(game, 30)
+        play(game, 100)
         rng, one = np.random.default_rng(0), np.ones((16, 1), np.float32)
         game.D.forward(rng.standard_normal((16, 28, 28, 1)).astype(np.float32))
         steep.append(np.abs(game.D.backward(one, need_dw=False)).mean())

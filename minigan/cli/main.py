@@ -99,7 +99,7 @@ TRAIN: list[Row] = [
     ("--real-target", NUMBER, "D's target for real images, such as 0.9"),
     ("--fake-target", NUMBER, "D's target for fakes"),
     ("--d-steps", N, "updates of D in a round"),
-    ("--upsample", NAME, "how G grows: transposed, or nearest as in color32"),
+    ("--upsample", NAME, "how G grows: transposed, or nearest as in color32 and image64"),
     ("--classes", N, "learn the N classes of labeled pictures, for the same presets"),
     ("--spectral-norm", SWITCH, "normalize D's weights by their spectral norm, without BatchNorm"),
     ("--r1", NUMBER, "weight of a penalty for D's slope, for the same presets; 0: BatchNorm in D"),

@@ -3,7 +3,7 @@
 COUNTS = {  # preset -> parameters and running statistics, of G and of D; a variant's if they differ
     "mnist": ((87_585, 288), (51_281, 256)),
     "color32": ((171_963, 432), (115_801, 0)),
-    "image64": ((341_347, 608), (212_017, 0)),
+    "image64": ((265_747, 608), (212_017, 0)),
     "radford-64": ((18_885_760, 34_560), (17_232_768, 3_584)),
     "radford-64:svhn": ((1_446_976, 8_576), (1_033_664, 768)),
     "radford-64:imagenet": ((6_690_688, 18_944), (4_586_112, 3_328)),

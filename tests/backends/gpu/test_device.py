@@ -156,7 +156,9 @@ def r1_gradients(backend, is_flat=False):
     return {name: backend.to_host(array).copy() for name, array in D.grads.items()}
 
 
-def test_r1(make_cupy):
+def test_r1(make_cupy, monkeypatch):
+    """With a larger h than usual, because the rounding of logits is divided by it."""
+    monkeypatch.setattr("minigan.r1.STEP", 0.02)
     seen = [r1_gradients(make_cupy()) for _ in range(3)]
     assert bits(seen[0]) == bits(seen[1]) == bits(seen[2])
     for what, array in r1_gradients(exact()).items():
