@@ -103,7 +103,7 @@ class Sequential(Layer):
             layer.container = self
             with store.scope(str(i)):
                 layer.path = ".".join([store.name, *store.path])
-                layer.held = {}
+                layer.held, layer.backend, layer.in_shape = {}, backend, shape
                 before = len(store.declared)
                 shape = layer.setup(shape, backend=backend, rng=rng, store=store)
                 shape = layer.out_shape = expect_shape(layer.label, shape)

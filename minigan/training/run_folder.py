@@ -137,11 +137,12 @@ class Run:
 
     def expect_checkpoints(self) -> None:
         """Raises RunError if it has trained, and its checkpoints are gone."""
-        with suppress(FileNotFoundError), open_regular(self.metrics_file) as file:
-            file.readline(LONGEST)
-            if file.read(1) and not self.checkpoints.found():
-                problem = f"the checkpoints of {self.folder} are gone, so it cannot go on"
-                raise RunError(f"{problem}: put them back, or start another run with --out")
+        path, rows = self.metrics_file, b""
+        with as_run_errors(f"read {path}"), suppress(FileNotFoundError), open_regular(path) as file:
+            rows = file.read(LONGEST).partition(b"\n")[2]
+        if rows and not self.checkpoints.found():
+            problem = f"the checkpoints of {self.folder} are gone, so it cannot go on"
+            raise RunError(f"{problem}: put them back, or start another run with --out")
 
     def forget_after(self, step: int) -> None:
         """Drop what a stopped run logged after its last checkpoint, and interrupted writes.

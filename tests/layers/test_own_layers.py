@@ -96,6 +96,15 @@ def test_what_setup_returns_is_checked(shape):
     assert line.startswith("N.0 (Strange): expected a shape ") and line.endswith(f"got {shape}")
 
 
+def test_a_setup_that_forgets_the_one_it_derives_from():
+    class Forgetful(Own):
+        def setup(self, in_shape, *, backend, rng, store):
+            return in_shape
+
+    net = network([Forgetful(), mg.Flatten(), mg.Linear(2)])
+    assert net.backward(np.ones_like(net.forward(images()))).shape == (3, 8, 8, 1)
+
+
 class Residual(Own):
     """y = x + f(x), where f is a network."""
 
