@@ -146,9 +146,11 @@ def test_kinks_do_not_disturb_it():
 class Scale(Layer):
     """A user's own layer: y = a·x."""
 
+    initializer = staticmethod(normal(1.0))
+
     def setup(self, in_shape, *, backend, rng, store):
         super().setup(in_shape, backend=backend, rng=rng, store=store)
-        store.parameter(self, "a", self.in_shape, normal(1.0))
+        store.parameter(self, "a", self.in_shape, self.initializer)
         return self.in_shape
 
     def forward(self, x, train=True):
@@ -166,6 +168,13 @@ def test_the_report_of_a_layer_of_ones_own():
     assert report and set(report.errors) == {"x", "0.a", "1.W", "1.b"}
     assert str(report).startswith("gradients agree: worst is ")
     assert report.errors[report.worst] == max(report.errors.values()) <= 1e-6
+
+
+def test_a_network_whose_output_is_0():
+    class Zero(Scale):
+        initializer = staticmethod(mg.initializers.zeros())
+
+    assert mg.check_gradients(network([Zero()], (5,)), draw((5,)))
 
 
 @pytest.mark.parametrize("change", (nothing, kernel_flipped_in_dW))

@@ -200,10 +200,9 @@ def new_config(options: dict[str, Any]) -> Config:
         if not isinstance(options.get(name, ""), (str, type(None))):
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")
     data = "folder" if options.get("images") is not None else options.get("dataset", "auto")
-    arrays = is_array_file(options.get("images") or "")
-    h, w, c = shape_of(options["images"]) if arrays else (64, 64, 3)
+    arrays, named = is_array_file(options.get("images") or ""), PRESET_FOR.get(data, "mnist")
+    h, w, c = shape_of(options["images"]) if arrays else get_preset(named).image_shape
     own = {"image_size": f"{h}x{w}", "channels": c, **options}  # unless another one is given
-    named = PRESET_FOR.get(data, "mnist")
     if named == "image64" and min(parse_size(own["image_size"])) <= SMALL:
         named = "mnist" if own["channels"] == 1 else "color32"
     preset = get_preset(options.get("preset", named))

@@ -128,7 +128,6 @@ def train(
     with run.locked():
         if resume is not None:
             expect_same_images(data, metadata, "restore them, or start another run with --out")
-        if resume is not None:
             run.expect_checkpoints()
         step = 0 if resume is None else run.checkpoints.load(game, batches, log)
         expect_same_state(ranks, game, batches, step)
@@ -340,9 +339,8 @@ def expect_finite(
             with suppress(RunError):  # the greater problem is reported instead
                 write_rows(rows[: i + 1], True)
             start = run.checkpoints.load(game, batches, log=lambda line: None)
-            steps = row["step"] - start
-            log(f"{wrong[0]} is not finite: repeating {steps} steps, to find the layer")
-            place = locate_nan(game, batches, steps)
+            log(f"{wrong[0]} is not finite: playing again from step {start}, to find the layer")
+            place = locate_nan(game, batches, row["step"] - start)
             raise TrainingError(
                 f"step {row['step']}: {wrong[0]} is {row[wrong[0]]}{place}. The checkpoint of "
                 f"step {start} is kept, but resuming it ends the same way: start another run "

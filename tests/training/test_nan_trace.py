@@ -58,7 +58,7 @@ def test_the_step_and_the_layer_are_named(backend, case, tmp_path, monkeypatch):
             tmp_path / "a", lines.append, backend=backend, threads=threads, steps=8, sample_every=3
         )
     found = str(caught.value)
-    assert lines[-1].endswith("is not finite: repeating 1 steps, to find the layer")
+    assert lines[-1].endswith("is not finite: playing again from step 3, to find the layer")
     assert found.startswith("step 4: loss_") and "\n" not in found
     assert f"first in {place}. The checkpoint of step 3 is kept" in found and "--lr-d" in found
     assert names(tmp_path / "a/checkpoints") == ["step-00000000.npz", "step-00000003.npz"]
