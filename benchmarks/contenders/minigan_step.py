@@ -1,8 +1,4 @@
-"""minigan itself: step by step, or the whole step captured, as in training; or its definitions.
-
-On a GPU the next z is drawn by the step itself, on the device; on a CPU before the step, by one of
-the processes that compute it.
-"""
+"""minigan itself: step by step, or the whole step captured, as in training; or its definitions."""
 
 import numpy as np
 
@@ -39,8 +35,7 @@ class Step(Contender):
         self.load(self.nets.images())
         self.z = self.backend.staging_buffer((batch, self.nets.z_dim))
         self.generator = np.random.default_rng(0)
-        self.philox = self.backend.philox(0) if device == "cuda" else None
-        self.draw_on_device(self.backend)
+        self.draw()
         self.replay = self.make_step(self.backend)
         if captured:
             optimizers = [self.optimizer_g, self.optimizer_d]
@@ -64,32 +59,17 @@ class Step(Contender):
             lambda n: backend.shard(z),
         )
 
-        def step():
-            result = plain_round(players)
-            self.draw_on_device(backend)
-            return result
-
-        return step
-
-    def draw_on_device(self, backend):
-        """z = the next one, if the device draws it."""
-        if self.philox is not None:
-            z, xp = self.z.array, backend.xp
-            self.philox.on(backend).draw(z, self.nets.z == "normal")
-            if self.nets.z == "uniform":  # [0, 1) -> [-1, 1)
-                xp.multiply(z, 2.0, out=z)
-                xp.subtract(z, 1.0, out=z)
+        return lambda: plain_round(players)
 
     def draw(self):
-        if self.philox is None:
-            z = self.z.host_rows(self.nets.batch)
-            if self.nets.z == "normal":
-                self.generator.standard_normal(dtype=z.dtype, out=z)
-            else:
-                self.generator.random(dtype=z.dtype, out=z)
-                np.multiply(z, 2.0, out=z)
-                np.subtract(z, 1.0, out=z)
-            self.z.upload()
+        z = self.z.host_rows(self.nets.batch)
+        if self.nets.z == "normal":
+            self.generator.standard_normal(dtype=z.dtype, out=z)
+        else:
+            self.generator.random(dtype=z.dtype, out=z)
+            np.multiply(z, 2.0, out=z)
+            np.subtract(z, 1.0, out=z)
+        self.z.upload()
         return self.z.array
 
     def upload(self, z):
@@ -123,11 +103,6 @@ class Step(Contender):
 
     def pixels(self, z):
         return to_pixels(self.backend.to_host(self.nets.G.forward(z, train=False)))
-
-    def sample(self, times):
-        for _ in range(times):
-            self.draw_on_device(self.backend)
-            self.pixels(self.draw())
 
     def versions(self):
         return versions_of(self.backend)

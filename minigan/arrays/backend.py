@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from minigan.arrays.philox import Philox
 from minigan.arrays.staging import StagingBuffer
 from minigan.arrays.types import Array, Shape
 from minigan.checks import ignore_float_errors
@@ -178,7 +177,3 @@ class Backend(Copyable):
         """out (at most 8,) = scalars of this backend, in a row."""
         for i, scalar in enumerate(scalars):
             out[i] = scalar
-
-    def philox(self, seed: int, stream: int = 0) -> Philox:
-        """-> counter-based random generator, the same numbers on every backend: see philox.py."""
-        return self.operation_for(Philox)(self, seed, stream)

@@ -84,17 +84,6 @@ class GpuBackend(FastBackend):
         other.memory = ScratchMemory(other)
         return other
 
-    def around_launch(self, before: Call, after: Call) -> None:
-        """Call before() and after() now, or around each launch if the step is being recorded.
-
-        The caller's code between them must not depend on them.
-        """
-        if self.recording is None:
-            before()
-            after()
-        else:
-            self.recording.append((before, after))
-
     def to_host(self, array: Array) -> np.ndarray:
         # pinned memory, which a GPU writes by itself; CuPy reuses it once the result is gone
         memory = self.xp.cuda.alloc_pinned_memory(max(1, array.nbytes))

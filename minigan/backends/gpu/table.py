@@ -11,10 +11,11 @@
 These stand in for whole runs of layers, through `plan`. The rest replaces one function each.
 """
 
+from functools import partial
+
 from minigan import averaging, gan, losses, objective, optimizers, r1
 from minigan.arrays import Backend
 from minigan.arrays.backend import Operations
-from minigan.arrays.philox import Philox
 from minigan.backends.gpu import blocks, graph, joined_update, reductions, step_state
 from minigan.backends.gpu import losses as fast_losses
 from minigan.backends.gpu import r1 as fast_r1
@@ -24,11 +25,10 @@ from minigan.layers import sequential
 OPERATIONS: Operations = {
     sequential.plan: blocks.plan,
     Backend.capture: graph.capture,
-    Philox: step_state.DevicePhilox,
     gan.update_discriminator: joined_update.update_discriminator,
     losses.mean_bce: fast_losses.mean_bce,
-    objective.mean_least_squares: fast_losses.mean_least_squares,
-    objective.mean_hinge: fast_losses.mean_hinge,
+    objective.mean_least_squares: partial(fast_losses.mean_loss, "LeastSquares"),
+    objective.mean_hinge: partial(fast_losses.mean_loss, "Hinge"),
     objective.mean_negative: fast_losses.mean_negative,
     losses.mean_sigmoid: fast_losses.mean_sigmoid,
     r1.add_r1: fast_r1.add_r1,
