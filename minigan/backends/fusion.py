@@ -99,6 +99,12 @@ def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
     )
 
 
+def has_kernels(net: L.Sequential) -> bool:
+    """Is each layer one that a fast backend computes without new memory?"""
+    kinds = [*STEPS, L.Reshape, L.Flatten, *(kind for _, kinds in ROLES for kind in kinds)]
+    return all(is_exactly(layer, *kinds) for layer in net.leaves())
+
+
 def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
     """Do all steps treat each sample by itself, except blocks, which handle the whole batch?
 

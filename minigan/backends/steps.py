@@ -1,4 +1,4 @@
-"""AppendLabels, Dropout, Upsample and SpectralNorm without new memory, for both fast backends."""
+"""AppendLabels, Dropout, Upsample and SpectralNorm for both fast backends, with kept arrays."""
 
 from typing import Any
 

@@ -277,6 +277,10 @@ def answer(program: str, work: Callable[[], object], on_all_ranks: bool = False)
         code = 2
     except OSError as error:
         message, code = error, 1
+    except RuntimeError as error:  # CuPy's, of CUDA: not an OSError, and with many causes
+        if type(error).__name__ not in ("CUDARuntimeError", "CUDADriverError"):
+            raise
+        message, code = f"the GPU fails ({error}): is it full, or in use? See nvidia-smi", 1
     except KeyboardInterrupt as stop:
         code = getattr(stop, "exit_code", 130)
         is_reported = hasattr(stop, "folder")  # training.progress.Interrupted

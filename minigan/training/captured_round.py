@@ -16,6 +16,7 @@ import numpy as np
 
 from minigan.arrays import Array, Backend
 from minigan.arrays.backend import Stateful
+from minigan.backends.fusion import has_kernels
 from minigan.data import Batches
 from minigan.gan import MEASURED, Result
 from minigan.layers import Sequential
@@ -67,6 +68,8 @@ class CapturedRound:
             )
             result = game.play(players)
         self.row = (self.row + 1) % ROWS
+        if self.row == 0:  # somebody may keep the results of earlier rounds
+            self.rows = self.backend.xp.empty(self.rows.shape, self.rows.dtype)
         row = self.rows[self.row]
         self.backend.collect([result[name] for name in MEASURED], row)
         return {"row": row, "images": sum(len(x) for x, _ in drawn)}
@@ -167,7 +170,7 @@ class CapturedSampler:
             self.labels.upload()
         if self.net is not net:
             self.net = net
-            if game.backend.captures_graphs:
+            if game.backend.captures_graphs and has_kernels(net):
                 self.replay = game.backend.capture(self.make_step, [])
             else:
                 self.replay = self.make_step(game.backend)

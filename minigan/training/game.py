@@ -18,6 +18,7 @@ from minigan.arrays import Array, Backend
 from minigan.averaging import Average
 from minigan.backends import get_backend
 from minigan.backends.cpu.threads import blas
+from minigan.backends.fusion import has_kernels
 from minigan.checks import expect_choice, expect_size, ignore_float_errors
 from minigan.concurrency import InUse
 from minigan.copying import Copyable
@@ -26,7 +27,7 @@ from minigan.data.files.npz import Sections
 from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
-from minigan.layers import Sequential, SpectralNorm
+from minigan.layers import Sequential
 from minigan.parallel.group import ALONE, Group
 from minigan.presets.shibuya import update_jointly
 from minigan.training.captured_round import CapturedRound, CapturedSampler
@@ -102,14 +103,13 @@ class Game(Copyable):
         It must for Dropout, which draws masks, and on a GPU for an optimizer or a layer without
         kernels.
         """
-        layers = [layer for net in self.nets.values() for layer in net.leaves()]
-        if self.backend.captures_graphs and any(isinstance(each, SpectralNorm) for each in layers):
+        if self.backend.captures_graphs and not all(map(has_kernels, self.nets.values())):
             return False
         if any(net.ready().generators for net in self.nets.values()):
             return False
         applies = [type(optimizer).apply for optimizer in self.optimizers.values()]
-        has_kernels = all(self.backend.operation_for(apply) is not apply for apply in applies)
-        return has_kernels or not self.backend.captures_graphs
+        are_fast = all(self.backend.operation_for(apply) is not apply for apply in applies)
+        return are_fast or not self.backend.captures_graphs
 
     def make_generator(self, name: str) -> Sequential:
         """-> G before its first step; the same weights at every call."""

@@ -7,7 +7,8 @@ GPU), and float32 results that silently became float64. New memory is NaN.
 Everything that would run on the device goes through Device.do. It runs at once or, while a graph is
 recorded, is only noted, as CUDA does; launching the graph runs the notes. So the rules of recording
 hold here too: no new memory, no copies from or to the host, no cuBLAS through CuPy, not on the null
-stream; and memory that a graph uses must still exist when it is launched. `cupy.device` counts
+stream; and memory that a graph uses must still exist when it is launched. Two streams that use the
+same memory must wait for each other. `cupy.device` counts
 synchronizations, allocations, uploads and launches. kernels.cu runs on the CPU (host_kernels.py),
 and so does cuBLAS, which is called through the same C interface. NCCL is played by MPI.
 """
@@ -51,16 +52,25 @@ class Device:
         self.finishing = RLock()
         self.in_flight = {}  # address of pinned memory -> the memory, and what was copied from it
         self.number = 0  # of the GPU that is used
+        self.used_by = {}  # id of memory -> the stream that used it since the last wait
         self.reduced = []  # size and dtype of every array that NCCL has added up, in order
 
     def do(self, operation, *arrays):
         """Run operation() now, or note it; arrays are what it reads or writes."""
         self.counts["launches"] += 1
+        owners = [array if array.base is None else array.base for array in arrays]
         if self.recording is None:
+            self.expect_order(owners)
             operation()
         else:  # a graph keeps addresses, not arrays
-            owners = [array if array.base is None else array.base for array in arrays]
             self.recording.append((operation, [weakref.ref(owner) for owner in owners]))
+
+    def expect_order(self, owners):
+        """Streams that do not block each other take turns, with a wait between them."""
+        stream = current_stream()
+        for owner in owners:
+            before = self.used_by.setdefault(id(owner), stream)
+            assert before is stream, "memory is used on two streams, and nobody waited in between"
 
     def owner_of(self, address):
         """-> the array in whose memory an address lies"""
@@ -85,8 +95,12 @@ class Device:
             pool.bytes += memory.nbytes
         owner = StrictArray(memory)
         key = id(owner)
-        self.owners[key] = weakref.ref(owner, lambda _: self.owners.pop(key, None))
+        self.owners[key] = weakref.ref(owner, lambda _: self.forget(key))
         return owner
+
+    def forget(self, key):
+        self.owners.pop(key, None)
+        self.used_by.pop(key, None)
 
     def is_pinned(self, values):
         address = values.ctypes.data
@@ -95,6 +109,7 @@ class Device:
     def synchronize(self):
         self.refuse_while_recording("waiting for the device")
         self.counts["synchronizations"] += 1
+        self.used_by.clear()
         self.finish_copies(list(self.in_flight))
 
     def finish_copies(self, addresses):
@@ -175,6 +190,7 @@ class StrictArray:
         assert stream in (None, current_stream())
         device.refuse_while_recording("a copy from the host")
         device.counts["uploads"] += 1
+        device.expect_order([self if self.base is None else self.base])
         address = values.ctypes.data
         assert address not in device.in_flight, "pinned memory is used before its copy has ended"
         if device.is_pinned(values) and stream is not None:
@@ -234,6 +250,8 @@ def call(function, *arguments, **options):
     device.elementwise.add((function.__name__, *(a.dtype.name for a in arrays)))
     if function in (np.matmul, np.dot):
         device.refuse_while_recording("CuPy's own cuBLAS")
+    if function is np.sum:
+        device.refuse_while_recording("memory for a sum by CUB, even with out=")
     if isinstance(options.get("out"), np.ndarray):
         device.do(lambda: function(*arguments, **options), *used)
         return next(a for a in used if a.held is options["out"])
@@ -357,8 +375,9 @@ class Graph:
         device.refuse_while_recording("a launch of a graph")
         device.counts["graphs"] += 1
         for operation, owners in self.notes:
-            alive = all(owner() is not None for owner in owners)
-            assert alive, "a graph uses memory that was given back"
+            used = [owner() for owner in owners]
+            assert None not in used, "a graph uses memory that was given back"
+            device.expect_order(used)
             operation()
 
 
@@ -377,13 +396,16 @@ class Event:
 
 class MemoryPool:
     def __init__(self):
-        self.bytes = 0
+        self.bytes = self.unused = 0
 
     def total_bytes(self):
         return self.bytes
 
+    def free_bytes(self):
+        return self.unused
+
     def free_all_blocks(self):
-        pass
+        self.unused = 0
 
     def malloc(self, size):
         raise NotImplementedError
@@ -440,9 +462,6 @@ class Cublas:
         self.handles[handle[0]] = (None, None)
         return 0
 
-    def cublasDestroy(self, handle):
-        return 0
-
     def cublasSetStream(self, handle, stream):
         self.handles[handle] = (stream or 0, None)
         return 0
@@ -481,7 +500,10 @@ class Cublas:
             product = np.matmul(*factors) * scale
             out[...] = product + out * keep if keep else product
 
-        device.do(multiply, *(device.owner_of(address) for address in (a, b, c, owned)))
+        try:
+            device.do(multiply, *(device.owner_of(address) for address in (a, b, c, owned)))
+        except AssertionError:  # ctypes would only print it
+            return INVALID_VALUE
         return 0
 
 
@@ -606,6 +628,8 @@ def make_module(devices=1, error=None, mutate=None):
     module.__version__ = "strict"
     module.device, module.cublas = device, Cublas()
     module.ndarray = StrictArray
+    default_pool = MemoryPool()
+    module.get_default_memory_pool = lambda: default_pool
     module.RawModule = partial(raw_module, mutate=mutate)
     module.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(

@@ -1,14 +1,37 @@
 """Captured rounds and samples give the bits of those that are played operation by operation."""
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+import minigan as mg
+from minigan.presets import get_preset
+from minigan.training import switches
+from minigan.training.captured_round import ROWS
 from tests.support.games import make_game
 from tests.support.networks import assert_same_arrays
 from tests.support.strict_cupy import make_module
+
+
+class Double(mg.Layer):
+    """A layer that has no kernels."""
+
+    def forward(self, x, train=True):
+        return x * 2.0
+
+    def backward(self, dy, need_dx=True, need_dw=True):
+        return dy * 2.0 if need_dx else None
+
+
+def doubled(layers):
+    return [Double(), *layers]
+
+
+def spectral(layers):
+    return [mg.SpectralNorm(each) if isinstance(each, mg.Linear) else each for each in layers]
 
 
 @pytest.fixture(params=("plain", "numpy", "strict"))
@@ -49,6 +72,33 @@ def test_measurements_stay_right_until_they_are_read(make):
     assert all(a != b for a, b in pairwise(late))
 
 
+def test_results_may_be_kept(make):
+    game, batches = make()
+    kept = game.round(batches)
+    first = game.read(kept)
+    for _ in range(ROWS):
+        last = game.round(batches)
+    assert game.read(kept) == first != game.read(last)
+
+
+@pytest.mark.parametrize("net", ("generator", "discriminator"))
+@pytest.mark.parametrize("change", (spectral, doubled), ids=("SpectralNorm", "a user's"))
+def test_layers_without_kernels_are_not_recorded(net, change, monkeypatch):
+    """Rounds and samples are then played operation by operation."""
+    monkeypatch.setitem(sys.modules, "cupy", make_module())
+
+    def get(name):
+        preset = get_preset(name)
+        make_layers = getattr(preset, net)
+        return replace(preset, **{net: lambda *arguments: change(make_layers(*arguments))})
+
+    monkeypatch.setattr(switches, "get_preset", get)
+    game, batches = make_game("shibuya-fnn", width=2, backend="cupy", images=10)
+    assert game.captured is None
+    game.round(batches)
+    assert game.sample(4, game.stream("sample")).shape[0] == 4
+
+
 def test_images_stay_on_the_device_if_they_fit(monkeypatch):
     """As bytes, if they take at most half of the free memory; otherwise batches are uploaded."""
     monkeypatch.setitem(sys.modules, "cupy", make_module())
@@ -58,6 +108,8 @@ def test_images_stay_on_the_device_if_they_fit(monkeypatch):
         game.backend.xp.device.free = free
         rows.append([game.read(game.round(batches)) for _ in range(4)])
         assert (game.captured.pixels is None) == (free == 100)
+        pinned = game.backend.xp.device.most_pinned
+        assert (pinned >= game.captured.images[0].array.nbytes) == (free == 100)
     for a, b in zip(*rows, strict=True):
         assert a == pytest.approx(b, rel=1e-5)
 

@@ -97,7 +97,8 @@ class GpuBackend(FastBackend):
         return PinnedStagingBuffer(self, shape, dtype)
 
     def free_memory(self) -> int:
-        return int(self.xp.cuda.runtime.memGetInfo()[0])
+        unused = self.xp.get_default_memory_pool().free_bytes()  # what CuPy keeps for later arrays
+        return int(self.xp.cuda.runtime.memGetInfo()[0] + unused)
 
     def gather_images(self, pixels: Array, chosen: Array, out: Array, pixel_min: float) -> None:
         gather = self.kernels.get("gather_images")

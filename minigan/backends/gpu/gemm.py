@@ -2,7 +2,7 @@
 
 CuPy multiplies by cuBLAS too, but refuses to while a CUDA graph is recorded, because each of its
 calls sets the handle's stream. cuBLAS itself can be recorded. So the library that CuPy has
-loaded is called here, by ctypes: five functions of its C interface, each declared in full.
+loaded is called here, by ctypes: four functions of its C interface, each declared in full.
 (NVIDIA's binding, nvmath-python, would save that, but brings 22 MB and four packages.)
 
 We give the handle its workspace, and give it again after each change of stream, which resets it. So
@@ -37,7 +37,6 @@ DEFAULT = -1  # cublasGemmAlgo_t: cuBLAS chooses
 pointer, integer = ctypes.c_void_p, ctypes.c_int
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cublasCreate_v2": (ctypes.POINTER(pointer),),
-    "cublasDestroy_v2": (pointer,),
     "cublasSetStream_v2": (pointer, pointer),
     "cublasSetWorkspace_v2": (pointer, pointer, ctypes.c_size_t),
     # handle, two operations, m, n, k, alpha, A, its type, its leading dimension, B likewise, beta,
@@ -116,8 +115,8 @@ class Gemm:
                 "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), to match the driver; "
                 "or use --backend numpy"
             ) from error
-        self.cublas = cublas
         self.workspace = self.xp.empty((WORKSPACE,), np.uint8)
+        self.cublas = cublas
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
 
     def call(self, name: str, *arguments: Any) -> None:

@@ -78,6 +78,7 @@ def capture(
     recording: list[tuple[Call, Call]] = []
     stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
     parent.synchronize()
+    parent.xp.get_default_memory_pool().free_all_blocks()  # for the pool of the graph
     try:
         with stream, cuda.using_allocator(pool.malloc):
             for _ in range(WARM_UP):

@@ -38,18 +38,19 @@ def update_discriminator(
     one_by_one = type(D) is not Sequential or not sees_samples_alone(D.steps, Block)
     if len(x_fake) != n or one_by_one:
         return definition(D, optimizer, x_real, x_fake, labels, objective)
-    D.zero_grads()
-    D.batch = None  # the layers save values of both batches
-    labels = None if labels is None else join(backend, "labels", labels, labels)
-    x = join(backend, "x", x_real, x_fake)
-    logits = backend.copy_out(forward_joined(D.steps, x, labels), "y")
-    loss_real, d_real = objective.of_real(logits[:n], backend)
-    loss_fake, d_fake = objective.of_fake(logits[n:], backend)
-    result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n])}
-    result |= {"loss_d_fake": loss_fake, "d_gz": mean_probability(D, logits[n:])}
-    backward_pass(D.steps, join(backend, "dlogits", d_real, d_fake), False, True)
-    if objective.r1:
-        add_r1(D, x_real, None if labels is None else labels[:n], objective.r1)
+    with D.in_use:
+        D.zero_grads()
+        D.batch = None  # the layers save values of both batches
+        labels = None if labels is None else join(backend, "labels", labels, labels)
+        x = join(backend, "x", x_real, x_fake)
+        logits = backend.copy_out(forward_joined(D.steps, x, labels), "y")
+        loss_real, d_real = objective.of_real(logits[:n], backend)
+        loss_fake, d_fake = objective.of_fake(logits[n:], backend)
+        result = {"loss_d_real": loss_real, "d_x": mean_probability(D, logits[:n])}
+        result |= {"loss_d_fake": loss_fake, "d_gz": mean_probability(D, logits[n:])}
+        backward_pass(D.steps, join(backend, "dlogits", d_real, d_fake), False, True)
+        if objective.r1:
+            add_r1(D, x_real, None if labels is None else labels[:n], objective.r1)
     optimizer.step()
     return result | {"grad_norm_d": gradient_norm(D)}
 

@@ -460,10 +460,10 @@ struct LeastSquares {
 };
 struct Hinge {
   template <class T> __device__ static T loss(T l, T t) {
-    return (l < T(1) ? T(1) - l : T(0)) * t + (l > T(-1) ? T(1) + l : T(0)) * (T(1) - t);
+    return (l >= T(1) ? T(0) : T(1) - l) * t + (l <= T(-1) ? T(0) : T(1) + l) * (T(1) - t);
   }
   template <class T> __device__ static T slope(T l, T t) {
-    return (l > T(-1) ? T(1) - t : T(0)) - (l < T(1) ? t : T(0));
+    return l != l ? l : (l > T(-1) ? T(1) - t : T(0)) - (l < T(1) ? t : T(0));
   }
 };
 struct Negative {

@@ -177,6 +177,8 @@ class Kernels:
         except MemoryError:
             raise
         except Exception as error:  # CuPy raises many kinds
+            if "OUT_OF_MEMORY" in str(error):
+                raise MemoryError(error) from error
             first = " ".join(str(error).split())[:300] or type(error).__name__
             raise BackendError(
                 f"backend cupy: the kernels do not compile ({first}): NVRTC must be installed and "

@@ -5,7 +5,7 @@ other memory makes the host wait for that. An event after each copy signals that
 written again: two uploads later it has nearly always happened.
 """
 
-from math import prod
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,18 @@ class PinnedStagingBuffer(StagingBuffer):
 
     def __init__(self, backend: Backend, shape: Shape, dtype: Any = None):
         super().__init__(backend, shape, dtype)
-        cuda, size, dtype = backend.xp.cuda, prod(shape), self.array.dtype
-        memory = [cuda.alloc_pinned_memory(size * dtype.itemsize) for _ in range(2)]
-        self.halves = [np.frombuffer(half, dtype, size).reshape(shape) for half in memory]
+        self.cuda = cuda = backend.xp.cuda
         self.current_stream = cuda.get_current_stream
         self.copied = [cuda.Event(disable_timing=True) for _ in range(2)]
         self.slot = 0
+
+    @cached_property
+    def halves(self) -> list[np.ndarray]:  # never needed for images that are on the device already
+        array = self.array
+        memory = [self.cuda.alloc_pinned_memory(array.nbytes) for _ in range(2)]
+        return [
+            np.frombuffer(half, array.dtype, array.size).reshape(array.shape) for half in memory
+        ]
 
     def host_rows(self, n: int) -> np.ndarray:
         self.slot, self.rows = 1 - self.slot, n

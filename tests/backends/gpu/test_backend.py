@@ -1,5 +1,7 @@
 """The GPU backend: arrays in and out, memory, and what is reported when there is none."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,8 @@ def test_a_captured_steps_backend_has_memory_of_its_own(make_cupy):
 def test_free_memory_is_the_devices(stand_in):
     stand_in.device.free = 12345
     assert mg.get_backend("cupy").free_memory() == 12345
+    stand_in.get_default_memory_pool().unused = 5  # kept by CuPy, of arrays that are gone
+    assert mg.get_backend("cupy").free_memory() == 12350
     assert mg.get_backend("numpy").free_memory() == 0
 
 
@@ -57,6 +61,30 @@ def test_a_full_gpu_is_reported_in_one_line(stand_in, capsys, tmp_path):
     assert main([*SMALL, *options]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "not enough memory" in error and "--batch-size" in error
+
+
+@pytest.mark.parametrize("call", ("zeros", "cuda.alloc_pinned_memory", "cuda.Event.record"))
+def test_a_gpu_that_fails_is_reported_in_one_line(call, stand_in, capsys, monkeypatch, tmp_path):
+    def fail(*arguments):
+        raise stand_in.cuda.runtime.CUDARuntimeError("cudaErrorDevicesUnavailable: it is busy")
+
+    *path, name = call.split(".")
+    monkeypatch.setattr(reduce(getattr, path, stand_in), name, fail)
+    options = ["--backend", "cupy", "--steps", "1", "--out", str(tmp_path / "a")]
+    assert main([*SMALL, *options]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "it is busy" in error and "nvidia-smi" in error
+
+
+def test_a_gpu_without_memory_for_kernels_is_full(stand_in):
+    def full(**arguments):
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+
+    stand_in.RawModule = full
+    net = mg.Sequential([mg.Linear(7)])
+    net.setup((5,), backend=mg.get_backend("cupy"), rng=np.random.default_rng(1))
+    with pytest.raises(MemoryError, match="OUT_OF_MEMORY"):
+        net.forward(net.backend.xp.zeros((2, 5), np.float32))
 
 
 def test_the_precision_of_a_run_is_shown_and_kept(stand_in, tmp_path, capsys):

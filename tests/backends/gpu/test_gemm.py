@@ -93,7 +93,22 @@ def test_the_handle_follows_the_current_stream(stand_in):
     backend = mg.get_backend("cupy")
     x, out = filled(backend, (4, 4), 1.0), filled(backend, (4, 4))
     backend.gemm(x, x, out)
+    backend.synchronize()
     with stand_in.cuda.Stream(non_blocking=True):
         backend.gemm(x, x, out, accumulate=True)
+    backend.synchronize()
     backend.gemm(x, x, out, accumulate=True)
     np.testing.assert_array_equal(backend.to_host(out), np.full((4, 4), 12.0))
+
+
+def test_a_product_works_after_one_that_had_no_memory(stand_in, monkeypatch):
+    def full(shape, dtype):
+        raise MemoryError
+
+    backend = mg.get_backend("cupy")
+    x, out = filled(backend, (4, 4), 1.0), filled(backend, (4, 4))
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(stand_in, "empty", full)
+        backend.gemm(x, x, out)
+    backend.gemm(x, x, out)
+    np.testing.assert_array_equal(backend.to_host(out), np.full((4, 4), 4.0))

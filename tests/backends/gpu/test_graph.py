@@ -310,6 +310,7 @@ FORBIDDEN = {  # what a step may not do while it is recorded
     "a copy to the host": lambda backend, x: backend.to_host(x),
     "waiting": lambda backend, x: backend.synchronize(),
     "CuPy's own cuBLAS": lambda backend, x: backend.xp.matmul(x[:4], x[:4], out=x[4:]),
+    "a sum, even with out": lambda backend, x: backend.xp.sum(x, axis=0, out=x[0]),
     "a mistake": divide_by_zero,
 }
 
@@ -345,6 +346,16 @@ def test_memory_that_a_step_takes_each_time_is_noticed(stand_in, monkeypatch):
         small.capture()
     for one, other in zip(before, small.state(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("owner", ("GpuBackend", "Stream"))
+def test_the_streams_wait_for_each_other(owner, stand_in, monkeypatch):
+    """Without one of these waits a GPU could read what is not yet written."""
+    small = Small()
+    kind = {"GpuBackend": type(small.backend), "Stream": stand_in.cuda.Stream}[owner]
+    monkeypatch.setattr(kind, "synchronize", lambda self: None)
+    with pytest.raises((AssertionError, mg.BackendError), match=r"two streams|status 7"):
+        small.capture()()
 
 
 def test_the_null_stream_is_not_recorded(stand_in):

@@ -1,5 +1,7 @@
 """D's update with real and fake images in one pass: the numbers of two passes."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,11 @@ def test_backward_does_not_follow_a_joined_pass(make_cupy):
     update_discriminator(D, Unmoved(), x, x)
     with pytest.raises(mg.StateError, match="backward before forward"):
         D.backward(y)
+
+
+def test_another_thread_must_not_use_D_meanwhile(D):
+    x, labels = (D.backend.asarray(np.ones(shape)) for shape in ((4, 2, 2, 1), (4, 3)))
+    with ThreadPoolExecutor(1) as other, D.in_use:
+        running = other.submit(update_discriminator, D, Unmoved(), x, x, labels)
+        with pytest.raises(mg.StateError, match=r"^D"):
+            running.result()

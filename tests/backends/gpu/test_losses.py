@@ -6,6 +6,7 @@ import pytest
 import minigan as mg
 from minigan.arrays import Backend
 from minigan.losses import mean_sigmoid
+from minigan.objective import hinge, least_squares
 from tests.support.gpu_cases import expect_near
 
 LOGITS = np.concatenate([np.random.default_rng(0).normal(0, 5, 37), [0.0, 800.0, -800.0]])[:, None]
@@ -45,3 +46,18 @@ def test_results_stay_and_logits_need_not_be_contiguous(make_cupy):
         expected, d_expected = mg.bce_with_logits(logits, 1.0)
         assert backend.to_host(loss) == pytest.approx(float(expected), rel=1e-6)
         np.testing.assert_allclose(backend.to_host(dlogits), d_expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", (mg.bce_with_logits, least_squares, hinge))
+@pytest.mark.parametrize("target", (0.0, 0.25, 1.0))
+def test_nan_and_infinity_as_the_definition(loss, target, make_cupy):
+    """A loss that ignored NaN would let a broken run go on."""
+    backends = (make_cupy(), Backend("float32"))
+    for logit in (np.nan, np.inf, -np.inf, 1.0, -1.0, 3.0):
+        found = []
+        for backend in backends:
+            logits = backend.asarray(np.full((1, 1), logit, np.float32))
+            found.append(
+                [backend.to_host(each).item() for each in loss(logits, target, backend=backend)]
+            )
+        np.testing.assert_allclose(*found, rtol=1e-5)

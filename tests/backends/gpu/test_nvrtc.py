@@ -21,7 +21,7 @@ from minigan.training.config import new_config
 from minigan.training.switches import switched_preset
 from tests.support.strict_cupy import make_module
 
-ARCHITECTURES = ("sm_80", "sm_90", "sm_120")  # A100, H100 and H200, RTX 50
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")  # T4, A100, H100 and H200, RTX 50
 FEW = ("fredriksson-mnist", "pytorch-64")  # presets that two of them get
 
 
