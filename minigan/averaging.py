@@ -46,5 +46,6 @@ class Average(Copyable):
         pairs += [(mean.buffers[name], new.buffers[name]) for name in mean.buffers]
         update = mean.backend.operation_for(ema_update)
         for a, x in pairs:
-            update(a, x, weight, mean.backend)
+            if a.size:  # a net may have no parameters
+                update(a, x, weight, mean.backend)
         mean.version += 1

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from math import inf, nan
 from numbers import Real
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,14 @@ def expect_size(name: str, value: Any, least: int = 1, most: int = LARGEST) -> i
 
     name  the argument, for the message: "Conv2d: stride"
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
-        end = f" and at most {most}" if hasattr(value, "__index__") and value > most else ""
+    try:
+        number = least - 1 if isinstance(value, bool) else index(value)
+    except TypeError:  # also for an array
+        number = least - 1
+    if not least <= number <= most:
+        end = f" and at most {most}" if number > most else ""
         raise ConfigError(f"{name} must be a whole number of at least {least}{end}, got {value!r}")
-    return int(value)
+    return number
 
 
 def expect_number(name: str, value: Any, allowed: str) -> float:

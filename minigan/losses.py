@@ -91,7 +91,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | No
     -> mean loss over the n rows (a scalar of the backend), dlogits as logits, 1/n included
     Raises ShapeError, ArrayTypeError.
     """
-    backend = backend or backend_of(logits, "softmax_cross_entropy")
+    if backend is None or not backend.is_array(logits):
+        backend = backend_of(logits, "softmax_cross_entropy")
     xp = backend.xp
     if logits.ndim != 2 or logits.size == 0:
         raise ShapeError(f"softmax_cross_entropy: expected logits (n, classes), got {logits.shape}")
@@ -111,7 +112,8 @@ def expect_target(
     label  the function they were passed to, for the message
     Raises ShapeError, ConfigError, ArrayTypeError: see bce_with_logits.
     """
-    backend = backend or backend_of(logits, label)
+    if backend is None or not backend.is_array(logits):
+        backend = backend_of(logits, label)
     if logits.size == 0:
         raise ShapeError(f"{label}: expected at least one logit, got an empty array {logits.shape}")
     if isinstance(target, (int, float, Real)):

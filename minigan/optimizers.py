@@ -24,11 +24,12 @@ class Optimizer(ArrayHolder):
     """Base: one network, a learning rate that may change at any time, named moments."""
 
     moments: tuple[str, ...] = ()  # names of arrays kept between steps, shaped as flat_params
-    # numbers and their ranges; all but lr are fixed, because captured steps contain them
+    # numbers and their ranges
     ranges: Mapping[str, str] = {
         "lr": "[0, inf)", "l2": "[0, inf)", "momentum": "[0, 1)", "rho": "[0, 1)",
         "beta1": "[0, 1)", "beta2": "[0, 1)", "eps": "(0, 1)",
     }  # fmt: skip
+    fixed = {*ranges, "eps_hat", "nesterov"} - {"lr"}  # captured steps contain them
 
     def __init__(self, net: Sequential, lr: float, l2: float):
         self.name = type(self).__name__
@@ -46,11 +47,11 @@ class Optimizer(ArrayHolder):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Raises ConfigError if a number is out of range, StateError if it is fixed."""
+        label = f"{type(self).__name__}: {name}"
         if name in self.ranges:
-            label = f"{type(self).__name__}: {name}"
             value = expect_number(label, value, self.ranges[name])
-            if name != "lr" and vars(self).get(name, value) != value:
-                raise StateError(f"{label} is fixed: make a new optimizer; only lr may change")
+        if name in self.fixed and vars(self).get(name, value) != value:
+            raise StateError(f"{label} is fixed: make a new optimizer; only lr may change")
         super().__setattr__(name, value)
 
     def step(self) -> None:

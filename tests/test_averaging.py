@@ -39,3 +39,8 @@ def test_float32_stays_float32(make_backend):
     Average(net, source, 0.9).update()
     arrays = (*net.params.values(), *net.buffers.values())
     assert {array.dtype.name for array in arrays} == {"float32"}
+
+
+def test_a_network_without_parameters(make_backend):
+    nets = [network([mg.Tanh()], (3,), make_backend(), name="G") for _ in range(2)]
+    Average(*nets, 0.9).update()

@@ -196,3 +196,9 @@ def test_mistakes(loss, logits, other, error):
     with pytest.raises(error, match=rf"^{loss.__name__}: .*got") as caught:
         loss(logits, other)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", (mg.bce_with_logits, mg.softmax_cross_entropy))
+def test_a_list_beside_a_backend(loss, make_backend):
+    with pytest.raises(mg.ArrayTypeError, match=rf"^{loss.__name__}: expected logits"):
+        loss([[0.0]], [[1.0]], backend=make_backend())

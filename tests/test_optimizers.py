@@ -206,3 +206,11 @@ def test_mistakes(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, value", (("l2", 0.1), ("eps", 1e-3), ("eps_hat", True)))
+def test_what_is_fixed(name, value, make_backend):
+    """Captured steps contain it."""
+    adam = mg.Adam(network([mg.Linear(1)], (3,), make_backend()), 1e-3)
+    with pytest.raises(mg.StateError, match=f"Adam: {name} is fixed"):
+        setattr(adam, name, value)

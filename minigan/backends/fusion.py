@@ -92,7 +92,7 @@ def within(layer: L.Layer) -> L.Layer:
 
 def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
     """Is it a layer of one of these classes, or of one derived from it with the same passes?"""
-    return any(
+    return not any(name in vars(layer) for name in PASSES) and any(
         isinstance(layer, kind)
         and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in PASSES)
         for kind in kinds

@@ -36,8 +36,12 @@ class LeakyReLU(Activation):
     backward_definition = staticmethod(leaky_relu_backward)
 
     def __init__(self, slope: float):
-        self.slope = expect_number("LeakyReLU: slope", slope, "[0, 1)")
-        self.constants = (self.slope,)
+        self.constants = (expect_number("LeakyReLU: slope", slope, "[0, 1)"),)
+
+    @property
+    def slope(self) -> float:
+        """It cannot be changed: a network's steps contain it."""
+        return float(self.constants[0])
 
     def describe(self) -> str:
         return f"LeakyReLU {self.slope:g}"

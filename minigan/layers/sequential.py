@@ -13,7 +13,7 @@ from copy import copy, deepcopy
 from typing import Any, Protocol
 
 from minigan.arrays.views import Views
-from minigan.checks import ignore_float_errors
+from minigan.checks import expect_size, ignore_float_errors
 from minigan.concurrency import InUse
 from minigan.errors import ConfigError, ShapeError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape
@@ -314,10 +314,11 @@ def expect_shape(label: str, shape: Any) -> Shape:
         raise ShapeError(
             f"{label}: expected a shape without the batch axis such as (28, 28, 1), got {shape!r}"
         )
-    for extent in shape:
-        if isinstance(extent, bool) or not hasattr(extent, "__index__") or extent < 1:
-            raise ShapeError(f"{label}: expected a shape of whole numbers above 0, got {shape!r}")
-    return tuple(int(extent) for extent in shape)
+    try:
+        return tuple(expect_size(label, extent) for extent in shape)
+    except ConfigError:
+        message = f"{label}: expected a shape of whole numbers above 0, got {shape!r}"
+        raise ShapeError(message) from None
 
 
 def expect_kind(label: str, name: str, value: Any, kind: type, cure: str) -> None:

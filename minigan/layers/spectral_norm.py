@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import ConfigError
+from minigan.errors import ConfigError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape, Store
 from minigan.layers.conv2d import Conv2d
 from minigan.layers.conv_transpose2d import ConvTranspose2d
@@ -84,6 +84,9 @@ class SpectralNorm(Layer):
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)
         layer, before = self.layer, len(store.declared)
+        if layer.container not in (None, self):
+            raise StateError(f"{self.label}: the layer belongs to another one: make a new one")
+        layer.container = self
         layer.path, layer.has_parameters, layer.held = self.path, True, {}
         layer.out_shape = layer.setup(in_shape, backend=backend, rng=rng, store=store)
         columns = in_shape[-1] if isinstance(layer, ConvTranspose2d) else layer.out_shape[-1]

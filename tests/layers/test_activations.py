@@ -69,3 +69,11 @@ def test_sigmoid_far_out(dtype, make_backend):
 def test_slopes_out_of_range(slope):
     with pytest.raises(mg.ConfigError, match="LeakyReLU: slope must be at least 0 and below 1"):
         mg.LeakyReLU(slope)
+
+
+def test_a_slope_cannot_be_changed():
+    """The steps of a network contain it."""
+    layer = mg.LeakyReLU(0.2)
+    with pytest.raises(AttributeError, match="slope"):
+        layer.slope = 0.5
+    assert layer.slope == 0.2 and layer.describe() == "LeakyReLU 0.2"

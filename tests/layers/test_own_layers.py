@@ -195,3 +195,15 @@ def test_a_second_setup_and_calls_before_the_first():
         mg.Sequential([mg.Linear(3)]).summary()
     with pytest.raises(mg.ConfigError, match="Adam: N has no parameters to train"):
         mg.Adam(network([mg.Tanh()]))
+
+
+@pytest.mark.parametrize("backend", ("plain", "numpy"))
+def test_a_pass_of_one_object_runs(backend):
+    """As one watches a layer: its forward is wrapped before setup."""
+    layer, calls = mg.Linear(3), []
+    forward = layer.forward
+    layer.forward = lambda x, train=True: calls.append(len(x)) or forward(x, train)
+    net = mg.Sequential([layer])
+    net.setup((2,), backend=mg.get_backend(backend), rng=np.random.default_rng(0))
+    net.forward(np.ones((5, 2), np.float32))
+    assert calls == [5]

@@ -139,6 +139,20 @@ def test_weights_of_zero_stay_finite(make_backend):
     assert np.all(np.isfinite(net.backend.to_host(net.store.flat_grads)))
 
 
+def test_a_layer_belongs_to_one():
+    """Else two networks would share W, and each change the other's numbers."""
+    backend, used, conv = mg.get_backend("plain"), mg.Conv2d(4, 3, 1, 1), mg.Conv2d(4, 3, 1, 1)
+    net = build(backend, [mg.SpectralNorm(used)])
+    net.setup(IMAGE, backend=backend, rng=np.random.default_rng(1))  # again
+    for made in (
+        [mg.SpectralNorm(used), mg.Tanh()],
+        [mg.SpectralNorm(conv), mg.SpectralNorm(conv)],
+        [used],
+    ):
+        with pytest.raises(mg.StateError, match=r"belongs to|in two"):
+            build(backend, made)
+
+
 def test_other_layers_are_refused():
     with pytest.raises(mg.ConfigError, match=r"^SpectralNorm wraps Conv2d, ConvTranspose2d"):
         mg.SpectralNorm(mg.BatchNorm())

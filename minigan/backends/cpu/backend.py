@@ -12,7 +12,8 @@ from minigan.arrays.staging import StagingBuffer
 from minigan.backends.cpu.chunks import ThreadWorkspace
 from minigan.backends.cpu.threads import OneThread, get_team
 from minigan.backends.workspace import FastBackend, ScratchMemory
-from minigan.errors import ConfigError, StateError
+from minigan.checks import expect_size
+from minigan.errors import StateError
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import shared_memory
 
@@ -61,9 +62,8 @@ class CpuBackend(FastBackend):
         compiled: bool = False,
     ):
         super().__init__(dtype, np, ranks)
-        is_whole = isinstance(threads, int) and not isinstance(threads, bool)
-        if threads is not None and not (is_whole and 1 <= threads <= 1024):
-            raise ConfigError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
+        if threads is not None:
+            threads = expect_size("threads", threads, 1, 1024)
         self.winograd, self.compiled = winograd, compiled
         self.operations = operations or {}
         team = get_team(threads)

@@ -25,10 +25,7 @@ class ThreadWorkspace(Workspace):
         self.frames: dict[tuple[str, Shape], Array] = {}  # name, shape of one image -> memory
 
     def frame(self, name: str, shape: Shape, dtype: Any) -> Array:
-        """-> array of zeros, except where the caller writes: a border around images.
-
-        shape  (n, ...): a name has one shape, except for n
-        """
+        """-> array (n, ...) of zeros, except where the caller writes: a border around images."""
         key, size = (name, shape[1:]), prod(shape)
         if key not in self.frames or self.frames[key].size < size:
             room = np.zeros(size + LINE, dtype)

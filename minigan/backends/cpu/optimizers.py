@@ -36,14 +36,12 @@ def arrays_of(optimizer: Optimizer) -> list[Array]:
 
 def adam(optimizer: Adam, backend: CpuBackend) -> None:
     """As Adam.apply."""
-    update, constants = optimizers.adam_update, optimizer.constants()
-    in_blocks(update, arrays_of(optimizer), backend, constants, np)
+    in_blocks(optimizers.adam_update, arrays_of(optimizer), backend, optimizer.constants(), np)
 
 
 def rmsprop(optimizer: RMSprop, backend: CpuBackend) -> None:
     """As RMSprop.apply."""
-    update, constants = optimizers.rmsprop_update, optimizer.constants()
-    in_blocks(update, arrays_of(optimizer), backend, constants, np)
+    in_blocks(optimizers.rmsprop_update, arrays_of(optimizer), backend, optimizer.constants(), np)
 
 
 def sgd(optimizer: SGD, backend: CpuBackend) -> None:

@@ -124,7 +124,7 @@ class Team:
 
     def forget(self) -> None:
         """Assume that no worker exists: at first, and in a forked child."""
-        self.busy, self.queues = threading.Lock(), None
+        self.busy, self.queues = threading.RLock(), None
 
     def run(self, work: Work, count: int) -> None:
         """work(i, worker) for i in 0..count-1; worker w takes the w-th of `size` equal runs of i.
@@ -145,25 +145,27 @@ class Team:
     def run_side_by_side(self, work: Work, count: int) -> None:
         if self.queues is None:
             self.queues = self.start()
-        outbox: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
+        # a Ctrl-C may lose what get() returns, so a list keeps the answers
+        answers: list[tuple[int, BaseException | None]] = []
+        answered: SimpleQueue[None] = SimpleQueue()
         errors: list[tuple[int, BaseException]] = []
-        waiting, handling = 0, np.geterr()
+        shares = [
+            (work, count, worker, self.size, answers, answered, np.geterr())
+            for worker in range(1, 1 + len(self.queues))
+        ]
+        sent: list[None] = []
         try:
-            for worker, queue in enumerate(self.queues, start=1):
-                queue.put((work, count, worker, self.size, outbox, handling))
-                waiting += 1
+            sent.extend(map(SimpleQueue.put, self.queues, shares))  # no Ctrl-C comes between
             for worker in (0, *range(1 + len(self.queues), self.size)):
                 do_share(work, count, worker, self.size)
         except BaseException as error:
             errors.append((0, error))
-        while waiting:  # even after Ctrl-C: the others still write to the arrays
+        while len(answers) < len(sent):  # even after Ctrl-C: the others still write to the arrays
             try:
-                worker, failure = outbox.get()
-                waiting -= 1
-                if failure is not None:
-                    errors.append((worker, failure))
-            except KeyboardInterrupt as error:
+                answered.get()
+            except BaseException as error:
                 errors.append((0, error))
+        errors += [(worker, failure) for worker, failure in answers if failure is not None]
         if errors:
             raise min(errors, key=lambda pair: pair[0])[1]
 
@@ -194,16 +196,18 @@ def do_share(work: Work, count: int, worker: int, size: int) -> None:
 def serve(queue: SimpleQueue[Any]) -> None:
     """A worker's loop: shares from its queue, each answered by (number, None or exception)."""
     while True:
-        work, count, worker, size, outbox, handling = queue.get()
+        work, count, worker, size, answers, answered, handling = queue.get()
+        failure: BaseException | None = None
         try:
             if blas.set is not None:
                 blas.set(1)  # again: in BLIS it is a setting of each thread
             with np.errstate(**handling):  # the caller's, because each thread has its own
                 do_share(work, count, worker, size)
-            outbox.put((worker, None))
         except BaseException as error:
-            outbox.put((worker, error))
-        del work, outbox  # keep no arrays alive while waiting
+            failure = error
+        answers.append((worker, failure))
+        answered.put(None)
+        del work, answers, answered, failure  # keep no arrays alive while waiting
 
 
 blas = Blas()

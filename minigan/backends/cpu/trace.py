@@ -133,7 +133,7 @@ class Trace:
             for function, arguments in self.calls:
                 function(*arguments)
             return self.result
-        self.inputs = [np.array(array) for array in inputs]
+        self.inputs = [np.array(array, order="C") for array in inputs]
         calls: Calls = []
         xp.calls = calls
         try:

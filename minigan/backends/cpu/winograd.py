@@ -240,7 +240,7 @@ class Tiles:
     def __init__(
         self, shape: Shape, phases: Pair, first: Sequence[int], extent: Sequence[int], taps: Pair
     ):
-        self.shape, self.phases, self.extent = shape, phases, extent
+        self.shape, self.phases = shape, phases
         self.grid = tuple(-(-size // TILE) for size in extent)
         self.count = self.grid[0] * self.grid[1]
         self.size = tuple(TILE + r - 1 for r in taps)

@@ -62,6 +62,35 @@ def test_of_two_errors_the_lowest_workers_is_raised():
         threads.Team(3).run(work, 3)
 
 
+def test_ctrl_c_while_waiting_does_not_hang(monkeypatch):
+    """It may come when an answer is taken from the queue, and not yet counted."""
+    team, raised, interrupts = threads.Team(2), [], [KeyboardInterrupt]
+    team.run(lambda i, worker: None, 2)
+
+    class Interrupted(threads.SimpleQueue):
+        def get(self):
+            super().get()
+            raise interrupts.pop()
+
+    def run():
+        with pytest.raises(KeyboardInterrupt):
+            team.run(lambda i, worker: None, 2)
+        raised.append(True)
+
+    monkeypatch.setattr(threads, "SimpleQueue", Interrupted)
+    runner = threading.Thread(target=run, daemon=True)
+    runner.start()
+    runner.join(20)
+    assert raised
+
+
+def test_a_run_that_ctrl_c_ended_leaves_the_team_at_full_size():
+    team, workers = threads.Team(2), set()
+    team.busy.acquire()  # as after a Ctrl-C just behind it
+    team.run(lambda i, worker: workers.add(threading.get_ident()), 2)
+    assert len(workers) == 2
+
+
 def test_runs_within_runs_and_side_by_side():
     team, sums = threads.get_team(2), np.zeros((4, 3))
 

@@ -87,6 +87,18 @@ def conditional():
     return [within, mg.AppendLabels(3), mg.Flatten(), mg.AppendLabels(3), mg.Linear(4), mg.Tanh()]
 
 
+def test_an_input_in_any_order():
+    """A layer that only renames axes must not copy the first input, outside the trace."""
+    parent = mg.get_backend("numpy", threads=2)
+    net = mg.Sequential([mg.Flatten()], name="net")
+    net.setup((3, 4, 2), backend=parent, rng=np.random.default_rng(0))
+    captured = net.on(TracingBackend(parent, Group()))
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal((5, 3, 4, 2)).astype(np.float32)
+        y = captured.forward(np.asfortranarray(x))
+        np.testing.assert_array_equal(y, x.reshape(5, -1))
+
+
 class Pass:
     """A forward pass of n images, and backward passes with these (need_dx, need_dw)."""
 

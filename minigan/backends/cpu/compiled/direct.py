@@ -200,14 +200,12 @@ class Direct(Im2col):
         return pad(x, self.padding, workspace).reshape(-1)
 
     def forward(self, x: Array, W: Array, y: Array, workspace: ThreadWorkspace) -> None:
-        self.multiply(x, self.of_x, W, y, workspace)
+        self.multiply(x, self.of_x, W, y)
 
     def transpose(self, y: Array, W: Array, x: Array, workspace: ThreadWorkspace) -> None:
-        self.multiply(pad(y, self.of_y.padding, workspace).reshape(-1), self.of_y, W, x, workspace)
+        self.multiply(pad(y, self.of_y.padding, workspace).reshape(-1), self.of_y, W, x)
 
-    def multiply(
-        self, x: Array, of: Windows, W: Array, y: Array, workspace: ThreadWorkspace
-    ) -> None:
+    def multiply(self, x: Array, of: Windows, W: Array, y: Array) -> None:
         """y = windows of x · W, whichever of the two is the layer's x."""
         n, _, _, c = y.shape
         multiply = multiply_to_few if c < self.lanes else self.kernels(c)[0]
