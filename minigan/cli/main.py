@@ -216,12 +216,17 @@ def expect_known(parser: Parser, argv: list[str]) -> None:
             raise ConfigError(f"unknown option {name}{hint} (see {command.prog} --help)")
 
 
+lost: list[OSError] = []  # why output could not be written, other than that nobody reads it
+
+
 def log(line: str = "", end: str = "\n") -> None:
     """print, until the reader is gone (`minigan train | head`): the run goes on without output."""
     try:
         print("\n".join(map(escaped, line.split("\n"))), end=end, flush=True)
-    except OSError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that is gone
+            lost.append(error)
 
 
 def run_command(argv: list[str]) -> None:
@@ -252,10 +257,12 @@ def main(argv: list[str] | None = None) -> int:
     """-> exit code: 0; 2 after a mistake; 1 after a failure; 129, 130 or 143 after a signal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
+    lost.clear()
     try:
-        return answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv), True)
+        code = answer("minigan", lambda: run_command(sys.argv[1:] if argv is None else argv), True)
     finally:
         log(end="")  # what is in the buffer
+    return fail("minigan", f"the output cannot be written: {lost[0].strerror}", 1) if lost else code
 
 
 def answer(program: str, work: Callable[[], object], on_all_ranks: bool = False) -> int:
@@ -272,11 +279,11 @@ def answer(program: str, work: Callable[[], object], on_all_ranks: bool = False)
         return 0
     except MiniganError as error:
         message, code = error, 1 if is_failure(error) else 2
-    except MemoryError as error:
-        message = f"not enough memory ({error}): use a smaller --batch-size, --width or --n"
-        code = 2
-    except OSError as error:
+    except (MemoryError, OSError) as error:
         message, code = error, 1
+        if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+            smaller = "use a smaller --batch-size, --width, --image-size or --n"
+            message, code = f"not enough memory ({error}): {smaller}", 2
     except RuntimeError as error:  # CuPy's, of CUDA: not an OSError, and with many causes
         if type(error).__name__ not in ("CUDARuntimeError", "CUDADriverError"):
             raise

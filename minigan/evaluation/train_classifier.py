@@ -128,7 +128,11 @@ def get_classifier(
                 data.name, real.data_dir, image_shape=real.image_shape, fit=real.fit, log=log
             )
             real = split(whole, real.data_dir, real.fit)
-        classifier = train_classifier(real, backend, seed or 0, log)
+        old, classifier = classifier, train_classifier(real, backend, seed or 0, log)
+        if old is not None and old.name != classifier.name:  # runs may have begun with it
+            kept = path.with_suffix(f".{old.name}{path.suffix}")
+            old.save(kept)
+            log(f"the classifier {old.name} is kept as {kept}")
         classifier.save(path)
     accuracy, count = classifier.record["accuracy"], classifier.record["tested_on"]
     log(

@@ -52,7 +52,8 @@ def export_run(
     else:
         names = "GD" if net is None else net[0]
         options = {name: value for name, value in asdict(config).items() if name not in MACHINE}
-        record = {"step": step, "options": options, "data": metadata.get("data")}
+        record = {"step": step, "options": options}
+        record |= {name: metadata[name] for name in ("data", "classes") if name in metadata}
         states = {name: game.nets[name].ready().state() for name in names}
         content = safetensors_file(states, record)
     write_atomically(path, content)

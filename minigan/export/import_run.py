@@ -109,12 +109,12 @@ def import_run(
             raise ConfigError(f"{files[0]} is of preset {recorded.preset}: leave --preset out")
         options = {name: value for name, value in options.items() if name != "preset"}
         if isinstance(record.get("data"), str) and {"images", "dataset"}.isdisjoint(options):
-            metadata["data"] = record["data"]
+            metadata |= {name: record[name] for name in ("data", "classes") if name in record}
         options = options_like(recorded, options)
     if "preset" not in options:
         raise ConfigError(f"{paths[0]} does not say which network it is for: give --preset")
     config = new_config(options)
-    run = Run(out or new_folder(config))
+    run = Run(new_folder(config) if out is None else out)
     if out is not None:
         run.expect_free()
     nets, weights = dict(zip("GD", outline(config), strict=True)), {}
@@ -140,5 +140,7 @@ def import_run(
     run.checkpoints.save(Snapshot(game, start, 0))
     if "D" not in weights:
         log(f"NOTE: {names} has no D: it starts untrained")
-    log(f"{config.preset} with the weights of {names}: train it with --resume {run.quoted}")
+    has_own = record.get("options", {}).get("dataset") == "folder" and config.images is None
+    more = f"--resume {run.quoted}{' --images DIR' * has_own}"
+    log(f"{config.preset} with the weights of {names}: train it with {more}")
     return run

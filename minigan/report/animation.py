@@ -78,7 +78,9 @@ def frames(samples: list[tuple[int, np.ndarray]], real: np.ndarray | None) -> li
 
     def to_image(picture: np.ndarray) -> Image.Image:
         pixels = picture[:, :, 0] if picture.shape[2] == 1 else picture
-        return Image.fromarray(pixels).convert(mode).resize((w, h), resampling)
+        scale = min(factor, h / len(pixels), w / len(pixels[0]))  # real images may be fewer
+        size = [max(1, round(extent * scale)) for extent in pixels.shape[1::-1]]
+        return Image.fromarray(pixels).convert(mode).resize(size, resampling)
 
     letters = min(max(w // 15, 14), 28)
     font = ImageFont.load_default(letters)

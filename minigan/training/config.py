@@ -137,10 +137,10 @@ class Config:
         parse_fit(self.fit)
         parse_background(self.background)
         if (self.dataset == "folder") != (self.images is not None):
-            raise ConfigError(
-                "--dataset folder and --images DIR belong together: "
-                "give --images, the folder or .zip of your pictures"
-            )
+            cure = "give --images, the folder or .zip of your pictures"
+            if self.images is not None:
+                cure = f"leave --dataset {self.dataset} out"
+            raise ConfigError(f"--dataset folder and --images DIR belong together: {cure}")
         if self.channels not in (1, 3):
             raise ConfigError(f"--channels must be 1 (gray) or 3 (color), got {self.channels!r}")
         if self.image_shape != preset.image_shape and not preset.any_size:
@@ -196,6 +196,8 @@ def new_config(options: dict[str, Any]) -> Config:
     if unknown := set(options) - set(known):
         hint = did_you_mean(min(unknown), known)
         raise ConfigError(f"unknown option {min(unknown)!r}{hint}")
+    if isinstance(size := options.get("image_size"), int):  # as on the command line
+        options = options | {"image_size": str(size)}
     for name in TEXTS:
         if not isinstance(options.get(name, ""), (str, type(None))):
             raise ConfigError(f"{flag(name)} must be text, got {options[name]!r}")

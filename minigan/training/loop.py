@@ -24,7 +24,7 @@ from minigan.training.config import EPOCH, Config, changes, new_config, resumed_
 from minigan.training.few_pictures import fit_to_few
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
-from minigan.training.open_game import Log, expect_same_images, is_old, load_images
+from minigan.training.open_game import Log, expect_pictures, expect_same_images, is_old, load_images
 from minigan.training.periodic_evaluation import PeriodicEvaluation, make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state, note
@@ -71,9 +71,10 @@ def train(
         saved, metadata = run.load_config()
         metadata.pop("ranks", None)  # of its last end
         config = resumed_config(saved, options)
+        expect_pictures(config, "--images")
     else:
         config = new_config(options)
-        run = Run(out or new_folder(config, ranks))
+        run = Run(new_folder(config, ranks) if out is None else out)
         if out is not None and ranks.rank == 0:
             run.expect_free()
     if ranks.rank:
@@ -104,12 +105,16 @@ def train(
     if game.preset.decay is not None and last_step > (zero := ceil(sum(game.preset.decay) * epoch)):
         log(f"WARNING: both learning rates of {config.preset} are 0 after step {zero}: end there")
 
+    if resume is not None:
+        expect_same_images(data, metadata, "restore them, or start another run with --out")
     if dry_run:
+        first = 0 if resume is None else run.checkpoints.load(game, batches, log)
         losses = game.read(game.round(batches))
         log(f"{game.G.summary()}\n\n{game.D.summary()}\n")
         shown = ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES)
         log(f"one step on {data.name}: {shown}")
-        log(f"dry run: {last_step} steps would go to {run.folder}; nothing was written")
+        more = max(0, last_step - first)
+        log(f"dry run: {more} steps would go to {run.folder}; nothing was written")
         return None
     if config.dataset == "auto":
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
@@ -127,14 +132,13 @@ def train(
         run = run.create(config, metadata, another_name=out is None)
     with run.locked():
         if resume is not None:
-            expect_same_images(data, metadata, "restore them, or start another run with --out")
             run.expect_checkpoints()
         step = 0 if resume is None else run.checkpoints.load(game, batches, log)
         expect_same_state(ranks, game, batches, step)
         if resume is not None:
             changed = changes(saved, config)
             news = [f", {name} {new!r} (was {old!r})" for name, (old, new) in changed.items()]
-            log(f"resuming {run.folder} at step {step}{''.join(news)}")
+            log(f"resuming {run.folder} at step {step}{''.join(news * (step < last_step))}")
             if step < last_step:
                 run.forget_after(step)
                 entry = {"step": step, "changed": changed, "versions": installed}
@@ -144,6 +148,8 @@ def train(
         if step == 0:
             run.save_real(real_images(game, data), game.preset.grid)
         if step >= last_step:
+            if not run.checkpoints.generator_file.exists():
+                run.checkpoints.save(Snapshot(game, batches, step))
             log(
                 f"nothing to do: it has {step} steps, the end is {last_step}; "
                 "give a larger --steps or --epochs"
@@ -343,6 +349,6 @@ def expect_finite(
             place = locate_nan(game, batches, row["step"] - start)
             raise TrainingError(
                 f"step {row['step']}: {wrong[0]} is {row[wrong[0]]}{place}. The checkpoint of "
-                f"step {start} is kept, but resuming it ends the same way: start another run "
-                "with a smaller --lr-d and --lr-g, or another --seed"
+                f"step {start} is kept: resume it with a smaller --lr-d and --lr-g (with the "
+                "same it ends the same way), or start another run with another --seed"
             )

@@ -1,5 +1,6 @@
 """A run's nets and images, opened for training, sampling, evaluation and inspection."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -82,9 +83,16 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     if name == "folder" and data_dir is not None:
         images = str(full_path(data_dir))
         config, data_dir = replace(config, dataset=name, images=images), None
+    expect_pictures(config, "--data-dir")
     data = load_images(config, game.preset, data_dir, log, is_old(metadata))
     expect_same_images(data, metadata, "give their folder with --data-dir")
     return data
+
+
+def expect_pictures(config: Config, option: str) -> None:
+    """Raises DataError if a run's pictures are gone; option: says where they are now."""
+    if config.images is not None and not os.path.exists(config.images):
+        raise DataError(f"{config.images} is not there: give {option} DIR, where its pictures are")
 
 
 def expect_same_images(data: Dataset, metadata: dict[str, Any], hint: str) -> None:
@@ -137,6 +145,8 @@ def load_images(
         elif data.unlabeled:
             found += f" ({data.unlabeled})"
         cure = "use mnist, fashion-mnist, kmnist, or a folder of that many sub-folders of pictures"
+        if config.limit is not None:
+            found += f" in the first {config.limit:,} pictures (--limit)"
         if config.classes and len(counts) > 1 and counts.all():
             cure = f"give --classes {len(counts)}, or leave it out"
         raise ConfigError(

@@ -71,9 +71,8 @@ class Run:
                 except OSError:  # it cannot be listed, but perhaps written into
                     taken = os.path.lexists(self.config_file)
         if taken:
-            raise RunError(
-                f"{folder} exists: continue with --resume {self.quoted}, or choose another --out"
-            )
+            more = f"continue with --resume {self.quoted}, or " * self.config_file.exists()
+            raise RunError(f"{folder} exists: {more}choose another --out")
 
     def create(self, config: Config, metadata: dict[str, Any], another_name: bool = False) -> "Run":
         """Create the folder -> its Run. Of two processes, one succeeds.

@@ -32,6 +32,7 @@ class Writer:
         self.workers, self.log = Workers(int(aside), "minigan-writer"), log
         self.failed: dict[str, str] = {}
         self.written: dict[str, int] = {}
+        self.reported: set[str] = set()
         self.pending: list[tuple[str, int, Future[Any]]] = []
 
     def __enter__(self) -> "Writer":
@@ -59,8 +60,11 @@ class Writer:
             self.failed.pop(what, None)
             if error is None:
                 self.written[what] = step
+                self.reported.discard(what)
             elif isinstance(error, RunError):
                 self.failed[what] = str(error)
-                self.log(f"WARNING: step {step}: {error}; training goes on, and tries again")
+                if what not in self.reported:  # once, until it succeeds
+                    self.log(f"WARNING: step {step}: {error}; training goes on, and tries again")
+                self.reported.add(what)
             else:
                 raise error

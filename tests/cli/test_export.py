@@ -377,3 +377,20 @@ def test_packages_that_are_missing(trained, tmp_path, monkeypatch, capsys):
     for words in (("export", trained, tmp_path / "b.safetensors"), ("import", file)):
         assert refused(capsys, *words).endswith("pip install safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_the_names_of_classes_come_with_the_weights(tmp_path, capsys, monkeypatch, without_plots):
+
+    def load(*arguments, **options):
+        names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+        return replace(noise(50)(*arguments, **options), classes=names)
+
+    monkeypatch.setattr(open_game_module, "load_dataset", load)
+    options = dict(preset="color32", classes=10, width=2, z_dim=4, batch_size=4, threads=1)
+    train(tmp_path / "made", **options, images=str(tmp_path))
+    file, copy = tmp_path / "weights.safetensors", tmp_path / "copy"
+    assert run("export", tmp_path / "made", file) == 0
+    assert run("import", file, "--steps", 1, "--threads", 1, "--out", copy) == 0
+    assert f"train it with --resume {copy} --images DIR" in capsys.readouterr().out
+    assert run("sample", copy, "--label", "nine", "--n", 2, "--out", tmp_path / "a.png") == 0
+    assert run("train", "--resume", copy, "--images", tmp_path) == 0

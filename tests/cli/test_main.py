@@ -152,6 +152,7 @@ def because(error, code):
         (mg.RunError("\x1b[31m\x9b\u202e\0\x7f"), 2, r"\x1b[31m\x9b\u202e\x00\x7f"),
         (MemoryError("1 TiB"), 2, "not enough memory (1 TiB): use a smaller --batch-size, --width"),
         (OSError(5, "Input/output error"), 1, "Input/output error"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "use a smaller --batch-size, --width"),
         (KeyboardInterrupt(), 130, "stopped"),
     ),
 )

@@ -1,5 +1,6 @@
 """KID against a plain loop and closed forms."""
 
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -54,3 +55,12 @@ def test_equal_distributions_are_within_the_spread_and_others_are_not(monkeypatc
     same, spread = kernel_distance(x, y, np.random.default_rng(0))
     other, _ = kernel_distance(x, z, np.random.default_rng(0))
     assert abs(same) < 2 * spread < other and spread > 0
+
+
+def test_the_spread_of_few_images():
+    """Of all images, every subset would be the same, and the spread 0."""
+    rng = np.random.default_rng(3)
+    values = [rng.standard_normal((500, 8)) for _ in range(40)]
+    pairs = [kernel_distance(x, y, rng) for x, y in pairwise(values)]
+    found, spreads = zip(*pairs, strict=True)
+    assert 0.5 < np.mean(spreads) / np.std(found) < 3

@@ -88,10 +88,18 @@ def test_frames_of_any_grid_have_a_sensible_size(size, width, tmp_path):
 
 
 def test_a_real_grid_of_another_shape_is_shown_too(tmp_path):
-    run = make_run(tmp_path / "a", shape=(60, 60, 1))
-    save_png(run.real_file, picture(0, (31, 77, 3)))
-    save_animation(tmp_path / "a.gif", History(run))
-    assert frames(tmp_path / "a.gif")[0].std() > 0
+    """White, beside samples of 126 x 126: neither stretched nor cut."""
+    for h, w, wanted in ((42, 126, (1 / 3, 1)), (63, 31, (1 / 2, 1 / 4)), (252, 126, (1, 1 / 2))):
+        run = make_run(tmp_path / f"{h}", shape=(60, 60, 1))
+        save_png(run.real_file, np.full((h, w, 1), 255, np.uint8))
+        save_animation(tmp_path / "a.gif", History(run))
+        with Image.open(tmp_path / "a.gif") as image:
+            shown = np.asarray(image.convert("L")) > 250
+        side = (shown.shape[1] - 8) // 2
+        rows, columns = (shown[:, -side:].mean(axis=axis) > 0.2 for axis in (1, 0))
+        top = len(shown) - side
+        assert rows[top:].mean() == pytest.approx(wanted[0], abs=0.03)
+        assert columns.mean() == pytest.approx(wanted[1], abs=0.03)
 
 
 def test_a_frame_is_never_too_short_for_a_browser(tmp_path):

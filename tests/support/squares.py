@@ -45,6 +45,6 @@ def reference():
 
 
 def classifier_in(cache):
-    """-> the only classifier's file in a cache folder."""
-    (file,) = (cache / "judges").iterdir()
+    """-> the only classifier's file in a cache folder, without replaced ones."""
+    (file,) = (each for each in (cache / "judges").iterdir() if "." not in each.stem)
     return file

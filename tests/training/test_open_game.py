@@ -47,6 +47,23 @@ def test_classes_are_shown_kept_and_asked_for_by_name(pictures, tmp_path, capsys
     assert line.startswith("--label must be in 0 .. 9, or a name: 1, 2, 3, 4, 5, ..., got cat")
 
 
+def test_pictures_that_have_moved(pictures, tmp_path, capsys):
+    folder = tmp_path / "run"
+    train(folder, images=str(pictures), **CONDITIONAL)
+    moved = pictures.rename(tmp_path / "moved")
+    line = refused(capsys, "train", "--resume", folder, "--steps", 2)
+    assert line == f"{pictures} is not there: give --images DIR, where its pictures are"
+    line = refused(capsys, "activations", folder, "--out", tmp_path / "a.png")
+    assert line.endswith("give --data-dir DIR, where its pictures are")
+    assert run("train", "--resume", folder, "--steps", 2, "--images", moved) == 0
+
+
+def test_classes_that_a_limit_cuts_off(pictures, tmp_path):
+    options = dict(preset="color32", width=2, batch_size=2, steps=1, images=str(pictures))
+    with pytest.raises(mg.ConfigError, match=r"in the first 4 pictures \(--limit\)"):
+        train(tmp_path / "a", limit=4, classes=10, **options)
+
+
 def test_minigans_own_nets_learn_the_classes_that_are_named(pictures, tmp_path, capsys):
     options = dict(preset="color32", width=2, batch_size=10, steps=1, images=str(pictures))
     line = "NOTE: --classes 10 lets G learn them, and draw the one you ask for"

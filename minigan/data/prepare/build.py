@@ -77,9 +77,11 @@ def build(
                     digest.update(pixels.data)
                     traits += found
             if len(skipped) > MOST_SKIPPED * len(names):
+                small = any("too small for" in reason for _, reason in skipped)
                 raise DataError(
-                    f"{source.path}: {summary(skipped)} of {len(names):,} files cannot be read, "
-                    f"more than {MOST_SKIPPED:.0%}: {source.cure}"
+                    f"{source.path}: {summary(skipped)} of the first {done + len(block):,} files "
+                    f"cannot be read, more than {MOST_SKIPPED:.0%} of {len(names):,}: "
+                    f"{source.cure}{', or give another --fit' * small}"
                 )
             done += len(block)
             bar.update(len(block))  # on a terminal; elsewhere a line now and then

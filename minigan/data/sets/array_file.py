@@ -60,7 +60,7 @@ def load_array_file(path: Path, form: Form, limit: Limit, log: Log) -> Dataset:
     path = full_path(path)
     images, labels = read(path)
     images = as_images(path, images)
-    expect_one_each(path, images, labels)
+    labels = one_each(path, images, labels)
     classes: tuple[str, ...] = ()
     if labels is not None:
         classes, labels = as_classes(path, labels[:limit])
@@ -84,12 +84,14 @@ def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
     labels  or None
     Raises ArrayTypeError, DataError, and RunError if there is no room.
     """
-    for array in (images,) if labels is None else (images, labels):
+    given = {"images": images} | ({} if labels is None else {"labels": labels})
+    for name, array in given.items():
         is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
         if is_masked or not isinstance(array, np.ndarray) or array.dtype.hasobject:
-            raise ArrayTypeError(f"expected a NumPy array of numbers, got {type(array).__name__}")
+            kind = type(array).__name__
+            raise ArrayTypeError(f"{name}: expected a NumPy array of numbers or texts, got {kind}")
     images = as_images("images", images)
-    expect_one_each("images", images, labels)
+    labels = one_each("images", images, labels)
     arrays = {".npy": as_pixels("images", images, None, log)}
     arrays |= {} if labels is None else {"-labels.npy": labels}
     digest = hashlib.sha256()
@@ -227,10 +229,13 @@ def read_idx_pair(path: Path) -> Arrays:
     return images, None
 
 
-def expect_one_each(path: Path | str, images: np.ndarray, labels: np.ndarray | None) -> None:
-    """Raises DataError unless there is one label for each image."""
+def one_each(path: Path | str, images: np.ndarray, labels: np.ndarray | None) -> Any:
+    """-> labels (n,), one for each image; (n, 1), as Keras has them, or None. Raises DataError."""
+    if labels is not None and labels.shape == (len(images), 1):
+        labels = labels[:, 0]
     if labels is not None and labels.shape != (len(images),):
         raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
+    return labels
 
 
 def as_images(path: Path | str, images: np.ndarray) -> np.ndarray:

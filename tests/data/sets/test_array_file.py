@@ -337,7 +337,10 @@ def test_arrays_in_memory_from_python(tmp_path, monkeypatch):
     preset = "radford-mnist-conditional"
     run = mg.train(images=images, labels=labels, preset=preset, steps=1, out="b", **small)
     assert run.sample(3, label=2).shape == (3, 28, 28, 1)
-    with pytest.raises(mg.ArrayTypeError, match="expected a NumPy array of numbers, got list"):
+    run = mg.train(images=images, labels=labels[:, None], preset=preset, steps=1, out="c", **small)
+    assert run.sample(3, label=2).shape == (3, 28, 28, 1)  # labels as Keras has them
+    message = "labels: expected a NumPy array of numbers or texts, got list"
+    with pytest.raises(mg.ArrayTypeError, match=message):
         mg.train(images=images, labels=[1, 2], **small)
 
 

@@ -213,7 +213,10 @@ def test_more_than_five_percent_is_an_error(tmp_path):
     bad[5].write_bytes(b"x")
     message = refusal(load, folder)
     assert message.startswith(f"{folder}: 6 (000.png: not a picture")
-    assert "of 100 files cannot be read, more than 5%: repair or remove them" in message
+    assert (
+        "of the first 72 files cannot be read, more than 5% of 100: repair or remove them"
+        in message
+    )
     assert message.count(".png") == 3 and "..." in message
     for path in bad:
         path.write_bytes(png(int(path.stem)))
