@@ -15,6 +15,18 @@ def mean_bce(
     return mean_loss("CrossEntropy", logits, target, backend, limit)
 
 
+def mean_least_squares(
+    logits: Array, target: float | Array, backend: GpuBackend
+) -> tuple[Array, Array]:
+    """As mean_least_squares in objective.py."""
+    return mean_loss("LeastSquares", logits, target, backend)
+
+
+def mean_hinge(logits: Array, target: float | Array, backend: GpuBackend) -> tuple[Array, Array]:
+    """As mean_hinge in objective.py."""
+    return mean_loss("Hinge", logits, target, backend)
+
+
 def mean_negative(logits: Array, backend: GpuBackend) -> tuple[Array, Array]:
     """As mean_negative in objective.py."""
     return mean_loss("Negative", logits, 1.0, backend)
