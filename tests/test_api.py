@@ -142,7 +142,9 @@ def test_mistakes_get_one_line(tmp_path):
     with pytest.raises(mg.ConfigError, match="--resume"):
         mg.train(resume=tmp_path, out="other")
     for images in ([[1, 2]], np.ma.masked_array(np.zeros((4, 8, 8)), True)):  # its mask is not kept
-        with pytest.raises(mg.ArrayTypeError, match="expected a NumPy array of numbers or texts, got"):
+        with pytest.raises(
+            mg.ArrayTypeError, match="expected a NumPy array of numbers or texts, got"
+        ):
             mg.train(images=images)
 
 
