@@ -34,7 +34,7 @@ def plot(arguments: Namespace, log: Log) -> None:
     history = History(Run(arguments.run), log)
     path = output_file(arguments.out, history.run.folder / "losses.png", ".png")
     write_atomically(path, draw_losses(history))
-    log(f"{path}: curves of {len(history.metrics['step']) * history.metrics_read.merged} steps")
+    log(f"{path}: curves of {history.metrics['step'][-1]:.0f} steps")
 
 
 def compare(arguments: Namespace, log: Log) -> None:

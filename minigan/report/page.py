@@ -29,6 +29,7 @@ from minigan.report.history import History, evenly
 from minigan.report.plots import draw_losses, title_of
 from minigan.training import Config, Log, Run
 from minigan.training.outline import outline
+from minigan.training.switches import switched_preset
 
 MOST_BYTES = 16 * 2**20  # of sample grids in a page
 SHOWN = 560  # pixels: small grids are enlarged by a whole factor, up to this width
@@ -90,7 +91,7 @@ def page(history: History) -> str:
         title=escape(title_of(config)),
         subtitle=escape(history.run.folder.resolve().name),
         note=f'<p class="note">{escape(note)}</p>' if isinstance(note, str) else "",
-        facts=facts(history, config.batch_size),
+        facts=facts(history, config.batch_size * switched_preset(config).images_per_round),
         samples="".join(images),
         real=real,
         last=len(shown) - 1,
@@ -147,11 +148,11 @@ def curves(history: History) -> str:
     return f'<div class="scroll curves" tabindex="0">{img}</div>'
 
 
-def facts(history: History, batch_size: int) -> str:
-    """-> the numbers at the top of the page."""
+def facts(history: History, images: int) -> str:
+    """-> the numbers at the top of the page; images: real ones in a step."""
     metrics = history.metrics
     rates = metrics["images_per_s"][metrics["images_per_s"] > 0]
-    seconds = min(history.metrics_read.merged * float(np.sum(batch_size / rates)), 1e9)
+    seconds = min(history.metrics_read.merged * float(np.sum(images / rates)), 1e9)
     logged = history.run.metrics_file.stat().st_mtime
     found = {
         "steps": f"{metrics['step'][-1]:,.0f}",

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from minigan.cli import show
 from minigan.report import history as history_module
 from minigan.report.history import History, merge, read_metrics
 from minigan.report.page import facts
 from minigan.report.plots import draw_losses
+from tests.support.commands import run
 from tests.support.made_run import COLUMNS, make_run
 from tests.support.memory import peak_of
 
@@ -64,6 +66,12 @@ def test_the_page_counts_all_steps(tmp_path, few_rows):
     history = History(make_run(tmp_path / "a", steps=95))
     assert "<dt>training time</dt><dd>0:01:40</dd>" in facts(history, 1000)  # of 100 images/s each
     assert "<dt>steps</dt><dd>95</dd>" in facts(history, 1000)
+
+
+def test_the_curves_are_of_the_steps_that_were_logged(tmp_path, few_rows, capsys, monkeypatch):
+    monkeypatch.setattr(show, "draw_losses", lambda history: b"")
+    assert run("plot", make_run(tmp_path / "a", steps=95).folder) == 0
+    assert capsys.readouterr().out.endswith("curves of 95 steps\n")
 
 
 @pytest.mark.slow

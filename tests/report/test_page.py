@@ -307,3 +307,12 @@ def test_the_page_fits_a_phone(width, browser, tmp_path, quick_curves):
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
     image = "document.querySelector('#samples img:not([hidden])')"
     assert browser.run(f"return {image}.offsetWidth") <= width
+
+
+def test_the_training_time_of_steps_with_several_batches(tmp_path, quick_curves):
+    """The rate counts the images of all of them."""
+    times = []
+    for name, more in (("one", {}), ("three", {"d_steps": 3})):
+        shown = page(History(make_run(tmp_path / name, steps=95, batch_size=1000, **more)))
+        times.append(re.search("training time</dt><dd>(.*?)</dd>", shown)[1])
+    assert times == ["0:01:35", "0:04:45"]

@@ -231,9 +231,9 @@ def test_an_end_that_cannot_be_saved_is_an_error(file, message, stand_in, tmp_pa
 
     monkeypatch.setattr(Game, "round", count)
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(mg.TrainingError, match=message) as caught:
+    with pytest.raises(mg.TrainingError, match=message):
         train(folder, **GPU, steps=6, sample_every=4)
-    assert rows and getattr(caught.value, "exit_code", 1) == 1
+    assert rows
     kept = ["step-00000004.npz", "step-00000006.npz"][: 1 + (file == "metrics.csv")]
     assert names(folder / "checkpoints")[-len(kept) :] == kept
     assert not [name for name in content(folder) if name.endswith(".tmp")] and no_thread_is_left()

@@ -33,11 +33,11 @@ def test_cache_folder_of_a_user_without_a_home(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there HOME is the home folder")
-@pytest.mark.parametrize("home", ("", "/"))
-def test_an_empty_home_is_none(home, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ("", "/"))
+def test_an_empty_home_is_none(name, tmp_path, monkeypatch):
     """/ is the home of a container's user without a name, who cannot write there."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("HOME", name)
     assert tmp_path in cache_folder().parents
 
 
