@@ -4,6 +4,7 @@ import platform
 import re
 import sys
 from dataclasses import MISSING, dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,7 @@ def new_config(options: dict[str, Any]) -> Config:
     if unknown := set(options) - set(known):
         hint = did_you_mean(min(unknown), known)
         raise ConfigError(f"unknown option {min(unknown)!r}{hint}")
-    if isinstance(size := options.get("image_size"), int):  # as on the command line
+    if isinstance(size := options.get("image_size"), Integral):  # as on the command line
         options = options | {"image_size": str(size)}
     for name in TEXTS:
         if not isinstance(options.get(name, ""), (str, type(None))):

@@ -136,9 +136,9 @@ def train(
         step = 0 if resume is None else run.checkpoints.load(game, batches, log)
         expect_same_state(ranks, game, batches, step)
         if resume is not None:
-            changed = changes(saved, config)
+            changed = changes(saved, config) if step < last_step else {}
             news = [f", {name} {new!r} (was {old!r})" for name, (old, new) in changed.items()]
-            log(f"resuming {run.folder} at step {step}{''.join(news * (step < last_step))}")
+            log(f"resuming {run.folder} at step {step}{''.join(news)}")
             if step < last_step:
                 run.forget_after(step)
                 entry = {"step": step, "changed": changed, "versions": installed}

@@ -77,7 +77,7 @@ def test_one_form_is_kept(tmp_path, monkeypatch):
     config = new_config(dict(images="photos", image_size="064×48"))
     assert config.images == str(tmp_path / "photos")
     assert config.image_size == "64x48" and config.image_shape == (64, 48, 3)
-    for size in ("32", 32):
+    for size in ("32", 32, np.int64(32)):
         assert new_config(dict(image_size=size)).image_shape == (32, 32, 1)
 
 

@@ -149,10 +149,8 @@ class Team:
         answers: list[tuple[int, BaseException | None]] = []
         answered: SimpleQueue[None] = SimpleQueue()
         errors: list[tuple[int, BaseException]] = []
-        shares = [
-            (work, count, worker, self.size, answers, answered, np.geterr())
-            for worker in range(1, 1 + len(self.queues))
-        ]
+        workers, handling = range(1, 1 + len(self.queues)), np.geterr()
+        shares = [(work, count, i, self.size, answers, answered, handling) for i in workers]
         sent: list[None] = []
         try:
             sent.extend(map(SimpleQueue.put, self.queues, shares))  # no Ctrl-C comes between
