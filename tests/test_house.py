@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = [  # lowest first; a file imports from its own room or from one below
     {"errors"},
     {"checks", "copying", "concurrency", "stop_signals"},
-    {"files", "file_lock"},
+    {"files", "file_lock", "progress_bar"},
     {"arrays"},
     {"initializers", "parameters"},
     {"layers"},

@@ -31,6 +31,7 @@ from minigan.backends.cpu.threads import blas
 from minigan.errors import ArrayTypeError
 from minigan.evaluation.reference_images import Rows
 from minigan.parallel.group import Group
+from minigan.progress_bar import progress_bar
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,17 +54,19 @@ def nearest(queries: Rows, corpus: Rows, k: int = 1) -> tuple[Floats, Ints]:
     center = center_of(corpus)
     squares = np.full((len(queries), k), np.inf)
     indices = np.full((len(queries), k), len(corpus))
-    for at, q in tiles(queries, QUERIES, center):
-        best, found = squares[at : at + len(q.rows)], indices[at : at + len(q.rows)]
-        for start, c in tiles(corpus, CORPUS, center):
-            # |q|² is left out: it is the same for all that a query is compared with
-            relative = products(q, c, c.squares)
-            limit = best[:, -1] - q.squares
-            if start == 0 and k <= len(c.rows):
-                limit = np.partition(relative, k - 1)[:, k - 1].astype(np.float64)
-            limit += 2 * error(q, c.squares.max())
-            pairs = np.nonzero(relative <= limit[:, None])
-            merge(best, found, pairs[0], measure(q, c, *pairs), start + pairs[1])
+    with progress_bar(desc="nearest", total=len(queries), leave=False, delay=2) as bar:
+        for at, q in tiles(queries, QUERIES, center):
+            best, found = squares[at : at + len(q.rows)], indices[at : at + len(q.rows)]
+            for start, c in tiles(corpus, CORPUS, center):
+                # |q|² is left out: it is the same for all that a query is compared with
+                relative = products(q, c, c.squares)
+                limit = best[:, -1] - q.squares
+                if start == 0 and k <= len(c.rows):
+                    limit = np.partition(relative, k - 1)[:, k - 1].astype(np.float64)
+                limit += 2 * error(q, c.squares.max())
+                pairs = np.nonzero(relative <= limit[:, None])
+                merge(best, found, pairs[0], measure(q, c, *pairs), start + pairs[1])
+            bar.update(len(q.rows))
     return np.sqrt(squares), indices
 
 

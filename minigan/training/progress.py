@@ -1,12 +1,12 @@
 """How a run shows its progress, and how it is stopped: lines or a bar, and Ctrl-C."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from minigan.progress_bar import on_terminal, progress_bar
 from minigan.stop_signals import Stopped, stop_signals_call
 
 
@@ -44,10 +44,8 @@ class Progress:
         self.bar: Any = None  # tqdm's
 
     def __enter__(self) -> "Progress":
-        if sys.stderr is not None and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(
+        if on_terminal():
+            self.bar = progress_bar(
                 initial=self.step, total=self.last_step, unit="step", dynamic_ncols=True
             )
         self.start_clock()

@@ -22,6 +22,7 @@ from minigan.data.prepare.file_index import Source
 from minigan.data.prepare.threads import map_in_threads
 from minigan.errors import DataError
 from minigan.files import replacing
+from minigan.progress_bar import progress_bar
 
 BLOCK = 8  # pictures that a thread decodes at a time; Ctrl-C waits for them
 MOST_SKIPPED = 0.05  # fraction of the files that may be unreadable
@@ -48,8 +49,6 @@ def build(
     -> what index.json stores, see sets/folder.py
     Raises DataError: too many unreadable pictures; OSError: the file cannot be written.
     """
-    from tqdm import tqdm  # late: `import minigan` stays quick
-
     start = len(source.top)
     beside = [name for name in names if "/" not in name[start:]]
     names, own = names[:limit], list[str]()
@@ -59,7 +58,7 @@ def build(
     done, digest, due = 0, hashlib.sha256(), monotonic() + INTERVAL
     with (
         without_warnings(),  # Pillow's, about odd files
-        tqdm(total=len(names), unit="picture", leave=False, disable=None) as bar,
+        progress_bar(total=len(names), unit="picture", leave=False) as bar,
         replacing(out) as file,
     ):
         for block in decode_blocks(source, names, form):
