@@ -126,12 +126,15 @@ class Run:
         with as_run_errors(f"read {self.config_file}"):
             try:
                 metadata = json.loads(read_regular(self.config_file, MOST_CONFIG))
+                if not isinstance(metadata, dict) or "options" not in metadata:
+                    raise ValueError("it holds no options")
                 return config_from_record(metadata.pop("options")), metadata
             except (FileNotFoundError, NotADirectoryError) as error:
                 problem = f"{self.folder} is not the folder of a run: it has no config.json"
                 raise RunError(problem) from error
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                problem = f"{self.config_file} is damaged: {' '.join(str(error).split())}"
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                reason = " ".join(str(error).split())
+                problem = f"{self.config_file} is damaged, or not written by minigan ({reason})"
                 raise RunError(problem) from error
 
     def expect_checkpoints(self) -> None:

@@ -130,6 +130,13 @@ def test_a_damaged_config(damage, run):
     assert "\n" not in str(caught.value) and run.config_file.read_bytes() == damage
 
 
+@pytest.mark.parametrize("text", ('{"model": 1}', "[1]"))
+def test_the_config_of_another_program(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(mg.RunError, match=r"not written by minigan \(it holds no options\)"):
+        Run(tmp_path).load_config()
+
+
 def test_what_is_not_the_folder_of_a_run(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(mg.RunError, match=r"is not the folder of a run: it has no config"):
