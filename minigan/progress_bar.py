@@ -13,4 +13,4 @@ def progress_bar(**options: Any) -> Any:
     """-> tqdm's bar; without a terminal it draws nothing."""
     from tqdm import tqdm  # late: `import minigan` stays quick
 
-    return tqdm(disable=not on_terminal(), **options)
+    return tqdm(disable=not on_terminal(), dynamic_ncols=True, **options)

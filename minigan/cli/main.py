@@ -216,6 +216,15 @@ def expect_known(parser: Parser, argv: list[str]) -> None:
             raise ConfigError(f"unknown option {name}{hint} (see {command.prog} --help)")
 
 
+def expect_no_more(words: list[str], command: Parser) -> None:
+    """Raises ConfigError if there are words that the command does not take."""
+    for word in words:
+        option = "--dataset" if word in DATASETS else "--images"
+        takes_it = option in command.format_help() and not word.startswith("-")
+        hint = f": did you mean {option} {word}?" if takes_it else ""
+        raise ConfigError(f"unexpected {word!r}{hint} (see {command.prog} --help)")
+
+
 lost: list[OSError] = []  # why output could not be written, other than that nobody reads it
 
 
@@ -240,7 +249,8 @@ def run_command(argv: list[str]) -> None:
     for word in argv:
         expect_path(word)  # of any other word a terminal makes no name either
     expect_known(parser, argv)
-    arguments = parser.parse_args(argv)
+    arguments, more = parser.parse_known_args(argv)
+    expect_no_more(more, parser.commands[arguments.command])
     module = import_module(f"minigan.cli.{arguments.module}")
     name = arguments.command.replace("-", "_")
     command = getattr(module, name + "_" * iskeyword(name))

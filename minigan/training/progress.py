@@ -45,9 +45,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if on_terminal():
-            self.bar = progress_bar(
-                initial=self.step, total=self.last_step, unit="step", dynamic_ncols=True
-            )
+            self.bar = progress_bar(initial=self.step, total=self.last_step, unit="step")
         self.start_clock()
         self.line_due = self.clock
         return self

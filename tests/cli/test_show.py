@@ -105,7 +105,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatc
     (
         (["animate", "{run}", "--seconds", "0"], "--seconds must be above 0 and at most 3600, got"),
         (["animate", "{run}", "--seconds", "x"], "argument --seconds: expected a number, got 'x'"),
-        (["animate", "{run}", "{run}"], "unrecognized arguments"),
+        (["animate", "{run}", "{run}"], "(see minigan animate --help)"),
         (["compare", "{run}"], "a comparison shows 2 to 8 runs, got 1"),
         (["compare"], "the following arguments are required: RUN"),
     ),
