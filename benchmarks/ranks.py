@@ -79,7 +79,8 @@ def presets(text):
 def parse(argv):
     names = ("preset", "width", "rounds", "json", "plot")
     parser = command.make_parser("ranks.py", "A step on several ranks.", *names, rounds=5)
-    parser.add_argument("--batch", type=command.whole(2), help="images (default the preset's)")
+    text = "images (default the preset's); the model is fitted to smaller batches"
+    parser.add_argument("--batch", type=command.whole(8), help=text)
     text = "of each measurement in a turn (default %(default)s)"
     parser.add_argument("--seconds", type=float, default=2.0, help=text)
     text = "numbers of ranks to measure (default 1,2,4)"

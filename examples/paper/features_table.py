@@ -30,8 +30,10 @@ from minigan.evaluation.reference_images import SEED, Subset, split
 from minigan.inspection.open_run import freeze_discriminator, load_net, untrained
 from minigan.parallel.group import ALONE
 from minigan.parallel.mpi import world
+from minigan.presets import get_preset
+from minigan.training.config import new_config
 from minigan.training.loop import train
-from minigan.training.open_game import open_game, open_images
+from minigan.training.open_game import load_images, open_game, open_images
 from minigan.training.progress import Interrupted
 from minigan.training.ranks import expect_same
 from minigan.training.run_folder import Run
@@ -58,19 +60,26 @@ def trained_run(options):
         config = {"preset": PRESET, "flip": True, "steps": STEPS, "dataset": "cifar10", **given}
         if options.images is not None:
             config["dataset"] = "folder"
+        expect_labels(load_before(config, options.data_dir))
         train(config, data_dir=options.data_dir, out=options.out)
     return options.out
 
 
-def expect_labels(real):
+def load_before(options, data_dir):
+    """-> the images that a training by these options takes."""
+    config = new_config(options)
+    preset = get_preset(config.preset)
+    return world().in_turn(lambda: load_images(config, preset, data_dir, print))
+
+
+def expect_labels(data):
     """Raises ConfigError unless there are classes."""
-    labels, name = real.train.labels, real.data.name
-    if labels is None:
+    if data.labels is None:
         raise ConfigError(
-            f"{name} has no labels: use a labeled set, or a folder with a subfolder per class"
+            f"{data.name} has no labels: use a labeled set, or a folder with a subfolder per class"
         )
-    if len(np.unique(labels)) < 2:
-        raise ConfigError(f"all images of {name} are of one class: there is nothing to learn")
+    if len(np.unique(data.labels)) < 2:
+        raise ConfigError(f"all images of {data.name} are of one class: there is nothing to learn")
 
 
 def in_chunks(features_of, images, ranks):
@@ -162,8 +171,8 @@ def features_table(arguments):
     step = load_net(game.D, "D", run, print)
     expect_same(ranks, "--n or checkpoint", (options.n, step), *game.D.ready().state().values())
     data = ranks.in_turn(lambda: open_images(game, metadata, options.data_dir, print))
+    expect_labels(data)
     real = split(data, options.data_dir, game.config.fit)
-    expect_labels(real)
     n, rows = options.n or len(real.train), {}
     for name, D in (
         (f"D of {game.config.preset}, {step:,} steps", game.D),

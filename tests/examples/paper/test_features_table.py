@@ -188,6 +188,19 @@ def test_images_without_classes_have_no_table(labels, words, program, run, monke
     assert words in refusal(program.features_table, [str(run)], kind=ConfigError)
 
 
+def test_a_folder_without_classes_is_refused_before_the_training(program, monkeypatch, tmp_path):
+    pytest.importorskip("scipy.optimize")
+
+    def load_folder(*names, **options):
+        data = waves.load("cifar10", image_shape=(32, 32, 3))
+        return Dataset("folder", data.images, None, (), data.fingerprint)
+
+    monkeypatch.setattr(open_game_module, "load_dataset", load_folder)
+    words = ["--images", "photos", "--out", str(tmp_path / "run")]
+    assert "has no labels" in refusal(program.features_table, words, kind=ConfigError)
+    assert not (tmp_path / "run").exists()
+
+
 @needs_mpi
 def test_ranks_share_the_features_with_the_numbers_of_one_process(run, tmp_path):
     tables = []
