@@ -1,5 +1,7 @@
 """Signs of mode collapse, each reported once; and the checkpoint that is set aside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,14 @@ def test_samples_like_the_real_images_are_no_sign(two_classes):
     assert row["top_class"] == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_pattern_in_every_image_is_no_spread():
+    """The images differ by noise alone, and their pixels also by place."""
+    ramp = 3 * np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    images = ramp + np.random.default_rng(0).integers(0, 9, (100, 8, 8, 1), np.uint8)
+    _, row = look(CollapseMonitor(Dataset("ramp", images, None, (), "0")), images[:64])
+    assert row["sample_spread"] == pytest.approx(1, abs=0.1)
+
+
 def test_one_class_prevails(two_classes):
     monitor = CollapseMonitor(two_classes)
     (line,), row = look(monitor, two_classes.images[:64:2])
@@ -47,6 +57,32 @@ def test_one_class_prevails(two_classes):
     assert "look alike" in line and row["sample_spread"] < ALIKE
 
 
+def test_a_sample_is_of_the_class_whose_mean_is_nearest():
+    """By its brightness, which is 60 or 200 in the classes and 150 in the samples."""
+    rng, labels = np.random.default_rng(0), np.arange(40) % 2
+    images = rng.integers(40, 80, (40, 8, 8, 1), np.uint8)
+    images[labels == 1] += 140
+    samples = rng.integers(130, 170, (64, 8, 8, 1), np.uint8)
+    monitor = CollapseMonitor(Dataset("two", images, labels, ("dark", "bright"), "0"))
+    (line,), row = look(monitor, samples)
+    assert "look like class 'bright'" in line and row["top_class"] == 1
+
+
+def test_images_that_are_sorted_by_class_are_known_from_all_classes(two_classes, monkeypatch):
+    monkeypatch.setattr(collapse, "ENOUGH", 20)
+    order = np.argsort(two_classes.labels, kind="stable")
+    images, labels = two_classes.images[order], two_classes.labels[order]
+    monitor = CollapseMonitor(replace(two_classes, images=images, labels=labels))
+    (line,), row = look(monitor, images[-64:])
+    assert "look like class 'below'" in line and row["top_class"] == 1
+
+
+def test_a_class_without_pictures_is_not_named(two_classes):
+    data = replace(two_classes, labels=two_classes.labels + 1, classes=("none", "above", "below"))
+    (line,), _ = look(CollapseMonitor(data), two_classes.images[:64:2])
+    assert "look like class 'above'" in line
+
+
 def test_at_first_all_samples_look_alike(two_classes):
     same = np.repeat(two_classes.images[:1], 64, axis=0)
     assert look(CollapseMonitor(two_classes), same, GRACE - 1)[0] == []
@@ -54,8 +90,10 @@ def test_at_first_all_samples_look_alike(two_classes):
 
 def test_a_discriminator_that_has_won(two_classes):
     monitor = CollapseMonitor(dataset(two_classes.images))
-    assert monitor.look(rows_of([0.001] * (STEPS - 1)), None) == []
-    assert monitor.look(rows_of([0.5]), None) == []  # back in the game
+    for name in ("loss_d_real", "loss_d_fake"):
+        assert monitor.look(rows_of([0.001] * (STEPS - 1)), None) == []
+        (row,) = rows_of([0.001])
+        assert monitor.look([{**row, name: 0.5}], None) == []  # back in the game
     assert monitor.look(rows_of([0.001] * (STEPS - 1)), None) == []
     (line,) = monitor.look(rows_of([0.001]), None)
     assert f"close to 0 for {STEPS} steps: it has won" in line

@@ -9,14 +9,7 @@ import pytest
 import minigan as mg
 from minigan.backends import get_backend
 from minigan.presets import MODULES
-from minigan.training.config import (
-    MAY_CHANGE,
-    config_from_record,
-    flag,
-    new_config,
-    resumed_config,
-    versions,
-)
+from minigan.training.config import config_from_record, flag, new_config, resumed_config, versions
 from tests.support.long_form import long_form
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
@@ -43,6 +36,7 @@ def test_what_is_not_given_comes_from_the_preset():
         (dict(images="photos", image_size="32"), "color32"),
         (dict(images="photos", image_size="28", channels=1), "mnist"),
         (dict(images="photos", image_size="48x80"), "image64"),
+        (dict(images="photos", image_size="32x80"), "color32"),  # by the shorter side
         (dict(dataset="celeba", image_size="32x40"), "color32"),
         (dict(dataset="mnist", image_size="64"), "mnist"),
         (dict(dataset="mnist"), "mnist"),
@@ -139,11 +133,30 @@ def test_mistakes(options, message):
 def test_a_resumed_run_may_change_its_end_its_rates_and_what_does_not_change_its_numbers():
     saved = new_config(dict(width=4, dataset="mnist", epochs=3))
     assert resumed_config(saved, {}) == saved
-    later = resumed_config(saved, dict(steps=9, threads=2, sample_every=5))
-    assert (later.steps, later.epochs, later.threads, later.sample_every) == (9, None, 2, 5)
+    later = resumed_config(saved, dict(steps=9, threads=2))
+    assert (later.steps, later.epochs, later.threads) == (9, None, 2)
+    for name, value in (
+        ("sample_every", 5),
+        ("evaluate_every", 7),
+        ("lr_g", 0.1),
+        ("lr_d", 0.1),
+        ("lr_decay", 5),
+        ("ema", 0.5),
+    ):
+        assert getattr(resumed_config(saved, {name: value}), name) == value
     assert resumed_config(saved, dict(width=4, dataset="auto")) == saved  # no change
-    for name, value in (("width", 8), ("seed", 1), ("batch_size", 9), ("dataset", "kmnist")):
-        assert name not in MAY_CHANGE
+    imported = new_config({})  # it has seen no images yet
+    assert resumed_config(imported, dict(images="photos")).dataset == "folder"
+    for name, value in (
+        ("width", 8),
+        ("seed", 1),
+        ("batch_size", 9),
+        ("dataset", "kmnist"),
+        ("beta1", 0.25),
+        ("flip", True),
+        ("loss", "hinge"),
+        ("limit", 9),
+    ):
         with pytest.raises(mg.ConfigError, match=f"{flag(name)} {value} does not fit the run"):
             resumed_config(saved, {name: value})
 

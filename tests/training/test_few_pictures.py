@@ -1,13 +1,17 @@
 """A folder of any pictures is trained on without a further option, even a dozen of them."""
 
+from math import ceil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from minigan.api import train
 from minigan.cli.main import main
+from minigan.data import Batches
 from minigan.evaluation.frechet import frechet_distance, moments
-from minigan.training.few_pictures import LEAST
+from minigan.training.config import new_config
+from minigan.training.few_pictures import LEAST, fit_to_few
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +76,23 @@ def test_many_pictures_and_conditional_nets_are_left_alone(tmp_path):
     classes = dict(labels=np.arange(40) % 10, preset="radford-mnist-conditional")
     few = train(images=spots(40, 28, 28, 1), out=tmp_path / "few", **classes, **options)
     assert not many.config.flip and not few.config.flip
+
+
+def black(count, batch_size):
+    return Batches(np.zeros((count, 1, 1, 1), np.uint8), batch_size)
+
+
+def test_a_data_set_of_which_few_images_are_taken_is_left_alone():
+    config = new_config({"limit": 100})
+    assert fit_to_few(config, {}, black(100, config.batch_size), 1) == (config, [])
+
+
+def test_steps_are_counted_where_one_takes_several_batches():
+    config = new_config({"images": "photos"})
+    enough = ceil(LEAST / config.epochs)  # batches in an epoch, if a step takes one
+    batches = black(enough * config.batch_size, config.batch_size)
+    assert fit_to_few(config, {}, batches, per_round=1)[0] == config
+    assert fit_to_few(config, {}, batches, per_round=2)[0].steps == LEAST
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from minigan.parallel.shared_memory import can_fork
 from minigan.presets import MODULES, get_preset
 from minigan.training import game as game_module
 from minigan.training.config import new_config
-from minigan.training.game import STREAMS, Game
+from minigan.training.game import STAIR, STREAMS, Game
 from tests.support import noise_games
 from tests.support.games import make_game, play
 from tests.support.networks import assert_same_arrays
@@ -366,6 +366,14 @@ def test_streams_are_independent_and_belong_to_the_seed():
     assert len(set(drawn.values())) == len(STREAMS)
     assert game.stream("z").random() == drawn["z"]
     assert game.stream("z", seed=6).random() != drawn["z"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_streams_and_its_rates():
+    """Other numbers would give a resumed run another z in its grids, and another rate."""
+    assert STREAMS == {
+        "G": 0, "D": 1, "z": 2, "fixed z": 3, "data": 4, "sample": 5, "real": 6, "evaluation": 7,
+    }  # fmt: skip
+    assert STAIR == 1000
 
 
 def test_a_generator_starts_with_the_same_weights_every_time():

@@ -27,7 +27,9 @@ from minigan.training.config import new_config, resumed_config
 from minigan.training.game import Game
 from minigan.training.progress import Interrupted
 from minigan.training.run_folder import Run
+from tests.support.games import make_game
 from tests.support.long_form import long_form
+from tests.support.made_run import change_record
 from tests.support.pictures import dataset
 from tests.support.strict_cupy import make_module
 from tests.support.training_runs import (
@@ -102,9 +104,40 @@ def test_epochs_end_where_steps_would(tmp_path):
     assert (last["step"], last["epoch"]) == ("14", "2")
 
 
-def test_a_grid_each_epoch(tmp_path):
-    train(tmp_path / "a", epochs=2, sample_every="epoch")
-    assert names(tmp_path / "a/samples") == [f"step-{step:08d}.png" for step in (0, 7, 14)]
+@pytest.mark.parametrize(
+    "preset, steps", (("mnist", (0, 7, 14)), ("radford-mnist-conditional", (0, 4, 7)))
+)
+def test_a_grid_each_epoch(preset, steps, tmp_path):
+    """Of seven batches: a step takes one, or two, so that an epoch has 3.5 steps."""
+    train(tmp_path / "a", preset=preset, width=2, epochs=2, sample_every="epoch")
+    assert names(tmp_path / "a/samples") == [f"step-{step:08d}.png" for step in steps]
+
+
+def test_real_images_are_of_the_classes_of_the_samples():
+    """Image i is of class i % 10, and filled with i."""
+    game, _ = make_game("radford-mnist-conditional", width=1)
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(28, 1).repeat(28, 2)
+    found = loop.real_images(game, dataset(images))[:, 0, 0, 0]
+    np.testing.assert_array_equal(found % 10, game.classes_in_turn(len(found)))
+
+
+def test_images_per_second_are_of_all_steps_and_without_the_time_of_sampling(tmp_path, monkeypatch):
+    """A step takes a second, a grid a hundred. The losses are read after steps 7, 10 and 14."""
+    now = [0.0]
+
+    def taking(seconds, method):
+        def call(*arguments):
+            now[0] += seconds
+            return method(*arguments)
+
+        return call
+
+    monkeypatch.setattr("minigan.training.progress.monotonic", lambda: now[0])
+    for name, seconds in (("round", 1), ("sample_grid", 100)):
+        monkeypatch.setattr(Game, name, taking(seconds, getattr(Game, name)))
+    train(tmp_path / "a", steps=14, sample_every=7)
+    rates = [float(row["images_per_s"]) for row in metrics(tmp_path / "a")]
+    assert rates == 10 * [16] + 4 * [(3 * 16 + 4) / 4]
 
 
 def test_pictures_that_are_a_mistake_are_named_before_training(tmp_path, monkeypatch):
@@ -114,13 +147,15 @@ def test_pictures_that_are_a_mistake_are_named_before_training(tmp_path, monkeyp
     assert lines[0].startswith("WARNING: the pictures hardly vary: the standard deviation")
 
 
-def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
+def test_a_dry_run_shows_both_nets_and_one_step(tmp_path, monkeypatch):
+    """That it writes nothing is tested in tests/cli/test_train.py."""
     monkeypatch.chdir(tmp_path)
     lines = []
     assert training.train({**SMALL}, dry_run=True, log=lines.append) is None
-    assert list(tmp_path.iterdir()) == []
-    text = "\n".join(lines)
-    assert "ConvTranspose2d 8->4, k4 s2 p1" in text and "nothing was written" in text
+    nets, step, end = lines[-3:]
+    assert "ConvTranspose2d 8->4, k4 s2 p1" in nets and "Conv2d 1->4, k4 s2 p1" in nets
+    assert step.startswith("one step on mnist: loss_d_real ")
+    assert end.startswith("dry run: 28 steps would go to ")
 
 
 def test_a_substitute_for_mnist_cannot_be_missed(tmp_path, monkeypatch):
@@ -219,6 +254,13 @@ def test_resuming_forgets_what_came_after_the_checkpoint(tmp_path):
     rows = metrics(tmp_path / "a")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert "9" not in {row["loss_g"] for row in rows}
+
+
+def test_resuming_forgets_how_ranks_spent_their_time(tmp_path):
+    train(tmp_path / "a", steps=2)
+    change_record(Run(tmp_path / "a"), ranks="2: 5% of the time of a step in collectives")
+    resume(tmp_path / "a", steps=3)
+    assert "ranks" not in record_of(tmp_path / "a")
 
 
 def test_nothing_to_do(tmp_path):

@@ -11,7 +11,7 @@ from minigan.training.open_game import open_images, parse_label
 from minigan.training.run_folder import Run
 from tests.support.commands import refused, run
 from tests.support.made_run import change_record
-from tests.support.pictures import put
+from tests.support.pictures import noise, put
 from tests.support.training_runs import open_game_module, resume, train
 
 CONDITIONAL = dict(preset="radford-mnist-conditional", width=2, z_dim=8, batch_size=10, steps=1)
@@ -55,7 +55,23 @@ def test_pictures_that_have_moved(pictures, tmp_path, capsys):
     assert line == f"{pictures} is not there: give --images DIR, where its pictures are"
     line = refused(capsys, "activations", folder, "--out", tmp_path / "a.png")
     assert line.endswith("give --data-dir DIR, where its pictures are")
+    game, metadata = open_game(Run(folder))
+    assert len(open_images(game, metadata, str(moved), print).images) == 20
     assert run("train", "--resume", folder, "--steps", 2, "--images", moved) == 0
+
+
+def test_a_data_set_is_looked_for_in_the_folder_that_is_given(tmp_path, monkeypatch):
+    folders = []
+
+    def load(name, data_dir, **options):
+        folders.append(data_dir)
+        return noise(100)(name, **options)
+
+    monkeypatch.setattr(open_game_module, "load_dataset", load)
+    train(tmp_path / "a", steps=1)
+    game, metadata = open_game(Run(tmp_path / "a"))
+    open_images(game, metadata, "there", print)
+    assert folders == [None, "there"]
 
 
 def test_classes_that_a_limit_cuts_off(pictures, tmp_path):

@@ -13,11 +13,13 @@ from minigan import ConfigError
 from minigan.cli.main import build_parser
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
-from minigan.evaluation import get_classifier
+from minigan.evaluation import evaluate, get_classifier
+from minigan.evaluation.classifier import load_classifier
+from minigan.parallel.group import ALONE
 from minigan.training import periodic_evaluation, train
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import new_config
-from minigan.training.periodic_evaluation import classifier_command
+from minigan.training.periodic_evaluation import PeriodicEvaluation, classifier_command
 from tests.support import squares
 from tests.support.refusals import refusal
 from tests.support.training_runs import content, metrics, names, resume
@@ -68,6 +70,36 @@ def test_a_run_is_the_same_with_and_without_evaluations(tmp_path):
         assert not any(without[name] for name in COLUMNS)
         same = set(without) - {*COLUMNS, "images_per_s"}
         assert all(without[name] == evaluated[name] for name in same)
+
+
+def test_its_metrics_are_those_of_the_command_evaluate():
+    """For as many samples as there are test images; these are of seven classes of ten."""
+    real = squares.reference()
+    classifier = load_classifier(real, mg.get_backend("numpy"))
+    evaluation = PeriodicEvaluation(classifier, real, 5, inf, ALONE)
+    samples = squares.squares(180, seed=5)[np.arange(180) % 10 < 7][: len(real.test)]
+    expected = evaluate(samples, real, classifier).samples
+    assert expected["classes_missed"] == 3
+    assert evaluation.measure(samples) == {name: round(expected[name], 4) for name in COLUMNS}
+    assert evaluation.floor > 0  # training images are compared with the test images, too
+
+
+def test_a_best_checkpoint_that_could_not_be_written_is_not_the_one_to_beat(tmp_path, monkeypatch):
+    """The disk is full when a distance of 20 is found: that of 30 is the best of the run."""
+    save, out, distances = Checkpoints.save_best, tmp_path / "run", iter([50.0, 20.0, 30.0, 40.0])
+
+    def save_best(self, snapshot, metrics):
+        if metrics["frechet"] == 20:
+            raise mg.RunError("full")
+        save(self, snapshot, metrics)
+
+    monkeypatch.setattr(Checkpoints, "save_best", save_best)
+    monkeypatch.setattr(periodic_evaluation, "frechet_distance", lambda a, b: next(distances))
+    start(out, evaluate_every=5)
+    assert Checkpoints(out).best_distance() == 30
+    distances = iter([50.0, 40.0])
+    resume(out, steps=13)
+    assert Checkpoints(out).best_distance() == 30
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from minigan.training.progress import Interrupted, Progress, interrupts
-from tests.support.training_runs import train
+from tests.support.training_runs import resume, train
 
 ROW = {"epoch": 1, "loss_d_real": 0.25, "loss_d_fake": 0.5, "loss_g": 1, "d_x": 0.6, "d_gz": 0.3}
 
@@ -20,22 +20,27 @@ def test_a_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
     for part in ("epoch", "12/12", "images/s", "loss D", "G ", "D(x)", "D(G(z))", "<"):
         assert part in shown  # "<": the time left
     assert not any("images/s" in line for line in lines)
+    resume(tmp_path / "a", steps=14)
+    assert "14/14" in capsys.readouterr().err  # it begins where it stopped
 
 
-def test_lines_elsewhere():
-    """The first at once, then one every few seconds, and the last step's."""
-    lines = []
-    with Progress(0, 40, lines.append) as progress:
-        for step in (10, 20, 30, 40):
-            rate = progress.update({"step": step, **ROW}, images=100, steps=10)
-            assert rate > 0
-            if step == 20:
-                progress.line_due = 0
+def test_lines_elsewhere(monkeypatch):
+    """The first at once, then one every few seconds, and the last step's.
+
+    The time left is as of all the steps that were done here, which were 10, 30 and 40.
+    """
+    lines, rates, now = [], [], [0.0]
+    monkeypatch.setattr("minigan.training.progress.monotonic", lambda: now[0])
+    with Progress(100, 140, lines.append) as progress:  # resumed
+        for step, seconds in ((110, 150), (120, 4), (130, 50), (140, 2)):
+            now[0] += seconds
+            rates.append(progress.update({"step": step, **ROW}, images=640, steps=10))
         assert progress.bar is None
+    assert rates == [640 / 150, 640 / 4, 640 / 50, 640 / 2]
     shown = [line.split("  ")[1] for line in lines]
-    assert shown == ["step 10/40", "step 30/40", "step 40/40"]
-    assert "loss D 0.750 G 1.000  D(x) 0.60 D(G(z)) 0.30" in lines[0]
-    assert lines[-1].endswith("0:00 left")
+    assert shown == ["step 110/140", "step 130/140", "step 140/140"]
+    assert "  4 images/s  loss D 0.750 G 1.000  D(x) 0.60 D(G(z)) 0.30  " in lines[0]
+    assert [line.split("  ")[-1] for line in lines] == ["7:30 left", "1:08 left", "0:00 left"]
 
 
 def test_the_time_that_a_run_takes_is_measured_over_its_first_steps(monkeypatch):

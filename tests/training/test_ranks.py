@@ -270,5 +270,6 @@ def test_a_silent_run_writes_nothing(tmp_path):
         write([{"step": 1}], True)
         run.save_config(config, {})
         run.save_real(None, (1, 1))
+        run.save_samples(None, 1, (1, 1))
         run.forget_after(3)
     assert list(tmp_path.iterdir()) == []

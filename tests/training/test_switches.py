@@ -61,6 +61,8 @@ def test_two_processes_train_as_one_does():
 def test_without_switches_a_preset_stays_as_it_is():
     for name in ("mnist", "shibuya-mnist", "jayathilaka-faces:sgd"):
         assert switched_preset(new_config({"preset": name})) == get_preset(name)
+    adam = new_config({"preset": "shibuya-svhn", "optimizer": "adam"})  # which is the preset's own
+    assert switched_preset(adam) == get_preset("shibuya-svhn")
 
 
 def test_targets_and_loss_replace_the_presets():
@@ -115,6 +117,8 @@ def test_spectral_norm_replaces_batchnorm_in_d():
     assert SpectralNorm in kinds and BatchNorm not in kinds and Conv2d not in kinds
     assert all(layer.layer.b is not None for layer in game.D.layers if hasattr(layer, "layer"))
     assert any(isinstance(layer, BatchNorm) for layer in game.G.layers)
+    found, expected = (next(iter(each.D.params.values())) for each in (game, make_game("mnist")))
+    np.testing.assert_array_equal(found, expected)  # the first weights stay as they were
 
 
 def test_r1_replaces_batchnorm_in_d_and_fills_it_with_hes_weights():
@@ -154,6 +158,8 @@ def test_another_optimizer_comes_with_its_own_rates():
     assert (adam.lr_g, adam.beta1) == (2e-4, 0.5)
     own = new_config({"preset": "mnist", "optimizer": "adam"})
     assert (own.lr_g, own.beta1) == (get_preset("mnist").lr_g, 0.0)
+    assert new_config({"preset": "color32"}).lr_decay > 0
+    assert new_config({"preset": "color32", "optimizer": "sgd"}).lr_decay == 0
 
 
 def test_a_resumed_run_has_its_switches(tmp_path, capsys, monkeypatch):
@@ -205,7 +211,7 @@ def test_a_run_like_an_earlier_one_grows_as_it_did():
         ("--d-steps 0", "--d-steps must be"),
         ("--upsample bilinear", "--upsample must be one of transposed, nearest, got 'bilinear'"),
         ("--preset pytorch-64 --upsample nearest", "--upsample is for mnist, color32 and image64"),
-        ("--weight-decay nan", "--weight-decay must be"),
+        ("--weight-decay 2", "--weight-decay must be at least 0 and at most 1, got 2"),
         (
             "--preset shibuya-svhn --r1 1",
             "--r1 is for mnist, color32 and image64: the nets of shib",
@@ -247,8 +253,9 @@ def test_a_run_like_another_one(tmp_path, capsys):
 
 
 def test_what_depends_on_a_given_option_is_not_taken_over():
-    saved = new_config({"preset": "mnist", "width": 5, "steps": 3, "seed": 4, "lr_g": 0.1})
+    saved = new_config({"preset": "color32", "width": 5, "steps": 3, "seed": 4, "lr_g": 0.1})
     sgd = new_config(options_like(saved, {"optimizer": "sgd"}))
-    assert (sgd.lr_g, sgd.beta1, sgd.width, sgd.steps) == (0.01, None, 5, 3)
+    assert (sgd.lr_g, sgd.lr_decay, sgd.beta1) == (0.01, 0, None)
+    assert (sgd.preset, sgd.width, sgd.steps) == ("color32", 5, 3)
     other = new_config(options_like(saved, {"preset": "shibuya-mnist"}))
     assert (other.width, other.seed, other.lr_g) == (32, 4, 1e-4)
