@@ -243,6 +243,7 @@ def loop(
             if ranks.rank == 0:
                 checkpoints.save(Snapshot(game, batches, 0))
         ranks.barrier()
+        progress.start_clock()
         ranks.seconds = 0.0
         while step < last_step:
             ranks.step = step + 1

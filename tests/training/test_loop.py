@@ -137,7 +137,7 @@ def test_images_per_second_are_of_all_steps_and_without_the_time_of_sampling(tmp
         monkeypatch.setattr(Game, name, taking(seconds, getattr(Game, name)))
     train(tmp_path / "a", steps=14, sample_every=7)
     rates = [float(row["images_per_s"]) for row in metrics(tmp_path / "a")]
-    assert rates == 10 * [16] + 4 * [(3 * 16 + 4) / 4]
+    assert rates == 7 * [14.3] + 3 * [16] + 4 * [(3 * 16 + 4) / 4]  # 100 images in seven batches
 
 
 def test_pictures_that_are_a_mistake_are_named_before_training(tmp_path, monkeypatch):
