@@ -46,13 +46,17 @@ def test_fewer_images_than_a_batch_are_repeated_as_evenly_as_possible(shuffle):
         Batches(IMAGES[:0], 4)
 
 
-def test_the_order_is_that_of_every_version():
-    """A checkpoint does not store the order, and later versions resume it."""
+def test_the_order_and_the_mirrored_images_are_those_of_every_version():
+    """A checkpoint stores neither, and later versions resume it."""
     order = np.arange(11)
     np.random.default_rng([7, 4, 1]).shuffle(order)
-    batches = Batches(IMAGES, 4, seed=[7, 4])
+    mirrored = np.random.default_rng([7, 4, 1, 1]).integers(0, 2, 11, np.uint8)
+    batches = Batches(IMAGES, 4, seed=[7, 4], flip=True)
     batches.seek(1, 0)
     assert sum(drawn(batches, 3), []) == list(order)
+    batches.seek(1, 0)
+    flips = [batches.choose()[1] for _ in range(3)]
+    np.testing.assert_array_equal(np.concatenate(flips), mirrored[order])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import random
 import time
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,13 +18,15 @@ from minigan.data.prepare.resize import parse_fit
 from minigan.data.sets import cifar10 as cifar
 from minigan.data.sets import mnist
 from tests.support.damaged_files import little_memory, mutated
+from tests.support.idx import SMALL, put_idx
 from tests.support.long_form import long_form
 
 
-def picture_file(kind, mode, size=(9, 7)):
+def picture_file(kind, mode):
     from PIL import Image
 
     memory = io.BytesIO()
+    size = (20, 20) if kind == "JPEG" else (9, 7)  # a JPEG is decoded at half of this
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
     if mode == "I;16":  # which not every Pillow converts to
         image = Image.fromarray(pixels.view("<u2")[..., 0])
@@ -104,38 +107,28 @@ def test_mutated_idx_files(packed, count, many, tally, tmp_path):
 
 @pytest.mark.parametrize("count", (40, long_form("mutants")))
 def test_mutated_data_sets(count, many, tally, tmp_path, monkeypatch):
-    """A CIFAR-10 archive, a .zip of pictures, MNIST's files: by their usual names, in a folder."""
+    """CIFAR-10, a .zip of pictures, MNIST: one file of each, by its usual name, in a folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cifar, "RECORDS", 2)
+    monkeypatch.setitem(mnist.SETS, "mnist", mnist.SETS["mnist"]._replace(files=SMALL))
     rng, slowest = random.Random(0), 0.0
-    batch = bytes(rng.randrange(256) for _ in range(2 * 3073))
-    (tmp_path / "c" / "cifar-10-batches-bin").mkdir(parents=True)
+    cifar10, archive = tmp_path / "c" / cifar.FOLDER, tmp_path / "p.zip"
+    cifar10.mkdir(parents=True)
     for name in cifar.FILES:
-        (tmp_path / "c" / "cifar-10-batches-bin" / name).write_bytes(batch)
+        (cifar10 / name).write_bytes(2 * (b"\3" + rng.randbytes(3072)))
+    archive.write_bytes(archive_of_pictures())
+    put_idx(tmp_path / "m")
     files = {
-        tmp_path / "c" / "cifar-10-batches-bin" / cifar.FILES[0]: (
-            batch,
-            lambda: load_dataset("cifar10", tmp_path / "c", image_shape=(32, 32, 3)),
-        ),
-        tmp_path / "p.zip": (
-            archive_of_pictures(),
-            lambda: load_dataset(
-                "folder", images=tmp_path / "p.zip", image_shape=(8, 8, 3), log=lambda line: None
-            ),
-        ),
-        tmp_path / "m" / "train-images-idx3-ubyte": (
-            b"\0\0\x08\x03" + bytes(60),
-            lambda: load_dataset("mnist", tmp_path / "m"),
-        ),
+        cifar10 / cifar.FILES[0]: ("cifar10", cifar10, {"image_shape": (32, 32, 3)}),
+        archive: ("folder", None, {"images": archive, "image_shape": (8, 8, 3)}),
+        tmp_path / "m/train-images-idx3-ubyte": ("mnist", tmp_path / "m", {}),
     }
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "train-labels-idx1-ubyte").write_bytes(
-        b"\0\0\x08\x01\0\0\xea\x60" + bytes(60_000)
-    )
-    assert mnist.SETS  # so that the set is the one that is meant
     with little_memory():
-        for _ in range(many(count) // (1 if isinstance(count, int) else 20)):
-            for path, (good, load) in files.items():
+        for path, (name, folder, options) in files.items():
+            good = path.read_bytes()
+            load = partial(load_dataset, name, folder, **options, log=lambda line: None)
+            load()
+            for _ in range(many(count) // (1 if isinstance(count, int) else 20)):
                 path.write_bytes(mutated(good, rng))
                 start = time.perf_counter()
                 try:
@@ -145,8 +138,8 @@ def test_mutated_data_sets(count, many, tally, tmp_path, monkeypatch):
                     assert "\n" not in str(error)
                     tally["DataError"] += 1
                 slowest = max(slowest, time.perf_counter() - start)
-                path.write_bytes(good)
     assert slowest < 5  # a folder's cache is flushed to the disk
+    assert tally["read"] and tally["DataError"]
 
 
 def archive_of_pictures():

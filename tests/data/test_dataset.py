@@ -6,6 +6,7 @@ from PIL import Image
 
 import minigan as mg
 from minigan.data import DATASETS, TESTED, Dataset, load_dataset
+from minigan.data.dataset import CLASSES
 from minigan.data.sets import mnist
 from tests.support.idx import PIXELS, SMALL, put_idx
 from tests.support.pictures import put
@@ -21,6 +22,23 @@ def test_names():
     names = "auto, mnist, fashion-mnist, kmnist, cifar10, svhn, celeba, folder, strokes"
     assert ", ".join(DATASETS) == names
     assert set(TESTED) < set(DATASETS)
+
+
+CLOTHES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
+
+
+@pytest.mark.parametrize(
+    "name, classes",
+    (
+        ("mnist", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        ("fashion-mnist", CLOTHES),
+        ("kmnist", "o, ki, su, tsu, na, ha, ma, ya, re, wo"),
+        ("cifar10", "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"),
+    ),
+)
+def test_classes_are_in_the_order_of_their_numbers(name, classes):
+    """Only the order says which number is a dog."""
+    assert ", ".join(CLASSES[name]) == classes
 
 
 def test_shapes_and_limits(small_mnist, tmp_path):

@@ -1,10 +1,13 @@
 """Sets of pictures that are probably a mistake."""
 
+from importlib import import_module
+
 import numpy as np
 
 from minigan.data import remarks
 from tests.support.pictures import dataset
 
+module = import_module("minigan.data.remarks")  # the package has a function of this name
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 8, 6, 1), np.uint8)
 
 
@@ -17,6 +20,7 @@ def found(images, **traits):
 def test_good_pictures_get_no_remark():
     assert found(NOISE) == found(np.where(NOISE > 240, 255, 0)) == []
     assert found(NOISE, turned=10) == []  # of 20: a mixture
+    assert found(NOISE[:1]) == []  # there is no other to be like
 
 
 def test_pictures_that_hardly_vary():
@@ -34,6 +38,13 @@ def test_pictures_that_are_nearly_all_alike():
     assert "nearly all alike: 2 of 20 are different, and a pixel's standard deviation" in line
     (line,) = found(NOISE[:1] // 2 + NOISE // 80)
     assert "20 of 20 are different, and a pixel's standard deviation over the" in line
+
+
+def test_pictures_from_the_whole_set_are_looked_at(monkeypatch):
+    monkeypatch.setattr(module, "SAMPLE", 4 * NOISE[0].size)
+    pictures = NOISE.copy()
+    pictures[:5] = NOISE[0]  # of a video that begins with a still
+    assert found(pictures) == []
 
 
 def test_first_frames_and_sizes_the_other_way_round():

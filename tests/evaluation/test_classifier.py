@@ -28,6 +28,7 @@ def test_features_and_probabilities_do_not_depend_on_the_batch(monkeypatch):
     features, p = classifier.classify(images)
     assert features.shape == (23, 128) and p.shape == (23, 10)
     assert features.dtype == p.dtype == np.float64
+    assert features.min() == 0, "they are behind a ReLU"
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
     logits = classifier.head.forward(NUMPY.asarray(features), train=False)
     np.testing.assert_allclose(np.log(p) - np.log(p[:, :1]), logits - logits[:, :1], atol=1e-5)

@@ -1,6 +1,7 @@
 """All metrics of a set of samples, their table and their record."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 import minigan as mg
 from minigan.evaluation import evaluate, expect_n, metrics
 from minigan.evaluation.classifier import load_classifier
-from minigan.evaluation.metrics import TABLE, Evaluation
+from minigan.evaluation.metrics import TABLE, Evaluation, feature_metrics
+from minigan.evaluation.reference_images import Subset
 from tests.support import squares
 from tests.support.refusals import refusal
 
@@ -25,17 +27,44 @@ def classifier(real):
     return load_classifier(real, mg.get_backend("numpy"))
 
 
-def test_samples_that_are_real_images_reach_the_floor(real, classifier):
-    some = real.train.draw(100)
-    found = evaluate(some[:], real, classifier, labels=some.labels)
-    different = {name for name in found.samples if found.samples[name] != found.floor[name]}
-    assert different == {"train_distance", "closest"}  # their floor is that of test images
+def test_other_real_images_reach_the_floor(real, classifier):
+    """They are images that the floor is not computed of, and copies of training images."""
+    train, drawn = real.train, real.train.draw(100)
+    others = np.setdiff1d(train.indices, drawn.indices)[:100]
+    some = Subset(train.images, train.all_labels, others)
+    found = evaluate(some[:], real, classifier, some.labels)
+    for name in ("frechet", "classifier_score", "confidence", "density"):
+        assert found.samples[name] == pytest.approx(found.floor[name], rel=0.3)
+    for name in ("kid", "two_sample_real", "two_sample_fake", "precision", "recall", "coverage"):
+        assert found.samples[name] == pytest.approx(found.floor[name], abs=0.3)
     assert found.samples["train_distance"] == found.samples["closest"] == 0
     assert found.floor["closest"] > 0 and found.floor["classifier_score"] > 8
-    assert found.samples["labels_obeyed"] > 0.95
-    assert all(share["samples"] == share["floor"] for share in found.classes.values())
-    wrong = evaluate(some[:], real, classifier, np.zeros(100, int))
-    assert wrong.samples["labels_obeyed"] < 0.2 < wrong.floor["labels_obeyed"]
+    for part, subset in (("samples", some), ("floor", drawn)):
+        assert getattr(found, part)["labels_obeyed"] > 0.95
+        shares = [share[part] for share in found.classes.values()]
+        np.testing.assert_allclose(shares, np.bincount(subset.labels) / 100, atol=0.03)
+
+
+def test_each_metric_is_what_its_name_says():
+    """Of samples that keep to the middle of the real ones."""
+    rng = np.random.default_rng(0)
+    samples, real = 0.1 * rng.standard_normal((60, 4)), rng.standard_normal((60, 4))
+    p = rng.dirichlet(np.ones(5), 60)
+    labels = p.argmax(axis=1)
+    found, _ = feature_metrics(samples, p, real, labels)
+    assert found["precision"] > 0.9 and found["recall"] < 0.1
+    assert found["confidence"] == pytest.approx(p.max(axis=1).mean())
+    assert found["entropy"] == pytest.approx(-(p * np.log(p)).sum(axis=1).mean())
+    assert found["labels_obeyed"] == 1
+    wrong, _ = feature_metrics(samples, p, real, (labels + 1) % 5)
+    assert wrong == found | {"labels_obeyed": 0}, "all others are the same every time"
+
+
+def test_mirrored_images_count_if_g_was_trained_on_them(real):
+    mirrored = real.train[:50][:, :, ::-1]
+    plain, flipped = (evaluate(mirrored, real, None, flip=flip) for flip in (False, True))
+    assert plain.samples["train_distance"] > flipped.samples["train_distance"] == 0
+    assert plain.floor["train_distance"] > flipped.floor["train_distance"] > 0
 
 
 def test_noise_is_far_from_the_floor(real, classifier):
@@ -84,6 +113,20 @@ def test_the_table_names_the_classifier_and_the_missed_classes():
     classes["u"] = {"samples": 0.0, "floor": 0.0}
     assert found.table()[-1] == "missed: c, u"
     assert "classes:" not in "\n".join(found.table())  # more than 20 are not listed
+
+
+def test_each_row_of_the_table_shows_its_own_numbers():
+    samples = {name: float(i) for i, name in enumerate([*TABLE, "kid_spread"], 1)}
+    floor = {name: 20 + value for name, value in samples.items()}
+    found = Evaluation("mnist", 10_000, False, None, samples, floor, {}, np.zeros(0))
+    down = []
+    for name, line in zip(TABLE, found.table()[3:], strict=True):
+        _, *cells, better = re.split("  +", line)
+        cells = [cell.split(" ± ")[0] for cell in cells]
+        shown = [float(cell.rstrip("%")) / (100 if "%" in cell else 1) for cell in cells]
+        assert shown == [samples[name], floor[name]], line
+        down += [name] * better.startswith("down")
+    assert down == ["frechet", "kid", "entropy"]
 
 
 def test_how_many_samples_are_compared(real):

@@ -21,6 +21,20 @@ def quiet(line):
     pass
 
 
+@pytest.fixture
+def shown(cache, monkeypatch):
+    """-> list, to which training adds its images and options; it takes one epoch."""
+    calls, batches = [], module.Batches
+
+    def record(images, *more, **options):
+        calls.append((images, options))
+        return batches(images, *more, **options)
+
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    monkeypatch.setattr(module, "Batches", record)
+    return calls
+
+
 def test_a_classifier_is_trained_once(cache):
     file, lines = squares.classifier_in(cache), []
     before = file.read_bytes()
@@ -42,6 +56,8 @@ def test_another_seed_trains_another(cache, monkeypatch):
     assert file.read_bytes() != before
     (old,) = set(file.parent.iterdir()) - {file}  # runs may have begun with it
     assert old.read_bytes() == before and str(old) in "\n".join(lines)
+    again = get_classifier(squares.reference(), NUMPY, log=quiet)
+    assert again.sha256 == classifier.sha256, "without a seed any will do"
 
 
 def test_the_same_seed_gives_the_same_classifier(cache, monkeypatch):
@@ -65,8 +81,14 @@ def test_it_is_trained_on_the_gpu(cache, monkeypatch):
 
 def test_color_images_with_a_published_test_set(cache, monkeypatch):
     """CIFAR-10's is trained on the whole set, even for a run that uses a part of it."""
+    places = []
+
+    def load(name, data_dir, **options):
+        places.append(data_dir)
+        return squares.load(name, **options)
+
     monkeypatch.setattr(module, "EPOCHS", 1)
-    monkeypatch.setattr(module, "load_dataset", squares.load)
+    monkeypatch.setattr(module, "load_dataset", load)
     test = squares.squares(50, (8, 8, 3), seed=1), np.arange(50) % 10
     monkeypatch.setattr(reference_images, "load_test", lambda *arguments: test)
     whole = squares.load("cifar10", image_shape=(8, 8, 3))
@@ -78,24 +100,51 @@ def test_color_images_with_a_published_test_set(cache, monkeypatch):
         lambda real, *more: trained_on.append(real) or train(real, *more),
     )
     lines = []
-    get_classifier(split(part, None, "crop"), NUMPY, log=lines.append)
+    get_classifier(split(part, "there", "crop"), NUMPY, log=lines.append)
     (real,) = trained_on
-    assert real.published and len(real.train) == squares.COUNT
+    assert places == ["there"] and real.published and len(real.train) == squares.COUNT
     assert "50 images that it was not trained on" in lines[-1]
 
 
-def test_an_epoch_of_a_large_set_is_a_part_of_it(cache, monkeypatch):
-    monkeypatch.setattr(module, "EPOCHS", 1)
+def test_an_epoch_of_a_large_set_is_a_part_of_it(shown, monkeypatch):
     monkeypatch.setattr(module, "MAX_IMAGES", 64)
-    counts, batches = [], module.Batches
+    real = squares.reference()
+    train_classifier(real, NUMPY, 0, quiet)
+    ((images, options),) = shown
+    pairs = zip(real.train[:], real.train.labels, strict=True)
+    labels = {image.tobytes(): label for image, label in pairs}
+    assert len(images) == 64
+    assert [labels[image.tobytes()] for image in images] == options["labels"].tolist()
 
-    def count(images, *more, **options):
-        counts.append((len(images), len(options["labels"])))
-        return batches(images, *more, **options)
 
-    monkeypatch.setattr(module, "Batches", count)
+@pytest.mark.parametrize(
+    "name, channels, flip", (("strokes", 1, False), ("folder", 3, True), ("svhn", 3, False))
+)
+def test_color_images_are_mirrored_but_no_digits(name, channels, flip, shown):
+    data = squares.load(name, image_shape=(8, 8, channels))
+    train_classifier(split(data, None, "crop"), NUMPY, 0, quiet)
+    ((_, options),) = shown
+    assert options["flip"] is flip
+
+
+def test_the_rate_falls_to_nothing(cache, monkeypatch):
+    monkeypatch.setattr(module, "EPOCHS", 2)
+    rates, step = [], module.Adam.step
+    monkeypatch.setattr(module.Adam, "step", lambda self: rates.append(self.lr) or step(self))
     train_classifier(squares.reference(), NUMPY, 0, quiet)
-    assert counts == [(64, 64)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == module.LEARNING_RATE > 20 * rates[-1]
+
+
+def test_the_accuracy_is_that_of_images_that_were_held_out(cache, monkeypatch):
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    real = squares.reference()
+    classifier = train_classifier(real, NUMPY, 0, quiet)
+    right = [
+        np.mean(classifier.classify(part)[1].argmax(axis=1) == part.labels)
+        for part in (real.test, real.train)
+    ]
+    assert classifier.record["accuracy"] == right[0] != right[1]
 
 
 def test_a_loss_that_is_not_finite_is_an_error(cache, monkeypatch):

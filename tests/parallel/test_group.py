@@ -82,6 +82,13 @@ def test_shards_cover_the_batch_in_order(size, n):
     assert max(lengths) - min(lengths) <= 1
 
 
+def test_a_total_is_the_sum_of_uneven_parts():
+    group = Group()
+    group.size = 3
+    group.all_gather = lambda values: np.stack([values, values + 1, values + 1])
+    assert group.total(4) == 14
+
+
 def test_a_mean_is_weighted_by_rows():
     group = Simulated(0, 2, [np.array([4, 4 * 5.0])])
     value, weight = group.mean(np.float32(2.0), 12)
@@ -146,7 +153,8 @@ def test_one_process_has_nothing_to_exchange():
     group.barrier()
     np.testing.assert_array_equal(x, [0, 1, 2])
     np.testing.assert_array_equal(group.all_gather(x), [[0, 1, 2]])
-    assert group.shard(x) is not None and len(group.shard(x)) == 3
+    np.testing.assert_array_equal(group.shard(x), [0, 1, 2])
+    assert group.total(4) == 4
     assert group.mean(np.float32(2), 5) == (2, 1.0)
     mean, var = np.full(2, 3.0), np.full(2, 4.0)
     assert group.sync_batchnorm(mean, var, 9) == 9

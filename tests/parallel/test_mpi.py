@@ -13,6 +13,7 @@ import minigan as mg
 from minigan.parallel import mpi
 from minigan.parallel.group import Group
 from minigan.parallel.mpi import fail, launched, world
+from minigan.stop_signals import Stopped
 from tests.support.noise_games import SYSTEMS
 from tests.support.ranks import ROOT, job, needs_mpi, processes_with
 
@@ -140,8 +141,9 @@ def test_a_batch_script_of_slurm_is_one_process(monkeypatch):
 
 
 def fake_mpi(monkeypatch, size, library):
-    """mpi4py for a job of this size."""
-    communicator = SimpleNamespace(rank=0, size=size, Split_type=lambda kind: communicator)
+    """mpi4py of rank 2 of a job of this size, which is rank 1 on its machine."""
+    node = SimpleNamespace(rank=1)
+    communicator = SimpleNamespace(rank=2, size=size, Split_type={1: node}.get)
     module = SimpleNamespace(
         COMM_WORLD=communicator,
         COMM_TYPE_SHARED=1,
@@ -179,10 +181,23 @@ def test_mpi4py_is_missing(monkeypatch):
 
 
 def test_all_ranks_of_a_launcher_are_a_group(monkeypatch):
-    set_launcher(monkeypatch, PMI_RANK=0, PMI_SIZE=3)
+    set_launcher(monkeypatch, PMI_RANK=2, PMI_SIZE=3)
     fake_mpi(monkeypatch, 3, "MPICH Version: 5.0")
     group = world()
-    assert group is world() and group.size == 3 and sys.excepthook is mpi.fail_uncaught
+    assert (group.rank, group.size, group.rank_on_node) == (2, 3, 1)
+    assert group is world() and sys.excepthook is mpi.fail_uncaught
+
+
+@pytest.mark.parametrize(
+    "error, code", ((KeyboardInterrupt(), 130), (ValueError(), 1), (Stopped(15), 143))
+)
+def test_an_error_that_nobody_expected_has_an_exit_code(error, code, monkeypatch):
+    codes = []
+    monkeypatch.setattr(mpi, "fail", lambda program, message, code: codes.append(code))
+    with pytest.raises(type(error)) as caught:
+        raise error
+    mpi.fail_uncaught(caught.type, caught.value, caught.tb)
+    assert codes == [code]
 
 
 # ---- what is built on the operations

@@ -122,8 +122,3 @@ def test_pictures_of_the_right_size_are_not_copied():
     np.testing.assert_array_equal(
         fit_arrays(gray, (9, 7, 3), parse_fit("crop")), np.repeat(gray, 3, axis=3)
     )
-
-
-def test_a_box_that_is_larger_than_the_pictures():
-    with pytest.raises(mg.ShapeError, match="a picture of 28x28 is too small for centre:108"):
-        fit_arrays(np.zeros((2, 28, 28, 1), np.uint8), (28, 28, 1), parse_fit("centre:108"))

@@ -1,6 +1,7 @@
 """Arrays of one's own: every format gives the same images, and what does not fit gets one line."""
 
 import contextlib
+import errno
 import gzip
 import io
 import os
@@ -16,6 +17,7 @@ from minigan.data.sets import array_file
 from minigan.data.sets.array_file import keep_arrays
 from minigan.training.config import new_config
 from tests.support.pictures import put
+from tests.support.refusals import refusal
 
 RNG = np.random.default_rng(0)
 GRAY, COLOR = RNG.integers(0, 256, (30, 6, 6), np.uint8), RNG.integers(0, 256, (30, 6, 8, 3), "u1")
@@ -125,9 +127,10 @@ def test_a_file_that_became_shorter_is_an_error_and_no_crash(stored, fit, tmp_pa
 
 
 def test_limit_and_resizing(tmp_path):
-    np.save(tmp_path / "a.npy", COLOR)
-    data, _ = load(tmp_path / "a.npy", (12, 12, 1), limit=7)
+    np.savez(tmp_path / "a.npz", images=COLOR, labels=LABELS)
+    data, _ = load(tmp_path / "a.npz", (12, 12, 1), limit=7)
     assert data.images.shape == (7, 12, 12, 1)
+    assert [data.classes[i] for i in data.labels] == list(map(str, LABELS[:7]))
 
 
 @pytest.mark.parametrize("separator", "-.")
@@ -381,3 +384,23 @@ def test_arrays_in_memory_are_kept_as_bytes(tmp_path, monkeypatch):
     assert lines == ["images: float64, 0 .. 1: 0 is black and 1 white"]
     kept = np.load(file)
     assert kept.dtype == np.uint8 and np.array_equal(kept[..., 0], GRAY)
+
+
+def test_the_same_images_with_other_labels_are_kept_in_another_file():
+    quiet, others = (lambda line: None), LABELS[::-1]
+    files = [keep_arrays(GRAY, labels, quiet) for labels in (LABELS, others)]
+    for file, labels in zip(files, (LABELS, others), strict=True):
+        data, _ = load(file)
+        assert [data.classes[i] for i in data.labels] == list(map(str, labels))
+
+
+def test_arrays_that_could_not_be_kept_leave_no_file(home, monkeypatch):
+    """It would be taken for whole the next time."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = refusal(keep_arrays, GRAY, LABELS, lambda line: None, kind=mg.RunError)
+    assert "No space left on device" in message
+    assert not [path for path in home.rglob("*") if path.is_file()]

@@ -92,8 +92,8 @@ def test_from_the_unpacked_folder(tmp_path):
     for folder in (tmp_path / "x", tmp_path / "y"):
         assert is_the_training_set(load_dataset("cifar10", folder, **SHAPE))
         assert is_the_test_set(load_test("cifar10", folder, (32, 32, 3), "crop"))
-    small, _ = load_test("cifar10", tmp_path / "x", (16, 16, 1), "crop")
-    assert small.shape == (RECORDS, 16, 16, 1)
+    cut, _ = load_test("cifar10", tmp_path / "x", (16, 16, 3), "box:0,0,16,16")
+    np.testing.assert_array_equal(cut, batch_file(0)[1][:, :16, :16])
 
 
 def test_a_folder_without_the_test_images(archive, tmp_path):
