@@ -4,11 +4,13 @@ import json
 import shutil
 from math import inf
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
 import minigan as mg
+from minigan import evaluation
 from minigan.cli.main import main
 from minigan.data import Dataset
 from minigan.data.files.npz import load_arrays, unpack
@@ -93,6 +95,20 @@ def test_evaluate_prints_a_table_and_writes_two_files(run, capsys):
         assert picture.size == (16 * (8 + 2) + 2, 6 * (8 + 2) + 2)
 
 
+def test_what_is_evaluated_of_a_conditional_run_with_mirrored_images(
+    cache, tmp_path, capsys, monkeypatch
+):
+    """The samples of `minigan sample`, of each class in turn."""
+    folder, given = tmp_path / "run", []
+    train({**squares.RUN, "classes": 10, "flip": True, "steps": 1}, out=folder, log=quiet)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *arguments: given.append(arguments))
+    printed(capsys, "evaluate", folder, "--n", 30)
+    ((samples, _, _, labels, flip, _),) = given
+    assert labels.tolist() == [*range(10)] * 3 and flip is True
+    printed(capsys, "sample", folder, "--n", 30, "--out", tmp_path / "a.npy")
+    np.testing.assert_array_equal(samples, np.load(tmp_path / "a.npy"))
+
+
 def test_an_imported_run_is_evaluated_like_the_one_it_comes_from(run, tmp_path, capsys):
     copy = tmp_path / "copy"
     printed(capsys, "export", run, tmp_path / "weights.safetensors")
@@ -102,15 +118,26 @@ def test_an_imported_run_is_evaluated_like_the_one_it_comes_from(run, tmp_path, 
     assert (copy / "evaluation.json").read_bytes() == (run / "evaluation.json").read_bytes()
 
 
-def test_the_best_checkpoint_is_exported(run, tmp_path, capsys):
-    out = printed(capsys, "export", run, tmp_path / "best.safetensors", "--best")
-    (sections, record), best = unpack(load_arrays(run / "checkpoints/best.npz"), ""), {}
-    for net in ("G", "D"):
-        best |= {f"{net}.{name}": array for name, array in sections[net].items()}
-    if "G average" in sections:
-        best |= {f"G.{name}": array for name, array in sections["G average"].items()}
-    assert f"G and D of step {record['step']}, " in out
-    assert_same_arrays(load_file(tmp_path / "best.safetensors"), best)
+@pytest.mark.parametrize(
+    "words, said, sections",
+    (
+        ([], "G and D of step 12, ", {"G": "G average", "D": "D"}),
+        (["--net", "G-unaveraged"], "G-unaveraged of step 12, ", {"G": "G"}),
+    ),
+)
+def test_the_best_checkpoint_is_exported_though_the_run_went_on(
+    words, said, sections, run, tmp_path, capsys
+):
+    train({"steps": 14, "evaluate_every": 0}, resume=run, log=quiet)
+    file = tmp_path / "best.safetensors"
+    assert said in printed(capsys, "export", run, file, "--best", *words)
+    arrays, _ = unpack(load_arrays(run / "checkpoints/best.npz"), "")
+    best = {
+        f"{net}.{name}": array
+        for net, section in sections.items()
+        for name, array in arrays[section].items()
+    }
+    assert_same_arrays(load_file(file), best)
 
 
 def test_evaluate_with_another_number_file_and_checkpoint(run, tmp_path, capsys):

@@ -124,6 +124,10 @@ def test_what_an_onnx_file_says(runs, trained, tmp_path):
     assert said["z"] == "(n, 100), uniform on [-1, 1)"
     assert said["labels"] == "(n, 10), 1 for the class and 0 for all others"
     assert said["statistics"].startswith("of one batch of z")
+    assert run("export", trained, file, "--net", "D") == 0
+    assert facts(file)["logit"] == "(n, 1), of loss bce: larger is more real"
+    assert run("export", trained, file, "--net", "G-unaveraged") == 0
+    assert facts(file)["weights"] == "not averaged"
 
 
 def test_g_before_it_is_averaged(trained, tmp_path):
@@ -150,7 +154,7 @@ def test_a_round_trip_gives_the_same_samples(name, runs, tmp_path, capsys):
     """The same bits, from a file that says itself which preset it is of."""
     file, copy = tmp_path / "weights.safetensors", tmp_path / "copy"
     assert run("export", runs[name], file) == 0
-    assert capsys.readouterr().out.startswith(f"{file}: G and D of step ")
+    assert capsys.readouterr().out.startswith(f"{file}: G and D of step unknown, ")
     assert run("import", file, "--out", copy) == 0
     line = capsys.readouterr().out
     assert f"with the weights of weights.safetensors: train it with --resume {copy}" in line

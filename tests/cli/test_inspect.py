@@ -9,8 +9,18 @@ from PIL import Image, ImageSequence
 from minigan.data.files.npz import save_arrays
 from minigan.data.files.png import load_png
 from minigan.inspection import features, interpolation
-from minigan.inspection.open_run import draw_z, generate
-from minigan.training.open_game import open_game
+from minigan.inspection.features import draw_features, last_map
+from minigan.inspection.interpolation import draw_interpolation
+from minigan.inspection.maps import draw_filters, draw_layer, draw_stages
+from minigan.inspection.open_run import (
+    draw_z,
+    freeze_discriminator,
+    generate,
+    load_net,
+    real_images,
+)
+from minigan.inspection.page_layout import save_page
+from minigan.training.open_game import open_game, open_images
 from minigan.training.run_folder import Run
 from tests.support.commands import refused, run
 from tests.support.inspected_runs import RUNS
@@ -20,34 +30,55 @@ from tests.support.training_runs import open_game_module
 pytestmark = pytest.mark.usefixtures("images_of_noise")
 
 
+def assert_page(file, block):
+    """The file is the page of this block, byte for byte."""
+    save_page(file.with_name("expected.png"), block)
+    assert file.read_bytes() == file.with_name("expected.png").read_bytes()
+
+
+def opened(folder):
+    """-> Game with D as it is inspected, and its images."""
+    game, metadata = open_game(Run(folder))
+    data = open_images(game, metadata, None, print)
+    load_net(game.D, "D", Run(folder), print)
+    freeze_discriminator(game, game.D, data)
+    return game, data
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_every_command_draws_a_page_of_every_run(name, runs, tmp_path, capsys, monkeypatch):
+def test_every_command_draws_its_page_of_every_run(name, runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(features, "UNITS", 2)
-    for command in ("interpolate", "filters", "activations", "features"):
+    game, data = opened(runs[name])
+    path = "spherical" if game.config.z == "normal" else "linear"
+    x, labels = real_images(game, data, np.array([7]))
+    title = "training image 7, of class 7"
+    pages = {
+        "interpolate": draw_interpolation(game, path, None, 0),
+        "filters": draw_filters(game),
+        "activations --image 7": draw_stages(game.D, x, labels, data.images[7], title),
+        "features": draw_features(game, data, last_map(game.D)),
+    }
+    for line, page in pages.items():
+        command, *options = line.split()
         file = tmp_path / f"{command}.png"
-        assert run(command, runs[name], "--out", file) == 0
-        page = load_png(file)
-        assert min(page.shape[:2]) > 150 and max(page.shape[:2]) < 2000 and page.std() > 5
-        if name == "color" and command != "activations":
-            assert page.shape[2] == 3
-        assert (page[:20] == 255).all() and (page[:, -20:] == 255).all()  # a margin
+        assert run(command, runs[name], *options, "--out", file) == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 1 + (command == "features") and lines[-1].startswith(f"{file}: ")
+        assert_page(file, page)
 
 
-def test_a_page_is_the_same_again(runs, tmp_path):
-    for name in ("a.png", "b.png"):
-        assert run("interpolate", runs["conditional"], "--out", tmp_path / name) == 0
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
-@pytest.mark.parametrize("name, label", (("plain", None), ("conditional", 3)))
-def test_the_page_of_an_interpolation(name, label, runs, tmp_path):
-    """Each row ends with the first image of the next, and these are samples."""
+@pytest.mark.parametrize(
+    "name, label, path",
+    (("plain", None, "spherical"), ("conditional", 3, "linear"), ("conditional", None, "linear")),
+)
+def test_the_page_of_an_interpolation(name, label, path, runs, tmp_path, capsys):
+    """Each row goes from one sample to the next, in one class."""
     options = [] if label is None else ["--label", label]
     file = tmp_path / "a.png"
     assert run("interpolate", runs[name], *options, "--seed", 2, "--out", file) == 0
-    page, rows, side, gap = load_png(file), 9, 56, 3
+    assert capsys.readouterr().out == f"{file}: {path} interpolation between random z\n"
+    in_all_classes = name == "conditional" and label is None
+    page, rows, side, gap = load_png(file), 10 if in_all_classes else 9, 56, 3
     assert page.shape[1:] == (9 * side + 8 * gap + 2 * 20, 1)
     bottom = page[-20 - rows * side - (rows - 1) * gap : -20, 20:-20]
     step = side + gap
@@ -55,11 +86,12 @@ def test_the_page_of_an_interpolation(name, label, runs, tmp_path):
         [bottom[i * step : i * step + side, j * step : j * step + side] for j in range(9)]
         for i in range(rows)
     ]
-    assert all(np.array_equal(shown[i][8], shown[(i + 1) % rows][0]) for i in range(rows))
     assert not np.array_equal(shown[0][0], shown[1][0])
     game, _ = open_game(Run(runs[name]))
-    images = generate(game, draw_z(game, rows, 2), label or 0).repeat(2, 1).repeat(2, 2)
-    assert all(np.array_equal(shown[i][0], images[i]) for i in range(rows))
+    z, classes = draw_z(game, rows, 2), np.arange(rows) if in_all_classes else label or 0
+    for column, points in ((0, z), (8, np.roll(z, -1, axis=0))):
+        images = generate(game, points, classes).repeat(2, 1).repeat(2, 2)
+        assert all(np.array_equal(shown[i][column], images[i]) for i in range(rows))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +134,20 @@ def test_sums_of_picked_samples(runs, tmp_path, capsys):
 def test_activations_of_any_layer(layer, runs, tmp_path, capsys):
     words = ["--layer", layer, "--image", 3, "--out", tmp_path / "a.png"]
     assert run("activations", runs["conditional"], *words) == 0
-    assert "class 3" in capsys.readouterr().out and load_png(tmp_path / "a.png").shape[0] > 150
+    assert "class 3" in capsys.readouterr().out
+    game, data = opened(runs["conditional"])
+    if layer.startswith("G"):
+        net, z, title = game.sampled_net(), draw_z(game, 4, 0)[3:], "sample 3, of class 3"
+        x, labels, image = game.backend.asarray(z), game.labels([3]), generate(game, z, 3)[0]
+    else:
+        net, image, title = game.D, data.images[3], "training image 3, of class 3"
+        x, labels = real_images(game, data, np.array([3]))
+    _, _, index = layer.partition(".")
+    if index:
+        page = draw_layer(net, int(index), x, labels, image, title)
+    else:
+        page = draw_stages(net, x, labels, image, title)
+    assert_page(tmp_path / "a.png", page)
 
 
 def test_features_of_a_chosen_layer(runs, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """One rule for --out, in every command that writes a file."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(line, runs, mon
     monkeypatch.setattr("minigan.files.replacing", None)  # a write would fail otherwise
     message = refused(capsys, *words, *["--out", "."] * ("sample" in words))
     assert "cannot write" in message and "Permission denied" in message
+
+
+@pytest.mark.parametrize("line", (*COMMANDS, "export RUN"))
+def test_an_older_file_stays_until_the_new_one_is_whole(line, runs, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    words = [str(runs["plain"]) if word == "RUN" else word for word in line.split()]
+    file = tmp_path / COMMANDS.get(line, "weights.safetensors")
+    file.write_text("an older file")
+    monkeypatch.setattr(os, "replace", fail)
+    out = [file] if line.startswith("export") else ["--out", file]
+    assert f"cannot write {file}: No space left" in refused(capsys, *words, *out, code=1)
+    assert file.read_text() == "an older file" and list(tmp_path.iterdir()) == [file]
 
 
 def test_what_is_no_file_is_not_replaced(runs, tmp_path, monkeypatch):

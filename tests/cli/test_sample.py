@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import minigan as mg
 from minigan.cli import sample as sample_module
 from minigan.data.files.npz import load_arrays, save_arrays
 from minigan.data.files.png import load_png
@@ -126,6 +127,28 @@ def test_training_images_are_those_that_the_networks_saw(runs, images_of_noise, 
     assert ", all there are of class 3" in capsys.readouterr().out
     threes = {image.tobytes() for image in data.images[data.labels == 3]}
     assert {image.tobytes() for image in pictures(tmp_path / "all" / "3").values()} == threes
+
+
+def test_training_images_are_drawn_by_the_seed_into_folders_of_their_classes(
+    runs, images_of_noise, tmp_path
+):
+    data, drawn = noise(50)("mnist"), []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        words = ("--n", 9, "--seed", seed, "--real", tmp_path / name)
+        assert run("sample", runs["conditional"], *words) == 0
+        for path, image in pictures(tmp_path / name).items():
+            (number,) = np.flatnonzero((data.images == image).all(axis=(1, 2, 3)))
+            assert path.startswith(f"{data.labels[number]}/")
+        drawn.append(content(tmp_path / name))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_best_g_is_sampled(with_best, tmp_path):
+    for name, best in (("last", []), ("best", ["--best"])):
+        assert run("sample", with_best, *best, "--n", 4, "--out", tmp_path / f"{name}.npy") == 0
+    last, best = np.load(tmp_path / "last.npy"), np.load(tmp_path / "best.npy")
+    assert not np.array_equal(last, best)
+    np.testing.assert_array_equal(mg.load(with_best).sample(4, best=True), best)
 
 
 @pytest.mark.slow

@@ -47,6 +47,12 @@ def test_report(tmp_path, capsys, monkeypatch):
     assert "ConvTranspose2d 8-&gt;4, k4 s2 p1" in text and "D: input" in text
 
 
+def test_the_best_g_is_explored(with_best, tmp_path):
+    for name, best in (("last", []), ("best", ["--best"])):
+        assert run("explore", with_best, *best, "--out", tmp_path / f"{name}.html") == 0
+    assert (tmp_path / "last.html").read_bytes() != (tmp_path / "best.html").read_bytes()
+
+
 COMMANDS = {"animate": ".gif", "plot": ".png", "compare": ".png", "report": ".html"}
 
 

@@ -52,6 +52,16 @@ def test_a_resumed_run(tmp_path, capsys, without_report):
     assert "nothing to do: it has 2 steps" in capsys.readouterr().out
 
 
+def test_a_run_like_another(tmp_path, without_report):
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert run("train", *SMALL, "--steps", 1, "--out", first) == 0
+    assert run("train", "--like", first, "--steps", 2, "--out", second) == 0
+    of_first, of_second = (
+        json.loads((folder / "config.json").read_text())["options"] for folder in (first, second)
+    )
+    assert of_second == of_first | {"steps": 2}
+
+
 def test_a_folder_without_a_name_is_a_mistake(capsys, monkeypatch):
     """As of a variable that is not set: it is not the current folder."""
     line = refused(capsys, "train", *SMALL, "--images", "")
@@ -66,7 +76,9 @@ def test_pictures_come_from_one_place(tmp_path, capsys):
 def test_a_dry_run_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", *SMALL, "--dry-run") == 0
-    assert "nothing was written" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+    out = capsys.readouterr().out
+    assert "ConvTranspose2d 8->4, k4 s2 p1" in out and "nothing was written" in out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_images_are_one_line_and_nothing_replaces_them(tmp_path, capsys, monkeypatch):

@@ -7,8 +7,12 @@ import pytest
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
-from minigan.inspection import sample_groups
-from minigan.inspection.arithmetic import combine, neighborhood
+from minigan.inspection import arithmetic, sample_groups
+from minigan.inspection.arithmetic import combine, draw_arithmetic, draw_candidates, neighborhood
+from minigan.inspection.open_run import draw_z, generate
+from minigan.inspection.sample_groups import parse_groups, stroke_width
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 from tests.support.pictures import DIGITS
 
 
@@ -19,6 +23,24 @@ def test_the_sum_and_its_neighbors():
     assert z.shape == (9, 5) and np.array_equal(z[4], np.arange(5.0))
     distances = np.abs(np.delete(z, 4, axis=0) - np.arange(5.0))
     assert distances.min() > 0 and distances.max() <= 0.25
+
+
+def test_the_width_of_a_sum_is_that_of_its_means_in_the_class_of_the_last_group(runs):
+    game, _ = open_game(Run(runs["conditional"]))
+    _, line = draw_arithmetic(game, parse_groups(["0,10,20", "31,41", "2"]), 3)
+    z = draw_z(game, 42, 3)
+    a, b, c = z[[0, 10, 20]], z[[31, 41]], z[[2]]
+    points = np.stack([a.mean(axis=0), b.mean(axis=0), c.mean(axis=0), combine(a, b, c)])
+    widths = [f"{width:.1f}" for width in stroke_width(generate(game, points, [0, 1, 2, 2]))]
+    in_words = "{} - {} + {} pixels wide, and of the sum {}".format(*widths)
+    assert line == f"A - B + C: strokes {in_words}"
+
+
+def test_samples_to_choose_from_are_those_of_the_seed(runs, monkeypatch):
+    monkeypatch.setattr(arithmetic, "SHOWN", 4)
+    game, _ = open_game(Run(runs["plain"]))
+    first, again, other = (draw_candidates(game, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def bars(width, lying, count, size=28):
@@ -33,8 +55,8 @@ def test_the_width_of_strokes():
     for lying in (False, True):
         images = np.concatenate([bars(width, lying, 1) for width in widths])
         expected = 2 * 20 * widths / (2 * 20 + 2 * widths)  # the ends are outline too
-        np.testing.assert_allclose(sample_groups.stroke_width(images), expected, rtol=0.05)
-    assert sample_groups.stroke_width(np.zeros((2, 8, 8, 3), np.uint8)).tolist() == [0, 0]
+        np.testing.assert_allclose(stroke_width(images), expected, rtol=0.05)
+    assert stroke_width(np.zeros((2, 8, 8, 3), np.uint8)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("classes", (0, 10))
@@ -51,12 +73,13 @@ def test_thick_and_thin_samples_are_chosen_by_width(classes, monkeypatch):
     if classes:
         asked = np.where(np.arange(len(images)) % 2, truth, 5)
     z = np.random.default_rng(0).standard_normal((len(images), 6))
-    monkeypatch.setattr(sample_groups, "draw_z", lambda game, n, seed: z)
+    monkeypatch.setattr(sample_groups, "REAL", 120)  # of the 240
+    monkeypatch.setattr(sample_groups, "draw_z", lambda game, n, seed: {5: z}[seed])
     monkeypatch.setattr(sample_groups, "generate", lambda game, z, numbers: images)
     data = Dataset("bars", images, truth, DIGITS, "0", None)
     preset = SimpleNamespace(classes=classes)
     game = SimpleNamespace(preset=preset, classes_in_turn=lambda n: asked)
-    groups = sample_groups.choose(game, data, ("7", "3"), 0)
+    groups = sample_groups.choose(game, data, ("7", "3"), 5)
     assert [group.name for group in groups] == ["thick 7", "thin 7", "thin 3"]
     for group, number, width in zip(groups, (7, 7, 3), (7, 2, 2), strict=True):
         assert len(set(group.numbers)) == 3
@@ -71,10 +94,10 @@ def test_pairs_are_those_whose_z_are_nearest():
 
 
 def test_groups_as_they_are_typed():
-    a, b, c = sample_groups.parse_groups(["3,14,15", "92", "65,35"])
+    a, b, c = parse_groups(["3,14,15", "92", "65,35"])
     assert (a.name, a.numbers, b.numbers, c.numbers) == ("A", [3, 14, 15], [92], [65, 35])
     many = ",".join(map(str, range(1000, 1100)))
-    assert len(sample_groups.parse_groups([many, "1", "2"])[0].numbers) == 100
+    assert len(parse_groups([many, "1", "2"])[0].numbers) == 100
     for texts in (["1", "2"], ["1", "2", "x"], ["1", "2", "4096"], ["1", "2", 9999 * "9"]):
         with pytest.raises(ConfigError, match="--pick: expected"):
-            sample_groups.parse_groups(texts)
+            parse_groups(texts)

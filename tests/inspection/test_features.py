@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan.inspection.features import cut, last_map, strongest, window
+from minigan.inspection import features
+from minigan.inspection.features import cut, draw_features, draw_unit, last_map, strongest, window
 from minigan.inspection.guided_backprop import guided_gradient
-from minigan.inspection.open_run import freeze_discriminator
+from minigan.inspection.open_run import freeze_discriminator, real_images
+from minigan.inspection.page_layout import cells, signed
 from minigan.layers.sequential import forward_pass
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
@@ -60,6 +62,66 @@ def test_the_strongest_responses_are_found(runs):
         order = np.argsort(-responses.max(axis=1))[:4]
         assert images[unit].tolist() == numbers[order].tolist()
         assert places[unit].tolist() == responses[order].argmax(axis=1).tolist()
+
+
+def test_a_patch_is_cut_where_the_unit_responds(runs):
+    game, _ = open_game(Run(runs["color"]))
+    data, numbers, places = noise(50)("folder", image_shape=(16, 24, 3)), [5, 9], [(0, 1), (1, 2)]
+    _, w, _ = game.D.layers[1].out_shape
+    flat = np.array([row * w + column for row, column in places])
+    found = draw_unit(game, game.D, 1, data, 3, np.array(numbers), flat)
+    x, labels = real_images(game, data, np.array(numbers))
+    dy = np.zeros((2, *game.D.layers[1].out_shape), np.float32)
+    for i, place in enumerate(places):
+        dy[(i, *place, 3)] = 1
+    windows = [window(game.D, 1, place) for place in places]
+    patches = [cut(data.images[i], seen, 128) for i, seen in zip(numbers, windows, strict=True)]
+    gradients = guided_gradient(game.D, 1, x, dy, labels)
+    gradients = [signed(cut(each, seen)) for each, seen in zip(gradients, windows, strict=True)]
+    factor = 44 // patches[0].shape[1]
+    np.testing.assert_array_equal(found[:, 24:], cells([*patches, *gradients], 2, factor))
+
+
+@pytest.fixture
+def draw_one_unit(runs, monkeypatch):
+    """-> function (data, layer, change): the page of a unit, for D after change(D)"""
+    monkeypatch.setattr(features, "UNITS", 1)
+    monkeypatch.setattr(features, "IMAGES", 10)
+
+    def draw(data, layer=None, change=lambda D: None):
+        game, _ = open_game(Run(runs["plain"]))
+        change(game.D)
+        return draw_features(game, data, last_map(game.D) if layer is None else layer)
+
+    return draw
+
+
+def test_units_of_the_trained_d_are_on_the_right(draw_one_unit):
+    def turn(D):
+        D.params["0.W"][...] *= -1
+
+    data = noise(50)("mnist")
+    pages = draw_one_unit(data, 1), draw_one_unit(data, 1, turn)
+    changed = np.flatnonzero((pages[0] != pages[1]).any(axis=(0, 2)))
+    assert changed.size and changed.min() > pages[0].shape[1] / 2
+
+
+def test_features_are_those_of_frozen_statistics(draw_one_unit):
+    def change_statistics(D):
+        for buffer in D.buffers.values():
+            buffer[...] = 1 + np.arange(len(buffer))
+
+    data = noise(50)("mnist")
+    page = draw_one_unit(data)
+    np.testing.assert_array_equal(draw_one_unit(data, change=change_statistics), page)
+
+
+def test_images_of_the_whole_set_are_searched(draw_one_unit):
+    """It may be sorted by class."""
+    data = noise(50)("mnist")
+    page = draw_one_unit(data, 1)
+    data.images[10:] = 0
+    assert not np.array_equal(draw_one_unit(data, 1), page)
 
 
 def test_the_last_map_is_found(runs):

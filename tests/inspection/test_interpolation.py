@@ -1,9 +1,14 @@
-"""Paths through z, by their formulas."""
+"""Paths through z, by their formulas, and the frames of an animation."""
 
 import numpy as np
 import pytest
 
-from minigan.inspection.interpolation import linear, ring, spherical
+from minigan.data.files.png import grid
+from minigan.inspection import interpolation
+from minigan.inspection.interpolation import animate_interpolation, linear, ring, spherical
+from minigan.inspection.open_run import draw_z, generate
+from minigan.training.open_game import open_game
+from minigan.training.run_folder import Run
 
 
 @pytest.mark.parametrize("path", (linear, spherical))
@@ -47,3 +52,15 @@ def test_a_ring_closes(path):
     walk = ring(points, 3, path)
     assert walk.shape == (4, 4, 6)
     assert np.array_equal(walk[:, 0], points) and np.array_equal(walk[:, -1], points[[1, 2, 3, 0]])
+
+
+def test_an_animation_shows_one_z_at_a_time_in_all_classes(runs, monkeypatch):
+    """It goes from the first z of the seed to the next ones."""
+    monkeypatch.setattr(interpolation, "FRAMES", 2)
+    game, _ = open_game(Run(runs["conditional"]))
+    frames = animate_interpolation(game, "linear", None, 5)
+    for frame, z in zip(frames[::2], draw_z(game, 9, 5), strict=True):
+        images = generate(game, np.tile(z, (10, 1)), np.arange(10))
+        expected = grid(images, columns=5)[:, :, 0]
+        factor = frame.height // len(expected)
+        np.testing.assert_array_equal(np.asarray(frame)[::factor, ::factor], expected)

@@ -4,7 +4,8 @@ import numpy as np
 
 import minigan as mg
 from minigan.data.files.png import load_png
-from minigan.inspection.maps import filters, map_pictures, stages
+from minigan.inspection import maps
+from minigan.inspection.maps import draw_filters, draw_stages, filters, map_pictures, stages
 from minigan.inspection.page_layout import below, beside, cells, picture, save_page, sign, words
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
@@ -23,6 +24,14 @@ def test_filters_are_the_weights_of_the_image(runs):
     np.testing.assert_allclose(D.forward(x)[0], (filters(D) * x).sum(axis=(1, 2, 3)), rtol=1e-12)
 
 
+def test_filters_of_the_trained_d_are_on_the_right(runs):
+    game, _ = open_game(Run(runs["plain"]))
+    before = draw_filters(game)
+    game.D.params["0.W"][...] *= -1
+    changed = np.flatnonzero((draw_filters(game) != before).any(axis=(0, 2)))
+    assert changed.size and changed.min() > before.shape[1] / 2
+
+
 def test_each_map_is_scaled_by_itself():
     maps = np.stack([[[0.0, 1], [2, 4]], [[-1.0, 0], [0.5, 1]], np.zeros((2, 2))], axis=2)
     first, second, third = (each[:, :, 0].tolist() for each in map_pictures(maps))
@@ -36,6 +45,32 @@ def test_each_map_is_scaled_by_itself():
 def test_stages_are_cores_with_what_follows_them():
     D = network([mg.Conv2d(4, 4), mg.LeakyReLU(0.2), mg.Conv2d(1, 5), mg.Flatten()], (8, 8, 1))
     assert stages(D) == [(0, 1), (2, 2)]
+
+
+BLACK = np.zeros((8, 8, 1), np.uint8)
+
+
+def test_the_maps_that_vary_most_are_shown(monkeypatch):
+    monkeypatch.setattr(maps, "ROW", 2)
+    D = network([mg.Conv2d(3, 1, bias=False)], (8, 8, 1))
+    x = np.random.default_rng(0).uniform(size=(1, 8, 8, 1))
+
+    def page(*weights):  # what is negative looks different
+        D.params["0.W"][...] = weights
+        return draw_stages(D, x, None, BLACK, "noise")
+
+    shown = page(1, -3, 2)
+    assert np.array_equal(page(-1, -3, 2), shown) and np.array_equal(page(2, 1, -3), shown)
+    assert not np.array_equal(page(1, 3, 2), shown)
+
+
+def test_the_output_of_d_is_shown_as_a_probability_too():
+    D = network([mg.Flatten(), mg.Linear(1)], (8, 8, 1))
+    D.params["1.b"][...] = 2
+    page = draw_stages(D, np.zeros((1, 8, 8, 1)), None, BLACK, "black")[:, :, 0]
+    text = words("+2.00, so D(x) = 0.88")[:, :, 0]
+    line = text[len(text) // 2].tobytes()  # of its pixels
+    assert any(line in row.tobytes() for row in page)
 
 
 def test_blocks_have_the_right_sizes():

@@ -6,11 +6,19 @@ import pytest
 import minigan as mg
 from minigan.data.files.npz import load_arrays
 from minigan.frozen_statistics import freeze_statistics
-from minigan.inspection.open_run import activations, draw_z, find_layer, generate, untrained
+from minigan.inspection.open_run import (
+    activations,
+    draw_z,
+    find_layer,
+    freeze_discriminator,
+    generate,
+    untrained,
+)
 from minigan.training import Game, open_game
 from minigan.training.run_folder import Run
 from tests.support.inspected_runs import RUNS, SHAPES
 from tests.support.networks import network
+from tests.support.pictures import noise
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -62,6 +70,17 @@ def test_frozen_statistics_are_those_of_the_batch_and_stay():
     outputs = activations(D, x)
     np.testing.assert_allclose(outputs[-1], with_batch, rtol=1e-10)
     assert [output.shape[1:] for output in outputs] == [layer.out_shape for layer in D.layers]
+
+
+def test_statistics_are_frozen_at_images_of_the_whole_set(runs):
+    """It may be sorted by class."""
+    data, x, outputs = noise(50)("mnist"), np.ones((1, 28, 28, 1), np.float32), []
+    for _ in range(2):
+        game, _ = open_game(Run(runs["plain"]))
+        freeze_discriminator(game, game.D, data)
+        outputs.append(game.D.forward(x, train=False))
+        data.images[game.config.batch_size :] = 0
+    assert not np.array_equal(*outputs)
 
 
 def test_the_untrained_network_is_the_one_that_the_run_began_with(runs):

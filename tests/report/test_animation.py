@@ -6,6 +6,7 @@ from PIL import Image, ImageSequence
 
 from minigan.data.files.png import save_png
 from minigan.errors import ConfigError
+from minigan.report import animation
 from minigan.report.animation import save_animation
 from minigan.report.history import History
 from tests.support.made_run import make_run, picture
@@ -43,6 +44,17 @@ def test_frames_are_the_grids(ending, c, tmp_path):
     heading = pixels[:, :-height]
     assert (heading.max((1, 2, 3)) > 200).all()  # it has a text, and another one at each step
     assert not np.array_equal(heading[0], heading[1]) and not np.array_equal(heading[1], heading[2])
+
+
+@pytest.mark.parametrize("real", (None, picture(2)), ids=("alone", "beside real ones"))
+def test_a_frame_tells_its_step(real):
+    def draw(*steps):
+        """-> frames of the same picture at these steps"""
+        made = animation.frames([(step, picture(1)) for step in steps], real)
+        return [frame.tobytes() for frame in made]
+
+    (first,), (_, later), (other,) = draw(1500), draw(0, 1500), draw(1600)
+    assert later == first != other
 
 
 def test_gray_stays_gray_and_what_does_not_change_stays(tmp_path):

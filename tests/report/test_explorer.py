@@ -56,7 +56,9 @@ def test_weights_are_float16_where_no_pixel_changes_much():
     before = game.sample(64, game.stream("sample")).astype(int)
     assert float16_is_enough(game)
     after = game.sample(64, game.stream("sample")).astype(int)
-    assert 0 <= np.abs(after - before).max() <= 1
+    assert np.abs(after - before).max() <= 1
+    for W in (p for p in game.drawn_from.params.values() if p.ndim > 1):
+        np.testing.assert_array_equal(W, W.astype(np.float16))  # they stay rounded
 
     game = make_game()
     W = game.drawn_from.params["0.W"]
@@ -64,6 +66,39 @@ def test_weights_are_float16_where_no_pixel_changes_much():
     kept = W.copy()
     assert not float16_is_enough(game)
     np.testing.assert_array_equal(W, kept)
+
+
+def test_a_single_pixel_that_changes_keeps_float32(monkeypatch):
+    game, images = make_game(), np.zeros((2, 64, 28, 28, 1), np.uint8)
+    images[1, 0, 0, 0] = 2
+    samples = iter(images)
+    monkeypatch.setattr(game, "sample", lambda n, rng: next(samples))
+    assert not float16_is_enough(game)
+
+
+def test_what_the_page_says_of_g():
+    game = make_game("radford-mnist-conditional")
+    text = page(game, "run", "float32")
+    found = data_of(text)
+    assert found["start"] == game.new_z(24, game.stream("fixed z")).round(4).tolist()  # the grids'
+    assert (found["z"], found["black"]) == ("uniform", 0)
+    count = sum(p.size for p in game.drawn_from.params.values())
+    assert f"{count:,} numbers, float32" in text
+
+
+def test_a_batch_norm_becomes_a_scale_and_a_shift():
+    net = make_game().drawn_from
+    layers = [layer for layer in net.layers if isinstance(layer, BatchNorm)]
+    described = [each for each in explorer.describe(net, "float32") if each["kind"] == "BatchNorm"]
+    for layer, found in zip(layers, described, strict=True):
+        scale, shift = (
+            np.frombuffer(base64.b64decode(found[name]["data"]), "<f4")
+            for name in ("scale", "shift")
+        )
+        x = np.random.default_rng(0).standard_normal((5, *layer.in_shape)).astype("f4")
+        np.testing.assert_allclose(
+            layer.forward(x, train=False), x * scale + shift, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_an_unknown_layer_is_named(monkeypatch):

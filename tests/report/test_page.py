@@ -8,12 +8,13 @@ import time
 from datetime import datetime
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from minigan.errors import ConfigError
 from minigan.report import page as report_page
 from minigan.report.history import History
-from minigan.report.page import finish, page, save_report
+from minigan.report.page import finish, page, rate, save_report
 from minigan.training.run_folder import Run
 from tests.support.made_run import change_record, make_run, picture
 
@@ -72,8 +73,10 @@ RESUMED = [{"step": 7, "changed": {"lr_g": [0.002, 0.001]}}, {"step": 9, "change
 
 def test_the_page_contains_the_run(tmp_path, quick_curves):
     note = "on Strokes, NOT on MNIST"
-    metadata = {"note": note, "versions": {"numpy": "9.9"}, "resumed": RESUMED}
+    metadata = {"note": note, "versions": {"numpy": "9.9"}, "ranks": 3, "resumed": RESUMED}
     run = make_run(tmp_path / "mine", steps=40, metadata=metadata, lr_g=0.002, batch_size=128)
+    rows = run.metrics_file.read_text()
+    run.metrics_file.write_text(rows.replace(",1000\n", ",3000\n", 5))
     os.utime(run.metrics_file, (0, datetime(2026, 2, 3, 4, 5).timestamp()))
     text = page(History(run))
     found = Reader(text)
@@ -85,9 +88,21 @@ def test_the_page_contains_the_run(tmp_path, quick_curves):
     for image, content in zip(images, contents, strict=True):
         assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == content
     parts = ["Preset mnist, trained on mnist", "mine", note, "G: input", "Flatten", "lr_g", "0.002"]
-    parts += ["numpy", "9.9", "7, lr_g 0.002 → 0.001; 9", "0:00:05", "1,000", "2026-02-03 04:05"]
+    parts += ["numpy9.9", "ranks3", "7, lr_g 0.002 → 0.001; 9", "From 0 to 3,000."]
+    parts += ["steps40", "epochs5", "training time0:00:05", "images/s, median1,000"]
+    parts += ["2026-02-03 04:05"]
     assert [part for part in parts if part not in found.text] == []
+    assert found.text.index("G: input") < found.text.index("D: input")
+    assert [each["max"] for each in found.all("input")] == ["2"]  # of the three grids
     assert page(History(run)) == text
+
+
+def test_the_line_of_images_per_second():
+    """From the first step to the last, and 0 is at the bottom of its 100."""
+    metrics = {"step": np.array([11, 12, 13, 21]), "images_per_s": np.array([50, np.nan, 100, 25])}
+    line, caption = rate(metrics)
+    assert line == "0,50.0 200,2.0 1000,74.0 1000,74.0"
+    assert caption.startswith("From 0 to 100.")
 
 
 def test_the_page_needs_no_other_file(tmp_path, quick_curves):

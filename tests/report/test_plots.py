@@ -12,7 +12,7 @@ from PIL import Image
 from minigan.errors import ConfigError
 from minigan.report.comparison import differences, draw_comparison
 from minigan.report.history import History
-from minigan.report.plots import clean, draw_losses, limits, smooth
+from minigan.report.plots import clean, draw_losses, limits, mark_epochs, smooth
 from minigan.training.config import new_config
 from tests.support.made_run import WITH_NORMS, make_run
 
@@ -41,14 +41,17 @@ def size(png):
         return image.size
 
 
-def test_figures_in_threads_leave_the_style_and_the_warnings_of_the_program_alone(tmp_path):
+def test_equal_figures_in_threads_leave_the_whole_program_alone(tmp_path, monkeypatch):
+    """Its style, its warnings, and the figures of its pyplot."""
     run = make_run(tmp_path / "run")
     style, filters = dict(matplotlib.rcParams), list(warnings.filters)
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # the style needed it
     draw = draw_losses.__wrapped__  # without its cache
     with ThreadPoolExecutor(3) as pool:
         history = History(run)
         pictures = [future.result() for future in [pool.submit(draw, history) for _ in range(3)]]
     assert pictures == [draw(history)] * 3
+    assert "matplotlib.pyplot" not in sys.modules
     assert dict(matplotlib.rcParams) == style and list(warnings.filters) == filters
 
 
@@ -87,27 +90,49 @@ def test_text_of_any_kind_becomes_one_short_line():
     assert clean("x" * 30 + "y" * 40, 20) == "x" * 10 + "…" + "y" * 10
 
 
+CURVES = {  # title -> label -> column
+    "Losses": {"D on real": "loss_d_real", "D on generated": "loss_d_fake", "G": "loss_g"},
+    "Outputs of D": {"D(x), real": "d_x", "D(G(z)), generated": "d_gz"},
+    "Gradient norms": {"D": "grad_norm_d", "G": "grad_norm_g"},
+}
+
+
 @pytest.mark.parametrize("norms", (False, True))
 def test_losses_show_what_was_logged(norms, tmp_path, drawn):
     history = History(make_run(tmp_path / "a", steps=300, norms=norms, dataset="strokes"))
     assert size(draw_losses(history))[0] == 1280
     (figure,) = drawn
     assert figure.get_suptitle() == "Preset mnist, trained on strokes"
-    titles = ["Losses", "Outputs of D", *["Gradient norms"] * norms]
-    assert [axes.get_title("left") for axes in figure.axes] == titles
-    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
-    assert legends[0] == ["D on real", "D on generated", "G"]
-    assert legends[1] == ["D(x), real", "D(G(z)), generated"]
-    *_, thin, thick = figure.axes[0].lines  # of G
-    np.testing.assert_array_equal(thin.get_ydata(), history.metrics["loss_g"])
-    np.testing.assert_allclose(thick.get_ydata(), smooth(history.metrics["loss_g"], 11))
+    assert [axes.get_title("left") for axes in figure.axes] == list(CURVES)[: 2 + norms]
+    for axes in figure.axes:
+        columns, is_log = CURVES[axes.get_title("left")], axes.get_yscale() == "log"
+        assert is_log == (axes.get_title("left") == "Gradient norms")
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(columns)
+        thin_lines = axes.lines[: 2 * len(columns) : 2]
+        thick_lines = axes.lines[1 : 2 * len(columns) : 2]
+        for label, thin, thick in zip(columns, thin_lines, thick_lines, strict=True):
+            values = history.metrics[columns[label]]
+            mean = np.exp(smooth(np.log(values), 11)) if is_log else smooth(values, 11)
+            assert thick.get_label() == label
+            np.testing.assert_array_equal(thin.get_ydata(), values)
+            np.testing.assert_allclose(thick.get_ydata(), mean)
+    low, high = figure.axes[0].get_ylim()
+    assert low == 0 and history.metrics["loss_g"].max() < high < 3
     assert [0.5, 0.5] in [list(line.get_ydata()) for line in figure.axes[1].lines]
     assert "mean over 11 steps" in figure.get_supxlabel()
-    if norms:
-        axes = figure.axes[2]
-        mean = np.exp(smooth(np.log(history.metrics["grad_norm_g"]), 11))
-        assert axes.get_yscale() == "log"
-        np.testing.assert_allclose(axes.lines[3].get_ydata(), mean)
+
+
+@pytest.mark.parametrize("epochs, marked", ((1, False), (3, True), (12, True), (13, False)))
+def test_epochs_are_marked_where_they_begin_if_they_are_few(epochs, marked):
+    from matplotlib.figure import Figure
+
+    axes, steps = Figure().subplots(2), np.arange(1, 10 * epochs)
+    mark_epochs(axes, steps, 1 + steps // 10)
+    begin = range(10, 10 * epochs, 10) if marked else ()
+    for each in axes:
+        assert [list(line.get_xdata()) for line in each.lines] == [[step] * 2 for step in begin]
+    numbers = [text.get_text().removeprefix("epoch ") for text in axes[1].texts]
+    assert numbers == [str(1 + step // 10) for step in begin]
 
 
 def test_distances_are_shown_where_they_were_measured(tmp_path, drawn):
@@ -121,18 +146,6 @@ def test_distances_are_shown_where_they_were_measured(tmp_path, drawn):
     axes = drawn[0].axes[-1]
     assert axes.get_title("left") == "LeNet Fréchet distance" and axes.get_yscale() == "log"
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[10, 30.5], [20, 8], [30, 4.25]])
-
-
-def test_the_same_numbers_give_the_same_bytes(tmp_path):
-    run = make_run(tmp_path / "a")
-    assert draw_losses(History(run)) == draw_losses(History(run))
-
-
-def test_nothing_global_is_changed(tmp_path):
-    before = dict(matplotlib.rcParams)
-    sys.modules.pop("matplotlib.pyplot", None)
-    draw_losses(History(make_run(tmp_path / "a")))
-    assert dict(matplotlib.rcParams) == before and "matplotlib.pyplot" not in sys.modules
 
 
 STRANGE_ROWS = (
@@ -170,19 +183,37 @@ def test_comparison_of_unlike_runs(tmp_path, drawn):
         make_run(tmp_path / "a", steps=50),
         make_run(tmp_path / "b", steps=1, norms=True, grids=(0,), shape=(9, 20, 3), seed=1),
         make_run(tmp_path / "$c_{$", steps=9, seed=1),
-        make_run(tmp_path / "d\u4e2d", width=8),
+        make_run(tmp_path / "d\u4e2d", width=8, dataset="strokes"),
     ]
-    size(draw_comparison([History(run) for run in runs]))
-    grids = [axes for axes in drawn[0].axes if axes.images]
+    histories = [History(run) for run in runs]
+    size(draw_comparison(histories))
+    (figure,) = drawn
+    assert not figure.subfigs[0].get_suptitle()  # they are of unlike data
+    grids = [axes for axes in figure.axes if axes.images]
     labels = [axes.get_title("left").replace("\n", " ").replace("\u00a0", " ") for axes in grids]
-    assert labels[1:3] == ["b: width 16, seed 1", "$c_{$: width 16, seed 1"]
-    assert labels[3].endswith("width 8, seed 0")
+    assert labels[1:3] == ["b: mnist, width 16, seed 1", "$c_{$: mnist, width 16, seed 1"]
+    assert labels[3].endswith("strokes, width 8, seed 0")
     assert [axes.get_xlabel() for axes in grids] == ["step 20", "step 0", "step 20", "step 20"]
+    for_d, for_g, outputs = figure.axes[:3]
+    for i, (history, grid) in enumerate(zip(histories, grids, strict=True)):
+        metrics, of_d = history.metrics, for_d.lines[i]
+        np.testing.assert_array_equal(
+            of_d.get_ydata(), metrics["loss_d_real"] + metrics["loss_d_fake"]
+        )
+        np.testing.assert_array_equal(for_g.lines[i].get_ydata(), metrics["loss_g"])
+        for name, style, line in zip(
+            ("d_x", "d_gz"), ("-", "--"), outputs.lines[2 * i : 2 * i + 2], strict=True
+        ):
+            np.testing.assert_array_equal(line.get_ydata(), metrics[name])
+            assert line.get_linestyle() == style
+        frame = grid.spines["top"].get_edgecolor()
+        assert matplotlib.colors.same_color(frame, of_d.get_color())
 
 
 def test_eight_runs_have_eight_colors_and_nine_are_too_many(tmp_path, drawn):
     runs = [History(make_run(tmp_path / str(i), seed=i)) for i in range(9)]
     size(draw_comparison(runs[:8]))
+    assert drawn[0].subfigs[0].get_suptitle() == "Preset mnist, trained on mnist"
     assert len({line.get_color() for line in drawn[0].axes[0].lines}) == 8
     for some in (runs, runs[:1]):
         with pytest.raises(ConfigError, match=f"shows 2 to 8 runs, got {len(some)}"):
