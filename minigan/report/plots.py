@@ -66,10 +66,12 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
     except ImportError as error:
         raise ConfigError(f"plots need matplotlib ({error}): pip install matplotlib") from error
 
+    # without the backend: to choose one imports pyplot
+    style = {**{k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}, **STYLE}
     with (
         one_at_a_time,
         without_warnings(),  # a folder's name may have a character that the font lacks
-        matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE),
+        matplotlib.rc_context(style),
     ):
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
         yield Figure((width, height), dpi=160, layout=layout)

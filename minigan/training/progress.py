@@ -46,8 +46,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if on_terminal():
             self.bar = progress_bar(initial=self.step, total=self.last_step, unit="step")
-        self.start_clock()
-        self.line_due = self.clock
+        self.line_due = self.clock = monotonic()
         return self
 
     def __exit__(self, *exception: object) -> None:

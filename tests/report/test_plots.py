@@ -1,6 +1,7 @@
 """Plots: what they must show, and numbers that must not break them. How they look, look."""
 
 import io
+import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from minigan.report.history import History
 from minigan.report.plots import clean, draw_losses, limits, mark_epochs, smooth
 from minigan.training.config import new_config
 from tests.support.made_run import WITH_NORMS, make_run
+from tests.support.ranks import ROOT
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -45,7 +47,7 @@ def test_equal_figures_in_threads_leave_the_whole_program_alone(tmp_path, monkey
     """Its style, its warnings, and the figures of its pyplot."""
     run = make_run(tmp_path / "run")
     style, filters = dict(matplotlib.rcParams), list(warnings.filters)
-    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # the style needed it
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # to read its style
     draw = draw_losses.__wrapped__  # without its cache
     with ThreadPoolExecutor(3) as pool:
         history = History(run)
@@ -53,6 +55,15 @@ def test_equal_figures_in_threads_leave_the_whole_program_alone(tmp_path, monkey
     assert pictures == [draw(history)] * 3
     assert "matplotlib.pyplot" not in sys.modules
     assert dict(matplotlib.rcParams) == style and list(warnings.filters) == filters
+
+
+def test_the_first_figure_of_a_program_leaves_pyplot_out():
+    """It would settle which window the program's own figures get."""
+    code = (
+        "import sys; from minigan.report.plots import drawing\n"
+        "with drawing(1, 1): print('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "False\n"
 
 
 def test_smooth():

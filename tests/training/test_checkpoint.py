@@ -240,7 +240,7 @@ def test_the_best_checkpoint_is_kept_apart(tmp_path):
     assert checkpoints.best_distance() == inf
 
 
-def test_the_newest_can_be_set_aside(tmp_path):
+def test_the_newest_can_be_set_aside(tmp_path, monkeypatch):
     game, batches = make_game("mnist", width=1)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.keep_newest()  # there is none yet
@@ -250,6 +250,10 @@ def test_the_newest_can_be_set_aside(tmp_path):
             checkpoints.keep_newest()
     expected = ["kept-step-00000002.npz", "step-00000003.npz", "step-00000004.npz"]
     assert names(checkpoints.folder) == expected
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        checkpoints.keep_newest()
+    assert names(checkpoints.folder) == expected  # no half of a copy
 
 
 @pytest.mark.parametrize("count", (200, long_form("mutants")))

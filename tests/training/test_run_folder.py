@@ -35,6 +35,14 @@ def test_a_new_folder(run):
     assert config == new_config({"width": 4}) and metadata == {"note": "hello"}
 
 
+def test_the_record_stays_until_the_new_one_is_whole(run, monkeypatch):
+    before = content(run.folder)
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.save_config(new_config({"width": 4}), {"note": "new"})
+    assert content(run.folder) == before
+
+
 def test_nothing_is_overwritten(run, tmp_path):
     config = new_config({})
     with pytest.raises(mg.RunError, match=r"run exists: continue with --resume .*run, or choose"):
