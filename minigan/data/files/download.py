@@ -2,7 +2,7 @@
 
 The file is written under a temporary name, checked, and only then renamed: under its final name it
 is complete and correct, even if the power fails or two processes download at once.
-urllib is imported late: it takes 0.05 s, and most runs download nothing.
+urllib is imported late: most runs download nothing.
 """
 
 from collections.abc import Callable, Iterator
