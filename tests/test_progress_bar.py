@@ -11,7 +11,10 @@ from minigan.progress_bar import progress_bar
 
 def search(monkeypatch):
     """The nearest of 3 rows to each of 5, with a bar from the first instant on."""
-    bar = lambda delay, **options: progress_bar(**options)  # noqa: E731
+
+    def bar(delay, **options):
+        return progress_bar(**options)
+
     monkeypatch.setattr(neighbors, "progress_bar", bar)
     monkeypatch.setattr(neighbors, "QUERIES", 2)
     return neighbors.nearest(np.arange(5.0)[:, None], np.arange(3.0)[:, None])[1][:, 0].tolist()

@@ -60,7 +60,7 @@ def trained_run(options):
         config = {"preset": PRESET, "flip": True, "steps": STEPS, "dataset": "cifar10", **given}
         if options.images is not None:
             config["dataset"] = "folder"
-        expect_labels(load_before(config, options.data_dir))
+            expect_labels(load_before(config, options.data_dir))  # a set has them
         train(config, data_dir=options.data_dir, out=options.out)
     return options.out
 

@@ -52,14 +52,16 @@ def test_a_resumed_run(tmp_path, capsys, without_report):
     assert "nothing to do: it has 2 steps" in capsys.readouterr().out
 
 
-def test_a_run_like_another(tmp_path, without_report):
+def test_a_run_like_another(tmp_path, without_report, capsys):
     first, second = tmp_path / "a", tmp_path / "b"
-    assert run("train", *SMALL, "--steps", 1, "--out", first) == 0
-    assert run("train", "--like", first, "--steps", 2, "--out", second) == 0
+    assert run("train", *SMALL, "--loss", "hinge", "--steps", 2, "--out", first) == 0
+    assert run("train", "--like", first, "--epochs", 1, "--limit", 16, "--out", second) == 0
     of_first, of_second = (
         json.loads((folder / "config.json").read_text())["options"] for folder in (first, second)
     )
-    assert of_second == of_first | {"steps": 2}
+    assert of_second == of_first | {"steps": None, "epochs": 1, "limit": 16}
+    line = refused(capsys, "train", "--like", first, "--resume", second)
+    assert "--like starts another run" in line
 
 
 def test_a_folder_without_a_name_is_a_mistake(capsys, monkeypatch):

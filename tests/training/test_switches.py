@@ -235,23 +235,6 @@ def test_games_are_reproducible():
     assert_same_bits(*(play(make_game("mnist", threads=1, **ALL), 2) for _ in range(2)))
 
 
-@pytest.mark.slow
-def test_a_run_like_another_one(tmp_path, capsys):
-    first, second = str(tmp_path / "first"), str(tmp_path / "second")
-    words = ["--width", "2", "--batch-size", "4", "--loss", "hinge", "--steps", "2", "--seed", "5"]
-    assert main(["train", *words, "--out", first]) == 0
-    assert main(["train", "--like", first, "--epochs", "1", "--limit", "8", "--out", second]) == 0
-    capsys.readouterr()
-    one, other = (
-        json.loads((tmp_path / name / "config.json").read_text())["options"]
-        for name in ("first", "second")
-    )
-    changed = {name for name in one if one[name] != other[name]}
-    assert changed == {"steps", "epochs", "limit"} and other["steps"] is None
-    assert main(["train", "--like", first, "--resume", second]) == 2
-    assert "--like starts another run" in capsys.readouterr().err
-
-
 def test_what_depends_on_a_given_option_is_not_taken_over():
     saved = new_config({"preset": "color32", "width": 5, "steps": 3, "seed": 4, "lr_g": 0.1})
     sgd = new_config(options_like(saved, {"optimizer": "sgd"}))
