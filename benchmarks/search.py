@@ -28,7 +28,7 @@ if __name__ == "__main__":  # this checkout: its minigan, and benchmarks as a pa
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import command, machine, quality, results
-from benchmarks.search_nets import NETS
+from benchmarks.search_nets import COLOR_NETS, NETS
 from minigan.averaging import Average
 from minigan.errors import ConfigError
 from minigan.presets import get_preset, own
@@ -69,6 +69,9 @@ COLOR_CANDIDATES = (  # of color32 and image64
     "d_steps=2",
     "upsample=transposed",
     "loss=lsgan",
+    "loss=hinge",
+    "spectral_norm=true",
+    *(f"net={name}" for name in COLOR_NETS),
     "r1=0 lr_g=1e-3 lr_d=5e-4 lr_decay=0",
     "r1=0 spectral_norm=true lr_decay=0",
     "r1=0 loss=hinge spectral_norm=true lr_decay=0",
@@ -98,10 +101,9 @@ def parse_candidate(text, nets=NETS):
         elif name == "beta2":
             changed["settings"] = {"beta2": number(value)}
         else:
-            listed = f", or net={'|'.join(nets)}" if nets else ""
             raise ConfigError(
                 f"candidate {text!r}: cannot read {word!r}: expected NAME=VALUE, of "
-                f"{', '.join(OPTIONS)}, beta2{listed}"
+                f"{', '.join(OPTIONS)}, beta2, or net={'|'.join(nets)}"
             )
     return options, changed
 
@@ -136,7 +138,7 @@ def changed_preset(name, changed):
 
 def nets_of(base):
     """-> the nets that candidates may name."""
-    return NETS if base["preset"] == "mnist" else {}
+    return NETS if base["preset"] == "mnist" else COLOR_NETS
 
 
 def config_of(base, options, seed=0):

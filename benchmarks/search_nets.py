@@ -1,4 +1,6 @@
-"""Other nets for 28x28 images that search.py tries in place of those of preset mnist.
+"""Other nets that search.py tries in place of those of minigan's own presets.
+
+For 28x28 images, in place of those of preset mnist:
 
 start3, start7  smallest maps of 3 or 7 pixels: 28 -> 14 -> 7 (-> 3)
 ...-deep        with another convolution, 3x3 with stride 1, at 7x7 in both nets; start3-deep is the
@@ -7,11 +9,27 @@ k5              kernels of 5 with TensorFlow's "same" padding, as in most publis
                 MNIST; 28 -> 14 -> 7
 no-norm-d       the preset's D without BatchNorm, from He's weights
 he, glorot      the preset's nets from other first weights than N(0, 0.02²)
+
+For color pictures, in place of those of color32 or image64, which have one convolution of 3x3 with
+stride 1 in each net:
+
+shallow, deep   none, or two of them
 """
 
 from minigan.initializers import glorot_uniform, he, normal
-from minigan.layers import Conv2d, ConvTranspose2d, Flatten, LeakyReLU, Linear, ReLU, Reshape, Tanh
-from minigan.presets.frameworks import torch_norm
+from minigan.layers import (
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Tanh,
+    Upsample,
+)  # fmt: skip
+from minigan.presets import own
+from minigan.presets.frameworks import WEIGHTS, torch_norm
 
 HALVE = dict(kernel_size=4, stride=2, padding=1)
 HALVE_5 = dict(kernel_size=5, stride=2, padding="same")
@@ -74,3 +92,36 @@ NETS = {  # name -> the fields of a Preset that it replaces
     "he": both(deep=True, weights=he()),
     "glorot": both(deep=True, weights=glorot_uniform()),
 }
+
+
+def refined(make_layers, blocks, activation):
+    """-> a preset's function with this number of blocks of a 3x3 convolution, instead of one."""
+
+    def layers(*arguments, **options):
+        made = make_layers(*arguments, **options)
+        first = next(
+            i
+            for i, layer in enumerate(made)
+            if isinstance(layer, Conv2d)
+            and layer.stride == (1, 1)
+            and not isinstance(made[i - 1], Upsample)
+        )
+        channels = made[first].channels
+        made[first : first + 3] = [
+            layer
+            for _ in range(blocks)
+            for layer in (Conv2d(channels, **KEEP, **WEIGHTS), torch_norm(), activation())
+        ]
+        return made
+
+    return layers
+
+
+def both_refined(blocks):
+    return dict(
+        generator=refined(own.generator, blocks, ReLU),
+        discriminator=refined(own.discriminator, blocks, lambda: LeakyReLU(0.2)),
+    )
+
+
+COLOR_NETS = {"shallow": both_refined(0), "deep": both_refined(2)}

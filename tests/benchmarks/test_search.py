@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import quality, results, search
-from benchmarks.search_nets import NETS
+from benchmarks.search_nets import COLOR_NETS, NETS
 from minigan.presets import get_preset
 from minigan.presets.own import PRESETS
 from minigan.training.config import new_config
@@ -54,6 +54,17 @@ def test_every_net_makes_digits(net, data):
     assert game.G.out_shape == (28, 28, 1) and game.D.out_shape == (1,)
     if net == "start3-deep":
         assert layers_of(game) == layers_of(search.make(MNIST, "width=2", data, 0)[0])
+
+
+def test_color_nets_have_none_or_two_of_the_preset_s_3x3_convolutions():
+    pictures = dataset(np.zeros((20, 32, 32, 3), np.uint8), name="cifar10")
+    base = {"preset": "color32", "dataset": "cifar10"}
+    before = layers_of(search.make(base, "width=2", pictures, 0)[0])
+    for net, expected in zip(COLOR_NETS, (0, 2 * 2), strict=True):
+        layers = layers_of(search.make(base, f"width=2 net={net}", pictures, 0)[0])
+        assert layers.count("Conv2d 4->4, k3 s1 p1") == expected, net
+        more = expected - before.count("Conv2d 4->4, k3 s1 p1")
+        assert len(layers) - len(before) == more // 2 * (3 + 2), net  # D has no BatchNorm
 
 
 @pytest.mark.parametrize("text", search.COLOR_CANDIDATES[1:])
