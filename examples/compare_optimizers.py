@@ -2,12 +2,13 @@
 
 Jayathilaka's comparison, with the published learning rates of each (presets/jayathilaka.py). It was
 made on CelebA, and works with other data: --dataset cifar10, or --images DIR. All options of
-`minigan train` can be given. Leaves a run for each optimizer in --out (default runs/optimizers),
-and compare.png: their curves and their last samples, which takes matplotlib. If it was stopped, the
-same command goes on.
+`minigan train` can be given, but for --preset, --resume, --like and --dry-run. Leaves a run for
+each optimizer in --out (default runs/optimizers), and compare.png: their curves and their last
+samples, which takes matplotlib. If it was stopped, the same command goes on.
 """
 
 import sys
+from argparse import ArgumentParser
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,11 +21,10 @@ OPTIMIZERS = ("sgd", "rmsprop", "adam")
 
 def compare(arguments: list[str]) -> int:
     """-> exit code, of the first command that fails or of the last."""
-    options, folder = list(arguments), Path("runs/optimizers")
-    if "--out" in options[:-1]:
-        at = options.index("--out")
-        folder = Path(options[at + 1])
-        del options[at : at + 2]
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", default="runs/optimizers")
+    given, options = parser.parse_known_args(arguments)
+    folder = Path(given.out)
     runs = [str(folder / name) for name in OPTIMIZERS]
     if find_spec("matplotlib") is None:  # now, not after the training
         print("plots need matplotlib: pip install matplotlib", file=sys.stderr)

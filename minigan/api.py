@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigan.checks import expect_size
+from minigan.cli.output import output_file
 from minigan.cli.train import train_and_report
 from minigan.data.files.png import grid, to_png
 from minigan.data.sets.array_file import keep_arrays
@@ -45,7 +46,7 @@ class ShownHistory(History):
     def _repr_png_(self) -> bytes | None:
         try:
             return draw_losses(self)
-        except (ConfigError, RunError):  # no matplotlib; no steps yet, as after an import
+        except (ConfigError, RunError):  # no matplotlib; no steps yet
             return None
 
     def __repr__(self) -> str:
@@ -54,7 +55,7 @@ class ShownHistory(History):
         except RunError as error:
             return f"History of {self.run.folder}: {error}"
         last = ", ".join(f"{name} {metrics[name][-1]:.3g}" for name in ("loss_d_real", "loss_g"))
-        return f"History of {self.run.folder}: {len(metrics['step'])} steps; at the last, {last}"
+        return f"History of {self.run.folder}: {metrics['step'][-1]:,.0f} steps; the last: {last}"
 
 
 class TrainedRun:
@@ -90,8 +91,12 @@ class TrainedRun:
         return game.sample(n, game.stream("sample", seed=seed), number).view(Samples)
 
     def explore(self, out: str | Path | None = None) -> Path:
-        """Write the page in which G can be explored -> its path (default explorer.html)."""
-        path = self.folder / "explorer.html" if out is None else Path(out)
+        """Write the page in which G can be explored -> its path (default explorer.html).
+
+        Raises RunError, ConfigError.
+        """
+        given = None if out is None else str(out)
+        path = output_file(given, self.folder / "explorer.html", ".html", name="out")
         self.log(save_explorer(path, open_game(self.run)[0], self.folder.resolve().name))
         return path
 

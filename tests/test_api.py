@@ -76,6 +76,8 @@ def test_a_run_is_explored(run, tmp_path):
     with np.errstate(all="raise"):
         other = run.explore(tmp_path / "page.html")
     assert other.read_bytes() == (run.folder / "explorer.html").read_bytes()
+    with pytest.raises(mg.ConfigError, match=r"^out must end in .html, got"):
+        run.explore(tmp_path / "page.txt")
 
 
 def test_on_step_gets_every_row_and_the_grids():

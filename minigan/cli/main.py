@@ -164,7 +164,7 @@ def build_parser() -> Parser:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, "commands:"
     parser.add_argument("--version", action="version", version=f"minigan {minigan.__version__}")
     commands = parser.add_subparsers(dest="command", prog="minigan", help=argparse.SUPPRESS)
-    parser.commands = commands.choices
+    parser.commands, commands.required = commands.choices, True
 
     def add(module: str, name: str, text: str, *rows: Row) -> None:
         # `train` must know what the user gave: the rest is up to the preset, or the resumed run

@@ -77,11 +77,11 @@ def details(name: str) -> Iterator[str]:
         "data": f"{preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}",
         "limit": f"{preset.limit:,} images" if preset.limit else "",
         "training": f"{preset.epochs} epochs, batches of {preset.batch_size}, {shuffled}",
-        "optimizer": f"{preset.optimizer}, {in_words(settings | preset.settings)}",
+        "optimizer": f"{preset.optimizer}, {listed_options(settings | preset.settings)}",
         "z": f"{preset.z_dim}, {preset.z}",
         "round": f"{preset.round.__name__}: {round_doc}",
-        "loss": in_words({**vars(preset.objective), "r1": preset.objective.r1 or None}),
-        "options": in_words(preset.round_options),
+        "loss": listed_options({**vars(preset.objective), "r1": preset.objective.r1 or None}),
+        "options": listed_options(preset.round_options),
         "costs": f"{flops} GFLOP a step, at least {memory}",
     }
     module = MODULES[name.partition(":")[0]]
@@ -91,7 +91,7 @@ def details(name: str) -> Iterator[str]:
     yield f"A step takes {measure_step(preset):.2f} s on this machine: the second of two, on noise."
 
 
-def in_words(options: dict[str, Any]) -> str:
+def listed_options(options: dict[str, Any]) -> str:
     """-> "eps 1e-08, eps_hat True", without those that are None."""
     return ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"

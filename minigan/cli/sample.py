@@ -11,6 +11,7 @@ import numpy as np
 
 from minigan.checks import expect_size
 from minigan.cli.output import output_file
+from minigan.data.files.messages import counted
 from minigan.data.files.png import grid, save_png, to_png
 from minigan.errors import ConfigError
 from minigan.files import as_run_errors, write_atomically
@@ -60,7 +61,7 @@ def sample(arguments: Namespace, log: Log) -> None:
         for _ in saving(batches, real, game):
             pass
         fewer = f", all there are{of_class}" if len(chosen) < n else ""
-        log(f"{len(chosen)} training images in {real}{fewer}")
+        log(f"{counted(len(chosen), 'training image')} in {real}{fewer}")
 
 
 def write(path: Path | None, batches: Iterable[Batch], shape: tuple[int, ...]) -> None:

@@ -42,7 +42,7 @@ def remarks(data: Dataset) -> list[str]:
         )
     elif count > 1 and (2 * different < len(images) or spread < ALIKE):
         lines.append(
-            f"the pictures are nearly all alike: {different:,} of {len(images):,} are different, "
+            f"the pictures are nearly all alike: {different:,} of {len(images):,} are distinct, "
             f"and a pixel's standard deviation over the pictures is {spread:.1f} of 255: {cure}"
         )
     return lines

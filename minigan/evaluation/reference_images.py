@@ -7,7 +7,6 @@ copy of a held-out image is not detected.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +29,6 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self), *self.images.shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.images.dtype
 
     @property
     def labels(self) -> np.ndarray | None:

@@ -53,7 +53,7 @@ def export_run(
         names = "GD" if net is None else net[0]
         options = {name: value for name, value in asdict(config).items() if name not in MACHINE}
         record = {"step": step, "options": options}
-        record |= {name: metadata[name] for name in ("data", "classes") if name in metadata}
+        record |= {key: metadata[key] for key in ("data", "images", "classes") if key in metadata}
         states = {name: game.nets[name].ready().state() for name in names}
         content = safetensors_file(states, record)
     write_atomically(path, content)

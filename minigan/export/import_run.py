@@ -109,7 +109,7 @@ def import_run(
             raise ConfigError(f"{files[0]} is of preset {recorded.preset}: leave --preset out")
         options = {name: value for name, value in options.items() if name != "preset"}
         if isinstance(record.get("data"), str) and {"images", "dataset"}.isdisjoint(options):
-            metadata |= {name: record[name] for name in ("data", "classes") if name in record}
+            metadata |= {key: record[key] for key in ("data", "images", "classes") if key in record}
         options = options_like(recorded, options)
     if "preset" not in options:
         raise ConfigError(f"{paths[0]} does not say which network it is for: give --preset")
@@ -141,6 +141,6 @@ def import_run(
     if "D" not in weights:
         log(f"NOTE: {names} has no D: it starts untrained")
     has_own = record.get("options", {}).get("dataset") == "folder" and config.images is None
-    more = f"--resume {run.quoted}{' --images DIR' * has_own}"
+    more = f"--resume {run.quoted}{' --images DIR, of the same pictures' * has_own}"
     log(f"{config.preset} with the weights of {names}: train it with {more}")
     return run

@@ -45,7 +45,7 @@ def open_folder(path: Path) -> dict[str, dict[str, Stored]]:
     if len(epochs) != 1:
         raise RunError(
             f"{path}: expected files of one net, such as 200_gen_params.jl_01.npy, got those of "
-            f"{len(epochs)}: name one of its files"
+            f"{len(epochs)}: name one of its files; a run must be exported first"
         )
     nets: dict[str, dict[str, Stored]] = {}
     for match in sorted(found, key=lambda match: int(match[3])):

@@ -37,7 +37,7 @@ def load_net(net: Sequential, section: str, run: Run, log: Log, best: bool = Fal
         except RunError as error:
             log(f"passing over a checkpoint: {error}")
         except (KeyError, TypeError, ValueError) as error:
-            log(f"passing over a checkpoint: {path} does not tell its step ({error!r})")
+            log(f"passing over a checkpoint: {path} has no valid step ({error!r})")
     raise RunError(
         f"{checkpoints.folder} has no usable checkpoint, and only checkpoints contain {section}: "
         "wait until the run saves one"

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from minigan.checks import expect_number
+from minigan.data.files.messages import counted
 from minigan.data.files.png import MARK, mark
 from minigan.errors import ConfigError
 from minigan.files import write_atomically
@@ -38,7 +39,7 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
     each = max(seconds / max(len(samples) - 1, 1), SHORTEST)
     images = frames([(step, picture) for step, _, picture in samples], history.real)
     size, length = encode(Path(path), images, [each] * (len(samples) - 1) + [LAST])
-    return f"{path}: {len(samples)} grids, {length:.1f} s, {size / 2**20:.1f} MiB"
+    return f"{path}: {counted(len(samples), 'grid')}, {length:.1f} s, {size / 2**20:.1f} MiB"
 
 
 def encode(path: Path, images: list[Image.Image], seconds: list[float]) -> tuple[int, float]:

@@ -20,7 +20,7 @@ from minigan.data.files.png import load_png
 from minigan.errors import RunError
 from minigan.files import as_run_errors, open_regular
 from minigan.training import Config, Log, Run
-from minigan.training.run_folder import COLUMNS
+from minigan.training.run_folder import COLUMNS, LONGEST
 
 GRID = re.compile(r"step-([0-9]{1,15})\.png")
 MOST = 100  # grids in an animation or a page
@@ -29,7 +29,6 @@ SIDE = 640  # pixels: larger grids are reduced
 NEEDED = ("step", "epoch", "loss_d_real", "loss_d_fake", "loss_g", "d_x", "d_gz", "images_per_s")
 LARGEST = 1e15  # a larger number is treated as missing: no axis can show it
 MOST_ROWS = 30_000  # more than a picture can show
-LONGEST = 2**14  # bytes of a row
 BLOCK = 2**14  # rows that are parsed before they are merged
 
 Sample = tuple[int, Path, np.ndarray]  # step, file, picture (h, w, c) uint8

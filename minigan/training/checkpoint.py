@@ -12,36 +12,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from minigan.checks import expect_size
 from minigan.data import Batches
-from minigan.data.files.npz import Sections, load_arrays, pack, save_arrays, unpack
+from minigan.data.files.npz import load_arrays, pack, save_arrays, unpack
 from minigan.errors import RunError
 from minigan.files import as_run_errors, open_regular, write_atomically
-from minigan.presets import Preset
 
+Game = Any  # game.py, which imports this file
 KEEP = 2  # checkpoints that stay
 OWN = re.compile(r"step-([0-9]{1,15})\.npz")  # a copy under another name belongs to the user
 MOST_STEPS = 2**53  # that a record may count
 
 
-class Savable(Protocol):
-    """What a checkpoint needs of a Game."""
-
-    preset: Preset
-
-    def state(self) -> tuple[Sections, dict[str, Any]]: ...
-
-    def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None: ...
-
-
 class Snapshot:
     """What a checkpoint of this step will hold; on a GPU a copy that later steps do not change."""
 
-    def __init__(self, game: Savable, batches: Batches, step: int):
+    def __init__(self, game: Game, batches: Batches, step: int):
         self.step = step
         self.sections, record = game.state()
         self.record = record | {"step": step, "epoch": batches.epoch, "position": batches.position}
@@ -103,7 +93,7 @@ class Checkpoints:
         found = sorted((int(match[1]), match[0]) for match in map(OWN.fullmatch, names) if match)
         return [self.folder / name for _, name in found]
 
-    def load(self, game: Savable, batches: Batches, log: Callable[[str], object]) -> int:
+    def load(self, game: Game, batches: Batches, log: Callable[[str], object]) -> int:
         """Restore the newest usable checkpoint -> its step; 0 if the run never wrote one.
 
         log  gets a line for each one that is passed over
@@ -125,7 +115,7 @@ class Checkpoints:
                 return step
             except RunError as error:
                 problem = error
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 problem = RunError(f"{path} is not a complete checkpoint of minigan ({error!r})")
             log(f"passing over a checkpoint: {problem}")
         if found:

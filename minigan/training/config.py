@@ -69,7 +69,7 @@ class Config:
 
     preset: str
     dataset: str
-    images: str | None  # folder or .zip of pictures, for the data set "folder" only
+    images: str | None  # folder, .zip or file of arrays, for the data set "folder" only
     image_size: str  # "28x28", height first
     channels: int  # 1 gray, 3 color
     fit: str  # how a picture gets that size; see data/prepare/resize.py

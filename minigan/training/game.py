@@ -24,7 +24,7 @@ from minigan.concurrency import InUse
 from minigan.copying import Copyable
 from minigan.data import Batches, to_pixels
 from minigan.data.files.npz import Sections
-from minigan.errors import ConfigError, RunError, TrainingError
+from minigan.errors import ConfigError, TrainingError
 from minigan.frozen_statistics import freeze_statistics, samples_by_batch, with_own_statistics
 from minigan.gan import MEASURED, Players, Result, update_generator
 from minigan.layers import Sequential
@@ -360,26 +360,19 @@ class Game(Copyable):
         return sections, {"optimizer_steps": steps, "generators": generators, **averaged}
 
     def load(self, sections: Sections, record: dict[str, Any], source: str | Path) -> None:
-        """Restore what state() returned. Raises RunError if it belongs to another game."""
-        try:
-            generators = record["generators"]
-            for name, net in self.nets.items():
-                # an average that --resume has switched on begins as G
-                saved = "G" if name == "G average" and name not in sections else name
-                net.ready().load_state(sections[saved], source)
-                for key, generator in net.ready().generators.items():
-                    restore_generator(generator, generators[f"{saved}.{key}"])
-            for name, optimizer in self.optimizers.items():
-                moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
-                steps = expect_size("steps", record["optimizer_steps"][name], 0, MOST_STEPS)
-                optimizer.load_state({**moments, "steps": steps})
-            if self.average is not None:
-                steps = expect_size("average_steps", record.get("average_steps", 0), 0, MOST_STEPS)
-                self.average.steps = steps
-            restore_generator(self.z_generator, generators["z"])
-        except RunError:
-            raise
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise RunError(
-                f"{source} is not a complete checkpoint of minigan ({error!r})"
-            ) from error
+        """Restore what state() returned; raises RunError, KeyError or others if it does not fit."""
+        generators = record["generators"]
+        for name, net in self.nets.items():
+            # an average that --resume has switched on begins as G
+            saved = "G" if name == "G average" and name not in sections else name
+            net.ready().load_state(sections[saved], source)
+            for key, generator in net.ready().generators.items():
+                restore_generator(generator, generators[f"{saved}.{key}"])
+        for name, optimizer in self.optimizers.items():
+            moments = sections.get(f"optimizer {name}", {})  # plain SGD has none
+            steps = expect_size("steps", record["optimizer_steps"][name], 0, MOST_STEPS)
+            optimizer.load_state({**moments, "steps": steps})
+        if self.average is not None:
+            steps = expect_size("average_steps", record.get("average_steps", 0), 0, MOST_STEPS)
+            self.average.steps = steps
+        restore_generator(self.z_generator, generators["z"])

@@ -12,8 +12,8 @@ import numpy as np
 
 from minigan.checks import ignore_float_errors
 from minigan.data import Batches, Dataset, remarks
-from minigan.data.base import are_names
-from minigan.data.files.messages import some
+from minigan.data.base import Log, are_names
+from minigan.data.files.messages import counted, some
 from minigan.errors import ConfigError, RunError, TrainingError
 from minigan.gan import LOSSES, MEASURED
 from minigan.parallel.group import ALONE, Group
@@ -24,7 +24,7 @@ from minigan.training.config import EPOCH, Config, changes, new_config, resumed_
 from minigan.training.few_pictures import fit_to_few
 from minigan.training.game import STREAMS, Game
 from minigan.training.nan_trace import locate_nan
-from minigan.training.open_game import Log, expect_pictures, expect_same_images, is_old, load_images
+from minigan.training.open_game import expect_pictures, expect_same_images, is_old, load_images
 from minigan.training.periodic_evaluation import PeriodicEvaluation, make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
 from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state, note
@@ -66,7 +66,7 @@ def train(
     metadata: dict[str, Any] = {}
     if resume is not None:
         if out is not None:
-            raise ConfigError("--resume continues in the run's folder: leave --out out")
+            raise ConfigError("--resume continues in the run's folder: omit --out")
         run = Run(resume)
         saved, metadata = run.load_config()
         metadata.pop("ranks", None)  # of its last end
@@ -85,10 +85,10 @@ def train(
     data = ranks.in_turn(lambda: load_images(config, game.preset, data_dir, log, old))
     expect_same(ranks, "images", data.fingerprint)
     if are_names(data.classes):
-        numbered = [f"{number} is {title}" for number, title in enumerate(data.classes)]
-        log(f"{len(numbered)} classes, by number: {some(numbered, 20)}")
-        if len(numbered) > 1 and game.preset.any_size and not game.preset.classes:
-            log(f"NOTE: --classes {len(numbered)} lets G learn them, and draw the one you ask for")
+        classes = [f"{number} is {title}" for number, title in enumerate(data.classes)]
+        log(f"{len(classes)} classes, by number: {some(classes, 20)}")
+        if resume is None and len(classes) > 1 and game.preset.any_size and not game.preset.classes:
+            log(f"NOTE: --classes {len(classes)} lets G learn them, and draw the one you ask for")
     if data.note:
         log(f"*** NOTE: {data.note} ***")
     for line in remarks(data):
@@ -107,6 +107,10 @@ def train(
 
     if resume is not None:
         expect_same_images(data, metadata, "restore them, or start another run with --out")
+    evaluation = None
+    if config.evaluate_every:  # first: there may be no classifier
+        best = run.checkpoints.best_distance()
+        evaluation = make_evaluation(game, data, data_dir, metadata, best, log)
     if dry_run:
         first = 0 if resume is None else run.checkpoints.load(game, batches, log)
         losses = game.read(game.round(batches))
@@ -114,7 +118,7 @@ def train(
         shown = ", ".join(f"{name} {losses[name]:.3f}" for name in LOSSES)
         log(f"one step on {data.name}: {shown}")
         more = max(0, last_step - first)
-        log(f"dry run: {more} steps would go to {run.folder}; nothing was written")
+        log(f"dry run: {counted(more, 'step')} would go to {run.folder}; nothing was written")
         return None
     if config.dataset == "auto":
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
@@ -124,10 +128,6 @@ def train(
     if "data" not in metadata and (resume is None or "imported" in metadata):  # its first images
         metadata |= {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
         metadata |= {"classes": list(data.classes), "versions": installed}
-    evaluation = None
-    if config.evaluate_every:  # first: there may be no classifier
-        best = run.checkpoints.best_distance()
-        evaluation = make_evaluation(game, data, data_dir, metadata, best, log)
     if resume is None:
         run = run.create(config, metadata, another_name=out is None)
     with run.locked():
@@ -146,7 +146,7 @@ def train(
                 metadata["resumed"] = [*(before if isinstance(before, list) else []), entry]
                 run.save_config(config, metadata)
         if step == 0:
-            run.save_real(real_images(game, data), game.preset.grid)
+            run.save_real(real_grid(game, data), game.preset.grid)
         if step >= last_step:
             if not run.checkpoints.generator_file.exists():
                 run.checkpoints.save(Snapshot(game, batches, step))
@@ -171,8 +171,8 @@ def train(
     if evaluation is not None:
         log(evaluation.outcome(run.quoted))
     log(
-        f"done: {run.samples}/step-{last_step:08d}.png; compare it with real.png, or measure it by "
-        "minigan evaluate, since losses do not; "
+        f"done: {run.samples}/step-{last_step:08d}.png; losses do not show how good it is: compare "
+        "it with real.png, or try minigan evaluate; "
         f"draw more with: minigan sample {run.quoted} --n 64 --out grid.png"
     )
     return run
@@ -198,7 +198,7 @@ def make_batches(game: Game, data: Dataset, ranks: Group = ALONE) -> Batches:
     return batches
 
 
-def real_images(game: Game, data: Dataset) -> np.ndarray:
+def real_grid(game: Game, data: Dataset) -> np.ndarray:
     """-> as many real images as a sample grid has, in the same order of classes."""
     rows, columns = game.preset.grid
     rng, count, classes = game.stream("real"), rows * columns, game.preset.classes

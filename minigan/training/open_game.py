@@ -1,7 +1,6 @@
 """A run's nets and images, opened for training, sampling, evaluation and inspection."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from minigan.backends.cpu.threads import available_cpus
 from minigan.data import Dataset, load_dataset
-from minigan.data.base import class_number
+from minigan.data.base import Log, class_number
 from minigan.data.dataset import CLASSES
 from minigan.data.files.locations import full_path
 from minigan.data.files.messages import printable, some
@@ -22,8 +21,6 @@ from minigan.training.game import Game
 from minigan.training.outline import outline
 from minigan.training.ranks import expect_same
 from minigan.training.run_folder import Run
-
-Log = Callable[[str], object]
 
 
 def open_game(
@@ -85,14 +82,14 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
         config, data_dir = replace(config, dataset=name, images=images), None
     expect_pictures(config, "--data-dir")
     data = load_images(config, game.preset, data_dir, log, is_old(metadata))
-    expect_same_images(data, metadata, "give their folder with --data-dir")
+    expect_same_images(data, metadata, "give their folder or file with --data-dir")
     return data
 
 
 def expect_pictures(config: Config, option: str) -> None:
     """Raises DataError if a run's pictures are gone; option: says where they are now."""
     if config.images is not None and not os.path.exists(config.images):
-        raise DataError(f"{config.images} is not there: give {option} DIR, where its pictures are")
+        raise DataError(f"{config.images} is not there: say with {option} where it is now")
 
 
 def expect_same_images(data: Dataset, metadata: dict[str, Any], hint: str) -> None:
@@ -145,8 +142,11 @@ def load_images(
         elif data.unlabeled:
             found += f" ({data.unlabeled})"
         cure = "use mnist, fashion-mnist, kmnist, or a folder of that many sub-folders of pictures"
+        if config.classes:
+            cure = "use a folder of that many sub-folders, arrays with labels, or --classes 0"
         if config.limit is not None:
             found += f" in the first {config.limit:,} pictures (--limit)"
+            cure = "give a larger --limit, or none" if len(counts) == preset.classes else cure
         if config.classes and len(counts) > 1 and counts.all():
             cure = f"give --classes {len(counts)}, or leave it out"
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -79,5 +80,5 @@ class Progress:
             self.line_due = self.clock + self.SECONDS
             left = round(self.seconds / (self.step - self.first) * (self.last_step - self.step))
             place = f"epoch {row['epoch']}  step {self.step}/{self.last_step}"
-            self.log(f"{place}  {text}  {left // 60}:{left % 60:02} left")
+            self.log(f"{place}  {text}  {timedelta(seconds=left)} left")
         return rate

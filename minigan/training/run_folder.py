@@ -130,8 +130,8 @@ class Run:
                     raise ValueError("it holds no options")
                 return config_from_record(metadata.pop("options")), metadata
             except (FileNotFoundError, NotADirectoryError) as error:
-                problem = f"{self.folder} is not the folder of a run: it has no config.json"
-                raise RunError(problem) from error
+                problem = "it has no config.json" if self.folder.is_dir() else "it does not exist"
+                raise RunError(f"{self.folder} is not the folder of a run: {problem}") from error
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 reason = " ".join(str(error).split())
                 problem = f"{self.config_file} is damaged, or not written by minigan ({reason})"

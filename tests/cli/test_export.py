@@ -395,6 +395,10 @@ def test_the_names_of_classes_come_with_the_weights(tmp_path, capsys, monkeypatc
     file, copy = tmp_path / "weights.safetensors", tmp_path / "copy"
     assert run("export", tmp_path / "made", file) == 0
     assert run("import", file, "--steps", 1, "--threads", 1, "--out", copy) == 0
-    assert f"train it with --resume {copy} --images DIR" in capsys.readouterr().out
+    assert (
+        f"train it with --resume {copy} --images DIR, of the same pictures"
+        in capsys.readouterr().out
+    )
     assert run("sample", copy, "--label", "nine", "--n", 2, "--out", tmp_path / "a.png") == 0
+    assert json.loads((copy / "config.json").read_text())["images"] == 50
     assert run("train", "--resume", copy, "--images", tmp_path) == 0

@@ -125,7 +125,7 @@ def test_wrong_arguments(name, options, message):
 def test_a_box_that_is_larger_than_the_pictures():
     options = {"limit": 9, "fit": "centre:108", "kind": mg.ShapeError}
     message = refusal(load_dataset, "strokes", **options)
-    assert message == "a picture of 28x28 is too small for centre:108"
+    assert message == "a picture of 28x28 is too small for center:108"
 
 
 def test_a_dataset_cannot_be_changed():

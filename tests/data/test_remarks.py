@@ -35,9 +35,9 @@ def test_pictures_that_hardly_vary():
 
 def test_pictures_that_are_nearly_all_alike():
     (line,) = found(NOISE[[0, 1] * 10])
-    assert "nearly all alike: 2 of 20 are different, and a pixel's standard deviation" in line
+    assert "nearly all alike: 2 of 20 are distinct, and a pixel's standard deviation" in line
     (line,) = found(NOISE[:1] // 2 + NOISE // 80)
-    assert "20 of 20 are different, and a pixel's standard deviation over the" in line
+    assert "20 of 20 are distinct, and a pixel's standard deviation over the" in line
 
 
 def test_pictures_from_the_whole_set_are_looked_at(monkeypatch):

@@ -77,4 +77,4 @@ def test_a_subset_draws_the_same_images_and_labels_every_time():
     assert len(set(numbers)) == len(drawn) == 15 and min(numbers) >= 10
     np.testing.assert_array_equal(drawn.labels, drawn[:].ravel() + 100)
     np.testing.assert_array_equal(subset.draw(15)[:], drawn[:])
-    assert drawn.shape == (15, 1, 1, 1) and drawn.dtype == np.uint8
+    assert drawn[:].shape == (15, 1, 1, 1) and drawn[:].dtype == np.uint8

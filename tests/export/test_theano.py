@@ -148,7 +148,7 @@ def test_one_of_several_epochs(tmp_path):
     (_, gain, *_), _ = publish(folder, preset, 200)
     run = dict(preset=preset, width=WIDTH)
     line = refusal(import_run, [folder], run, out=tmp_path / "a", kind=mg.RunError)
-    assert line.endswith("got those of 2: name one of its files")
+    assert line.endswith("name one of its files; a run must be exported first")
     file = folder / "200_gen_params.jl_03.npy"
     made = import_run([file], run, out=tmp_path / "a", log=lambda line: None)
     found = open_game(made)[0].G.params["1.gain"]

@@ -55,8 +55,8 @@ def test_a_dozen_pictures_are_mirrored_and_trained_on_long_enough(tmp_path, caps
     said = capsys.readouterr().out
     assert "NOTE: 12 pictures cannot fill a batch of 64" in said
     assert "mirrored ones are added, or --no-flip" in said
-    assert "NOTE: expect colors first" in said
-    assert f"dry run: {LEAST} steps would go" in said
+    assert "NOTE: expect blurs first" in said
+    assert f"dry run: {LEAST:,} steps would go" in said
     main([*words, "--no-flip", "--epochs", "7"])
     said = capsys.readouterr().out
     assert "mirrored" not in said and "dry run: 7 steps would go" in said

@@ -117,7 +117,7 @@ def test_real_images_are_of_the_classes_of_the_samples():
     """Image i is of class i % 10, and filled with i."""
     game, _ = make_game("radford-mnist-conditional", width=1)
     images = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(28, 1).repeat(28, 2)
-    found = loop.real_images(game, dataset(images))[:, 0, 0, 0]
+    found = loop.real_grid(game, dataset(images))[:, 0, 0, 0]
     np.testing.assert_array_equal(found % 10, game.classes_in_turn(len(found)))
 
 

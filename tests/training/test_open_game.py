@@ -52,9 +52,9 @@ def test_pictures_that_have_moved(pictures, tmp_path, capsys):
     train(folder, images=str(pictures), **CONDITIONAL)
     moved = pictures.rename(tmp_path / "moved")
     line = refused(capsys, "train", "--resume", folder, "--steps", 2)
-    assert line == f"{pictures} is not there: give --images DIR, where its pictures are"
+    assert line == f"{pictures} is not there: say with --images where it is now"
     line = refused(capsys, "activations", folder, "--out", tmp_path / "a.png")
-    assert line.endswith("give --data-dir DIR, where its pictures are")
+    assert line.endswith("is not there: say with --data-dir where it is now")
     game, metadata = open_game(Run(folder))
     assert len(open_images(game, metadata, str(moved), print).images) == 20
     assert run("train", "--resume", folder, "--steps", 2, "--images", moved) == 0
@@ -84,6 +84,7 @@ def test_minigans_own_nets_learn_the_classes_that_are_named(pictures, tmp_path, 
     options = dict(preset="color32", width=2, batch_size=10, steps=1, images=str(pictures))
     line = "NOTE: --classes 10 lets G learn them, and draw the one you ask for"
     assert line in train(tmp_path / "plain", **options)
+    assert line not in resume(tmp_path / "plain", steps=2)
     assert line not in train(tmp_path / "run", classes=10, **options)
     out = tmp_path / "a.npy"
     assert run("sample", tmp_path / "run", "--label", "10", "--n", 2, "--out", out) == 0
@@ -92,9 +93,15 @@ def test_minigans_own_nets_learn_the_classes_that_are_named(pictures, tmp_path, 
     assert line == "--label needs classes, and color32 has none: train it with --classes"
     with pytest.raises(mg.ConfigError, match="give --classes 10, or leave it out"):
         train(tmp_path / "other", classes=9, **options)
-    with pytest.raises(mg.ConfigError, match=r"has 0: use mnist, .* or a folder of that many"):
+    with pytest.raises(mg.ConfigError, match=r"has 0: use a folder of that many .* or --classes 0"):
         train(tmp_path / "other", classes=2, **{**options, "images": str(pictures / "1")})
     assert not (tmp_path / "other").exists()
+
+
+def test_a_limit_that_leaves_classes_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_game_module, "load_dataset", noise(3))
+    with pytest.raises(mg.ConfigError, match=r"\(--limit\): give a larger --limit, or none"):
+        train(tmp_path / "run", preset="radford-mnist-conditional", limit=3)
 
 
 def test_the_names_of_a_published_set_are_known(tmp_path):

@@ -203,6 +203,8 @@ def test_without_labels_the_error_says_how_to_train(tmp_path, monkeypatch):
     monkeypatch.setattr(squares.open_game, "load_dataset", unlabeled)
     line = refusal(start, tmp_path / "run", evaluate_every=4, kind=ConfigError)
     assert "has no labels" in line and "--evaluate-every 0" in line
+    options = {**squares.RUN, "evaluate_every": 4}
+    assert refusal(train, options, dry_run=True, kind=ConfigError) == line  # what it would meet
     assert not (tmp_path / "run").exists()
 
 

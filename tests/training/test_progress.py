@@ -40,7 +40,11 @@ def test_lines_elsewhere(monkeypatch):
     shown = [line.split("  ")[1] for line in lines]
     assert shown == ["step 110/140", "step 130/140", "step 140/140"]
     assert "  4 images/s  loss D 0.750 G 1.000  D(x) 0.60 D(G(z)) 0.30  " in lines[0]
-    assert [line.split("  ")[-1] for line in lines] == ["7:30 left", "1:08 left", "0:00 left"]
+    assert [line.split("  ")[-1] for line in lines] == [
+        "0:07:30 left",
+        "0:01:08 left",
+        "0:00:00 left",
+    ]
 
 
 def test_the_time_that_a_run_takes_is_measured_over_its_first_steps(monkeypatch):

@@ -146,8 +146,8 @@ def test_the_config_of_another_program(text, tmp_path):
 
 
 def test_what_is_not_the_folder_of_a_run(tmp_path):
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(mg.RunError, match=r"is not the folder of a run: it has no config"):
+    for folder, why in ((tmp_path, "has no config.json"), (tmp_path / "none", "does not exist")):
+        with pytest.raises(mg.RunError, match=f"is not the folder of a run: it {why}"):
             Run(folder).load_config()
 
 

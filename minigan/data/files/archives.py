@@ -40,7 +40,7 @@ def expect_zip(path: Path) -> None:
         if others:
             raise DataError(f"{path}: is {others[0]}, not a .zip: {UNPACK}")
         if not start.startswith(b"PK") and not zipfile.is_zipfile(file):
-            raise DataError(f"{path}: expected a folder of pictures or a .zip of one")
+            raise DataError(f"{path}: expected a folder of pictures, or a .zip or arrays of them")
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -49,7 +49,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
         with open(path, "rb") as file:
             file.seek(-min(END, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            count = counted(file.read())
+            count = declared_count(file.read())
     except Exception as error:  # zipfile lets many kinds through
         cure = "is damaged, or not a complete .zip file: download or create it again"
         raise DataError(f"{path}: {cure}") from error
@@ -63,7 +63,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     return archive
 
 
-def counted(end: bytes) -> int:
+def declared_count(end: bytes) -> int:
     """The last bytes of a .zip -> how many files it counts, perhaps modulo 65,536."""
     at = end.rindex(b"PK\5\6")
     (count,) = struct.unpack_from("<H", end, at + 10)

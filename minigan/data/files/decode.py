@@ -154,7 +154,7 @@ def expect_pixels(image: Image, most: int) -> None:
     pixels = image.width * image.height
     if pixels > most:
         size = f"{image.width} x {image.height} pixels"
-        raise Unreadable(f"{size}: a decompression bomb, or give --max-pixels {pixels}")
+        raise Unreadable(f"{size}, a decompression bomb; --max-pixels {pixels} allows it")
 
 
 def is_own(image: Image) -> bool:

@@ -16,7 +16,7 @@ from minigan.files import open_regular, write_atomically
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
-MOST_PIXELS = 70_000_000  # of a picture that is read: a grid of 64 images of 1024 x 1024
+MOST_GRID_PIXELS = 70_000_000  # of a picture that is read: a grid of 64 images of 1024 x 1024
 MARK, SOFTWARE = "minigan", 0x0131  # the value of an EXIF tag
 
 
@@ -82,7 +82,7 @@ def load_png(path: str | Path, side: int = 2**15) -> np.ndarray:
             without_warnings(),  # of its size, looked at here
             Image.open(file, formats=["PNG"]) as image,
         ):
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MOST_GRID_PIXELS:
                 raise ValueError
             plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
             plain.thumbnail((side, side), Image.Resampling.LANCZOS)

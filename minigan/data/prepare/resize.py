@@ -57,7 +57,8 @@ class Fit:
             left, top = (width - across) // 2, (height - down) // 2
             right, bottom = left + across, top + down
         if left < 0 or top < 0 or right > width or bottom > height:
-            raise ShapeError(f"a picture of {width}x{height} is too small for {self}")
+            problem = f"a picture of {width}x{height} is too small for {self}"
+            raise ShapeError(problem.replace("centre", "center"))
         return left, top, right, bottom
 
     def __str__(self) -> str:

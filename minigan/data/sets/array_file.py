@@ -89,7 +89,9 @@ def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
         is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
         if is_masked or not isinstance(array, np.ndarray) or array.dtype.hasobject:
             kind = type(array).__name__
-            raise ArrayTypeError(f"{name}: expected a NumPy array of numbers or texts, got {kind}")
+            wanted = "a NumPy array of numbers or texts"
+            wanted += " beside labels" * (name == "images" and "labels" in given)
+            raise ArrayTypeError(f"{name}: expected {wanted}, got {kind}")
     images = as_images("images", images)
     labels = one_each("images", images, labels)
     arrays = {".npy": as_pixels("images", images, None, log)}
@@ -184,7 +186,8 @@ def read_csv(path: Path, rows: int | None = None) -> Arrays:
         has_header = counted or not any(map(is_number, last))
         has_label = side_of(len(columns)) is None
         if has_label and side_of(len(columns) - 1) is None:
-            raise damaged(path, f"expected a label and the pixels of a square, got {len(columns)}")
+            got = f"got {len(columns)}"
+            raise damaged(path, f"expected a label and h·h or h·h·3 pixels between commas, {got}")
         kinds = [re.sub(r"\d.*", "", name) for name in columns]  # pixel1, pixel2 ..., label
         if has_header and has_label and not counted and kinds[0] == kinds[1]:
             raise damaged(path, f"expected labels in the first column, got {columns[0]!r:.40}")

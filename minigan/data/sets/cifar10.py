@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from minigan.checks import expect_choice
 from minigan.data.base import DataDir, LabeledImages
 from minigan.data.files.checksums import Published, expect_published, find_published
 from minigan.data.files.messages import as_data_errors, damaged
-from minigan.errors import ConfigError
 
 ARCHIVE = Published(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -48,8 +48,7 @@ def load_cifar10(data_dir: DataDir = None, *, split: str = "train") -> LabeledIm
     -> images (n, 32, 32, 3) uint8, labels (n,) uint8
     Raises DataError, DataUnavailable; ConfigError: split.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"load_cifar10: expected split 'train' or 'test', got {split!r}")
+    expect_choice("cifar10: split", split, SPLITS)
     files = SPLITS[split]
 
     def find(place: Path) -> Path | None:

@@ -113,7 +113,7 @@ def load_folder(
                     with suppress(PermissionError):  # Windows: a process is training on it
                         old.unlink()
             count, size = len(names[:limit]), "x".join(map(str, shape))
-            log(f"preparing {count:,} pictures of {path} as {size}, once: in {entry}")
+            log(f"preparing {counted(count, 'picture')} of {path} as {size}, once: in {entry}")
             index = build(source, names, limit, pixels, form, log, own_too=False)
             if not sum(index["counts"]):  # samples in files, to train on them
                 log(f"{path}: minigan wrote all of these pictures: using them")

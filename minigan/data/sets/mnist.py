@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigan.checks import expect_choice
 from minigan.data.base import DataDir, LabeledImages
 from minigan.data.files.checksums import Published, expect_published
 from minigan.data.files.download import fetch
 from minigan.data.files.idx import read_idx
 from minigan.data.files.locations import cache_folder, locate
 from minigan.data.files.messages import damaged
-from minigan.errors import ConfigError, DataError
 
 
 class IdxFile(NamedTuple):
@@ -95,16 +95,12 @@ SETS = {
 MEAN_ERROR = 0.025  # tolerance: the mean of the test images differs slightly
 
 
-def load_mnist(
-    data_dir: DataDir = None, *, split: str = "train", download: bool = True
-) -> LabeledImages:
+def load_mnist(data_dir: DataDir = None, *, split: str = "train") -> LabeledImages:
     """Load one split of MNIST: load_idx_set("mnist", ...)."""
-    return load_idx_set("mnist", data_dir, split=split, download=download)
+    return load_idx_set("mnist", data_dir, split=split)
 
 
-def load_idx_set(
-    name: str, data_dir: DataDir = None, *, split: str = "train", download: bool = True
-) -> LabeledImages:
+def load_idx_set(name: str, data_dir: DataDir = None, *, split: str = "train") -> LabeledImages:
     """Load one split of one set.
 
     name      "mnist", "fashion-mnist" or "kmnist"
@@ -112,15 +108,12 @@ def load_idx_set(
               $MINIGAN_DATA, then the cache folder, then a download into the cache folder. These two
               may hold several sets, so only MNIST's files may be there without a subfolder
     split     "train" (n = 60,000) or "test" (n = 10,000)
-    download  whether to download files that are not found
     -> images uint8 (n, 28, 28, 1), 0 is paper and 255 is ink; labels uint8 (n,), 0 to 9
     Raises DataError: data_dir lacks the files, or a file is damaged or another set's;
-    DataUnavailable (a DataError): found nowhere, and not downloaded; ConfigError: split.
+    DataUnavailable (a DataError): found nowhere, and no download; ConfigError: split.
     """
     the_set = SETS[name]
-    if split not in the_set.files:
-        function = f"load_{name.replace('-', '_')}"
-        raise ConfigError(f"{function}: expected split 'train' or 'test', got {split!r}")
+    expect_choice(f"{name}: split", split, the_set.files)
     files = the_set.files[split]
 
     def find_all(place: Path) -> list[Path] | None:
@@ -128,8 +121,6 @@ def load_idx_set(
         return paths if len(paths) == len(files) else None
 
     def fetch_missing() -> list[Path]:
-        if not download:
-            raise DataError("download=False: allow the download, or put the files there")
         folder = cache_folder() / name
         return [find(folder, file.name) or fetch_gz(file, folder, the_set) for file in files]
 

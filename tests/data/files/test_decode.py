@@ -321,7 +321,7 @@ def test_bombs(size):
 def test_a_picture_that_is_too_small_for_the_box():
     assert (
         reason(saved(RGB), (4, 4, 3), parse_fit("centre:108"))
-        == "a picture of 5x6 is too small for centre:108"
+        == "a picture of 5x6 is too small for center:108"
     )
 
 

@@ -385,7 +385,6 @@ def test_load_mnist_downloads_only_what_is_missing(use, mirror):
 
 def test_load_mnist_that_may_not_or_cannot_download(use, mirror, tmp_path):
     use(mirror(good))
-    refusal(load_mnist, download=False, kind=DataUnavailable)
     refusal(load_mnist, tmp_path)
     assert mirror.asked == [] and not cache_folder().exists()
     use(mirror(portal), mirror(missing))

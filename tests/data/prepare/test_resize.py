@@ -51,7 +51,8 @@ def test_center_is_another_spelling():
 
 @pytest.mark.parametrize("text", ("centre:108", "box:0,0,11,5", "box:0,0,5,11"))
 def test_a_picture_that_is_too_small(text):
-    with pytest.raises(mg.ShapeError, match=f"a picture of 10x10 is too small for {text}"):
+    shown = text.replace("centre", "center")
+    with pytest.raises(mg.ShapeError, match=f"a picture of 10x10 is too small for {shown}"):
         parse_fit(text).box(10, 10, 4, 4)
 
 

@@ -162,5 +162,5 @@ def test_where_it_comes_from(tmp_path):
     message = refusal(load_dataset, "cifar10", kind=mg.DataUnavailable, **SHAPE)
     start = f"CIFAR-10 is not in {cache_folder()}; cifar-10-binary.tar.gz: could not be downloaded"
     assert message.startswith(start) and "put the file into" in message
-    with pytest.raises(mg.ConfigError, match="expected split 'train' or 'test', got 'dev'"):
+    with pytest.raises(mg.ConfigError, match="split must be one of train, test, got 'dev'"):
         cifar.load_cifar10(tmp_path, split="dev")
