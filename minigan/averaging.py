@@ -15,7 +15,7 @@ Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py
 """
 
 from minigan.arrays import Array, Backend
-from minigan.checks import ignore_float_errors
+from minigan.checks import expect_number, ignore_float_errors
 from minigan.copying import Copyable
 from minigan.layers import Sequential
 
@@ -30,11 +30,12 @@ class Average(Copyable):
 
     decay  β in [0, 1)
     steps  number of steps in the average; saved in checkpoints
+    Raises ConfigError.
     """
 
     def __init__(self, net: Sequential, source: Sequential, decay: float):
-        self.net, self.source, self.decay = net, source, decay
-        self.steps = 0
+        self.net, self.source, self.steps = net, source, 0
+        self.decay = expect_number("Average: decay", decay, "[0, 1)")
 
     @ignore_float_errors
     def update(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import ConfigError
+from minigan.errors import ConfigError, ShapeError
 
 # Decorates the public functions that compute: they are independent of the caller's np.seterr.
 # Numbers that underflow are 0; those that overflow are inf or NaN, and are reported in words.
@@ -47,6 +47,15 @@ def expect_number(name: str, value: Any, allowed: str) -> float:
     if not (above and (number < high or (number == high and allowed[-1] == "]"))):
         raise ConfigError(f"{name} must be {in_words(low, high, allowed)}, got {value!r}")
     return number
+
+
+def expect_one_hot(label: str, labels: Any, classes: int) -> None:
+    """Raises ShapeError for class numbers (n,), in place of one-hot rows (n, classes)."""
+    if getattr(labels, "ndim", 2) == 1:
+        raise ShapeError(
+            f"{label}: expected one-hot labels (n, {classes}), got {labels.shape}: "
+            f"call backend.asarray(numpy.eye({classes})[labels])"
+        )
 
 
 def did_you_mean(value: object, choices: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from copy import copy
 
 from minigan.arrays import Array
 from minigan.errors import ShapeError
-from minigan.layers import BatchNorm, Sequential
+from minigan.layers import BatchNorm, Sequential, SpectralNorm
 from minigan.layers.sequential import forward_pass, plan
 
 
@@ -35,7 +35,8 @@ def samples_by_batch(net: Sequential) -> bool:
 def with_own_statistics(net: Sequential) -> Sequential:
     """-> the same network, with separate statistics and passes. Parameters are the same arrays.
 
-    Except for the parameters, neither affects the other.
+    Except for the parameters, and what a forward in training changes elsewhere (u of SpectralNorm,
+    the generator of Dropout), neither affects the other.
     """
     other = copy(net)
     other.parts = tuple(
@@ -43,6 +44,8 @@ def with_own_statistics(net: Sequential) -> Sequential:
         for layer in net.layers
     )
     for layer in other.layers:
+        if isinstance(layer, SpectralNorm):
+            layer.layer = copy(layer.layer)  # which keeps what its passes save
         if isinstance(layer, BatchNorm):
             layer.held = {}  # an assignment makes new arrays
             layer.running_mean = layer.running_mean.copy()
@@ -56,9 +59,11 @@ def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) ->
 
     x       (n, *in_shape), n of 2 or more
     labels  (n, classes), if the network is conditional
-    Raises ShapeError for a batch of 1.
+    Raises ShapeError, also for a batch of 1; ArrayTypeError, ConfigError. Then nothing changes.
     """
     frozen = norms(net)
+    net.backend.guard(x, net.in_shape, net.name, "x")
+    net.expect_labels(labels, len(x))
     if len(x) < 2:
         raise ShapeError(f"{net.name}: a batch of 1 has no statistics: expected n of at least 2")
     kept = [(layer.running_rate, layer.unbiased) for layer in frozen]

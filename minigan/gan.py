@@ -53,7 +53,8 @@ def update_discriminator(
     x_fake     (n, h, w, c)   G(z)
     labels     (n, classes)   of both, if D is conditional
     objective  the loss, its targets, and the weight of R1 (r1.py)
-    -> loss_d_real, loss_d_fake, d_x and d_gz (mean probabilities), grad_norm_d = |dL_D/dθ|
+    -> loss_d_real, loss_d_fake, d_x and d_gz (means of σ(D), probabilities with bce only),
+       grad_norm_d = |dL_D/dθ|
     Fast version: backends/gpu/joined_update.py
     """
     D.zero_grads()
@@ -91,8 +92,8 @@ def update_generator(
         L_G = mean loss(D(G(z)), 1)     with the hinge loss -mean D(G(z)): objective.py
 
     The gradient goes through D to G: D's forward runs with its current weights, and its backward
-    with need_dw=False, which leaves D's gradients unchanged, bit for bit. D itself does not change,
-    except for its running statistics, as in any training forward.
+    with need_dw=False, which leaves D's gradients unchanged, bit for bit. D's parameters do not
+    change; its buffers do, as in any forward in training.
 
     x_fake     (n, h, w, c)   G(z), from G's last forward; G has not changed since
     labels     (n, classes)   that G and D received, if they are conditional

@@ -13,6 +13,9 @@ formula that always gives 0 would pass.
 Why several h: if a ReLU's input is within h of 0, the difference straddles the kink and is wrong
 while the backward pass is right. A smaller h then agrees. A wrong formula disagrees at every h, so
 only the smallest error counts.
+
+A SpectralNorm whose u has not converged moves it in each forward pass of training, and σ with it.
+The backward pass holds u fixed, as it should: check such a network with train=False.
 """
 
 from collections.abc import Callable, Iterator

@@ -12,21 +12,23 @@ from collections.abc import Callable
 import numpy as np
 
 from minigan.arrays import Shape
-from minigan.errors import ConfigError
+from minigan.checks import expect_number
 
 Initializer = Callable[[np.random.Generator, Shape, int, int], np.ndarray]
 
 
 def normal(std: float = 0.02, mean: float = 0.0) -> Initializer:
-    """N(mean, std²). DCGAN's is N(0, 0.02²), and N(1, 0.02²) for BatchNorm's gain."""
-    if not std >= 0:
-        raise ConfigError(f"normal: std must be 0 or more, got {std}")
+    """N(mean, std²). DCGAN's is N(0, 0.02²), and N(1, 0.02²) for BatchNorm's gain.
+
+    Raises ConfigError.
+    """
+    std = expect_number("normal: std", std, "[0, inf)")
 
     return lambda rng, shape, fan_in, fan_out: rng.normal(mean, std, shape)
 
 
 def glorot_uniform() -> Initializer:
-    """U(-a, a), a = √(6 / (fan_in + fan_out)): preserves the variance in both passes of a layer.
+    """U(-a, a), a = √(6 / (fan_in + fan_out)): nearly preserves the variance in both passes.
 
     Source: Glorot & Bengio 2010. The default of Keras.
     """

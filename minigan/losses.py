@@ -41,7 +41,7 @@ from numbers import Real
 from typing import Any
 
 from minigan.arrays import Array, Backend
-from minigan.checks import ignore_float_errors
+from minigan.checks import expect_one_hot, ignore_float_errors
 from minigan.errors import ArrayTypeError, ConfigError, ShapeError
 
 Target = float | Array  # of all logits, or of each
@@ -96,6 +96,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, backend: Backend | No
     xp = backend.xp
     if logits.ndim != 2 or logits.size == 0:
         raise ShapeError(f"softmax_cross_entropy: expected logits (n, classes), got {logits.shape}")
+    expect_one_hot("softmax_cross_entropy", labels, logits.shape[1])
     expect_like_logits("softmax_cross_entropy", "labels", labels, logits, backend)
     shifted = logits - logits.max(axis=1, keepdims=True)
     exp = xp.exp(shifted)

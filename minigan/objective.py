@@ -9,8 +9,8 @@ lsgan   Least squares, as in a regression on the target:
 
             loss = (l - t)²/2                    dloss/dl = l - t
 
-        Cross-entropy is almost flat where l is right by far; here a fake that D takes for real
-        by far is pulled back, too. G: the same with target 1.
+        Cross-entropy is almost flat where l is far on the right side of t. Here even a fake that D
+        firmly takes for real has a gradient, back toward the target. G: the same with target 1.
         Source: Mao et al. 2017, arXiv:1611.04076, equation 2 with a = 0, b = c = 1
 
 hinge   As in a support vector machine: once a logit is beyond the margin, 1 or -1, it costs
@@ -86,6 +86,8 @@ class Objective:
         for name in ("real_target", "fake_target"):
             expect_number(f"Objective: {name}", getattr(self, name), "[0, 1]")
         expect_number("Objective: r1", self.r1, "[0, 1e6]")
+        if self.loss_limit is not None:
+            expect_number("Objective: loss_limit", self.loss_limit, "(0, inf)")
 
     def of_real(self, logits: Array, backend: Backend) -> Loss:
         return self.to_target(logits, self.real_target, backend)

@@ -253,6 +253,7 @@ class Adam(Optimizer):
     eps_hat=False   lr·m̂ / (√v̂ + eps): algorithm 1; PyTorch
     eps_hat=True    lr·√(1-β2ᵗ)/(1-β1ᵗ) · m / (√v + eps): the faster form before section 2.1;
                     TensorFlow and Keras. The same except that eps is divided by √(1-β2ᵗ)
+    The defaults of lr and beta1 are DCGAN's; elsewhere beta1 is usually 0.9.
     Source: Kingma & Ba 2015, arXiv:1412.6980
     """
 

@@ -17,7 +17,7 @@ directions it has the largest slope, so turning it changes nothing to first orde
 slope is |∇D(x)|. h must be small: otherwise D learns, after many steps, to be steep over less than
 h, which R1 does not see. It must not be so small that the logits differ by their rounding alone.
 
-x, u (n, h, w, c)    logits (n, 1)
+x, u (n, height, width, c)    logits (n, 1)
 D must see each image alone, and the same way each time: without BatchNorm and Dropout.
 Shown by: benchmarks/README.md
 Sources: Mescheder et al. 2018, arXiv:1801.04406, equation 9; the difference Terjék 2020,
@@ -29,16 +29,16 @@ from minigan.errors import ConfigError
 from minigan.layers import BatchNorm, Dropout, Sequential
 
 SHARE = 8  # one image in 8 is looked at: R1 changes slowly
-STEP = 0.001  # how far each of the c numbers of an image moves, as root mean square: h = STEP·√c
+STEP = 0.001  # by how much the numbers of an image move, root mean square: h = STEP·√(their count)
 TINY = 1e-12  # is added to a norm that may be 0
 
 
 def add_r1(D: Sequential, x: Array, labels: Array | None, gamma: float) -> None:
     """Add the gradient of R1 at every eighth image of a batch to D's gradients.
 
-    x       (n, h, w, c)   real images
-    labels  (n, classes)   theirs, if D is conditional
-    Raises ConfigError for a D with BatchNorm or Dropout.
+    x       (n, height, width, c)   real images
+    labels  (n, classes)            theirs, if D is conditional
+    Raises ConfigError for a D with BatchNorm or Dropout, or one that does not take images.
     Fast version: backends/gpu/r1.py
     """
     expect_alone(D)

@@ -34,6 +34,12 @@ def test_it_is_the_weighted_mean_of_all_steps(make_backend, decay):
         np.testing.assert_array_equal(array, seen[-1][name])
 
 
+def test_a_decay_of_1_has_no_average():
+    for decay in (1.0, -0.5, "0.9"):
+        with pytest.raises(mg.ConfigError, match="Average: decay must be at least 0 and below 1"):
+            Average(*two_networks(mg.get_backend("plain")), decay)
+
+
 def test_float32_stays_float32(make_backend):
     net, source = two_networks(make_backend("float32"))
     Average(net, source, 0.9).update()

@@ -59,6 +59,18 @@ def test_the_original_stays_as_it_is(make_backend):
     assert_same_arrays(*passes)
 
 
+def test_what_a_spectral_norm_saves_is_its_own(make_backend):
+    """Otherwise backward would be that of the other network's last forward, in silence."""
+    nets = [network([mg.SpectralNorm(mg.Linear(7))], (5,), make_backend()) for _ in range(2)]
+    x, dy = draw_x(nets[0], 6), draw_x(network([mg.Tanh()], (7,), make_backend()), 6)
+    for net in nets:
+        net.forward(x, train=False)
+    with_own_statistics(nets[0]).forward(x * 2.0, train=False)
+    for net in nets:
+        net.backward(dy)
+    assert_same_arrays(*(to_host(net, net.grads) for net in nets))
+
+
 def test_parameters_are_shared_and_each_freezing_forgets_the_last(make_backend):
     """Also one that NaN went through."""
     net = network(layers(), (5,), make_backend())
@@ -99,6 +111,9 @@ def test_what_freezing_changes_for_a_moment_is_as_before():
     running, x = norms[0].running_mean.copy(), draw_x(net, 4)
     with pytest.raises(mg.ShapeError, match="a batch of 1 has no statistics"):
         freeze_statistics(net, x[:1], labels_of(net, [0]))
+    for mistake in (dict(x=x[:, :3]), dict(labels=None), dict(x=x.astype("float32"))):
+        with pytest.raises((mg.ShapeError, mg.ConfigError, mg.ArrayTypeError)):
+            freeze_statistics(net, **{"x": x, "labels": labels_of(net, [0, 1, 2, 0])} | mistake)
     np.testing.assert_array_equal(norms[0].running_mean, running)
     assert norms[0].sampling == "running" and norms[1].sampling == "batch"
     freeze_statistics(net, x, labels_of(net, [0, 1, 2, 0]))

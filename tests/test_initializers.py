@@ -52,5 +52,7 @@ def test_mistakes(initializer, message):
 
 
 def test_a_spread_below_0_is_refused():
-    with pytest.raises(mg.ConfigError, match="normal: std must be 0 or more, got -1"):
+    with pytest.raises(mg.ConfigError, match="normal: std must be at least 0, got -1"):
         normal(-1)
+    with pytest.raises(mg.ConfigError, match="std must be at least 0, got '0"):
+        normal("0.02")

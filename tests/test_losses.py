@@ -186,6 +186,7 @@ ZEROS = np.zeros((2, 1))
         (mg.bce_with_logits, np.zeros((2, 1), int), 1.0, mg.ArrayTypeError),
         (mg.softmax_cross_entropy, np.zeros((2, 3)), np.zeros((2, 2)), mg.ShapeError),
         (mg.softmax_cross_entropy, np.zeros(3), np.zeros(3), mg.ShapeError),
+        (mg.softmax_cross_entropy, np.zeros((2, 3)), np.array([0, 2]), mg.ShapeError),
         (mg.softmax_cross_entropy, np.zeros((0, 3)), np.zeros((0, 3)), mg.ShapeError),
         (mg.softmax_cross_entropy, np.zeros((2, 3)), [[1, 0, 0]] * 2, mg.ArrayTypeError),
         (mg.softmax_cross_entropy, np.zeros((2, 3), "f4"), np.zeros((2, 3)), mg.ArrayTypeError),

@@ -108,6 +108,7 @@ def test_wrong_arguments_get_one_line(name):
         (dict(loss="wgan"), "Objective: loss must be one of bce, lsgan, hinge, got 'wgan'"),
         (dict(real_target=2), "Objective: real_target must be at least 0 and at most 1, got 2"),
         (dict(fake_target=None), "Objective: fake_target must be"),
+        (dict(loss_limit=-5), "Objective: loss_limit must be above 0, got -5"),
     ),
 )
 def test_an_objective_that_does_not_exist_is_refused(given, message):

@@ -1,4 +1,4 @@
-"""The base: types, the plain backend, im2col, staging buffers, counter-based random numbers."""
+"""The base: types, the plain backend, im2col, staging buffers."""
 
 from minigan.arrays.backend import Backend
 from minigan.arrays.types import Array, Padding, Pair, Shape

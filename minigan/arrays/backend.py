@@ -105,9 +105,10 @@ class Backend(Copyable):
                 f"call backend.asarray({name}) first"
             )
         if value.dtype != self.dtype:
+            scaled = " / 127.5 - 1" * (value.dtype == "uint8" and value.ndim == 4)  # images
             raise ArrayTypeError(
                 f"{label}: expected {name} of dtype {self.dtype}, got {value.dtype}: "
-                f"call backend.asarray({name}) first"
+                f"call backend.asarray({name}{scaled}) first"
             )
         expected = f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
         if value.ndim == 0 or tuple(value.shape[1:]) != tuple(shape):

@@ -31,5 +31,5 @@ class StagingBuffer:
         return host
 
     def upload(self) -> Array:
-        """-> the first n rows of the array, as written; valid until the next upload()."""
+        """-> the first n rows of the array, as written; valid until the next host_rows()."""
         return self.array[: self.rows]

@@ -11,7 +11,7 @@ from typing import Any
 from minigan import layers as L
 from minigan.arrays import Shape
 from minigan.backends.steps import AppendLabelsStep, DropoutStep, SpectralStep, UpsampleStep
-from minigan.backends.upsampled import UpsampledConv2d, UpsampledStep, joined
+from minigan.backends.upsampled import UpsampledConv2d, UpsampledStep
 from minigan.backends.workspace import FastBackend
 from minigan.layers.sequential import Step
 from minigan.layers.spectral_norm import unwrapped
@@ -66,6 +66,21 @@ def fuse(
             kinds = [STEPS[kind] for kind in STEPS if is_exactly(part[0], kind)]
             steps += [kind(part[0], backend) for kind in kinds] or part
     return steps
+
+
+def joined(layers: Sequence[Any], backend: FastBackend) -> list[Any]:
+    """-> the layers, with one for each Upsample that a convolution of stride 1 follows."""
+    found: list[Any] = []
+    for layer in layers:
+        is_pair = found and is_exactly(found[-1], L.Upsample) and is_exactly(layer, L.Conv2d)
+        if is_pair and layer.stride == (1, 1):
+            (top, bottom), (left, right) = layer.pads
+            last_h, last_w = layer.kernel_size[0] - 1, layer.kernel_size[1] - 1
+            cropped = ((last_h - top, last_h - bottom), (last_w - left, last_w - right))
+            found[-1] = UpsampledConv2d(found[-1], layer, cropped, backend)
+        else:
+            found.append(layer)
+    return found
 
 
 def find_runs(layers: Sequence[L.Layer]) -> Iterator[tuple[Sequence[L.Layer], dict[str, Any]]]:

@@ -19,13 +19,13 @@ The layers remain the definition of all this: layers/upsample.py, layers/conv2d.
 Shown by: benchmarks/ablation.py --preset color32
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 
 from minigan.arrays import Array, Padding
 from minigan.backends.steps import StepAround
 from minigan.backends.workspace import FastBackend, Workspace
-from minigan.layers import Conv2d, ConvTranspose2d, Layer, Upsample
+from minigan.layers import Conv2d, ConvTranspose2d, Upsample
 
 
 class UpsampledConv2d(ConvTranspose2d):
@@ -70,18 +70,3 @@ class UpsampledStep(StepAround):
 def flipped(K: Array) -> Array:
     """Taps of a convolution (k_h, k_w, c_in, c_out) -> as W has them, (k_h, k_w, c_out, c_in)."""
     return K[::-1, ::-1].transpose(0, 1, 3, 2)
-
-
-def joined(layers: Sequence[Layer], backend: FastBackend) -> list[Layer]:
-    """-> the layers, with one for each Upsample that a convolution of stride 1 follows."""
-    found: list[Layer] = []
-    for layer in layers:
-        before = found[-1] if found else None
-        if type(before) is Upsample and type(layer) is Conv2d and layer.stride == (1, 1):
-            (top, bottom), (left, right) = layer.pads
-            last_h, last_w = layer.kernel_size[0] - 1, layer.kernel_size[1] - 1
-            cropped = ((last_h - top, last_h - bottom), (last_w - left, last_w - right))
-            found[-1] = UpsampledConv2d(before, layer, cropped, backend)
-        else:
-            found.append(layer)
-    return found

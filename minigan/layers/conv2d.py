@@ -112,7 +112,11 @@ class Convolution(Layer):
         self.initializer = initializer or glorot_uniform()
 
     def declare(self, store: Store, W_shape: Shape, c_in: int) -> None:
-        """Declare W and b. The fans are the frameworks': k_h·k_w·channels, whatever the stride."""
+        """Declare W and b. The fans count a whole window, k_h·k_w·channels, whatever the stride.
+
+        So do frameworks for a convolution. For a transposed one PyTorch and Keras exchange the two,
+        which he() alone notices. There a number of y, with stride s, has only 1/s² of these inputs.
+        """
         window = self.kernel_size[0] * self.kernel_size[1]
         fans = (window * c_in, window * self.channels)
         self.b, self.db = None, None

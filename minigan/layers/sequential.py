@@ -13,7 +13,7 @@ from copy import copy, deepcopy
 from typing import Any, Protocol
 
 from minigan.arrays.views import Views
-from minigan.checks import expect_size, ignore_float_errors
+from minigan.checks import expect_one_hot, expect_size, ignore_float_errors
 from minigan.concurrency import InUse
 from minigan.errors import ConfigError, ShapeError, StateError
 from minigan.layers.base import Array, Backend, Generator, Layer, Shape
@@ -210,7 +210,8 @@ class Sequential(Layer):
         """dy (n, *out_shape), gradient of the mean loss -> dx (n, *in_shape), or None.
 
         need_dw  add into the gradients; otherwise they stay unchanged, bit for bit
-        Raises StateError: no forward before it, or the parameters were updated since.
+        Raises StateError: no forward before it, the parameters were updated since, or another
+        thread uses this network; ShapeError, ArrayTypeError: dy does not fit the last forward.
         """
         if self.is_inner:
             return backward_pass(self.steps, dy, need_dx, need_dw)
@@ -244,6 +245,7 @@ class Sequential(Layer):
                 raise ConfigError(
                     f"{self.name}: got labels, but no AppendLabels layer takes them: leave them out"
                 )
+            expect_one_hot(self.name, labels, self.classes)
             self.backend.guard(labels, (self.classes,), self.name, "labels")
             if len(labels) != n:
                 raise ShapeError(f"{self.name}: expected labels for {n} samples, got {len(labels)}")

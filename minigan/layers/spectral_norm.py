@@ -9,15 +9,16 @@ of one window. A pixel lies in up to m windows, so x is stretched by at most √
 direction in which M stretches most; then σ = |M·u|. W changes little from step to step. So u is
 kept, and one iteration for each forward pass in training is enough.
 
-Backward, with u held fixed: let v = M·u/σ, of length 1, and M̄ = M/σ.
+Backward, with u, the right singular vector, held fixed: let v = M·u/σ, the left one, and M̄ = M/σ.
 
     σ = vᵀ·M·u              dσ = <dM, v·uᵀ>
     dL = <G, d(M/σ)>        G = dL/dM̄
        = <G, dM>/σ - <G, M>/σ²·dσ
     dL/dM = (G - <G, M̄>·v·uᵀ) / σ
 
-So a step along M itself has no effect, as it should: M̄ does not depend on the size of M. (Moving u
-would add nothing: σ is largest at u, so it does not change to first order.)
+So a step along M itself has no effect, as it should: M̄ does not depend on the size of M. Once u has
+converged, moving it would add nothing: σ is largest at u, so it does not change to first order.
+Before, this is the gradient for the u at hand: check_gradients needs train=False.
 
 W as the layer's;  u (columns of M,)  a buffer;  v (rows of M,)
 Source: Miyato et al. 2018, arXiv:1802.05957, algorithm 1 and equation 12

@@ -1,13 +1,15 @@
 """Framework defaults: constants that a published program inherits unless it sets them.
 
-                         Keras, TensorFlow 1                  PyTorch, the DCGAN paper's program
+                         Keras, TensorFlow 1                  PyTorch
 BatchNorm running rate   0.01 ("momentum" 0.99)               0.1
 BatchNorm eps            1e-3                                 1e-5
 running variance         biased, 1/m                          unbiased, 1/(m-1)
 weights                  Glorot, uniform                      set by each program: N(0, 0.02²)
-Adam                     eps outside the bias correction      inside
+Adam                     eps added to √v (eps_hat=True)       eps added to √v̂ (eps_hat=False)
 reported loss            p clipped to [1e-7, 1 - 1e-7]        log p clipped at -100
 odd pixel of "same"      after                                -
+
+The DCGAN paper's program has PyTorch's Adam and these weights; its BatchNorm: radford.py.
 
 minigan trains on logits, where nothing has to be clipped. The reported loss is computed on logits
 clipped at the same place, so a run prints the same number as the published program.

@@ -2,7 +2,8 @@
 
 fnn    100 -> 128 -> 784 and 784 -> 128 -> 1, ReLU
 mnist  G: z -> 7x7 by a transposed convolution of kernel 7, then twice kernel 5, stride 2
-       D: its mirror image, to one logit by a convolution of kernel 7; BatchNorm in every layer
+       D: its mirror image, to one logit by a convolution of kernel 7; BatchNorm after all layers
+       but the last of each
 G moves first, then D on the same z. The images are shuffled once; the order stays for all epochs.
 
 The published program never updated its running statistics (a missing control dependency), so it

@@ -17,15 +17,15 @@ doubles the channels, up to 8 times the width. Both nets have one more convoluti
 a map by repeating pixels, with a convolution of kernel 3 after it (`upsample`): layers/upsample.py
 says why.
 
-With `classes` both nets get the class too, as in Mirza & Osindero 2014: G beside z and at its
-smallest map, D at the 3x3 convolution, or at the image if it has none.
+With `classes` both nets get the class too, as in Mirza & Osindero 2014: G beside z and, with
+two halvings or more, at its smallest map, D at the 3x3 convolution, or at the image if it has none.
 
 mnist    digits within two minutes on two CPU cores, with hyperparameters found by search
          (benchmarks/search.py): narrow nets, small batches, large steps, and the average
          of G's weights over some 500 of them
 color32  color pictures of 32x32: CIFAR-10, SVHN
 image64  a folder of any pictures, at 64x64; both with numbers of a search. Of 50,000 pictures, the
-         25 and 12 epochs take about a quarter of an hour
+         25 and 12 epochs take 12 to 13 minutes
 Source: Radford et al. 2016, arXiv:1511.06434, scaled down
 """
 

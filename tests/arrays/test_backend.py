@@ -188,6 +188,12 @@ IMAGE = (4, 5, 3)
         ),
         (IMAGE, np.zeros((2, 3, 9, 9), "f4"), mg.ShapeError, "this looks channels-first"),
         (IMAGE, np.zeros(IMAGE, "f4"), mg.ShapeError, "the batch axis is missing"),
+        (
+            IMAGE,
+            np.zeros((2, *IMAGE), "u1"),
+            mg.ArrayTypeError,
+            r"of dtype float32, got uint8: call backend.asarray\(x / 127.5 - 1\) first",
+        ),
     ),
 )
 def test_the_entry_is_guarded_with_the_cure_in_the_message(in_shape, x, error, message):

@@ -114,6 +114,16 @@ def test_what_is_not_joined(layers, kinds):
     np.testing.assert_allclose(fast.forward(x), definition.forward(x), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("replaced", (0, 1))
+def test_a_pass_of_one_object_runs(replaced):
+    """As one watches a layer: it is not joined, or its forward would be left out."""
+    layers = [mg.Upsample(2), mg.Conv2d(4, 3)]
+    layers[replaced].forward = lambda x, train=True: np.full((4, *layers[replaced].out_shape), 7.0)
+    net = make(layers, mg.get_backend("numpy", "float64"))
+    y = net.forward(np.random.default_rng(1).standard_normal((4, 3, 5, 4)))
+    assert len(net.steps) == 2 and (replaced == 0 or (y == 7).all())
+
+
 def test_the_block_within_is_a_neighbor_of_the_others():
     """So the steps before and after hand their chunks on."""
     layers = [mg.Conv2d(4, 1), mg.BatchNorm(), mg.ReLU(), mg.Upsample(2), mg.Conv2d(4, 3)]

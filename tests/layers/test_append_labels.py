@@ -91,7 +91,7 @@ MISTAKES = {
     "numbers instead of one-hot": (
         lambda net, x: net.forward(x, labels=np.zeros(4)),
         mg.ShapeError,
-        "D: expected labels (n, 3), got (4,)",
+        "D: expected one-hot labels (n, 3), got (4,): call backend.asarray(numpy.eye(3)[labels])",
     ),
     "too few": (
         lambda net, x: net.forward(x, labels=np.eye(3)),
