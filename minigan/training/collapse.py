@@ -1,6 +1,7 @@
-"""Mode collapse: a collapsed GAN keeps training as if nothing had happened. Three signs reveal it.
+"""Mode collapse: a collapsed GAN keeps training as if nothing had happened. Four signs reveal it.
 
     D has won           its two losses together stay close to 0: G learns almost nothing
+    D has lost          they stay large: the rates were too large, and both players are lost
     samples look alike  the standard deviation of their pixels is far below the real images'
     one class prevails  too many samples are closest to the mean image of the same class
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from minigan.data import Dataset
 
-WON, STEPS = 0.01, 500  # D's losses below this, for this many steps
+WON, STEPS, LOST, LOST_STEPS = 0.01, 500, 10, 50  # D's losses below, above; for so long
 ALIKE = 0.1  # of the real images' standard deviation
 PREVAILS = 0.75  # of the samples in one class
 GRACE = 1000  # steps before samples count: at first all samples of every run look alike
@@ -35,9 +36,8 @@ class CollapseMonitor:
         if data.labels is not None:
             labels = np.asarray(data.labels)[chosen]
             self.numbers = np.unique(labels)
-            means = [images[labels == number].mean(axis=0) for number in self.numbers]
-            self.prototypes = np.stack(means)
-        self.steps_won = 0
+            self.prototypes = np.stack([images[labels == k].mean(axis=0) for k in self.numbers])
+        self.steps_won = self.steps_lost = 0
         self.reported: set[str] = set()
 
     def look(self, rows: list[dict[str, Any]], samples: np.ndarray | None) -> list[str]:
@@ -48,13 +48,16 @@ class CollapseMonitor:
         """
         lines = {}
         for row in rows:
-            won = row["loss_d_real"] + row["loss_d_fake"] < WON
-            self.steps_won = self.steps_won + 1 if won else 0
+            loss = row["loss_d_real"] + row["loss_d_fake"]
+            self.steps_won = self.steps_won + 1 if loss < WON else 0
+            self.steps_lost = self.steps_lost + 1 if loss > LOST else 0
         if self.steps_won >= STEPS:
             lines["won"] = (
                 f"D's loss has been close to 0 for {STEPS} steps: it has won, and G hardly learns; "
                 "try a smaller --lr-d"
             )
+        if self.steps_lost >= LOST_STEPS:
+            lines["lost"] = f"D's loss is above {LOST}: start again, with smaller --lr-g and --lr-d"
         if samples is not None:
             flat = samples.reshape(len(samples), -1).astype(np.float32)
             relative = pixel_std(flat) / max(self.real_std, 1e-6)

@@ -7,7 +7,7 @@ import pytest
 
 from minigan.data import Dataset
 from minigan.training import collapse
-from minigan.training.collapse import ALIKE, GRACE, STEPS, CollapseMonitor
+from minigan.training.collapse import ALIKE, GRACE, LOST_STEPS, STEPS, CollapseMonitor
 from tests.support.pictures import dataset
 from tests.support.training_runs import names, resume, train
 
@@ -98,6 +98,15 @@ def test_a_discriminator_that_has_won(two_classes):
     (line,) = monitor.look(rows_of([0.001]), None)
     assert f"close to 0 for {STEPS} steps: it has won" in line
     assert monitor.look(rows_of([0.001] * STEPS), None) == []  # reported once
+
+
+def test_losses_that_have_exploded(two_classes):
+    monitor = CollapseMonitor(dataset(two_classes.images))
+    assert monitor.look(rows_of([12.0] * (LOST_STEPS - 1) + [0.7]), None) == []  # a jump
+    assert monitor.look(rows_of([12.0] * (LOST_STEPS - 1)), None) == []
+    (line,) = monitor.look(rows_of([12.0]), None)
+    assert line == "D's loss is above 10: start again, with smaller --lr-g and --lr-d"
+    assert monitor.look(rows_of([12.0]), None) == []  # reported once
 
 
 def test_without_labels_there_is_no_class(two_classes):

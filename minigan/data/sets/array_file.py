@@ -88,10 +88,8 @@ def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
     for name, array in given.items():
         is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
         if is_masked or not isinstance(array, np.ndarray) or array.dtype.hasobject:
-            kind = type(array).__name__
-            wanted = "a NumPy array of numbers or texts"
-            wanted += " beside labels" * (name == "images" and "labels" in given)
-            raise ArrayTypeError(f"{name}: expected {wanted}, got {kind}")
+            kind = type(array).__name__ + ", with labels" * (array is images and len(given) > 1)
+            raise ArrayTypeError(f"{name}: expected a NumPy array of numbers or texts, got {kind}")
     images = as_images("images", images)
     labels = one_each("images", images, labels)
     arrays = {".npy": as_pixels("images", images, None, log)}
