@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -126,5 +125,7 @@ def peak_mib():
         status = [Path(f"/proc/{process}/status").read_text() for process in ("self", *children)]
         return sum(int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) for text in status) / 1024
     except (OSError, TypeError):
+        import resource  # not on Windows
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (1024 if sys.platform.startswith("linux") else 2**20)

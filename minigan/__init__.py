@@ -65,6 +65,10 @@ if TYPE_CHECKING:
     from minigan.api import train as train
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
 def __getattr__(name: str) -> Any:
     # loaded on first use, which keeps `import minigan` fast
     if name in _SUBMODULES:

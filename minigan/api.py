@@ -100,6 +100,9 @@ class TrainedRun:
         self.log(save_explorer(path, open_game(self.run)[0], self.folder.resolve().name))
         return path
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"TrainedRun({str(self.folder)!r}): {self.config.preset} on {self.config.dataset}"
 

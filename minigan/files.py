@@ -27,7 +27,7 @@ def expect_path(path: str | Path) -> Path:
     try:
         if "\0" not in os.fsdecode(os.fsencode(path)):
             return Path(path)
-    except UnicodeEncodeError:
+    except (TypeError, UnicodeEncodeError):
         pass
     raise RunError(f"{str(path)!r} cannot be the name of a file")
 

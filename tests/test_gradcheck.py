@@ -108,6 +108,9 @@ def test_nan_is_a_mistake():
     net = network([linear(lambda layer, dy, dx, before: dx * np.nan)], (4,))
     with pytest.raises(mg.GradientError, match="worst is x"):
         mg.check_gradients(net, draw((4,)))
+    net = network([linear(lambda layer, dy, dx, before: layer.dW.fill(np.nan) or dx)], (4,))
+    report = mg.check_gradients(net, draw((4,)), raise_on_failure=False)
+    assert "need_dw=False" not in report.errors  # it did not change them
 
 
 def test_a_layer_that_ignores_need_dw_is_caught():
@@ -138,6 +141,13 @@ def test_kinks_do_not_disturb_it():
         layers = [mg.Linear(200), mg.ReLU(), mg.Linear(200), mg.LeakyReLU(0.1), mg.Linear(1)]
         x = np.random.default_rng(seed).standard_normal((30, 5))
         assert mg.check_gradients(network(layers, (5,)), x, seed=seed)
+
+
+def test_black_pixels_lie_on_no_kink():
+    """Where x and the bias are 0, a rectifier's input is 0 at every h."""
+    x = draw((6, 6, 1)) * (np.arange(36).reshape(6, 6, 1) % 2)
+    for layers in ([mg.Conv2d(2, 1), mg.LeakyReLU(0.2)], [mg.ConvTranspose2d(2, 2, 3), mg.ReLU()]):
+        assert mg.check_gradients(network(layers, (6, 6, 1)), x)
 
 
 # -- the report, the traces, the refusals ------------------------------------------------------

@@ -13,7 +13,7 @@ backward pass needs; the layer keeps it in self.saved and hands it to linear_bac
 A network asks its backend for the steps of its passes (`plan` in sequential.py). The plain backend
 answers with the layers themselves, so the code in these files is the code that runs. A fast
 backend may answer with steps that replace a layer, or several in a row: each must compute the same
-as the layers.
+as the layers. It is asked once, at setup: replace a layer's forward before that.
 
 dx and dW can be requested separately, because a GAN needs this: the generator's update
 sends a gradient through the discriminator for dx alone, and in the discriminator's own update

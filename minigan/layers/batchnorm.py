@@ -149,7 +149,7 @@ class BatchNorm(Layer):
         self.eps = expect_number("BatchNorm: eps", eps, "(0, 1)")
         expect_choice("BatchNorm: sampling", sampling, ("running", "batch"))
         self.use_gain, self.use_bias = gain, bias
-        self.gain_initializer = gain_initializer or ones()
+        self.gain_initializer = ones() if gain_initializer is None else gain_initializer
         self.unbiased, self.sampling = unbiased, sampling
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:

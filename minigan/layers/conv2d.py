@@ -109,7 +109,7 @@ class Convolution(Layer):
         self.stride = expect_pair(kind, "stride", stride)
         self.padding = expect_padding(kind, padding, self.kernel_size)
         self.use_bias = bias
-        self.initializer = initializer or glorot_uniform()
+        self.initializer = glorot_uniform() if initializer is None else initializer
 
     def declare(self, store: Store, W_shape: Shape, c_in: int) -> None:
         """Declare W and b. The fans count a whole window, k_h·k_w·channels, whatever the stride.

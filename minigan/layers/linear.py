@@ -58,7 +58,7 @@ class Linear(Layer):
     def __init__(self, out: int, *, bias: bool = True, initializer: Initializer | None = None):
         self.out = expect_size("Linear: out", out)
         self.use_bias = bias
-        self.initializer = initializer or glorot_uniform()
+        self.initializer = glorot_uniform() if initializer is None else initializer
 
     def setup(self, in_shape: Shape, *, backend: Backend, rng: Generator, store: Store) -> Shape:
         super().setup(in_shape, backend=backend, rng=rng, store=store)

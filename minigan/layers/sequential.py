@@ -81,12 +81,14 @@ class Sequential(Layer):
         rng      numpy.random.Generator, for the initial values
         store    passed by an outer container only
         Raises ShapeError: a layer cannot take the output of the one before it;
-        StateError: a layer already belongs to another network.
+        StateError: a layer, or this network itself, already belongs to another network.
         """
         if store is not None and self.store is not None:
             raise StateError(f"{self.name}: is a network already: put new layers into {store.name}")
         self.is_inner = store is not None
         if store is None:
+            if self.container is not None:
+                raise StateError(f"{self.name}: is a part of another network: set up that one")
             in_shape = expect_shape(self.name, in_shape)
             expect_kind(self.name, "backend", backend, Backend, 'get_backend("numpy")')
             expect_kind(self.name, "rng", rng, Generator, "numpy.random.default_rng(seed)")

@@ -39,7 +39,7 @@ SIZES = {  # from, to: the upper ends are far above any sensible value, and with
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
     "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
     "d_steps": (1, 1024), "max_pixels": (1, 2**40), "classes": (0, 2**10),
-    "lr_decay": (0, 2**40),
+    "lr_decay": (0, 2**40), "channels": (1, 3),
 }  # fmt: skip
 NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",
@@ -131,10 +131,7 @@ class Config:
         if (self.beta1 is None) != (optimizer != "Adam"):
             raise ConfigError(f"--beta1 is for Adam: this run of {self.preset} has {optimizer}")
         if self.precision != "fp32" and self.backend != "cupy":
-            raise ConfigError(
-                f"--precision {self.precision} is for tensor cores: "
-                "leave it out, or use --backend cupy"
-            )
+            raise ConfigError(f"--precision {self.precision} is for --backend cupy: leave it out")
         parse_fit(self.fit)
         parse_background(self.background)
         if (self.dataset == "folder") != (self.images is not None):
@@ -151,10 +148,7 @@ class Config:
                 "--image-size and --channels out, or use mnist, color32 or image64"
             )
         if self.joint_update and preset.simultaneous:
-            raise ConfigError(
-                "--joint-update has no meaning if both players move at once, "
-                f"as in preset {self.preset}"
-            )
+            raise ConfigError(f"--joint-update: in {self.preset} both players move at once anyway")
         own = {"classes": self.classes, "r1": self.r1, "upsample": self.upsample != "transposed"}
         if any(own.values()) and not preset.any_size:
             raise ConfigError(
@@ -162,11 +156,9 @@ class Config:
                 f"the nets of {self.preset} stay as published"
             )
         if self.classes == 1:
-            raise ConfigError(
-                "--classes 1 leaves nothing to choose: give 2 or more, or leave it out"
-            )
+            raise ConfigError("--classes 1 leaves nothing to choose: give 2 or more, or none")
         if (self.epochs is None) == (self.steps is None):
-            raise ConfigError("give the end of the run as --epochs or as --steps, not both")
+            raise ConfigError("give the end of the run as --epochs or as --steps, not both or none")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -193,10 +185,6 @@ def parse_size(text: Any) -> tuple[int, int]:
 
 def new_config(options: dict[str, Any]) -> Config:
     """Options that the user gave -> Config; the rest comes from the preset. Raises ConfigError."""
-    known = [field.name for field in fields(Config)]
-    if unknown := set(options) - set(known):
-        hint = did_you_mean(min(unknown), known)
-        raise ConfigError(f"unknown option {min(unknown)!r}{hint}")
     if isinstance(size := options.get("image_size"), Integral):  # as on the command line
         options = options | {"image_size": str(size)}
     for name in TEXTS:
@@ -233,7 +221,11 @@ def preset_defaults(preset: Preset, data: str, options: dict[str, Any]) -> dict[
 
 
 def normal_form(options: dict[str, Any]) -> dict[str, Any]:
-    """-> the options that are stored in another form than the one that is typed."""
+    """-> the options that are stored in another form than typed. Raises ConfigError for others."""
+    known = [field.name for field in fields(Config)]
+    if unknown := set(options) - set(known):
+        hint = did_you_mean(min(unknown), known)
+        raise ConfigError(f"unknown option {min(unknown)!r}{hint}")
     changed = {}
     if "image_size" in options:
         changed["image_size"] = "x".join(map(str, parse_size(options["image_size"])))

@@ -307,9 +307,8 @@ class Game(Copyable):
         if label is not None and not classes:
             cure = ": train it with --classes" if self.preset.any_size else ""
             raise ConfigError(f"--label needs classes, and {self.config.preset} has none{cure}")
-        is_whole = hasattr(label, "__index__") and not isinstance(label, bool)
-        if label is not None and not (is_whole and 0 <= label < classes):
-            raise ConfigError(f"--label must be in 0 .. {classes - 1}, got {label}")
+        if label is not None:
+            expect_size("--label", label, 0, classes - 1)
 
     def class_title(self, number: int) -> str:
         """-> the name of a class where it is known, else its number."""

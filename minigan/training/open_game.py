@@ -36,7 +36,7 @@ def open_game(
     files = run.checkpoints
     file = files.best_generator_file if best else files.generator_file
     if not file.exists():
-        cure = "only --evaluate-every keeps a best checkpoint" if best else "wait for the first one"
+        cure = "--evaluate-every keeps one, given time" if best else "wait for the first one"
         raise RunError(f"{file} does not exist: {cure}")
     arrays = load_arrays(file)
     outline(config)[0].ready().expect_fits(arrays, file)  # before memory is taken for other sizes

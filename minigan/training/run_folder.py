@@ -52,7 +52,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = expect_path(os.path.expanduser(folder))
+        self.folder = Path(os.path.expanduser(expect_path(folder)))
         self.quoted = shlex.quote(str(self.folder))  # in a command to copy
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.csv"
@@ -130,7 +130,7 @@ class Run:
                     raise ValueError("it holds no options")
                 return config_from_record(metadata.pop("options")), metadata
             except (FileNotFoundError, NotADirectoryError) as error:
-                problem = "it has no config.json" if self.folder.is_dir() else "it does not exist"
+                problem = "it has no config.json" if self.folder.exists() else "it does not exist"
                 raise RunError(f"{self.folder} is not the folder of a run: {problem}") from error
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 reason = " ".join(str(error).split())

@@ -45,6 +45,31 @@ def test_reshapes_join_their_neighbors():
     assert runs(mg.Linear(4), mg.Flatten()) == [(1, ["core"]), (1, [])]
 
 
+class HalfDropout(mg.Dropout):
+    def forward(self, x, train=True):
+        return x / 2
+
+
+class HalfUpsample(mg.Upsample):
+    def forward(self, x, train=True):
+        return super().forward(x, train) / 2
+
+
+class HalfLabels(mg.AppendLabels):
+    def forward(self, x, train, labels):
+        return super().forward(x, train, labels) / 2
+
+
+@pytest.mark.parametrize("layer", (HalfDropout(0.1), HalfUpsample(2), HalfLabels(2)))
+def test_a_class_with_other_passes_runs(layer):
+    """Of the layers that are not fused, too."""
+    net = mg.Sequential([layer])
+    backend = mg.get_backend("numpy", "float64")
+    net.setup((3, 3, 2), backend=backend, rng=np.random.default_rng(0))
+    y = net.forward(np.ones((1, 3, 3, 2)), labels=np.eye(2)[:1] if net.classes else None)
+    assert net.steps == [layer] and y.max() == 0.5
+
+
 def test_a_class_with_other_passes_is_left_alone():
     assert runs(Named(3, 3), mg.Tanh()) == [(2, ["activation", "core"])]
     assert runs(Louder(3, 3), mg.Tanh()) == [(1, []), (1, ["activation"])]

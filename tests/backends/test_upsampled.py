@@ -121,7 +121,8 @@ def test_a_pass_of_one_object_runs(replaced):
     layers[replaced].forward = lambda x, train=True: np.full((4, *layers[replaced].out_shape), 7.0)
     net = make(layers, mg.get_backend("numpy", "float64"))
     y = net.forward(np.random.default_rng(1).standard_normal((4, 3, 5, 4)))
-    assert len(net.steps) == 2 and (replaced == 0 or (y == 7).all())
+    assert len(net.steps) == 2
+    assert np.ptp(y, axis=(0, 1, 2)).max() < 1e-12  # of a constant image a valid convolution
 
 
 def test_the_block_within_is_a_neighbor_of_the_others():

@@ -77,7 +77,7 @@ def test_a_label_alone_is_as_in_a_mixed_draw(runs, tmp_path):
         (["{plain}", "--out", "a.png", "--statistics", ""], "--statistics must be one of frozen,"),
         (
             ["{plain}", "--out", "a.png", "--best"],
-            "best-generator.npz does not exist: only --evaluate-every",
+            "best-generator.npz does not exist: --evaluate-every keeps one",
         ),
         (["{plain}", "--out", "no/a.png"], "cannot write no/a.png: No such file or directory"),
     ),

@@ -142,6 +142,8 @@ def test_a_layer_may_hold_a_network(backend):
 
 
 def test_a_network_with_passes_of_its_own_is_not_written_as_onnx():
+    pytest.importorskip("onnx")
+
     class Skip(mg.Sequential):
         def forward(self, x, train=True):
             return x + super().forward(x, train)

@@ -184,6 +184,12 @@ def a_network_in_a_network():
     set_up(mg.Sequential([inner], name="outer"))
 
 
+def a_part_of_a_network():
+    inner = sequential(mg.Linear(2))
+    set_up(mg.Sequential([inner], name="outer"))
+    set_up(inner)
+
+
 @pytest.mark.parametrize(
     "make, error, message",
     (
@@ -193,6 +199,7 @@ def a_network_in_a_network():
         (lambda: mg.Sequential([mg.Tanh()] * 2), mg.ConfigError, "layer instance appears twice"),
         (in_two_networks, mg.StateError, "belongs to another network: make a new one"),
         (a_network_in_a_network, mg.StateError, "is a network already: put new layers"),
+        (a_part_of_a_network, mg.StateError, "N: is a part of another network: set up that one"),
         (lambda: set_up(sequential(mg.Tanh()), 3), mg.ShapeError, "expected a shape without"),
         (lambda: set_up(sequential(mg.Tanh()), (3, 0)), mg.ShapeError, "of whole numbers above 0"),
         (

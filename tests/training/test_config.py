@@ -100,9 +100,9 @@ MISTAKES = (
     (dict(beta1=1.0), "--beta1 must be at least 0 and below 1, got 1.0"),
     (dict(ema=1), "--ema must be at least 0 and below 1, got 1"),
     (dict(compile="yes"), "--compile must be true or false, got 'yes'"),
-    (dict(precision="tf32"), "--precision tf32 is for tensor cores: leave it out, or use"),
+    (dict(precision="tf32"), "--precision tf32 is for --backend cupy: leave it out"),
     (dict(fit="stretch"), "--fit must be crop, squash, center:SIZE or box:"),
-    (dict(channels=4), "--channels must be 1 (gray) or 3 (color), got 4"),
+    (dict(channels=4), "--channels must be a whole number of at least 1 and at most 3, got 4"),
     (dict(image_size="64x"), "--image-size must be a number of pixels, or HEIGHTxWIDTH such as"),
     (dict(image_size="0"), "--image-size must be a whole number of at least 1"),
     (
@@ -116,7 +116,7 @@ MISTAKES = (
     ),
     (
         dict(preset="tensorflow-mnist", joint_update=True),
-        "--joint-update has no meaning if both players move at once",
+        "--joint-update: in tensorflow-mnist both players move at once anyway",
     ),
     (dict(dataset="folder"), "--dataset folder and --images DIR belong together"),
     (dict(dataset="mnist", images="a"), "belong together: leave --dataset mnist out"),

@@ -1,4 +1,4 @@
-"""The time budget of evaluations during training; see also tests/training."""
+"""The time budget of evaluations during training: training/periodic_evaluation.py."""
 
 from math import inf
 from pathlib import Path

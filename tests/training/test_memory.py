@@ -14,6 +14,7 @@ BATCH = 128
 # per channel, of which a dense layer has 3,136; Python objects and array headers take a few KB
 ITERATORS = 3 * 8192 * 4 + 6 * 3136 * 8 + 16_384  # bytes
 SMALLEST_ACTIVATION = BATCH * 7 * 7 * 32 * 4  # of the nets below
+assert SMALLEST_ACTIVATION / 3 > ITERATORS  # not a single one can hide below the limit
 
 
 def make(preset, backend="numpy", width=16):
@@ -48,7 +49,6 @@ def test_a_training_step_allocates_nothing(preset):
     # a thread may hold an array an instant too long, and then another is taken, once
     peaks = (peak_of_rounds(game, batches, batches.per_epoch) for _ in range(3))
     assert any(peak < ITERATORS for peak in peaks)
-    assert SMALLEST_ACTIVATION / 3 > ITERATORS  # not a single one can hide below the limit
 
 
 def test_the_measurement_would_see_one():

@@ -220,7 +220,7 @@ def test_a_run_like_an_earlier_one_grows_as_it_did():
         ("--preset radford-mnist-conditional --classes 3", "--classes is for mnist, color32"),
         ("--dataset strokes --limit 9 --classes 3", "give --classes 10, or leave it out"),
         ("--classes -1", "--classes must be a whole number of at least 0, got -1"),
-        ("--classes 1", "--classes 1 leaves nothing to choose: give 2 or more, or leave it out"),
+        ("--classes 1", "--classes 1 leaves nothing to choose: give 2 or more, or none"),
         ("--lr-decay -1", "--lr-decay must be a whole number of at least 0, got -1"),
         ("--r1 -1", "--r1 must be at least 0 and at most"),
     ),

@@ -42,7 +42,7 @@ def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
                 size = header.tell() + array.nbytes
                 digest.update(f"{name}.npy {size} ".encode())
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    for part in (header.getbuffer(), array.data):
+                    for part in (header.getvalue(), array.data):
                         digest.update(part)
                         member.write(part)
             archive.comment = HASH + digest.hexdigest().encode()

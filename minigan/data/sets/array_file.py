@@ -40,6 +40,7 @@ IMAGES, LABELS = ("images", "x_train", "x"), ("labels", "y_train", "y")  # names
 READ_HEADER = np.lib.format.read_array_header_2_0  # of later versions, too
 IDX_NAME = "idx3-ubyte"
 PART = 4096  # images converted at a time
+NEAR = 0.5 / 255  # a number this far outside of [0, 1] is there by rounding
 MOST = 2**35  # numbers in an IDX file or an .npz: far above every published set
 Arrays = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
@@ -87,7 +88,7 @@ def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
     given = {"images": images} | ({} if labels is None else {"labels": labels})
     for name, array in given.items():
         is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
-        if is_masked or not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        if is_masked or not isinstance(array, np.ndarray) or array.dtype.kind in "OMmV":
             kind = type(array).__name__ + ", with labels" * (array is images and len(given) > 1)
             raise ArrayTypeError(f"{name}: expected a NumPy array of numbers or texts, got {kind}")
     images = as_images("images", images)
@@ -235,7 +236,7 @@ def one_each(path: Path | str, images: np.ndarray, labels: np.ndarray | None) ->
     if labels is not None and labels.shape == (len(images), 1):
         labels = labels[:, 0]
     if labels is not None and labels.shape != (len(images),):
-        raise DataError(f"{path}: expected labels ({len(images)},), got {labels.shape}")
+        raise DataError(f"{path}: expected class numbers ({len(images)},), got {labels.shape}")
     return labels
 
 
@@ -285,11 +286,11 @@ def as_pixels(path: Path | str, images: np.ndarray, limit: Limit, log: Log) -> n
         raise DataError(f"{path}: expected images of numbers, got {images.dtype}")
     parts = [slice(start, start + PART) for start in range(0, len(images), PART)]
     lowest, highest = float(images.min()), float(images.max())  # NaN if one number is
-    if images.dtype.kind in "iu" or (lowest >= 0 and 1 < highest <= 255):
+    if images.dtype.kind in "iu" or (lowest > -NEAR and 1 + NEAR < highest <= 255):
         low, high = 0.0, 255.0
     else:
-        low, high = (0.0 if lowest >= 0 else -1.0), 1.0
-    if not (low <= lowest and highest <= high):  # NaN neither
+        low, high = (0.0 if lowest > -NEAR else -1.0), 1.0
+    if not (low - NEAR < lowest and highest < high + NEAR):  # NaN neither
         raise DataError(
             f"{path}: expected images in 0 .. 255, in [0, 1] or in [-1, 1], "
             f"got {lowest:g} .. {highest:g}"

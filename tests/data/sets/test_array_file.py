@@ -305,7 +305,7 @@ def test_labels_are_whole_numbers_or_texts(tmp_path):
 
 def test_labels_of_another_length(tmp_path):
     np.savez(tmp_path / "a.npz", images=GRAY, labels=LABELS[:-1])
-    with pytest.raises(mg.DataError, match=r"expected labels \(30,\), got \(29,\)"):
+    with pytest.raises(mg.DataError, match=r"expected class numbers \(30,\), got \(29,\)"):
         load(tmp_path / "a.npz")
 
 
@@ -368,7 +368,7 @@ def test_arrays_in_memory_are_checked_before_they_are_kept(tmp_path, monkeypatch
     for given, message in (
         (dict(images=COLOR.transpose(0, 3, 1, 2)), "images: (30, 3, 6, 8) looks channels-first"),
         (dict(images=GRAY * 3.0), "images: expected images in 0 .. 255"),
-        (dict(images=GRAY, labels=LABELS[1:]), "images: expected labels (30,), got (29,)"),
+        (dict(images=GRAY, labels=LABELS[1:]), "images: expected class numbers (30,), got (29,)"),
     ):
         with pytest.raises(mg.DataError) as caught:
             mg.train(**given, steps=1)
@@ -384,6 +384,8 @@ def test_arrays_in_memory_are_kept_as_bytes(tmp_path, monkeypatch):
     assert lines == ["images: float64, 0 .. 1: 0 is black and 1 white"]
     kept = np.load(file)
     assert kept.dtype == np.uint8 and np.array_equal(kept[..., 0], GRAY)
+    for rounded in (GRAY / 255 * (1 + 1e-7), GRAY / 255 - 1e-9, GRAY / 127.5 - 1 - 1e-9):
+        np.testing.assert_array_equal(np.load(keep_arrays(rounded, LABELS, print)), kept)
 
 
 def test_the_same_images_with_other_labels_are_kept_in_another_file():

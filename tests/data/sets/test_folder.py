@@ -99,6 +99,7 @@ def test_folders_without_pictures_are_named(tmp_path):
 
 
 def test_what_minigan_wrote_is_left_out(tmp_path):
+    pytest.importorskip("matplotlib")
     folder = put(tmp_path / "p", ["a/1.png", "b/2.png"])
     first = load(folder)
     save_png(folder / "grid.png", np.zeros((4, 4, 3), np.uint8))
