@@ -78,6 +78,6 @@ def choose_operations(compile: bool | None) -> tuple[bool, Operations]:  # noqa:
                     f"compiled kernels need numba ({error}): pip install numba, "
                     "or leave them out: --no-compile, compile=False"
                 ) from error
-            if not isinstance(error, ImportError):
+            if not isinstance(error, ModuleNotFoundError):
                 warn(f"minigan: numba cannot be used ({error}): NumPy does the work")
     return False, table.OPERATIONS

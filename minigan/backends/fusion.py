@@ -16,7 +16,7 @@ from minigan.backends.workspace import FastBackend
 from minigan.layers.sequential import Step
 from minigan.layers.spectral_norm import unwrapped
 
-PASSES = ("forward", "backward", "forward_definition", "backward_definition")
+PASSES = ("forward", "backward", "forward_definition", "backward_definition", "update_running")
 Core = L.Conv2d | L.ConvTranspose2d | L.Linear
 ROLES: tuple[tuple[str, tuple[type[L.Layer], ...]], ...] = (
     ("core", (L.Conv2d, L.ConvTranspose2d, L.Linear)),
@@ -114,10 +114,10 @@ def is_exactly(layer: Any, *kinds: type[L.Layer]) -> bool:
     )
 
 
-def has_kernels(net: L.Sequential) -> bool:
+def has_kernels(net: L.Layer) -> bool:
     """Is each layer one that a fast backend computes without new memory?"""
-    kinds = [*STEPS, L.Reshape, L.Flatten, *(kind for _, kinds in ROLES for kind in kinds)]
-    return all(is_exactly(layer, *kinds) for layer in net.leaves())
+    kinds = [*STEPS, L.Sequential, L.Reshape, L.Flatten, *(k for _, ks in ROLES for k in ks)]
+    return is_exactly(net, *kinds) and all(map(has_kernels, getattr(net, "layers", ())))
 
 
 def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
@@ -128,6 +128,6 @@ def sees_samples_alone(steps: Iterable[Any], block: type) -> bool:
     return all(
         isinstance(step, (block, AppendLabelsStep, UpsampleStep))
         or is_exactly(step, L.Reshape, L.Flatten)
-        or (isinstance(step, L.Sequential) and sees_samples_alone(step.steps, block))
+        or (is_exactly(step, L.Sequential) and sees_samples_alone(step.steps, block))
         for step in steps
     )

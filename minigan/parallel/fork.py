@@ -1,8 +1,8 @@
 """A fork that is safe in a program with threads.
 
 A child has the calling thread alone, but all memory, as the other threads left it. If one of them
-was amid something in C, such as a product of BLAS, its locks are never released in the child; and
-BLAS ends its own threads at a fork, in the parent too, where a product then never ends. So the fork
+was within a C call, such as a product of BLAS, its locks are never released in the child; and BLAS
+ends its own threads at a fork, in the parent too, where a product then never ends. So the fork
 waits for an instant at which all other threads wait: for Python's lock, for data, for work.
 """
 

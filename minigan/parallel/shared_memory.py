@@ -117,7 +117,7 @@ class SharedMemoryGroup(Group):
             os._exit(1)
 
     def end_with_parent(self, number: int, frame: object) -> None:
-        """Called every SLEEP: end this process if the caller's has ended, even amid a step."""
+        """Called every SLEEP: end this process if the caller's has ended, even within a step."""
         if os.getppid() != self.parent:
             os._exit(1)
 

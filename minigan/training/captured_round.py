@@ -10,6 +10,7 @@ measurements of a round also stay on the GPU, in a row of a table, until they ar
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,15 +170,15 @@ class CapturedSampler:
             self.labels.host_rows(self.size)[...] = game.one_hot[numbers]
             self.labels.upload()
         if self.net is not net:
-            self.net = net
+            make_step = partial(self.make_step, net)
             if game.backend.captures_graphs and has_kernels(net):
-                self.replay = game.backend.capture(self.make_step, [])
+                self.replay = game.backend.capture(make_step, [])
             else:
-                self.replay = self.make_step(game.backend)
+                self.replay = make_step(game.backend)
+            self.net = net  # last: a capture may be interrupted
         return self.replay()
 
-    def make_step(self, backend: Backend) -> Callable[[], Array]:
-        assert self.net is not None
-        net, z = self.net.on(backend), self.z.array
+    def make_step(self, net: Sequential, backend: Backend) -> Callable[[], Array]:
+        net, z = net.on(backend), self.z.array
         labels = None if self.labels is None else self.labels.array
         return lambda: net.forward(z, train=False, labels=labels)

@@ -8,7 +8,7 @@ import pytest
 import minigan as mg
 from minigan.arrays import Backend
 from minigan.backends.cpu.blocks import Block
-from minigan.backends.fusion import find_runs, is_exactly, sees_samples_alone
+from minigan.backends.fusion import find_runs, has_kernels, is_exactly, sees_samples_alone
 from minigan.backends.steps import AppendLabelsStep, DropoutStep
 from tests.support.strict_cupy import make_module
 
@@ -94,6 +94,28 @@ def test_which_networks_see_each_sample_alone():
     assert not sees_samples_alone(steps(mg.Conv2d(3, 3), mg.Dropout(0.1)), Block)
     assert not sees_samples_alone(steps(Louder(3, 3)), Block)
     assert not sees_samples_alone(steps(mg.Sequential([Louder(3, 3)])), Block)
+
+
+class Skip(mg.Sequential):
+    def forward(self, x, train=True):
+        return x + super().forward(x, train)
+
+
+def test_a_network_with_other_passes_is_a_layer_of_ones_own():
+    """Its layers alone would give another y."""
+    for inner, is_known in ((mg.Sequential, True), (Skip, False)):
+        net = mg.Sequential([mg.Linear(3), mg.Sequential([inner([mg.Tanh()])])])
+        net.setup((3,), backend=mg.get_backend("numpy"), rng=np.random.default_rng(0))
+        assert has_kernels(net) == is_known
+        assert sees_samples_alone(net.steps, Block) == is_known
+
+
+def test_a_norm_with_running_statistics_of_its_own_is_left_alone():
+    class Fixed(mg.BatchNorm):
+        def update_running(self, mean, var, m):
+            pass
+
+    assert runs(mg.Linear(3), Fixed(), mg.Tanh()) == [(1, ["core"]), (1, []), (1, ["activation"])]
 
 
 @pytest.mark.parametrize("name", ("numpy", "cupy"))

@@ -1,5 +1,6 @@
 """Captured rounds and samples give the bits of those that are played operation by operation."""
 
+import copy
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ import pytest
 import minigan as mg
 from minigan.presets import get_preset
 from minigan.training import switches
-from minigan.training.captured_round import ROWS
+from minigan.training.captured_round import ROWS, CapturedSampler
 from tests.support.games import make_game
 from tests.support.networks import assert_same_arrays
 from tests.support.strict_cupy import make_module
@@ -122,6 +123,23 @@ def test_after_close_the_round_is_captured_again(make):
     rows += [game.read(game.round(batches)) for _ in range(2)]
     other, batches = make()
     assert rows == [other.read(other.round(batches)) for _ in range(4)]
+
+
+def test_after_an_interrupted_capture_samples_are_of_the_net_that_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", make_module())
+    game, _ = make_game("shibuya-fnn", width=2, backend="cupy", images=10)
+    sampler = CapturedSampler(game)
+    numbers = np.zeros(sampler.size, int)
+    first = game.sampled_net()
+    sampler.z.host_rows(sampler.size)
+    sampler.draw(game, first, numbers)
+    other = copy.deepcopy(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(game.backend, "capture", lambda *arguments: 1 / 0)
+        for _ in range(2):
+            sampler.z.host_rows(sampler.size)
+            with pytest.raises(ZeroDivisionError):
+                sampler.draw(game, other, numbers)
 
 
 @pytest.mark.parametrize("preset", ("fredriksson-fnn", "radford-mnist-conditional"))

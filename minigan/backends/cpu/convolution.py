@@ -1,9 +1,9 @@
 """A layer's convolution: the batch in chunks, the chunks on threads, the parts of dW summed.
 
-The shape alone decides which kernel multiplies a chunk: gathering.py for narrow layers, winograd.py
-where its savings are worth it, im2col.py everywhere else. Where numba is installed,
-compiled/direct.py instead of all but winograd.py, unless W is very large. A Linear layer is the
-convolution of an image of one pixel.
+Shape and dtype decide which kernel multiplies a chunk: gathering.py for narrow layers, winograd.py
+where its savings are worth it, im2col.py everywhere else. With numba, compiled/direct.py replaces
+the first and the last, where its tiles fit the channels, unless W is very large. A Linear layer is
+the convolution of an image of one pixel.
 
 The operations around a convolution can run chunk by chunk too, while the chunk is in cache: `after`
 the forward pass (bias, activation), and `before` the backward pass (the gradients of activation and
@@ -165,11 +165,10 @@ class Identity:
         parts = self.parts(len(x))
 
         def chunk(i: int, workspace: ThreadWorkspace, worker: int) -> None:
-            part = parts[i]
             if before is not None:
-                before(part, workspace)
+                before(parts[i], workspace)
             if after is not None:
-                after(part, x[part], workspace, i)
+                after(parts[i], x[parts[i]], workspace, i)
 
         self.backend.run(chunk, len(parts))
 

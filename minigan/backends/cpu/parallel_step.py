@@ -42,7 +42,7 @@ class ParallelStep:
     ):
         arrays = [array for each in stateful for array in each.state_arrays()]
         self.stateful = stateful
-        self.group = SharedMemoryGroup(size, max(array.nbytes for array in arrays))
+        self.group = SharedMemoryGroup(size, 4 * max(array.nbytes for array in arrays))
         self.step = make_step(TracingBackend(parent, self.group))
         self.on_threads = make_step(parent)  # now: keeping make_step might close a reference cycle
         self.can_fork, self.in_use = True, InUse("a captured step")
@@ -84,9 +84,14 @@ class ParallelStep:
         return result
 
     def state(self) -> list[tuple[Any, ...]]:
-        """-> values that show whether anything else has changed networks or optimizers."""
+        """-> values that show whether anything else has changed networks or optimizers.
+
+        But not whether a part of an array was written to, as by W[0] = 1: assign the whole array.
+        """
         names = ("steps", "version", "lr")
-        return [tuple(getattr(each, name, None) for name in names) for each in self.stateful]
+        known = [tuple(getattr(each, name, None) for name in names) for each in self.stateful]
+        buffers = [getattr(each, "buffers", {}) for each in self.stateful]
+        return known + [tuple(array.tobytes() for array in each.values()) for each in buffers]
 
     def stop(self) -> None:
         """End the other processes; the next call forks new ones."""

@@ -138,7 +138,7 @@ class Team:
                     self.run_side_by_side(work, count)
                 finally:
                     self.busy.release()
-            else:  # one worker; or within or beside another run: the same shares, one by one
+            else:  # one worker; or beside another run, or in a worker's: the shares in turn
                 for worker in range(self.size):
                     do_share(work, count, worker, self.size)
 

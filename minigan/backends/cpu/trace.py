@@ -32,7 +32,7 @@ import numpy as np
 from minigan.arrays import Array
 from minigan.backends.cpu import blocks
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.fusion import sees_samples_alone
+from minigan.backends.fusion import is_exactly, sees_samples_alone
 from minigan.backends.steps import StepAround
 from minigan.errors import StateError
 from minigan.layers import Layer, Sequential, sequential
@@ -194,7 +194,7 @@ def innermost(steps: Sequence[Any]) -> list[Any]:
     """-> the steps of a network, including those of networks within it"""
     found = []
     for step in steps:
-        is_container = isinstance(step, (Sequential, TracedSteps, StepAround))
+        is_container = isinstance(step, (TracedSteps, StepAround)) or is_exactly(step, Sequential)
         found += innermost(step.steps) if is_container else [step]
     return found
 
@@ -204,7 +204,7 @@ def plan(layers: Sequence[Layer], backend: "TracingBackend") -> list[Step]:
     steps = blocks.plan(layers, backend)
     for step in innermost(steps):
         if not sees_samples_alone([step], blocks.Block):
-            layer = getattr(step, "layers", [step])[0]
+            layer = step if isinstance(step, Layer) else step.layers[0]
             raise StateError(
                 f"{layer.label}: in a captured step a layer sees the rows of one process only, and "
                 "this one may need the whole batch: run the step uncaptured, or use "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigan.arrays import Array
-from minigan.backends.fusion import sees_samples_alone
+from minigan.backends.fusion import is_exactly, sees_samples_alone
 from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.blocks import Block
 from minigan.backends.gpu.r1 import add_r1
@@ -35,7 +35,7 @@ def update_discriminator(
         backend.guard(x, D.in_shape, next(D.leaves()).label, "x")
     n = len(x_real)
     D.expect_labels(labels, n)
-    one_by_one = type(D) is not Sequential or not sees_samples_alone(D.steps, Block)
+    one_by_one = not is_exactly(D, Sequential) or not sees_samples_alone(D.steps, Block)
     if len(x_fake) != n or one_by_one:
         return definition(D, optimizer, x_real, x_fake, labels, objective)
     with D.in_use:

@@ -185,7 +185,8 @@ class Kernels:
                 "know this GPU: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), to "
                 "match the driver; or use --backend numpy"
             ) from error
-        self.pending, self.modules = [], self.modules + 1
+        # another thread may have named more since
+        self.pending, self.modules = [k for k in self.pending if not k.function], self.modules + 1
 
 
 def expect_int(value: Any) -> int:

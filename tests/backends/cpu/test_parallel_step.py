@@ -239,6 +239,42 @@ def test_all_processes_have_the_same_parameters_bit_for_bit(size, make_tiny):
         assert all(np.array_equal(row, result[name][0]) for row in result[name]), name
 
 
+def test_buffers_that_change_outside_of_the_step_are_noticed():
+    """As u of a SpectralNorm does in a forward in training: other processes have the old one."""
+    net = mg.Sequential([mg.SpectralNorm(mg.Linear(2))])
+    parent = mg.get_backend("numpy", threads=2)
+    net.setup((3,), backend=parent, rng=np.random.default_rng(0))
+    step = parent.capture(lambda backend: lambda: None, [net.store], 8)
+    before = step.state()
+    assert step.state() == before
+    net.buffers["0.u"] = [1, 0]
+    assert step.state() != before
+    step.stop()
+
+
+def test_batchnorm_of_many_channels_fits_the_shared_memory():
+    """Its sums are longer than any array of the network."""
+    parent, c = mg.get_backend("numpy", threads=2), 70_000
+    net = mg.Sequential([mg.BatchNorm(gain=False, bias=False)])
+    net.setup((c,), backend=parent, rng=np.random.default_rng(0))
+    x = parent.staging_buffer((8, c)).array
+    x[...] = np.random.default_rng(0).standard_normal(x.shape)
+    y = parent.staging_buffer(x.shape).array
+
+    def make_step(backend):
+        captured = net.on(backend)
+
+        def step():
+            backend.shard(y)[...] = captured.forward(backend.shard(x))
+
+        return step
+
+    step = parent.capture(make_step, [net.store], len(x))
+    step()
+    step.stop()
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-6)
+
+
 def test_batchnorm_far_from_zero_is_as_exact_as_in_one_process():
     """Mean 100, deviation 0.01, in float32, of uneven shards."""
     parent = mg.get_backend("numpy", threads=2)

@@ -299,7 +299,17 @@ class NamedNorm(mg.BatchNorm):
     """Has the same passes."""
 
 
-@pytest.mark.parametrize("layer", (Twice, OwnNorm, lambda: mg.Dropout(0.5)))
+class Skip(mg.Sequential):
+    """y = x + tanh(x)"""
+
+    def __init__(self):
+        super().__init__([mg.Tanh()])
+
+    def forward(self, x, train=True):
+        return x + super().forward(x, train)
+
+
+@pytest.mark.parametrize("layer", (Twice, OwnNorm, lambda: mg.Dropout(0.5), Skip))
 @pytest.mark.parametrize("is_within", (False, True))
 def test_a_layer_that_may_need_the_whole_batch_is_refused(layer, is_within):
     layer = layer()

@@ -1,6 +1,6 @@
 """Kernels that numba compiles, once for each CPU and version of this folder, and keeps on disk.
 
-A kernel is a loop over arrays that are given to it. It allocates some rows at most, and releases
+A kernel is a loop over arrays that are given to it. It allocates a few rows at most, and releases
 Python's global lock. Sums are added in the order that is written, and no product is contracted with
 a sum, so the bits do not depend on the instructions that a CPU has; except in direct.py and
 winograd.py, where they do, as in BLAS.
