@@ -13,7 +13,7 @@ formula that always gives 0 would pass.
 Why several h: if a ReLU's input is within h of 0, the difference straddles the kink and is wrong
 while the backward pass is right. A smaller h then agrees. A wrong formula disagrees at every h, so
 only the smallest error counts. Where x is 0, as black pixels are, and the bias too, the input is 0
-at every h: so the parameters are moved a little first.
+at every h: so parameters of 0 become 0.001 first.
 
 A SpectralNorm whose u has not converged moves it in each forward pass of training, and σ with it.
 The backward pass holds u fixed, as it should: check such a network with train=False.
@@ -89,8 +89,8 @@ def check_gradients(
     labels      (n, classes)      of a conditional network
     train       mode of the forward passes
     directions  random directions to try for x and for each parameter
-    -> GradientReport; print it. A copy of the network is checked, with parameters that are moved by
-       about 0.001: this one does not change.
+    -> GradientReport; print it. A copy of the network is checked, in which parameters of 0 are
+       0.001: this one does not change.
     Raises GradientError with that report if an error is above rtol, unless raise_on_failure is
     False; ConfigError on a float32 backend, whose rounding would hide an error.
     """
@@ -107,7 +107,7 @@ def check_gradients(
         )
     net = deepcopy(net)  # so that the caller's stays as it is
     store, backend, rng = net.ready(), net.backend, np.random.default_rng(seed)
-    store.flat_params += 1e-3 * backend.asarray(rng.standard_normal(store.flat_params.shape))
+    store.flat_params[store.flat_params == 0] = 1e-3
     buffers = [(buffer, buffer.copy()) for buffer in store.buffers.values()]
     generators = [generator.bit_generator for generator in store.generators.values()]
     states = [generator.state for generator in generators]
