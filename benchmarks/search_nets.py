@@ -27,7 +27,7 @@ from minigan.layers import (
     Reshape,
     Tanh,
     Upsample,
-)  # fmt: skip
+)
 from minigan.presets import own
 from minigan.presets.frameworks import WEIGHTS, torch_norm
 

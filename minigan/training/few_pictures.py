@@ -30,7 +30,7 @@ def fit_to_few(
     is_folder = config.dataset == "folder"
     if is_folder and count < FEW and "flip" not in options and batches.labels is None:
         config = replace(config, flip=True)
-        lines.append(f"only {counted(count, 'picture')}: mirrored ones are added, or --no-flip")
+        lines.append(f"only {counted(count, 'picture')}: mirrored ones are added, unless --no-flip")
     if is_folder:
         lines.append("expect blurs first, shapes after some thousand steps: docs/own-pictures.md")
     steps = ceil((config.epochs or 0) * batches.per_epoch / per_round)

@@ -54,7 +54,7 @@ def test_a_dozen_pictures_are_mirrored_and_trained_on_long_enough(tmp_path, caps
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "NOTE: 12 pictures cannot fill a batch of 64" in said
-    assert "mirrored ones are added, or --no-flip" in said
+    assert "mirrored ones are added, unless --no-flip" in said
     assert "NOTE: expect blurs first" in said
     assert f"dry run: {LEAST:,} steps would go" in said
     main([*words, "--no-flip", "--epochs", "7"])
