@@ -16,6 +16,10 @@ st = hypothesis.strategies
 def check_at_random(examples, strategy, check):
     """Run check(value) on this many values of a strategy. At least a third have an answer."""
     compared = []
+
+    def compare(value):
+        compared.append(check(value))
+
     settings = hypothesis.settings(
         max_examples=examples,
         deadline=None,
@@ -23,7 +27,7 @@ def check_at_random(examples, strategy, check):
         derandomize=True,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    settings(hypothesis.given(strategy)(lambda value: compared.append(check(value))))()
+    settings(hypothesis.given(strategy)(compare))()
     assert sum(compared) >= examples // 3
 
 
