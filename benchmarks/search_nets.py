@@ -16,18 +16,8 @@ stride 1 in each net:
 shallow, deep   none, or two of them
 """
 
+from minigan import layers as nn
 from minigan.initializers import glorot_uniform, he, normal
-from minigan.layers import (
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Tanh,
-    Upsample,
-)
 from minigan.presets import own
 from minigan.presets.frameworks import WEIGHTS, torch_norm
 
@@ -45,17 +35,17 @@ def generator(start=3, step=HALVE, deep=False, weights=SMALL):
 
     def layers(width, z_dim, image_shape):
         def block(kind, c, **options):
-            return [kind(c, **options, bias=False, initializer=weights), torch_norm(), ReLU()]
+            return [kind(c, **options, bias=False, initializer=weights), torch_norm(), nn.ReLU()]
 
         c = (4 if start == 3 else 2) * width
-        first = block(Linear, start * start * c)
-        made = [first[0], Reshape((start, start, c)), *first[1:]]
+        first = block(nn.Linear, start * start * c)
+        made = [first[0], nn.Reshape((start, start, c)), *first[1:]]
         if start == 3:
-            made += block(ConvTranspose2d, 2 * width, **step, output_padding=(1, 1))
+            made += block(nn.ConvTranspose2d, 2 * width, **step, output_padding=(1, 1))
         if deep:
-            made += block(Conv2d, 2 * width, **KEEP)
-        made += block(ConvTranspose2d, width, **step)
-        return [*made, ConvTranspose2d(image_shape[2], **step, initializer=weights), Tanh()]
+            made += block(nn.Conv2d, 2 * width, **KEEP)
+        made += block(nn.ConvTranspose2d, width, **step)
+        return [*made, nn.ConvTranspose2d(image_shape[2], **step, initializer=weights), nn.Tanh()]
 
     return layers
 
@@ -65,15 +55,15 @@ def discriminator(start=3, step=HALVE, deep=False, weights=SMALL, norm=True):
 
     def layers(width, image_shape):
         def block(c, options, norm=norm):
-            convolution = Conv2d(c, **options, bias=not norm, initializer=weights)
-            return [convolution, *([torch_norm()] if norm else []), LeakyReLU(0.2)]
+            convolution = nn.Conv2d(c, **options, bias=not norm, initializer=weights)
+            return [convolution, *([torch_norm()] if norm else []), nn.LeakyReLU(0.2)]
 
         made = block(width, step, norm=False) + block(2 * width, step)
         if deep:
             made += block(2 * width, KEEP)
         if start == 3:
             made += block(4 * width, step)
-        return [*made, Flatten(), Linear(1, initializer=weights)]
+        return [*made, nn.Flatten(), nn.Linear(1, initializer=weights)]
 
     return layers
 
@@ -102,15 +92,15 @@ def refined(make_layers, blocks, activation):
         first = next(
             i
             for i, layer in enumerate(made)
-            if isinstance(layer, Conv2d)
+            if isinstance(layer, nn.Conv2d)
             and layer.stride == (1, 1)
-            and not isinstance(made[i - 1], Upsample)
+            and not isinstance(made[i - 1], nn.Upsample)
         )
         channels = made[first].channels
         made[first : first + 3] = [
             layer
             for _ in range(blocks)
-            for layer in (Conv2d(channels, **KEEP, **WEIGHTS), torch_norm(), activation())
+            for layer in (nn.Conv2d(channels, **KEEP, **WEIGHTS), torch_norm(), activation())
         ]
         return made
 
@@ -119,8 +109,8 @@ def refined(make_layers, blocks, activation):
 
 def both_refined(blocks):
     return dict(
-        generator=refined(own.generator, blocks, ReLU),
-        discriminator=refined(own.discriminator, blocks, lambda: LeakyReLU(0.2)),
+        generator=refined(own.generator, blocks, nn.ReLU),
+        discriminator=refined(own.discriminator, blocks, lambda: nn.LeakyReLU(0.2)),
     )
 
 

@@ -115,7 +115,7 @@ class Convolution(Layer):
         """Declare W and b. The fans count a whole window, k_h·k_w·channels, whatever the stride.
 
         So do frameworks for a convolution. For a transposed one PyTorch and Keras exchange the two,
-        which he() alone notices. There a number of y, with stride s, has only 1/s² of these inputs.
+        which he() alone notices. There, with stride s, a pixel of y gets only 1/s² of these inputs.
         """
         window = self.kernel_size[0] * self.kernel_size[1]
         fans = (window * c_in, window * self.channels)

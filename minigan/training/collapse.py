@@ -16,7 +16,7 @@ import numpy as np
 
 from minigan.data import Dataset
 
-WON, STEPS, LOST, LOST_STEPS = 0.01, 500, 10, 50  # D's losses below, above; for so long
+WON, STEPS, LOST, LOST_STEPS = 0.01, 500, 10, 50  # D's losses: below, for how many steps; above
 ALIKE = 0.1  # of the real images' standard deviation
 PREVAILS = 0.75  # of the samples in one class
 GRACE = 1000  # steps before samples count: at first all samples of every run look alike

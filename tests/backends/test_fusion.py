@@ -10,6 +10,7 @@ from minigan.arrays import Backend
 from minigan.backends.cpu.blocks import Block
 from minigan.backends.fusion import find_runs, has_kernels, is_exactly, sees_samples_alone
 from minigan.backends.steps import AppendLabelsStep, DropoutStep
+from tests.support.networks import Skip
 from tests.support.strict_cupy import make_module
 
 
@@ -94,11 +95,6 @@ def test_which_networks_see_each_sample_alone():
     assert not sees_samples_alone(steps(mg.Conv2d(3, 3), mg.Dropout(0.1)), Block)
     assert not sees_samples_alone(steps(Louder(3, 3)), Block)
     assert not sees_samples_alone(steps(mg.Sequential([Louder(3, 3)])), Block)
-
-
-class Skip(mg.Sequential):
-    def forward(self, x, train=True):
-        return x + super().forward(x, train)
 
 
 def test_a_network_with_other_passes_is_a_layer_of_ones_own():

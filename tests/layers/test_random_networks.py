@@ -140,6 +140,11 @@ on_images = st.one_of(
     ),
     st.just(lambda: mg.Upsample(2)),
 )
+broken = st.one_of(
+    st.builds(lambda slope: lambda: mg.LeakyReLU(slope), st.sampled_from((-0.1, float("nan")))),
+    st.builds(lambda shape: lambda: mg.Reshape(shape), st.tuples(*[st.integers(1, 6)] * 3)),
+    st.just(lambda: mg.Sequential([])),
+)
 linear = st.builds(lambda out: lambda: mg.Linear(out), st.integers(1, 9))
 
 
@@ -161,8 +166,8 @@ def stack(draw):
             h, w, c = draw(st.tuples(*[st.integers(1, 5)] * 3))
             layers += [partial(mg.Linear, h * w * c), partial(mg.Reshape, (h, w, c))]
             is_image = True
-    if draw(st.integers(0, 9)) == 0:
-        layers.append(draw(st.one_of(linear, on_images)))
+    if draw(st.integers(0, 4)) == 0:
+        layers.append(draw(st.one_of(linear, on_images, broken)))
     return layers, in_shape, draw(st.integers(1, 4))
 
 

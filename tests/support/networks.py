@@ -143,3 +143,10 @@ def assert_close(found, expected, what, rtol=1e-10):
     assert found.shape == expected.shape, f"{what}: {found.shape}, expected {expected.shape}"
     error, largest = np.abs(found - expected).max(), np.abs(expected).max()
     assert error <= rtol * largest, f"{what}: off by {error:.3g} of {largest:.3g}"  # not for NaN
+
+
+class Skip(mg.Sequential):
+    """y = x + layers(x): its layers alone would give another y."""
+
+    def forward(self, x, train=True):
+        return x + super().forward(x, train)

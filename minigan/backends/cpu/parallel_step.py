@@ -42,6 +42,7 @@ class ParallelStep:
     ):
         arrays = [array for each in stateful for array in each.state_arrays()]
         self.stateful = stateful
+        # BatchNorm adds up two float64 where the network has one float32
         self.group = SharedMemoryGroup(size, 4 * max(array.nbytes for array in arrays))
         self.step = make_step(TracingBackend(parent, self.group))
         self.on_threads = make_step(parent)  # now: keeping make_step might close a reference cycle

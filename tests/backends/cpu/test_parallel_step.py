@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -252,6 +253,16 @@ def test_buffers_that_change_outside_of_the_step_are_noticed():
     step.stop()
 
 
+def make_forward(net, x, y, backend):
+    """-> a step: y = net(x)"""
+    captured = net.on(backend)
+
+    def step():
+        backend.shard(y)[...] = captured.forward(backend.shard(x))
+
+    return step
+
+
 def test_batchnorm_of_many_channels_fits_the_shared_memory():
     """Its sums are longer than any array of the network."""
     parent, c = mg.get_backend("numpy", threads=2), 70_000
@@ -260,16 +271,7 @@ def test_batchnorm_of_many_channels_fits_the_shared_memory():
     x = parent.staging_buffer((8, c)).array
     x[...] = np.random.default_rng(0).standard_normal(x.shape)
     y = parent.staging_buffer(x.shape).array
-
-    def make_step(backend):
-        captured = net.on(backend)
-
-        def step():
-            backend.shard(y)[...] = captured.forward(backend.shard(x))
-
-        return step
-
-    step = parent.capture(make_step, [net.store], len(x))
+    step = parent.capture(partial(make_forward, net, x, y), [net.store], len(x))
     step()
     step.stop()
     np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-6)
@@ -283,19 +285,10 @@ def test_batchnorm_far_from_zero_is_as_exact_as_in_one_process():
     x = parent.staging_buffer((1001, 3)).array
     x[...] = np.random.default_rng(0).normal(100, 0.01, x.shape)
     y = parent.staging_buffer(x.shape).array
-
-    def make_step(backend):
-        captured = net.on(backend)
-
-        def step():
-            backend.shard(y)[...] = captured.forward(backend.shard(x))
-
-        return step
-
     exact = x.astype(np.float64)
     exact = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + 1e-5)
     of_one = np.abs(net.forward(x) - exact).max()
-    step = parent.capture(make_step, [net.store], len(x))
+    step = parent.capture(partial(make_forward, net, x, y), [net.store], len(x))
     for _ in range(2):  # recorded, and replayed
         step()
         assert np.abs(y - exact).max() <= 2 * of_one

@@ -9,6 +9,7 @@ from minigan.backends.cpu.trace import Trace, TracedSteps, TracingBackend, Traci
 from minigan.parallel.group import Group
 from minigan.parallel.shared_memory import can_fork
 from minigan.presets import MODULES, get_preset
+from tests.support.networks import Skip
 from tests.support.noise_games import SYSTEMS, assert_same_bits, make_batches, make_game, play
 
 needs_fork = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
@@ -299,17 +300,11 @@ class NamedNorm(mg.BatchNorm):
     """Has the same passes."""
 
 
-class Skip(mg.Sequential):
-    """y = x + tanh(x)"""
-
-    def __init__(self):
-        super().__init__([mg.Tanh()])
-
-    def forward(self, x, train=True):
-        return x + super().forward(x, train)
+def skip():
+    return Skip([mg.Tanh()])
 
 
-@pytest.mark.parametrize("layer", (Twice, OwnNorm, lambda: mg.Dropout(0.5), Skip))
+@pytest.mark.parametrize("layer", (Twice, OwnNorm, lambda: mg.Dropout(0.5), skip))
 @pytest.mark.parametrize("is_within", (False, True))
 def test_a_layer_that_may_need_the_whole_batch_is_refused(layer, is_within):
     layer = layer()
