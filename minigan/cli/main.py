@@ -62,7 +62,7 @@ BEST: Row = ("--best", SWITCH, "use the best checkpoint of train --evaluate-ever
 CLASS = "name or number of a class, for conditional runs (default: each in turn)"
 LABEL: Row = ("--label", NAME, CLASS)
 IMAGES: list[Row] = [  # which images, and on what machine
-    ("--preset", NAME, "networks and hyper-parameters: see minigan presets"),
+    ("--preset", NAME, "networks and hyperparameters: see minigan presets"),
     ("--backend", NAME, "plain, numpy (default) or cupy"),
     ("--precision", NAME, "precision of products on a GPU: fp32 (default) or tf32"),
     ("--dataset", NAME, f"{', '.join(DATASETS)}; auto (default) is the preset's"),
@@ -198,7 +198,7 @@ def build_parser() -> Parser:
     add("export", "export", "write G or D as .onnx or .safetensors", RUN, *EXPORT, BEST, DATA_DIR)
     files: Row = ("files", FILE | {"nargs": "+"}, ".safetensors, or a folder of published .npy")
     options = [row for row in (*IMAGES, *TRAIN) if row is not DATA_DIR]
-    add("export", "import", "make a run of weights from a file", files, NEW_RUN, *options)
+    add("export", "import", "make a run from weights in a file", files, NEW_RUN, *options)
     return parser
 
 
