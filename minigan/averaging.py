@@ -9,7 +9,8 @@ Training itself continues with the current weights.
         = ā_(t-1) + (1 - β) / (1 - β^t) · (θ_t - ā_(t-1))
 
 ā_1 = θ_1. Later the mean covers about the last 1 / (1 - β) steps, or all steps if there are fewer.
-The running statistics of BatchNorm are averaged in the same way.
+The running statistics of BatchNorm are averaged in the same way. u of SpectralNorm is copied: the
+mean of vectors of length 1 is shorter.
 Source: Yazıcı et al. 2019, arXiv:1806.04498; Karras et al. 2018, arXiv:1710.10196
 Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py
 """
@@ -43,10 +44,11 @@ class Average(Copyable):
         self.steps += 1
         weight = (1.0 - self.decay) / (1.0 - self.decay**self.steps)
         mean, new = self.net.ready(), self.source.ready()
-        pairs = [(mean.flat_params, new.flat_params)]
-        pairs += [(mean.buffers[name], new.buffers[name]) for name in mean.buffers]
+        pairs = [(mean.flat_params, new.flat_params, weight)]
+        for name, a in mean.buffers.items():
+            pairs.append((a, new.buffers[name], 1.0 if name.endswith(".u") else weight))
         update = mean.backend.operation_for(ema_update)
-        for a, x in pairs:
+        for a, x, share in pairs:
             if a.size:  # a net may have no parameters
-                update(a, x, weight, mean.backend)
+                update(a, x, share, mean.backend)
         mean.version += 1

@@ -44,6 +44,7 @@ def with_own_statistics(net: Sequential) -> Sequential:
         for layer in net.layers
     )
     for layer in other.layers:
+        layer.container = other
         if isinstance(layer, SpectralNorm):
             layer.layer = copy(layer.layer)  # which keeps what its passes save
         if isinstance(layer, BatchNorm):
@@ -66,11 +67,19 @@ def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) ->
     net.expect_labels(labels, len(x))
     if len(x) < 2:
         raise ShapeError(f"{net.name}: a batch of 1 has no statistics: expected n of at least 2")
-    kept = [(layer.running_rate, layer.unbiased) for layer in frozen]
+    kept = [(layer.sampling, layer.running_rate, layer.unbiased) for layer in frozen]
+    running = [a for layer in frozen for a in (layer.running_mean, layer.running_var)]
+    before, is_done = [a.copy() for a in running], False
     for layer in frozen:
         layer.sampling, layer.running_rate, layer.unbiased = "measure", 1.0, False
-        for running in (layer.running_mean, layer.running_var):
-            running.fill(0)  # so that nothing is left of it, not even rounding or NaN
-    forward_pass(net.steps, x, False, labels)
-    for layer, (rate, unbiased) in zip(frozen, kept, strict=True):
-        layer.sampling, layer.running_rate, layer.unbiased = "running", rate, unbiased
+    for a in running:
+        a.fill(0)  # so that nothing is left of it, not even rounding or NaN
+    try:
+        forward_pass(net.steps, x, False, labels)
+        is_done = True
+    finally:  # Ctrl-C, or an error of a layer: as before
+        for layer, (sampling, rate, unbiased) in zip(frozen, kept, strict=True):
+            layer.sampling = "running" if is_done else sampling
+            layer.running_rate, layer.unbiased = rate, unbiased
+        for a, old in zip([] if is_done else running, before, strict=False):
+            a[...] = old

@@ -75,8 +75,8 @@ class Optimizer(ArrayHolder):
         with self.net.in_use:
             backend.all_reduce(self.store.flat_grads)
             self.steps += 1
+            self.store.version += 1  # first: an interrupted step has changed some parameters
             backend.operation_for(type(self).apply)(self, backend)
-            self.store.version += 1
 
     def on(self, backend: Backend) -> "BoundOptimizer":
         """-> this optimizer, stepping on another backend of the same arrays."""

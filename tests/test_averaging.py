@@ -34,6 +34,19 @@ def test_it_is_the_weighted_mean_of_all_steps(make_backend, decay):
         np.testing.assert_array_equal(array, seen[-1][name])
 
 
+def test_u_of_a_spectral_norm_keeps_its_length(make_backend):
+    """The mean of vectors of length 1 is shorter, and W̄ would be too large."""
+    backend, rng = make_backend(), np.random.default_rng(1)
+    layers = [[mg.SpectralNorm(mg.Linear(6))] for _ in range(2)]
+    net, source = (network(each, (3,), backend, name="G") for each in layers)
+    average, u = Average(net, source, 0.9), source.buffers["0.u"]
+    for _ in range(5):
+        direction = rng.standard_normal(6)
+        u[...] = backend.asarray(direction / np.linalg.norm(direction))
+        average.update()
+    np.testing.assert_allclose(*map(backend.to_host, (net.buffers["0.u"], u)), atol=1e-12)
+
+
 def test_a_decay_of_1_has_no_average():
     for decay in (1.0, -0.5, "0.9"):
         with pytest.raises(mg.ConfigError, match="Average: decay must be at least 0 and below 1"):

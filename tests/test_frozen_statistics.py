@@ -118,3 +118,27 @@ def test_what_freezing_changes_for_a_moment_is_as_before():
     assert norms[0].sampling == "running" and norms[1].sampling == "batch"
     freeze_statistics(net, x, labels_of(net, [0, 1, 2, 0]))
     assert [(layer.running_rate, layer.unbiased) for layer in norms] == before
+
+
+class Failing(mg.Layer):
+    fails = False
+
+    def forward(self, x, train=True):
+        if self.fails:
+            raise RuntimeError("on purpose")
+        return x
+
+
+def test_after_an_error_of_a_layer_all_is_as_before():
+    norms, failing = [mg.BatchNorm(), mg.BatchNorm(sampling="batch")], Failing()
+    net = network([*norms, failing], (5,))
+    x = draw_x(net, 4)
+    net.forward(x)
+    before = to_host(net, net.buffers)
+    failing.fails = True
+    with pytest.raises(RuntimeError, match="on purpose"):
+        freeze_statistics(net, 3 * x)
+    assert_same_arrays(to_host(net, net.buffers), before)
+    found = [(each.sampling, each.running_rate, each.unbiased) for each in norms]
+    wanted = [mg.BatchNorm(), mg.BatchNorm(sampling="batch")]
+    assert found == [(each.sampling, each.running_rate, each.unbiased) for each in wanted]

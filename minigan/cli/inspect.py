@@ -58,7 +58,9 @@ def arithmetic(arguments: Namespace, log: Log) -> None:
     run, game, metadata, file = begin(arguments, name)
     if pick == []:
         save_page(file, draw_candidates(game, seed))
-        example = f"minigan arithmetic {run.quoted} --seed {seed} --pick {sample_groups.EXAMPLE}"
+        k = game.preset.classes  # which go in turn
+        picked = f"0,{k},{2 * k} 1,{k + 1} 1" if k else sample_groups.EXAMPLE
+        example = f"minigan arithmetic {run.quoted} --seed {seed} --pick {picked}"
         log(f"{file}: choose three groups, as in: {example}")
         return
     if groups is None:

@@ -103,7 +103,7 @@ class Batches(Copyable):
         while isinstance(whole.base, np.ndarray):
             whole = whole.base
         is_map = isinstance(whole, np.memmap) and isinstance(whole.base, mmap.mmap)
-        if pread and is_map and whole.filename and images.flags.c_contiguous:
+        if pread and is_map and whole.mode != "c" and whole.filename and images.flags.c_contiguous:
             self.file = whole.filename
             self.start = whole.offset + images.ctypes.data - whole.ctypes.data  # in the file
             with as_data_errors(self.file):

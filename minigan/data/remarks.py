@@ -17,7 +17,7 @@ def remarks(data: Dataset) -> list[str]:
     if traits.get("turned", 0) > 0.9 * count:
         lines.append(
             f"the pictures are {'higher than wide' if w > h else 'wider than high'}, and "
-            f"--image-size is height first: {h}x{w} cuts them, {w}x{h} would fit"
+            f"--image-size is height first: {h}x{w} cuts or distorts them, {w}x{h} would fit"
         )
     if traits.get("small", 0) > 0.9 * count:
         lines.append(

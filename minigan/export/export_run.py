@@ -1,5 +1,6 @@
 """The networks of a run -> a file for other programs."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,17 +33,17 @@ def export_run(
     if net not in (None, *NETS):
         raise ConfigError(f"--net must be {', '.join(NETS)}, got {net!r}")
     game, metadata = open_game(run, best)
-    config, _ = run.load_config()
+    config, weights = run.load_config()[0], "not averaged"
     is_onnx = path.suffix.lower() == ".onnx"
     if net in (None, "G"):
-        step = step_of_samples(game, run, "G average" if config.ema else "G", best)
+        step, weights = checkpoint_of_samples(game, run, best)
     elif net == "G-unaveraged":
         step = load_net(game.G, "G", run, log, best)
     if net == "D" or (net is None and not is_onnx):
         of_d = load_net(game.D, "D", run, log, best)
         step = of_d if net == "D" else step
     if is_onnx:
-        facts = describe(game, net or "G", config.ema) | {"step": str(step)}
+        facts = describe(game, net or "G", weights) | {"step": str(step)}
         if net != "D":
             content = onnx_file(game.sampled_net(), "z", "image", facts)
         else:
@@ -61,20 +62,23 @@ def export_run(
     return f"{path}: {names} of step {step}, {len(content) / 2**20:.1f} MiB"
 
 
-def step_of_samples(game: Game, run: Run, section: str, best: bool) -> int | str:
-    """-> the step of the checkpoint with the G that samples are drawn from, "unknown" without."""
-    store, step = game.G.ready(), 0
+def checkpoint_of_samples(game: Game, run: Run, best: bool) -> tuple[int | str, str]:
+    """-> the step of the checkpoint with the G that samples are drawn from; is it an average?
+
+    "unknown" if there is none. A resumed run may have begun or ended averaging since.
+    """
+    store = game.G.ready()
     drawn = {name: array.copy() for name, array in store.state().items()}
-    try:
-        step = load_net(game.G, section, run, lambda line: None, best)
-    except RunError:
-        return "unknown"
-    same = all(np.array_equal(array, drawn[name]) for name, array in store.state().items())
+    for section, kind in (("G average", "averaged"), ("G", "not averaged")):
+        with suppress(RunError):
+            step = load_net(game.G, section, run, lambda line: None, best)
+            if all(np.array_equal(array, drawn[name]) for name, array in store.state().items()):
+                return step, kind
     store.load_state(drawn, run.folder)
-    return step if same else "unknown"
+    return "unknown", "unknown"
 
 
-def describe(game: Game, net: str, ema: float) -> dict[str, str]:
+def describe(game: Game, net: str, weights: str) -> dict[str, str]:
     """-> what a user of an .onnx file must know about it."""
     preset, (h, w, c) = game.preset, game.config.image_shape
     is_d, statistics = net == "D", "running"
@@ -91,5 +95,4 @@ def describe(game: Game, net: str, ema: float) -> dict[str, str]:
         facts["labels"] = f"(n, {preset.classes}), 1 for the class and 0 for all others"
     if is_d:
         return facts | {"logit": f"(n, 1), of loss {preset.objective.loss}: larger is more real"}
-    averaged = f"averaged with decay {ema:g}" if ema and net == "G" else "not averaged"
-    return facts | {"z": f"(n, {game.config.z_dim}), {Z[game.config.z]}", "weights": averaged}
+    return facts | {"z": f"(n, {game.config.z_dim}), {Z[game.config.z]}", "weights": weights}

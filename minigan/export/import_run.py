@@ -131,7 +131,9 @@ def import_run(
         net.ready().load_state({**net.ready().state(), **weights.get(net.name[0], {})}, names)
     grid = game.sample_grid()  # first: it fails if the weights give NaN
     metadata["versions"] = versions(game.backend)
+    has_own = record.get("options", {}).get("dataset") == "folder" and config.images is None
     metadata["imported"] = {"files": names, "step": record.get("step"), "nets": sorted(weights)}
+    metadata |= {"own_pictures": True} if has_own else {}
     run = run.create(config, metadata, another_name=out is None)
     run.save_samples(grid, 0, game.preset.grid)
     with run.metrics() as append:
@@ -140,7 +142,6 @@ def import_run(
     run.checkpoints.save(Snapshot(game, start, 0))
     if "D" not in weights:
         log(f"NOTE: {names} has no D: it starts untrained")
-    has_own = record.get("options", {}).get("dataset") == "folder" and config.images is None
     more = f"--resume {run.quoted}{' --images DIR, of the same pictures' * has_own}"
     log(f"{config.preset} with the weights of {names}: train it with {more}")
     return run

@@ -130,7 +130,7 @@ def draw_stages(
             values = values[:, :, np.argsort(-values.std(axis=(0, 1)), kind="stable")[:ROW]]
         if values.size == 1:
             logit = float(values.item())
-            block = words(f"{logit:+.2f}, so D(x) = {(1 + np.tanh(logit / 2)) / 2:.2f}")
+            block = words(f"{logit:+.2f}, with sigmoid {(1 + np.tanh(logit / 2)) / 2:.2f}")
         else:
             maps = map_pictures(values)
             wanted = layout.CELL if len(maps) > 1 else LARGE

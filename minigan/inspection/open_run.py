@@ -86,7 +86,7 @@ def freeze_discriminator(game: Game, D: Sequential, data: Dataset) -> None:
 
 
 def untrained(game: Game) -> Sequential:
-    """-> D before its first step: the run's seed draws the same weights again."""
+    """-> D before its first step, as the run's seed draws it; an imported D began otherwise."""
     D = Sequential(game.preset.discriminator(game.config.width, game.config.image_shape), name="D")
     D.setup(game.config.image_shape, backend=game.backend, rng=game.stream("D"))
     return D

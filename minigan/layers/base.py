@@ -39,7 +39,7 @@ class Layer(ArrayHolder):
     """Base of all layers."""
 
     not_copied: tuple[str, ...] = ("saved",)
-    takes_labels = False  # is forward called as forward(x, train, labels)?
+    takes_labels = False  # is forward called as forward(x, train, labels)? Then set classes, too
     saved: Any = None  # from forward, for backward
     # set by the Sequential that contains the layer: itself, the layer's place ("D.0"), its output
     container: "Layer | None" = None

@@ -131,7 +131,9 @@ class Sequential(Layer):
 
     def set_classes(self) -> None:
         """Find out how many classes the layers that take labels expect; they must agree."""
-        found = {getattr(layer, "classes", 0) for layer in self.layers if layer.takes_labels} - {0}
+        found = {getattr(layer, "classes", 0) for layer in self.layers if layer.takes_labels}
+        if 0 in found:
+            raise ConfigError(f"{self.name}: a layer that takes labels needs their number, classes")
         if len(found) > 1:
             raise ShapeError(
                 f"{self.name}: layers expect labels of {' and '.join(map(str, sorted(found)))} "
@@ -182,6 +184,8 @@ class Sequential(Layer):
     def ready(self) -> Store:
         """-> the store; raises StateError before setup."""
         if self.store is None:
+            if self.container is not None:
+                raise StateError(f"{self.name}: is a part of another network: use that one")
             raise StateError(
                 f"{self.name}: call setup(in_shape, backend=..., rng=...) of the outermost "
                 "container first"
@@ -194,10 +198,16 @@ class Sequential(Layer):
         train   True: BatchNorm uses the batch's statistics, Dropout draws; False: for sampling
         labels  (n, classes), one-hot: for a network with AppendLabels, and for no other
         Do not change x until backward is done with it.
+        A network within another one may be called alone: then y is valid until the next pass, and
+        the outer network has to call forward again before backward.
         Raises ArrayTypeError, ShapeError, ConfigError; StateError before setup, or if another
         thread uses this network at the moment.
         """
         if self.is_inner:  # the outermost container has validated x
+            outer: Any = self
+            while outer.container is not None:
+                outer = outer.container
+            outer.batch = None
             return forward_pass(self.steps, x, train, labels)
         store = self.ready()
         self.backend.guard(x, self.in_shape, next(self.leaves()).label, "x")

@@ -99,6 +99,8 @@ class SpectralNorm(Layer):
                 M = values.reshape(-1, columns)
                 for _ in range(START):
                     u = unit(unit(M @ u, np) @ M, np)
+        if not u.any():
+            raise ConfigError(f"{self.label}: W is 0, so it has no norm: initialize it otherwise")
         store.buffer(self, "u", u.shape, u)
         return layer.out_shape
 

@@ -41,7 +41,7 @@ PRESETS = {
         limit=5000, fit="centre:108", grid=(5, 5), settings=KERAS_ADAM,
         variants={
             "adam": {},  # "yields the best looking results"
-            "rmsprop": dict(optimizer="RMSprop", beta1=None, settings=dict(rho=0.9, eps=1e-7)),
+            "rmsprop": dict(optimizer="RMSprop", beta1=None, settings=dict(rho=0.9, eps=1e-8)),
             "sgd": dict(
                 optimizer="SGD", lr_g=0.01, lr_d=0.01, beta1=None, settings=dict(momentum=0.5),
             ),

@@ -34,7 +34,7 @@ def save_animation(path: str | Path, history: History, seconds: float = SECONDS)
     seconds  from the first grid to the last, which stays for two more
     -> a line for the user. Raises ConfigError, RunError.
     """
-    expect_number("--seconds", seconds, "(0, 3600]")
+    expect_number("--seconds", seconds, "(0, 600]")
     samples = history.samples
     each = max(seconds / max(len(samples) - 1, 1), SHORTEST)
     images = frames([(step, picture) for step, _, picture in samples], history.real)

@@ -44,7 +44,7 @@ def draw_comparison(histories: list[History]) -> bytes:
         raise ConfigError(f"a comparison shows {RUNS[0]} to {RUNS[1]} runs, got {len(histories)}")
     configs = [history.record[0] for history in histories]
     metrics = [history.metrics for history in histories]
-    grids = [history.samples[-1] for history in histories]
+    grids = [history.last for history in histories]
     labels = differences(configs)
     if len(set(labels)) < len(labels):  # the same experiment twice
         names = [clean(history.run.folder.resolve().name, 30) for history in histories]

@@ -9,6 +9,7 @@ their mean, and their extremes, which a plot shows too.
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -150,6 +151,14 @@ class History:
         if not found:
             raise RunError(f"{folder} has no sample grids (step-*.png) yet: wait for the first")
         return [(step, folder / name) for step, name in sorted(found)]
+
+    @cached_property
+    def last(self) -> Sample:
+        """-> the last grid that can be read."""
+        for step, path in reversed(self.sample_files):
+            with suppress(RunError):
+                return step, path, load_png(path, SIDE)
+        raise RunError(f"none of the sample grids in {self.run.samples} can be read")
 
     @cached_property
     def samples(self) -> list[Sample]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.data import SMALLEST_BATCH
 from minigan.data.files.messages import escaped
 from minigan.data.files.png import to_png
 from minigan.errors import ConfigError
@@ -91,7 +92,7 @@ def page(history: History) -> str:
         title=escape(title_of(config)),
         subtitle=escape(history.run.folder.resolve().name),
         note=f'<p class="note">{escape(note)}</p>' if isinstance(note, str) else "",
-        facts=facts(history, config.batch_size * switched_preset(config).images_per_round),
+        facts=facts(history, images_in_step(config, metadata)),
         samples="".join(images),
         real=real,
         last=len(shown) - 1,
@@ -148,7 +149,17 @@ def curves(history: History) -> str:
     return f'<div class="scroll curves" tabindex="0">{img}</div>'
 
 
-def facts(history: History, images: int) -> str:
+def images_in_step(config: Config, metadata: dict[str, Any]) -> float:
+    """-> real images, in the mean: the last batch of an epoch may be smaller, see Batches."""
+    n = metadata.get("images")
+    n = max(n, config.batch_size) if isinstance(n, int) else config.batch_size
+    full, rest = divmod(n, config.batch_size)
+    is_used = rest >= SMALLEST_BATCH and not config.drop_last
+    batch = (n - rest * (not is_used)) / (full + is_used)
+    return batch * switched_preset(config).images_per_round
+
+
+def facts(history: History, images: float) -> str:
     """-> the numbers at the top of the page; images: real ones in a step."""
     metrics = history.metrics
     rates = metrics["images_per_s"][metrics["images_per_s"] > 0]

@@ -2,8 +2,8 @@
 
 The steps are drawn as a thin line, and their running mean as a thick one: the losses of a GAN are
 noisy, and one rises as the other falls, so only their balance over many steps means something. D(x)
-and D(G(z)) on one axis show it best: where both are 0.5, D cannot tell real images from generated
-ones.
+and D(G(z)) on one axis show it best: with the loss bce, where both are 0.5, D cannot tell real
+images from generated ones.
 
 matplotlib is an optional package. Figures are made without pyplot, whose list of open figures and
 choice of window belong to the user's program.

@@ -2,6 +2,7 @@
 
 checkpoints/step-*.npz    the newest two
 checkpoints/best.npz      of the best evaluation
+checkpoints/passed-*.npz  could not be used when the run went on from an older one
 checkpoints/kept-*.npz    copies set aside when a run seems to collapse
 generator.npz             G alone, or its average, for sampling; best-generator.npz likewise
 """
@@ -48,11 +49,10 @@ class Checkpoints:
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint and generator.npz; delete older checkpoints."""
-        newest = self.folder / f"step-{snapshot.step:08d}.npz"
-        self.write(snapshot, self.generator_file, newest)
+        file = self.folder / f"step-{snapshot.step:08d}.npz"
+        self.write(snapshot, self.generator_file, file)
         with suppress(OSError):  # one too many does no harm
-            found = self.found()
-            for old in found[: found.index(newest) + 1][:-KEEP]:  # later ones were passed over
+            for old in self.found()[:-KEEP]:
                 old.unlink(missing_ok=True)
 
     def save_best(self, snapshot: Snapshot, metrics: dict[str, float]) -> None:

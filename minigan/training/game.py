@@ -137,7 +137,7 @@ class Game(Copyable):
         """One round of the preset -> what `read` takes, still on the device."""
         with self.in_use, blas.single_threaded():  # or sums differ while other games run
             self.leave_parent()
-            self.set_rates(batches.epoch)
+            self.set_rates(batches.following()[0])
             if self.captured is not None:
                 result = self.captured.round(self, batches)
             else:

@@ -99,10 +99,12 @@ def train(
         for line in lines:
             log(f"NOTE: {line}")
         game.config, batches.flip = config, config.flip
-    epoch = batches.per_epoch / game.preset.images_per_round  # steps in one
-    last_step = config.steps or ceil((config.epochs or 0) * epoch)
 
-    if game.preset.decay is not None and last_step > (zero := ceil(sum(game.preset.decay) * epoch)):
+    def steps_in(epochs: float) -> int:
+        return ceil(epochs * batches.per_epoch / game.preset.images_per_round)
+
+    last_step = config.steps or steps_in(config.epochs or 0)
+    if game.preset.decay is not None and last_step > (zero := steps_in(sum(game.preset.decay))):
         log(f"WARNING: both learning rates of {config.preset} are 0 after step {zero}: end there")
 
     if resume is not None:
@@ -160,6 +162,7 @@ def train(
             f"{config.preset} on {data.name}, {config.backend}{precision}, seed {config.seed}: "
             f"steps {step} to {last_step}, in {run.folder}"
         )
+        epoch = batches.per_epoch / game.preset.images_per_round
         every = round(epoch) if config.sample_every == EPOCH else int(config.sample_every)
         monitor = CollapseMonitor(data)
         end = (step, last_step, max(1, every))

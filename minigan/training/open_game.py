@@ -74,7 +74,8 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     """
     config = game.config
     is_untrained = config.dataset == "auto"  # as after an import
-    name = game.preset.data if is_untrained else config.dataset
+    of_import = "folder" if metadata.get("own_pictures") else game.preset.data
+    name = of_import if is_untrained else config.dataset
     if name == "folder" and data_dir is None and config.images is None:
         raise ConfigError("the run has no pictures yet: give their folder with --data-dir")
     if name == "folder" and data_dir is not None:

@@ -29,7 +29,14 @@ import numpy as np
 from minigan.data.files.png import grid, save_png
 from minigan.errors import RunError
 from minigan.file_lock import locked
-from minigan.files import as_run_errors, expect_path, open_regular, read_regular, write_atomically
+from minigan.files import (
+    as_run_errors,
+    expect_path,
+    flush,
+    open_regular,
+    read_regular,
+    write_atomically,
+)
 from minigan.gan import MEASURED
 from minigan.training.checkpoint import Checkpoints
 from minigan.training.config import Config, config_from_record
@@ -147,7 +154,9 @@ class Run:
             raise RunError(f"{problem}: put them back, or start another run with --out")
 
     def forget_after(self, step: int) -> None:
-        """Drop what a stopped run logged after its last checkpoint, and interrupted writes.
+        """Drop what a stopped run logged after the checkpoint of a step, and interrupted writes.
+
+        Newer checkpoints, which were passed over, get another name.
 
         Raises RunError if a folder of the run is a link: it may lead to somebody else's files.
         """
@@ -160,6 +169,13 @@ class Run:
                 for path in folder.glob(".*.tmp"):
                     with suppress(OSError):
                         path.unlink()
+        for path in [*self.checkpoints.found(), *self.samples.glob("step-*.png")]:
+            if (number := path.stem[5:]).isdigit() and int(number) > step:
+                with as_run_errors(f"put {path} aside"):
+                    if path.suffix == ".png":
+                        path.unlink()
+                    else:  # it could not be used, but perhaps it can be mended
+                        path.replace(path.with_name(f"passed-{path.name}"))
         write_atomically(self.metrics_file, partial(self.copy_metrics, step))
 
     def copy_metrics(self, step: int, copy: IO[bytes]) -> None:
@@ -167,7 +183,7 @@ class Run:
         copy.write((",".join(COLUMNS) + "\n").encode())
         with suppress(FileNotFoundError), open_regular(self.metrics_file) as file:
             for row in islice(iter(partial(file.readline, LONGEST), b""), 1, None):
-                number = row.split(b",")[0]
+                number = row.split(b",")[0] if row.endswith(b"\n") else b""  # a row cut short
                 if number.isdigit() and len(number) < 16 and int(number) <= step:
                     # a run of an earlier version lacks the last columns
                     missing = b"," * (len(COLUMNS) - 1 - row.count(b","))
@@ -196,7 +212,7 @@ class Run:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 waiting.clear()
                 if sync:
-                    os.fsync(file.fileno())
+                    flush(file)
 
         with file:
             yield append

@@ -13,8 +13,10 @@ import onnxruntime
 import pytest
 import safetensors.numpy
 
+from minigan import training
 from minigan.cli import train as train_command
 from minigan.data.files.npz import load_arrays, save_arrays, unpack
+from minigan.errors import ConfigError
 from minigan.export.import_run import import_run
 from minigan.inspection.open_run import draw_z, freeze_discriminator, load_net
 from minigan.report import page
@@ -115,7 +117,7 @@ def test_what_an_onnx_file_says(runs, trained, tmp_path):
         "image": "NCHW: (n, 1, 28, 28), -1 is black and 1 is white",
         "statistics": "running",
         "z": "(n, 8), N(0, 1)",
-        "weights": "averaged with decay 0.998",
+        "weights": "averaged",
     }
     assert run("export", runs["conditional"], file) == 0
     said = facts(file)
@@ -256,6 +258,31 @@ def test_the_preset_may_be_said_and_changes_nothing(tmp_path, without_plots):
     assert run("export", made, file) == 0
     assert run("import", file, "--preset", "color32", "--threads", 1, "--out", copy) == 0
     assert json.loads((copy / "config.json").read_text())["options"]["upsample"] == "transposed"
+
+
+def test_an_imported_run_of_own_pictures_asks_for_them(trained, tmp_path):
+    """Not for the data set of its preset."""
+    pictures, made = tmp_path / "p.npy", tmp_path / "made"
+    np.save(pictures, noise(20)("mnist").images)
+    options = dict(preset="mnist", width=1, batch_size=4, threads=1, steps=1, images=str(pictures))
+    training.train(options, out=made, log=lambda line: None)
+    file, copy = tmp_path / "weights.safetensors", tmp_path / "copy"
+    assert run("export", made, file) == 0
+    assert run("import", file, "--steps", 1, "--threads", 1, "--out", copy) == 0
+    game, metadata = open_game(Run(copy))
+    with pytest.raises(ConfigError, match="no pictures yet: give their folder with --data-dir"):
+        open_images(game, metadata, None, print)
+    assert open_images(game, metadata, str(pictures), print).name == "folder"
+
+
+def test_weights_are_averaged_if_they_are(trained, tmp_path):
+    """A resumed run may have ended averaging, and not yet saved."""
+    copy, file = shutil.copytree(trained, tmp_path / "copy"), tmp_path / "g.onnx"
+    record = json.loads((copy / "config.json").read_text())
+    record["options"]["ema"] = 0.0
+    (copy / "config.json").write_text(json.dumps(record))
+    assert run("export", copy, file) == 0
+    assert (facts(file)["weights"], facts(file)["step"]) == ("averaged", "3")
 
 
 @pytest.mark.slow

@@ -122,7 +122,11 @@ def test_sums_of_picked_samples(runs, tmp_path, capsys):
     for name, pick in picks.items():
         assert run("arithmetic", runs[name], "--out", tmp_path / "c.png", "--pick") == 0
         assert load_png(tmp_path / "c.png").shape[0] > 500
-        assert "choose three groups, as in: minigan arithmetic" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "choose three groups, as in: minigan arithmetic" in said
+        example = said.partition("--pick ")[2].split()
+        assert run("arithmetic", runs[name], "--out", tmp_path / "b.png", "--pick", *example) == 0
+        capsys.readouterr()
         assert run("arithmetic", runs[name], "--out", tmp_path / "a.png", "--pick", *pick) == 0
         page = load_png(tmp_path / "a.png")
         assert page.shape[0] > 300 and page.shape[2] == (3 if name == "color" else 1)

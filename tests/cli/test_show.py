@@ -109,7 +109,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatc
 @pytest.mark.parametrize(
     "words, message",
     (
-        (["animate", "{run}", "--seconds", "0"], "--seconds must be above 0 and at most 3600, got"),
+        (["animate", "{run}", "--seconds", "0"], "--seconds must be above 0 and at most 600, got"),
         (["animate", "{run}", "--seconds", "x"], "argument --seconds: expected a number, got 'x'"),
         (["animate", "{run}", "{run}"], "(see minigan animate --help)"),
         (["compare", "{run}"], "a comparison shows 2 to 8 runs, got 1"),

@@ -188,6 +188,11 @@ def test_a_map_gives_what_memory_gives(mapped):
         )
         for _ in range(9):
             np.testing.assert_array_equal(a.draw()[0], b.draw()[0])
+    changed = np.memmap(mapped.filename, np.uint8, "c", shape=NOISE.shape)  # copied when written to
+    changed[...] = 255 - NOISE
+    np.testing.assert_array_equal(
+        to_pixels(Batches(changed, 50, shuffle="never").draw()[0]), 255 - NOISE
+    )
     with_offset = np.memmap(mapped.filename, np.uint8, "r", offset=60, shape=(49, 4, 5, 3))
     np.testing.assert_array_equal(
         to_pixels(Batches(with_offset, 49, shuffle="never").draw()[0]), NOISE[1:]

@@ -50,7 +50,9 @@ def test_pictures_from_the_whole_set_are_looked_at(monkeypatch):
 def test_first_frames_and_sizes_the_other_way_round():
     assert found(NOISE, animated=3) == ["3 of 20 pictures have several frames: the first is used"]
     (line,) = found(NOISE, turned=20)
-    assert "wider than high, and --image-size is height first: 8x6 cuts them, 6x8 would" in line
+    assert (
+        "wider than high, and --image-size is height first: 8x6 cuts or distorts them, 6x8" in line
+    )
 
 
 def test_pictures_that_are_enlarged():

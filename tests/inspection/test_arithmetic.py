@@ -7,12 +7,13 @@ import pytest
 
 from minigan.data import Dataset
 from minigan.errors import ConfigError
-from minigan.inspection import arithmetic, sample_groups
+from minigan.inspection import arithmetic, page_layout, sample_groups
 from minigan.inspection.arithmetic import combine, draw_arithmetic, draw_candidates, neighborhood
 from minigan.inspection.open_run import draw_z, generate
 from minigan.inspection.sample_groups import parse_groups, stroke_width
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
+from tests.support.pages import holds, where
 from tests.support.pictures import DIGITS
 
 
@@ -41,6 +42,32 @@ def test_samples_to_choose_from_are_those_of_the_seed(runs, monkeypatch):
     game, _ = open_game(Run(runs["plain"]))
     first, again, other = (draw_candidates(game, seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_samples_to_choose_from_have_their_numbers_below_them(runs, monkeypatch):
+    monkeypatch.setattr(arithmetic, "SHOWN", 3)
+    game, _ = open_game(Run(runs["plain"]))
+    page, images = draw_candidates(game, 1), generate(game, draw_z(game, 3, 1))
+    factor = page_layout.enlargement(images.shape[2])
+    for i, image in enumerate(images):
+        block = page_layout.picture(image, factor)
+        style = dict(width=block.shape[1], centered=True)
+        number = page_layout.words(str(i), arithmetic.SMALL, **style)
+        assert holds(page, page_layout.below([block, number], gap=0))
+
+
+def test_the_page_shows_a_minus_b_plus_c_and_the_same_sum_of_pixels(runs):
+    game, _ = open_game(Run(runs["plain"]))
+    page, _ = draw_arithmetic(game, parse_groups(["0,1", "2", "3"]), 3)
+    z = draw_z(game, 4, 3)
+    a, b, c = (generate(game, z[numbers]).astype(float) for numbers in ([0, 1], [2], [3]))
+    pixels = np.clip(np.rint(a.mean(axis=0) - b[0] + c[0]), 0, 255).astype(np.uint8)
+    factor = page_layout.enlargement(pixels.shape[1], arithmetic.LARGE)
+    assert holds(page, page_layout.picture(pixels, factor))
+    places = [where(page, page_layout.sign(operator)) for operator in "-+="]
+    assert [len(found) for found in places] == [1, 1, 1]
+    minus, plus, equals = (found[0] for found in places)
+    assert minus < plus < equals
 
 
 def bars(width, lying, count, size=28):

@@ -4,12 +4,20 @@ import numpy as np
 
 import minigan as mg
 from minigan.data.files.png import load_png
-from minigan.inspection import maps
-from minigan.inspection.maps import draw_filters, draw_stages, filters, map_pictures, stages
+from minigan.inspection import maps, page_layout
+from minigan.inspection.maps import (
+    draw_filters,
+    draw_layer,
+    draw_stages,
+    filters,
+    map_pictures,
+    stages,
+)
 from minigan.inspection.page_layout import below, beside, cells, picture, save_page, sign, words
 from minigan.training.open_game import open_game
 from minigan.training.run_folder import Run
 from tests.support.networks import network
+from tests.support.pages import holds
 
 
 def test_filters_are_the_weights_of_the_image(runs):
@@ -64,11 +72,20 @@ def test_the_maps_that_vary_most_are_shown(monkeypatch):
     assert not np.array_equal(page(1, 3, 2), shown)
 
 
+def test_the_maps_of_one_layer_are_its_output():
+    D = network([mg.Conv2d(3, 1), mg.LeakyReLU(0.5), mg.Conv2d(2, 3)], (8, 8, 1))
+    x = y = np.random.default_rng(0).standard_normal((1, 8, 8, 1))
+    for index, layer in enumerate(D.layers):
+        page, y = draw_layer(D, index, x, None, BLACK, "noise"), layer.forward(y, False)
+        factor = page_layout.enlargement(y.shape[2], maps.SIDE)
+        assert holds(page, cells(map_pictures(y[0]), 16, factor))
+
+
 def test_the_output_of_d_is_shown_as_a_probability_too():
     D = network([mg.Flatten(), mg.Linear(1)], (8, 8, 1))
     D.params["1.b"][...] = 2
     page = draw_stages(D, np.zeros((1, 8, 8, 1)), None, BLACK, "black")[:, :, 0]
-    text = words("+2.00, so D(x) = 0.88")[:, :, 0]
+    text = words("+2.00, with sigmoid 0.88")[:, :, 0]
     line = text[len(text) // 2].tobytes()  # of its pixels
     assert any(line in row.tobytes() for row in page)
 

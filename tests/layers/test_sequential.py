@@ -118,6 +118,55 @@ def test_backward_through_weights_that_have_changed_is_refused(make, make_backen
     assert_close(host(net.backward(dy)), host(dy) @ host(net.params["0.W"]).T, "dx")
 
 
+def test_backward_after_a_step_that_failed_is_refused(monkeypatch):
+    """Some parameters may have changed."""
+    net = network([mg.Linear(2)], (3,))
+    optimizer = mg.Adam(net)
+    net.backward(net.forward(draw_x(net, 4)))
+
+    def interrupted(optimizer, backend):
+        optimizer.store.flat_params[:3] = 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mg.Adam, "apply", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    with pytest.raises(mg.StateError, match="the parameters were updated since the last forward"):
+        net.backward(draw_dy(net, 4))
+
+
+def test_a_part_that_is_called_alone_ends_the_pass_of_the_whole(make_backend):
+    """The whole network's backward would mix two passes."""
+    part = mg.Sequential([mg.Linear(4), mg.Tanh()], name="part")
+    net = network([part, mg.Linear(1)], (3,), make_backend())
+    x, dy = draw_x(net, 5), draw_dy(net, 5)
+    net.forward(x)
+    part.forward(x)
+    with pytest.raises(mg.StateError, match="N: backward before forward"):
+        net.backward(dy)
+    net.forward(x)
+    net.backward(dy)
+    with pytest.raises(mg.StateError, match="part: is a part of another network: use that one"):
+        part.zero_grads()
+
+
+class Labeled(Layer):
+    takes_labels = True
+
+    def forward(self, x, train=True, labels=None):
+        return x * labels.sum(axis=1, keepdims=True)
+
+
+def test_a_layer_that_takes_labels_says_how_many():
+    with pytest.raises(mg.ConfigError, match="a layer that takes labels needs their number, class"):
+        network([mg.Linear(2), Labeled()], (3,))
+    layer = Labeled()
+    layer.classes = 3
+    net = network([mg.Linear(2), layer], (3,))
+    x = draw_x(net, 3)
+    assert net.forward(x, labels=np.eye(3)).shape == (3, 2)
+
+
 class Failing(Layer):
     def forward(self, x, train=True):
         if train:

@@ -139,6 +139,13 @@ def test_weights_of_zero_stay_finite(make_backend):
     assert np.all(np.isfinite(net.backend.to_host(net.store.flat_grads)))
 
 
+def test_first_weights_of_zero_are_refused():
+    """Its u would stay 0 for ever, and W be divided by almost nothing."""
+    layer = mg.Linear(2, initializer=mg.initializers.zeros())
+    with pytest.raises(mg.ConfigError, match="W is 0, so it has no norm: initialize it otherwise"):
+        build(mg.get_backend("plain"), [mg.Flatten(), mg.SpectralNorm(layer)])
+
+
 def test_a_layer_belongs_to_one():
     """Else two networks would share W, and each change the other's numbers."""
     backend, used, conv = mg.get_backend("plain"), mg.Conv2d(4, 3, 1, 1), mg.Conv2d(4, 3, 1, 1)

@@ -197,3 +197,46 @@ def test_an_image_too_small_gets_the_layer_and_the_nearest_size(size, halves, ne
         make_game("mnist", image_size=size)
     assert f"D.0 (Conv2d k4 s2 p1): halves {halves}" in str(caught.value)
     assert f"the nearest size is {nearest}" in str(caught.value)
+
+
+KERAS, TF, L2 = dict(eps=1e-8, eps_hat=True), dict(eps=1e-7, eps_hat=True), dict(l2=1e-5)
+BOX = "box:14,34,144,184"
+# as published: see the module of each preset for its source
+NUMBERS = {  # lr_g, lr_d, beta1, settings; batch, epochs; z, z_dim; decay, fit, shuffle
+    "radford-64": (2e-4, 2e-4, 0.5, L2, 128, 25, "uniform", 100, None, "crop", "epoch"),
+    "radford-64:svhn": (5e-4, 5e-4, 0.5, L2, 64, 200, "normal", 100, None, "crop", "epoch"),
+    "radford-64:imagenet": (2e-4, 2e-4, 0.5, L2, 128, 30, "uniform", 256, None, "crop", "epoch"),
+    "radford-mnist-conditional": (
+        2e-4, 2e-4, 0.5, dict(l2=2.5e-5), 128, 200, "uniform", 100, (100, 100), "crop", "epoch",
+    ),
+    "shibuya-fnn": (1e-4, 1e-3, 0.9, KERAS, 64, 100, "normal", 100, None, "crop", "never"),
+    "shibuya-mnist": (1e-4, 1e-3, 0.9, KERAS, 128, 100, "normal", 100, None, "crop", "never"),
+    "shibuya-svhn": (1e-4, 1e-3, 0.5, KERAS, 128, 25, "normal", 100, None, "crop", "never"),
+    "shibuya-celeba": (1e-4, 1e-3, 0.5, KERAS, 128, 3, "normal", 100, None, BOX, "never"),
+    "shibuya-celeba:T1": (2e-4, 2e-4, 0.5, KERAS, 128, 3, "normal", 100, None, BOX, "never"),
+    "shibuya-celeba:T3": (1e-4, 1e-3, 0.9, KERAS, 128, 3, "normal", 100, None, BOX, "never"),
+    "tensorflow-mnist": (1e-4, 1e-4, 0.9, TF, 256, 50, "normal", 100, None, "crop", "epoch"),
+    "tensorflow-cifar10": (1e-4, 1e-4, 0.9, TF, 256, 50, "normal", 128, None, "crop", "epoch"),
+    "pytorch-64": (2e-4, 2e-4, 0.5, {}, 64, 25, "normal", 100, None, "crop", "epoch"),
+    "jindal-mnist64": (2e-4, 2e-4, 0.5, {}, 128, 10, "normal", 100, None, "crop", "epoch"),
+    "fredriksson-fnn": (2e-4, 2e-4, 0.5, KERAS, 128, 100, "uniform", 100, None, "crop", "once"),
+    "fredriksson-mnist": (2e-4, 2e-4, 0.5, KERAS, 128, 20, "uniform", 100, None, "crop", "once"),
+    "jayathilaka-faces": (
+        2e-4, 2e-4, 0.5, KERAS, 16, 16, "normal", 100, None, "centre:108", "epoch",
+    ),
+    "jayathilaka-faces:rmsprop": (
+        2e-4, 2e-4, None, dict(rho=0.9, eps=1e-8), 16, 16, "normal", 100, None, "centre:108",
+        "epoch",
+    ),
+    "jayathilaka-faces:sgd": (
+        0.01, 0.01, None, dict(momentum=0.5), 16, 16, "normal", 100, None, "centre:108", "epoch",
+    ),
+}  # fmt: skip
+
+
+def test_the_numbers_are_those_that_were_published():
+    assert {name.partition(":")[0] for name in NUMBERS} == set(MODULES) - set(own.PRESETS)
+    for name, numbers in NUMBERS.items():
+        p = get_preset(name)
+        found = (p.lr_g, p.lr_d, p.beta1, p.settings, p.batch_size, p.epochs, p.z, p.z_dim)
+        assert (*found, p.decay, p.fit, p.shuffle) == numbers, name

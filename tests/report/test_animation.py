@@ -122,7 +122,7 @@ def test_a_frame_is_never_too_short_for_a_browser(tmp_path):
 def test_mistakes(tmp_path):
     history = History(make_run(tmp_path / "a"))
     for seconds in (0, float("nan"), 3601):
-        with pytest.raises(ConfigError, match="--seconds must be above 0 and at most 3600, got"):
+        with pytest.raises(ConfigError, match="--seconds must be above 0 and at most 600, got"):
             save_animation(tmp_path / "a.gif", history, seconds)
     with pytest.raises(ConfigError, match=r"must end in \.gif or \.webp, got 'a.png'"):
         save_animation(tmp_path / "a.png", history)

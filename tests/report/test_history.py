@@ -111,3 +111,13 @@ def test_a_hundred_of_many_grids_are_read(tmp_path, lines):
     run = make_run(tmp_path / "a", grids=range(0, 330, 3), shape=(2, 2, 1))
     samples = History(run, lines.append).samples
     assert len(samples) == MOST and samples[0][0] == 0 and samples[-1][0] == 327
+
+
+def test_the_last_grid_is_the_last_that_can_be_read(tmp_path, lines):
+    run = make_run(tmp_path / "a", grids=(0, 10, 20))
+    (run.samples / "step-00000020.png").write_bytes(b"damaged")
+    assert History(run).last[0] == 10
+    for path in run.samples.iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(RunError, match=r"none of the sample grids in .* can be read"):
+        _ = History(run).last

@@ -331,3 +331,14 @@ def test_the_training_time_of_steps_with_several_batches(tmp_path, quick_curves)
         shown = page(History(make_run(tmp_path / name, steps=95, batch_size=1000, **more)))
         times.append(re.search("training time</dt><dd>(.*?)</dd>", shown)[1])
     assert times == ["0:01:35", "0:04:45"]
+
+
+def test_the_training_time_of_epochs_that_end_with_a_smaller_batch(tmp_path, quick_curves):
+    """Each step of make_run has a rate of 1,000 images a second."""
+    times = []
+    for images in (2000, 2002, 2001, 3):  # a last batch of 1 is left out; 3 are repeated
+        made = make_run(
+            tmp_path / str(images), steps=99, batch_size=1000, metadata={"images": images}
+        )
+        times.append(re.search("training time</dt><dd>(.*?)</dd>", page(History(made)))[1])
+    assert times == ["0:01:39", "0:01:06", "0:01:39", "0:01:39"]

@@ -221,6 +221,13 @@ def test_comparison_of_unlike_runs(tmp_path, drawn):
         assert matplotlib.colors.same_color(frame, of_d.get_color())
 
 
+def test_a_comparison_shows_running_means(tmp_path, drawn):
+    histories = [History(make_run(tmp_path / name, steps=300)) for name in "ab"]
+    draw_comparison(histories)
+    wanted = smooth(histories[0].metrics["loss_g"], 11)
+    np.testing.assert_array_equal(drawn[0].axes[1].lines[0].get_ydata(), wanted)
+
+
 def test_eight_runs_have_eight_colors_and_nine_are_too_many(tmp_path, drawn):
     runs = [History(make_run(tmp_path / str(i), seed=i)) for i in range(9)]
     size(draw_comparison(runs[:8]))

@@ -87,6 +87,16 @@ def test_rates_fall_in_a_line_after_the_constant_epochs():
     np.testing.assert_allclose(seen, np.repeat(np.array(wanted)[:, None], 2, axis=1), atol=1e-18)
 
 
+def test_the_first_step_of_an_epoch_has_its_rate():
+    options = dict(width=1, images=8, batch_size=4)  # a round draws two batches
+    game, batches = make_game("radford-mnist-conditional", **options)
+    batches.seek(epoch=101, position=0)
+    game.round(batches)
+    assert game.optimizers["G"].lr == pytest.approx(1.98e-4)
+    game.round(batches)
+    assert game.optimizers["G"].lr == pytest.approx(1.96e-4)
+
+
 def test_rates_fall_with_the_root_of_the_steps_in_stairs(monkeypatch):
     monkeypatch.setattr(game_module, "STAIR", 2)
     game, batches = make_game("mnist", width=1, images=8, lr_g=0.1, lr_d=0.2, lr_decay=3)

@@ -236,6 +236,39 @@ def test_rows_after_the_checkpoint_are_dropped(run):
     assert metrics(run.folder) == []
 
 
+def test_a_row_cut_short_is_no_earlier_step(run):
+    run.metrics_file.write_text("step,epoch\n1,1\n20,1\n2")  # of step 21
+    run.forget_after(20)
+    assert [each["step"] for each in metrics(run.folder)] == ["1", "20"]
+
+
+def test_what_came_after_a_checkpoint_does_not_come_back(tmp_path):
+    """One that could not be read for a moment: the run has gone on from the one before."""
+    out = tmp_path / "a"
+    train(out, steps=6, sample_every=2)
+    newest = out / "checkpoints/step-00000006.npz"
+    content = newest.read_bytes()
+    newest.write_bytes(b"")
+    resume(out, steps=5, sample_every=5)
+    grids = [f"step-{step:08d}.png" for step in (0, 2, 4, 5)]
+    assert sorted(path.name for path in (out / "samples").iterdir()) == grids
+    aside = out / "checkpoints/passed-step-00000006.npz"
+    assert aside.exists() and not newest.exists()
+    aside.write_bytes(content)
+    lines = resume(out, steps=7)
+    assert any("at step 5" in line for line in lines)
+    assert [each["step"] for each in metrics(out)] == list("1234567")
+
+
+def test_a_file_system_that_cannot_flush(tmp_path, monkeypatch):
+    def cannot(descriptor):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", cannot)
+    lines = train(tmp_path / "a", steps=2)
+    assert not any("cannot write" in line for line in lines or [])
+
+
 def test_strange_metrics_do_no_harm(tmp_path):
     out = tmp_path / "a"
     train(out, steps=2)

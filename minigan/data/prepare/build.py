@@ -50,15 +50,15 @@ def build(
     Raises DataError: too many unreadable pictures; OSError: the file cannot be written.
     """
     start = len(source.top)
-    beside = [name for name in names if "/" not in name[start:]]
-    names, own = names[:limit], list[str]()
+    most = left = len(names[:limit])  # to take; those of minigan do not count
+    own, beside = list[str](), list[str]()
     counts = Counter[str]()  # folder -> readable pictures, which may be 0
     skipped: list[list[str]] = []  # [name, reason] of each unreadable picture
     failed, traits = list[str](), Counter[str]()
     done, digest, due = 0, hashlib.sha256(), monotonic() + INTERVAL
     with (
         without_warnings(),  # Pillow's, about odd files
-        progress_bar(total=len(names), unit="picture", leave=False) as bar,
+        progress_bar(total=most, unit="picture", leave=False) as bar,
         replacing(out) as file,
     ):
         for block in decode_blocks(source, names, form):
@@ -66,6 +66,10 @@ def build(
                 if found.pop("own", 0) and not own_too:
                     own.append(name)
                     continue
+                if not left:
+                    break
+                left -= 1
+                beside += [name] * ("/" not in name[start:])
                 folder = name[start:].rpartition("/")[0].partition("/")[0]
                 counts[folder] += pixels is not None
                 if pixels is None:
@@ -75,23 +79,24 @@ def build(
                     file.write(pixels.data)
                     digest.update(pixels.data)
                     traits += found
-            if len(skipped) > MOST_SKIPPED * len(names):
+            if len(skipped) > MOST_SKIPPED * most:
                 small = any("too small for" in reason for _, reason in skipped)
                 raise DataError(
                     f"{source.path}: {summary(skipped)} of the first {done + len(block):,} files "
-                    f"cannot be read, more than {MOST_SKIPPED:.0%} of {len(names):,}: "
+                    f"cannot be read, more than {MOST_SKIPPED:.0%} of {most:,}: "
                     f"{source.cure}{', or give another --fit' * small}"
                 )
             done += len(block)
             bar.update(len(block))  # on a terminal; elsewhere a line now and then
             if bar.disable and monotonic() >= due:
-                log(f"{done:,} of {len(names):,} pictures prepared")
+                log(f"{done:,} of {most:,} pictures prepared")
                 due = monotonic() + INTERVAL
-    beside = [name for name in beside if name not in own]
+            if not left:
+                break
     unlabeled = f"{len(beside):,} of its pictures lie beside the folders: {some(beside)}"
     return {
         "source": source.fingerprint,
-        "files": len(names),
+        "files": most - left + len(own),
         "counts": [counts.total()] if beside else list(counts.values()),
         "classes": [] if beside else list(map(printable, counts)),
         "unlabeled": unlabeled if beside and len(counts) > 1 else "",

@@ -187,7 +187,7 @@ class Archive:
         self.members: dict[str, zipfile.ZipInfo] = {}
         for member in self.zip.infolist():
             path = member.orig_filename.replace("\0", "").replace("\\", "/")  # Windows' separator
-            self.members[re.sub("//+", "/", path).lstrip("/")] = member
+            self.members[re.sub(r"(^|/)(\./|/)+", r"\1", path)] = member
         names, self.notes = listing(self.path, self.members, self.as_text)
         if common := names and commonpath(map(dirname, (min(names), max(names)))):
             self.top = f"{common}/"

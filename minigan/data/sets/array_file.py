@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.concurrency import without_warnings
 from minigan.data.base import Dataset, Limit, Log, fingerprint
 from minigan.data.files.decode import Form
 from minigan.data.files.idx import read_idx
@@ -88,9 +89,11 @@ def keep_arrays(images: Any, labels: Any, log: Log) -> Path:
     given = {"images": images} | ({} if labels is None else {"labels": labels})
     for name, array in given.items():
         is_masked = isinstance(array, np.ma.MaskedArray)  # a file would not keep the mask
-        if is_masked or not isinstance(array, np.ndarray) or array.dtype.kind in "OMmV":
+        if is_masked or not isinstance(array, np.ndarray) or array.dtype.kind not in "biufcSU":
             kind = type(array).__name__ + ", with labels" * (array is images and len(given) > 1)
-            raise ArrayTypeError(f"{name}: expected a NumPy array of numbers or texts, got {kind}")
+            cure = ": take numpy.asarray(labels, str)" * (name == "labels" and not is_masked)
+            expected = "expected a NumPy array of numbers or texts"
+            raise ArrayTypeError(f"{name}: {expected}, got {kind}{cure}")
     images = as_images("images", images)
     labels = one_each("images", images, labels)
     arrays = {".npy": as_pixels("images", images, None, log)}
@@ -169,6 +172,8 @@ def read_member(content: bytes) -> np.ndarray:
     is_first = np.lib.format.read_magic(file) == (1, 0)
     read_header = np.lib.format.read_array_header_1_0 if is_first else READ_HEADER
     shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("Python objects: save numpy.asarray(labels, str)")
     if prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"it declares the shape {shape}, and holds another number of bytes")
     file.seek(0)
@@ -178,7 +183,7 @@ def read_member(content: bytes) -> np.ndarray:
 
 def read_csv(path: Path, rows: int | None = None) -> Arrays:
     """-> images and labels: one row a picture, of h·h or h·h·3 numbers, a label before them."""
-    with errors_as_damage(path), open_regular(path) as file:
+    with errors_as_damage(path), without_warnings(), open_regular(path) as file:
         columns = file.readline(2**20).decode("utf-8-sig", "replace").strip().split(",")
         last = columns[1:]
         counted = last in [[str(i + start) for i in range(len(last))] for start in (0, 1)]  # pandas
@@ -190,19 +195,21 @@ def read_csv(path: Path, rows: int | None = None) -> Arrays:
         kinds = [re.sub(r"\d.*", "", name) for name in columns]  # pixel1, pixel2 ..., label
         if has_header and has_label and not counted and kinds[0] == kinds[1]:
             raise damaged(path, f"expected labels in the first column, got {columns[0]!r:.40}")
+        if has_header and has_label and not columns[0].strip('"'):  # as pandas writes an index
+            raise damaged(path, "its first column has no name: save it with index=False")
         if not has_header:
             file.seek(0)
         text = (line.decode("utf-8-sig", "replace") for line in file)
         options: Any = dict(delimiter=",", ndmin=2, comments=None, max_rows=rows)
         numbers = np.loadtxt(text, np.float32, **options)
-    table = numbers.astype(np.uint8)  # loadtxt's own conversion wraps around in NumPy 2.0
-    if not np.array_equal(table, numbers):
-        raise damaged(path, "expected whole numbers from 0 to 255")
-    if table.shape[1:] != (len(columns),):
-        raise damaged(path, f"expected {len(columns)} columns in every row, got {table.shape}")
-    pixels = table[:, has_label:]
+    if numbers.shape[1:] != (len(columns),):
+        raise damaged(path, f"expected {len(columns)} columns in every row, got {numbers.shape}")
+    table = numbers[:, has_label:]
+    pixels = table.astype(np.uint8)  # loadtxt's own conversion wraps around in NumPy 2.0
+    if not np.array_equal(pixels, table):
+        raise damaged(path, "expected pixels that are whole numbers from 0 to 255")
     side = side_of(pixels.shape[1]) or 1
-    return pixels.reshape(len(table), side, side, -1), table[:, 0] if has_label else None
+    return pixels.reshape(len(table), side, side, -1), numbers[:, 0] if has_label else None
 
 
 def is_number(text: str) -> bool:

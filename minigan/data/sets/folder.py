@@ -56,7 +56,7 @@ def load_folder(
     """
     path, shape = full_path(path), form.shape
     version, kind = (OLD_VERSION, form[:2]) if as_text else (VERSION, form)
-    key = json.dumps([version, str(path), *kind, limit], default=str)
+    key = json.dumps([version, str(path), *kind, limit, *["checked"] * bool(before)], default=str)
     short = re.sub(r"[^\w.-]+", "-", path.stem)[:40] or "pictures"
     entry = cache_folder() / "pictures" / f"{short}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     source = open_source(path, as_text)

@@ -194,11 +194,17 @@ def test_names_that_lead_out_are_only_names(tmp_path):
     out = ["../../evil.png", "a/../../2.png", "./4.png"]
     names = [*out, "/abs/1.png", "C:\\x\\3.png", "a/5.png", "a//6.png", "nul\0.png"]
     data = load(archive(tmp_path / "z.zip", names))
-    assert colors(data) == [4, 5, 6, 3, 7] and data.labels is None
+    assert colors(data) == [2, 4, 5, 6, 3, 7] and data.labels is None
     assert Archive(tmp_path / "z.zip").names() == [
-        "C:/x/3.png", "a/5.png", "a/6.png", "abs/1.png", "nul.png"
+        "4.png", "C:/x/3.png", "a/5.png", "a/6.png", "abs/1.png", "nul.png"
     ]  # fmt: skip
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["z.zip"]
+
+
+def test_names_that_begin_with_a_dot_and_a_slash(tmp_path):
+    """As an archive of "." has them."""
+    data = load(archive(tmp_path / "z.zip", ["./a/1.png", "./a/./2.png", "./b/1.png"]))
+    assert data.classes == ("a", "b") and data.labels.tolist() == [0, 0, 1]
 
 
 def test_the_later_of_two_members_with_one_name_counts(tmp_path):

@@ -192,15 +192,49 @@ def test_no_row_of_a_csv_is_lost(start, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "a.csv")[0].images[..., 0], GRAY)
 
 
-@pytest.mark.parametrize("label", ("-1", "1.5", '"1"', "#1", "cat", "\N{EM SPACE}"))
-def test_labels_of_a_csv_are_bytes(label, tmp_path):
+@pytest.mark.parametrize("label", ("1.5", '"1"', "#1", "cat", "\N{EM SPACE}"))
+def test_labels_of_a_csv_are_whole_numbers(label, tmp_path):
     rows = csv(GRAY, LABELS).split("\n")
     for i in (0, 3):
         wrong = [*rows]
         wrong[i] = label + rows[i][1:]
         (tmp_path / "a.csv").write_text("\n".join(wrong))
-        with pytest.raises(mg.DataError, match=r"could not convert string|expected whole numbers"):
+        with pytest.raises(
+            mg.DataError, match=r"could not convert string|labels that are whole numbers"
+        ):
             load(tmp_path / "a.csv")
+
+
+def test_labels_of_a_csv_may_be_any_whole_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text(csv(GRAY, LABELS * 1000 - 2000))
+    data, _ = load(tmp_path / "a.csv")
+    assert data.classes == ("-1000", "1000", "3000", "5000")
+    assert data.labels.tolist() == [0, 1, 2, 3] * 7 + [0, 1]
+
+
+def test_an_index_that_pandas_wrote_is_no_label(tmp_path):
+    header = "," + ",".join(map(str, range(36))) + "\n"
+    (tmp_path / "a.csv").write_text(header + csv(GRAY, range(30)))
+    message = "its first column has no name: save it with index=False"
+    assert message in refusal(load, tmp_path / "a.csv")
+
+
+def test_a_csv_without_rows_is_one_line(tmp_path, recwarn):
+    (tmp_path / "a.csv").write_text(csv([], [], header=True) + "\n")
+    assert "expected 37 columns in every row, got (0, 1)" in refusal(load, tmp_path / "a.csv")
+    assert not recwarn.list
+
+
+def test_texts_as_objects_are_refused_with_the_cure(tmp_path):
+    labels = np.array(["cat", "dog"] * 15, object)
+    kinds = (labels, labels.astype(np.dtypes.StringDType()))
+    for each in kinds:
+        with pytest.raises(
+            mg.ArrayTypeError, match=r"labels: .*: take numpy.asarray\(labels, str\)"
+        ):
+            keep_arrays(GRAY, each, print)
+    np.savez(tmp_path / "a.npz", images=GRAY, labels=labels)
+    assert "Python objects: save numpy.asarray(labels, str)" in refusal(load, tmp_path / "a.npz")
 
 
 def test_labels_in_the_last_column_of_a_csv_are_refused(tmp_path):

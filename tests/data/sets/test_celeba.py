@@ -63,6 +63,9 @@ def test_celeba_that_is_not_complete(small_celeba):
         f"{folder / celeba.FOLDER}: 5 pictures, CelebA has 6: for a part of it choose the data set "
         '"folder"'
     )
+    options = dict(image_shape=(16, 16, 3), log=print)
+    assert len(load_dataset("folder", images=folder / celeba.FOLDER, **options).images) == 5
+    assert "5 pictures, CelebA has 6" in refusal(load, folder)  # though they are in the cache
     path = zipped / "celeba" / celeba.ARCHIVE.name
     path.write_bytes(flipped(path.read_bytes(), 60))
     message = refusal(load, zipped)

@@ -119,6 +119,18 @@ def test_what_minigan_wrote_is_left_out(tmp_path):
     assert load.lines[-1] == f"{alone}: minigan wrote all of these pictures: using them"
 
 
+def test_a_limit_does_not_count_what_minigan_wrote(tmp_path):
+    """A run may save its samples beside the pictures that it was trained on."""
+    folder = put(tmp_path / "p", ["a/1.png", "a/2.png", "b/1.png", "b/2.png"])
+    fingerprints = {limit: load(folder, limit=limit).fingerprint for limit in (2, 3, 4, 5)}
+    for name in ("0-grid.png", "a/0-grid.png", "zz.png"):
+        save_png(folder / name, np.zeros((4, 4, 3), np.uint8))
+    for limit, fingerprint in fingerprints.items():
+        data = load(folder, limit=limit)
+        assert data.fingerprint == fingerprint and data.classes == ("a", "b")[: 1 + (limit > 2)]
+        assert not any("minigan wrote" in line or "no classes" in line for line in load.lines)
+
+
 def test_an_archive_repeats_what_it_leaves_out(tmp_path):
     path = archive(tmp_path / "z.zip", ["p/a.png", "p/b.heic"])
     for _ in range(2):  # the second time from the cache
