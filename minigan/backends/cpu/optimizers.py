@@ -52,5 +52,4 @@ def sgd(optimizer: SGD, backend: CpuBackend) -> None:
 
 def ema_update(mean: Array, new: Array, weight: float, backend: CpuBackend) -> None:
     """As ema_update in averaging.py."""
-    arrays = [mean.reshape(-1), new.reshape(-1)]
-    in_blocks(averaging.ema_update, arrays, backend, weight, backend)
+    in_blocks(averaging.ema_update, [mean.reshape(-1), new.reshape(-1)], backend, weight, backend)

@@ -118,12 +118,17 @@ def expect_same(function: Callable[..., Any], expected: Any, arguments: tuple[An
 
 
 class Trace:
-    """The calls of one pass. run(*inputs) records it the first time, and then replays it."""
+    """The calls of one pass. run(*inputs) records it the first time, and then replays it.
+
+    saved, backward  of a forward pass: its steps' saved values, and its backward traces
+    """
 
     def __init__(self) -> None:
         self.calls: Calls | None = None
         self.inputs: list[Array] = []
         self.result: Any = None
+        self.saved: list[tuple[Any, Any]] = []  # (step, its saved values)
+        self.backward: dict[tuple[bool, bool], Trace] = {}  # by need_dx, need_dw
 
     def run(self, xp: TracingNumPy, work: Callable[..., Any], inputs: Sequence[Array]) -> Any:
         """-> work(*inputs), in the same memory every time."""
@@ -144,15 +149,6 @@ class Trace:
         return self.result
 
 
-class ForwardTrace(Trace):
-    """The trace of a forward pass, with its steps' saved values and its backward traces."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.saved: list[tuple[Any, Any]] = []  # (step, its saved values)
-        self.backward: dict[tuple[bool, bool], Trace] = {}  # by need_dx, need_dw
-
-
 class TracedSteps:
     """All steps of a network as one, whose passes are traced."""
 
@@ -160,14 +156,14 @@ class TracedSteps:
         self.steps, self.backend = steps, backend
         self.has_parameters = any(step.has_parameters for step in steps)
         self.takes_labels = True
-        self.traces: dict[tuple[int, bool], ForwardTrace] = {}  # by rows, train
-        self.current: ForwardTrace | None = None  # of the last forward pass
+        self.traces: dict[tuple[int, bool], Trace] = {}  # by rows, train
+        self.current: Trace | None = None  # of the last forward pass
 
     def forward(self, x: Array, train: bool, labels: Array | None = None) -> Array:
         if self.backend.xp.calls is not None:  # inside another network, which is recording
             self.current = None
             return forward_pass(self.steps, x, train, labels)
-        trace = self.current = self.traces.setdefault((len(x), train), ForwardTrace())
+        trace = self.current = self.traces.setdefault((len(x), train), Trace())
 
         def work(x: Array, labels: Array | None = None) -> Array:
             return forward_pass(self.steps, x, train, labels)

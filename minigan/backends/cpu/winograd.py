@@ -286,9 +286,7 @@ class Tiles:
         """plane (n, h, w, c) -> view (n, t_h, t_w, s_h, tile_h, tile_w, s_w·c)"""
         (s_h, s_w), (t_h, t_w), (h, w), c = self.phases, self.grid, self.plane, self.shape[2]
         shape = (len(plane), t_h, t_w, s_h, *self.size, s_w * c)
-        strides = (
-            h * w * c, TILE * s_h * w * c, TILE * s_w * c, w * c, s_h * w * c, s_w * c, 1,
-        )  # fmt: skip
+        strides = (h * w * c, TILE * s_h * w * c, TILE * s_w * c, w * c, s_h * w * c, s_w * c, 1)
         return view(plane, 0, shape, strides)
 
     def in_domain(self, array: Array, part: slice) -> Array:

@@ -21,9 +21,7 @@ from minigan.layers.activation import Activation
 RUN = 64  # rows, whose sums are kept in the dtype of the arrays before float64 takes them
 ROW = 512  # numbers, or one pixel's channels if these are more
 NONE, LEAKY, RELU, TANH, SIGMOID = range(5)
-KINDS: dict[type[Activation], int] = {
-    LeakyReLU: LEAKY, ReLU: RELU, Tanh: TANH, Sigmoid: SIGMOID,
-}  # fmt: skip
+KINDS: dict[type[Activation], int] = {LeakyReLU: LEAKY, ReLU: RELU, Tanh: TANH, Sigmoid: SIGMOID}
 
 
 @kernel

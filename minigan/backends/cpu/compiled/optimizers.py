@@ -30,5 +30,4 @@ def adam(optimizer: Adam, backend: CpuBackend) -> None:
     lr, beta1, beta2, eps, correction1, correction2, l2 = optimizer.constants()
     rests = (beta1, 1.0 - beta1, beta2, 1.0 - beta2)
     numbers = (lr / correction1, *rests, 1.0 / correction2, eps, l2)
-    constants = tuple(map(backend.dtype.type, numbers))
-    in_blocks(adam_update, arrays_of(optimizer), backend, constants)
+    in_blocks(adam_update, arrays_of(optimizer), backend, tuple(map(backend.dtype.type, numbers)))

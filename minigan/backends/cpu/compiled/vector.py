@@ -98,8 +98,7 @@ class Emitter:
 
 def row_of(sums: Any, places: Any, context: Any, builder: Any) -> list[Emitter]:
     """-> an Emitter for each vector of a row of the tile"""
-    kinds = sums.types[: sums.count // places.count]
-    return [Emitter(context, builder, kind) for kind in kinds]
+    return [Emitter(context, builder, kind) for kind in sums.types[: sums.count // places.count]]
 
 
 @emitted
