@@ -101,8 +101,7 @@ class GpuBackend(FastBackend):
         return int(self.xp.cuda.runtime.memGetInfo()[0] + unused)
 
     def gather_images(self, pixels: Array, chosen: Array, out: Array, pixel_min: float) -> None:
-        gather = self.kernels.get("gather_images")
-        gather(out.size, pixels, chosen, out, *out.shape, pixel_min)
+        self.kernels.get("gather_images")(out.size, pixels, chosen, out, *out.shape, pixel_min)
 
     def collect(self, scalars: list[Array], out: Array) -> None:
         padded = [*scalars, *[None] * (8 - len(scalars))]

@@ -50,8 +50,7 @@ class Norm:
         own_scale = self.memory.get("scale", (parts, 3, c))
         running_mean, running_var = layer.running_mean, layer.running_var
         if is_batch:
-            is_kept = layer.updates_running(train)
-            running = (running_mean, running_var) if is_kept else (None, None)
+            running = (running_mean, running_var) if layer.updates_running(train) else (None, None)
             total = self.backend.group.total(m)
             unbias = total / (total - 1) if layer.unbiased and total > 1 else 1.0
             constants = (layer.eps, layer.running_rate, unbias)

@@ -73,8 +73,7 @@ class Gemm:
         out   (m, n)           contiguous, of the same dtype: a silent copy would hide a mistake
         Raises ArrayTypeError, BackendError.
         """
-        dtypes = {self.dtype, a.dtype, b.dtype, out.dtype}
-        if not out.flags.c_contiguous or len(dtypes) > 1:
+        if not out.flags.c_contiguous or len({self.dtype, a.dtype, b.dtype, out.dtype}) > 1:
             raise ArrayTypeError(
                 f"gemm: expected a C-contiguous out of the operands' dtype {a.dtype}, "
                 f"got {out.dtype}, contiguous: {out.flags.c_contiguous}"

@@ -20,7 +20,6 @@ class PinnedStagingBuffer(StagingBuffer):
     def __init__(self, backend: Backend, shape: Shape, dtype: Any = None):
         super().__init__(backend, shape, dtype)
         self.cuda = cuda = backend.xp.cuda
-        self.current_stream = cuda.get_current_stream
         self.copied = [cuda.Event(disable_timing=True) for _ in range(2)]
         self.slot = 0
 
@@ -39,6 +38,6 @@ class PinnedStagingBuffer(StagingBuffer):
 
     def upload(self) -> Array:
         array = self.array[: self.rows]
-        array.set(self.halves[self.slot][: self.rows], stream=self.current_stream())
+        array.set(self.halves[self.slot][: self.rows], stream=self.cuda.get_current_stream())
         self.copied[self.slot].record()
         return array
