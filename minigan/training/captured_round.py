@@ -59,8 +59,7 @@ class CapturedRound:
             if self.replay is None:
                 optimizers = game.optimizers.values()
                 stateful: list[Stateful] = [game.G.ready(), game.D.ready(), *optimizers]
-                make_step = self.make_step_of(game)
-                self.replay = self.backend.capture(make_step, stateful, self.size)
+                self.replay = self.backend.capture(self.make_step_of(game), stateful, self.size)
             result = self.replay()
         else:
             images, indices = iter(drawn), iter(range(len(self.z)))
@@ -91,10 +90,8 @@ class CapturedRound:
                 return None if array is None else backend.shard(array)
 
             def step() -> Result:
-                batches = iter(
-                    [(shard(x), shard(of_x)) for x, of_x in zip(images, labels, strict=True)]
-                )
-                draws = iter([shard(each) for each in z])
+                batches = zip(map(shard, images), map(shard, labels), strict=True)
+                draws = map(shard, z)
                 players.draw_images = lambda: next(batches)
                 players.draw_z = lambda n: next(draws)
                 return play_round(players, **options)

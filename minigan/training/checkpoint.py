@@ -108,8 +108,7 @@ class Checkpoints:
                     for name in ("step", "epoch", "position")
                 )
                 batches.seek(epoch, position)
-                drawn = step * game.preset.images_per_round
-                if epoch * batches.per_epoch + position != drawn:
+                if epoch * batches.per_epoch + position != step * game.preset.images_per_round:
                     raise ValueError(f"step {step} is not at batch {position} of epoch {epoch}")
                 game.load(sections, record, path)
                 return step

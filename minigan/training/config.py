@@ -224,8 +224,7 @@ def normal_form(options: dict[str, Any]) -> dict[str, Any]:
     """-> the options that are stored in another form than typed. Raises ConfigError for others."""
     known = [field.name for field in fields(Config)]
     if unknown := set(options) - set(known):
-        hint = did_you_mean(min(unknown), known)
-        raise ConfigError(f"unknown option {min(unknown)!r}{hint}")
+        raise ConfigError(f"unknown option {min(unknown)!r}{did_you_mean(min(unknown), known)}")
     changed = {}
     if "image_size" in options:
         changed["image_size"] = "x".join(map(str, parse_size(options["image_size"])))

@@ -27,7 +27,7 @@ from minigan.training.nan_trace import locate_nan
 from minigan.training.open_game import expect_pictures, expect_same_images, is_old, load_images
 from minigan.training.periodic_evaluation import PeriodicEvaluation, make_evaluation
 from minigan.training.progress import Interrupted, Progress, interrupts
-from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state, note
+from minigan.training.ranks import SilentRun, expect_ranks_fit, expect_same, expect_same_state
 from minigan.training.run_folder import Run
 from minigan.training.writer import Writer
 
@@ -126,7 +126,7 @@ def train(
         config = replace(config, dataset=data.name)  # a resumed run must not choose again
     if config.backend == "numpy":  # nor must it if numba comes or goes
         config = replace(config, compile=game.backend.compiled)
-    installed = versions(game.backend) | note(ranks)
+    installed = versions(game.backend) | ({"ranks": str(ranks.size)} if ranks.size > 1 else {})
     if "data" not in metadata and (resume is None or "imported" in metadata):  # its first images
         metadata |= {"note": data.note, "data": data.fingerprint, "images": len(data.images)}
         metadata |= {"classes": list(data.classes), "versions": installed}

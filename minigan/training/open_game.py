@@ -79,8 +79,7 @@ def open_images(game: Game, metadata: dict[str, Any], data_dir: str | None, log:
     if name == "folder" and data_dir is None and config.images is None:
         raise ConfigError("the run has no pictures yet: give their folder with --data-dir")
     if name == "folder" and data_dir is not None:
-        images = str(full_path(data_dir))
-        config, data_dir = replace(config, dataset=name, images=images), None
+        config, data_dir = replace(config, dataset=name, images=str(full_path(data_dir))), None
     expect_pictures(config, "--data-dir")
     data = load_images(config, game.preset, data_dir, log, is_old(metadata))
     expect_same_images(data, metadata, "give their folder or file with --data-dir")

@@ -18,11 +18,6 @@ from minigan.training.game import Game
 from minigan.training.run_folder import Run
 
 
-def note(ranks: Group) -> dict[str, str]:
-    """-> how many ranks there are, for the record of a run; {} for one process."""
-    return {} if ranks.size == 1 else {"ranks": str(ranks.size)}
-
-
 class SilentRun(Run):
     """The run of a rank that writes nothing. It reads checkpoints, so it must see the folder."""
 
@@ -81,8 +76,7 @@ def expect_same_state(ranks: Group, game: Game, batches: Batches, step: int) -> 
     arrays = [array for net in game.nets.values() for array in net.ready().state().values()]
     moments = [array for each in game.optimizers.values() for array in each.state_arrays()]
     arrays += map(game.backend.to_host, moments)
-    place = f"{step} {batches.epoch} {batches.position}".encode()
-    if other := ranks.unlike_first(place, *arrays):
+    if other := ranks.unlike_first(f"{step} {batches.epoch} {batches.position}".encode(), *arrays):
         raise TrainingError(
             f"after step {step} the parameters of rank {other[0]} are not those of rank 0: "
             "are all CPUs or GPUs of one kind, and does each rank see the same checkpoints?"
