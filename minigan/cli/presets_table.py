@@ -56,8 +56,7 @@ def costs(preset: Preset, G: Sequential, D: Sequential) -> tuple[str, str]:
     play_round = partial(preset.round, **preset.round_options)
     moments = len(getattr(optimizers, preset.optimizer).moments)
     flops = step_flops(G, D, preset.batch_size, play_round, preset.objective)
-    memory = step_bytes(G, D, preset.batch_size, moments)
-    return f"{flops * 1e-9:.1f}", f"{memory / 2**20:,.0f} MiB"
+    return f"{flops * 1e-9:.1f}", f"{step_bytes(G, D, preset.batch_size, moments) / 2**20:,.0f} MiB"
 
 
 def details(name: str) -> Iterator[str]:
@@ -71,7 +70,7 @@ def details(name: str) -> Iterator[str]:
     orders = {"epoch": "shuffled every epoch", "once": "shuffled once", "never": "never shuffled"}
     shuffled = orders[preset.shuffle]
     settings = {"lr of G": preset.lr_g, "lr of D": preset.lr_d, "beta1": preset.beta1}
-    settings |= {"lr decay": preset.lr_decay or None}
+    settings["lr decay"] = preset.lr_decay or None
     round_doc = (preset.round.__doc__ or "").partition("\n")[0]
     facts = {
         "data": f"{preset.data}, {'x'.join(map(str, preset.image_shape))}, fit {preset.fit}",

@@ -134,8 +134,7 @@ class Classifier:
 
     def save(self, path: Path) -> None:
         """Raises RunError."""
-        cure = "choose another with $XDG_CACHE_HOME"
-        with as_run_errors(f"make the folder {path.parent}", cure):
+        with as_run_errors(f"make the folder {path.parent}", "choose another with $XDG_CACHE_HOME"):
             path.parent.mkdir(parents=True, exist_ok=True)
         states = {part: net.ready().state() for part, net in self.nets.items()}
         save_arrays(path, pack(states, self.record))

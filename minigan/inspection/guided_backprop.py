@@ -30,8 +30,7 @@ def guided_gradient(
     forward_pass(net.layers[: index + 1], x, False, labels)
     for layer in reversed(net.layers[: index + 1]):
         if isinstance(layer, RECTIFIERS):
-            y = layer.saved
-            dy = dy * ((y > 0) & (dy > 0))
+            dy = dy * ((layer.saved > 0) & (dy > 0))  # saved: y
         else:
             dy = layer.backward(dy, need_dw=False)
     return dy

@@ -138,8 +138,7 @@ def draw_stages(
         about = words(f"{net.layers[start].path}: {parts}", layout.SMALL)
         size = words(shape_in_words(outputs[end][0]) + some, layout.SMALL, layout.SOFT)
         blocks.append(below([below([about, size], gap=0), block], gap=6))
-    title = f"The maps of {net.name}, layer by layer"
-    return with_image(shown, name, title, below(blocks, gap=14))
+    return with_image(shown, name, f"The maps of {net.name}, layer by layer", below(blocks, gap=14))
 
 
 def with_image(shown: Pixels, name: str, title: str, block: Block) -> Block:

@@ -52,10 +52,8 @@ def encode(path: Path, images: list[Image.Image], seconds: list[float]) -> tuple
         raise ConfigError(f"an animation must end in {' or '.join(FORMATS)}, got {path.name!r}")
     ends = np.round(np.cumsum([0, *(1000 * each for each in seconds)]), -1)  # a GIF counts in 10 ms
     durations = np.diff(ends).astype(int).tolist()
-    options: dict[str, Any] = dict(comment=MARK)
-    if kind == "WEBP":
-        options = dict(exif=mark(), quality=80, method=0)
-    options |= dict(save_all=True, duration=durations, loop=0)
+    options: dict[str, Any] = dict(save_all=True, duration=durations, loop=0)
+    options |= dict(comment=MARK) if kind == "GIF" else dict(exif=mark(), quality=80, method=0)
     first, *others = with_palette(images) if kind == "GIF" else images
     memory = io.BytesIO()
     first.save(memory, kind, append_images=others, **options)

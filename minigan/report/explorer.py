@@ -73,13 +73,12 @@ def page(game: Game, name: str, dtype: str) -> str:
     """-> the page as HTML; its large weights as dtype."""
     config, net = game.config, game.sampled_net()
     z = game.new_z(GRID, game.stream("fixed z"))
-    classes = [game.class_title(i) for i in range(game.preset.classes)]
     run = {
         "name": name,
         "image": net.out_shape,
         "black": game.preset.pixel_min,
         "z": config.z,
-        "classes": classes,
+        "classes": [game.class_title(i) for i in range(game.preset.classes)],
         "start": z.round(4).tolist(),
         "directions": directions(net, config.z_dim).round(4).tolist(),
         "layers": list(describe(net, dtype)),

@@ -69,6 +69,5 @@ def read_idx(
     elif sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         wrong = wrong_hash(hashlib.sha256(content).hexdigest(), sha256)
     else:
-        array = np.frombuffer(bytearray(content), np.uint8, offset=len(header))
-        return array.reshape(shape)
+        return np.frombuffer(bytearray(content), np.uint8, offset=len(header)).reshape(shape)
     raise damaged(path, wrong, cure)
