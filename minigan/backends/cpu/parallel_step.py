@@ -102,12 +102,9 @@ class ParallelStep:
 
 def on_one_thread(step: Call) -> Any:
     """-> step()"""
-    size = np.setbufsize(BUFFER)
-    try:
-        with blas.single_threaded():
-            return step()
-    finally:
-        np.setbufsize(size)
+    with np.errstate(), blas.single_threaded():  # errstate restores the size of the buffers, too
+        np.setbufsize(BUFFER)
+        return step()
 
 
 def capture(

@@ -45,11 +45,8 @@ BUFFER = 1024  # numbers in NumPy's buffers for operations on views; its 8192 ar
 class Blas:
     """NumPy's BLAS, and a setting that holds it to one thread while teams and games work."""
 
-    get: Callable[[], int] | None  # how many threads it has; None if it cannot be held
-    set: Callable[[int], object] | None
-
     def __init__(self) -> None:
-        self.get, self.set = find_blas()
+        self.get, self.set = find_blas()  # how many threads it has; None if it cannot be held
         self.single_threaded = ProcessWide(self.held)
 
     @contextmanager
@@ -183,12 +180,10 @@ class OneThread(Team):
 
 def do_share(work: Work, count: int, worker: int, size: int) -> None:
     """work(i, worker) for the i of one worker's share."""
-    before = np.setbufsize(BUFFER)  # each thread has its own
-    try:
+    with np.errstate():  # which restores the size of the buffers, too
+        np.setbufsize(BUFFER)  # each thread has its own
         for i in range(worker * count // size, (worker + 1) * count // size):
             work(i, worker)
-    finally:
-        np.setbufsize(before)
 
 
 def serve(queue: SimpleQueue[Any]) -> None:
