@@ -61,8 +61,6 @@ class SharedMemoryGroup(Group):
     The other processes live from start() to stop(), and end with the caller's.
     """
 
-    end: Any  # a function that ends the others, once
-
     def __init__(self, size: int, largest: int):
         self.size, self.largest = size, largest
         self.children: list[int] = []
@@ -85,7 +83,7 @@ class SharedMemoryGroup(Group):
         self.large = shared_memory((self.size, self.largest), np.uint8)
         self.message = shared_memory((self.size, MESSAGE), np.uint8)
         self.parent = os.getpid()
-        self.end = weakref.finalize(self, end_processes, self.children, self.parent)
+        self.end = weakref.finalize(self, end_processes, self.children, self.parent)  # works once
         for rank in range(1, self.size):
             with without_warnings():  # Python, and JAX, warn of threads a child lacks
                 child = fork_when_quiet()

@@ -122,12 +122,10 @@ class Block:
         dy = contiguous(dy, "dy", self.memory).reshape(self.saved.out.shape)
 
         def before(part: slice, workspace: ThreadWorkspace, i: int) -> Array:
-            g = workspace.get("dy", dy[part].shape)
-            return self.activation_backward(dy[part], part, g)
+            return self.activation_backward(dy[part], part, workspace.get("dy", dy[part].shape))
 
-        return self.operation_backward(
-            dy, None if self.activation is None else before, need_dx, need_dw
-        )
+        derive = None if self.activation is None else before
+        return self.operation_backward(dy, derive, need_dx, need_dw)
 
     # -- parts of both, also for NormBlock ------------------------------------------------
 

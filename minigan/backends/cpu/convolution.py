@@ -72,10 +72,8 @@ class Convolution(CoreConvolution):
             part = parts[i]
             if before is not None:
                 before(part, workspace)
-            if y is None:
-                y_part = workspace.get("y", (part.stop - part.start, *self.out_shape))
-            else:
-                y_part = y[part]
+            shape = (part.stop - part.start, *self.out_shape)
+            y_part = workspace.get("y", shape) if y is None else y[part]
             if gradient is None:
                 kernel.transpose(x[part], W, y_part, workspace)
             else:

@@ -53,8 +53,7 @@ class GpuBackend(FastBackend):
                 reason = "CuPy is not installed"
             raise BackendError(
                 f"backend cupy: {one_line(reason)}: install it with: pip install "
-                "'cupy-cuda13x[ctk]' (or cupy-cuda12x, to match the driver); "
-                "or use --backend numpy"
+                "'cupy-cuda13x[ctk]' (or cupy-cuda12x, to match the driver); or use --backend numpy"
             ) from error
         try:
             devices = cupy.cuda.runtime.getDeviceCount()
