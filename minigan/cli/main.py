@@ -314,5 +314,4 @@ def is_failure(error: BaseException | None) -> bool:
     """Is it, or what caused it, no mistake of the user?"""
     if error is None or isinstance(error, TrainingError):
         return error is not None
-    device = isinstance(error, OSError) and error.errno in FAILURES
-    return device or is_failure(error.__cause__)
+    return (isinstance(error, OSError) and error.errno in FAILURES) or is_failure(error.__cause__)

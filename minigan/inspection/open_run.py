@@ -59,10 +59,8 @@ def generate(game: Game, z: Floats, numbers: Any = 0) -> Pixels:
     padding = -len(z) % size
     numbers = np.pad(np.broadcast_to(numbers, len(z)), (0, padding))
     z = np.pad(z, ((0, padding), (0, 0)))
-    images = []
-    for start in range(0, len(z), size):
-        part = slice(start, start + size)
-        images.append(game.images_of(game.backend.asarray(z[part]), numbers[part], net))
+    parts = [slice(start, start + size) for start in range(0, len(z), size)]
+    images = [game.images_of(game.backend.asarray(z[part]), numbers[part], net) for part in parts]
     return np.concatenate(images)[: len(z) - padding]
 
 
