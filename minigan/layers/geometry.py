@@ -49,10 +49,8 @@ def expect_padding(label: str, padding: Any, kernel: Pair) -> str | Padding:
         raise ConfigError(
             f"{label}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}"
         )
-    (top, bottom), (left, right) = [
-        [expect_size(f"{label}: padding", v, least=0) for v in side] for side in padding
-    ]
-    pads = (top, bottom), (left, right)
+    vertical, horizontal = (expect_pair(label, "padding", side, least=0) for side in padding)
+    pads = vertical, horizontal
     for (before, after), k, axis in zip(pads, kernel, AXES, strict=True):
         if max(before, after) >= k:
             raise ConfigError(

@@ -112,10 +112,8 @@ class Block:
 
     def forward(self, x: Array, train: bool = True) -> Array:
         saved, before = self.begin_forward(x)
-        if self.activation is None:
-            saved.gradient = self.operation.forward(saved.x, saved.out, before)
-        else:
-            saved.gradient = self.operation.forward(saved.x, None, before, self.activate)
+        y, after = (saved.out, None) if self.activation is None else (None, self.activate)
+        saved.gradient = self.operation.forward(saved.x, y, before, after)
         return saved.out.reshape(len(x), *self.out_shape)
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
@@ -211,21 +209,15 @@ class NormBlock(Block):
         if self.is_followed:
             saved.normalize_later = lambda part, workspace: self.normalize(part, y[part], workspace)
         else:
-            parts = self.operation.parts(n)
-            backend.run(
-                lambda i, workspace, _: self.normalize(parts[i], y[parts[i]], workspace), len(parts)
-            )
+            self.on_chunks(y, self.normalize)
         return saved.out.reshape(n, *self.out_shape)
 
     def backward(self, dy: Array, need_dx: bool = True, need_dw: bool = True) -> Array | None:
-        saved, backend = self.saved, self.backend
+        saved = self.saved
         dy = contiguous(dy, "dy", self.memory).reshape(saved.out.shape)
         if not saved.measured:
-            parts = self.operation.parts(len(dy))
-            measure = self.begin_backward(len(dy), len(parts))
-            backend.run(
-                lambda i, workspace, _: measure(parts[i], dy[parts[i]], workspace, i), len(parts)
-            )
+            n = len(dy)
+            self.on_chunks(dy, self.begin_backward(n, len(self.operation.parts(n))))
         saved.measured = False
         B_row, C_row = self.add_sums(need_dw)
         g = dy if self.activation is None else saved.g
@@ -234,6 +226,11 @@ class NormBlock(Block):
             return self.norm_backward(g[part], part, B_row, C_row, workspace)
 
         return self.operation_backward(g, before, need_dx, need_dw)
+
+    def on_chunks(self, y: Array, work: Callable[..., object]) -> None:
+        """work(part, y[part], workspace, i) for each chunk."""
+        parts = self.operation.parts(len(y))
+        self.backend.run(lambda i, memory, _: work(parts[i], y[parts[i]], memory, i), len(parts))
 
     # -- forward ---------------------------------------------------------------------------
 

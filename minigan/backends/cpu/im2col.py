@@ -68,9 +68,8 @@ class Im2col:
         (k_h, k_w, _, _), (h_out, w_out, _), (s_h, s_w) = self.W_shape, self.y_shape, self.stride
         row, image = w_pad * c_in, h_pad * w_pad * c_in
         shape = (n, h_out, w_out, k_h, k_w * c_in)
-        windows = view(
-            pad(x, self.padding, workspace), 0, shape, (image, s_h * row, s_w * c_in, row, 1)
-        )
+        strides = (image, s_h * row, s_w * c_in, row, 1)
+        windows = view(pad(x, self.padding, workspace), 0, shape, strides)
         cols = workspace.get("columns", shape, x.dtype)
         xp.copyto(cols, windows)
         return cols.reshape(n * self.pixels, self.window)
