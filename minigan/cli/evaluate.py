@@ -6,7 +6,6 @@ from argparse import Namespace
 import numpy as np
 
 from minigan import evaluation
-from minigan.backends import get_backend
 from minigan.cli.output import output_file
 from minigan.data.files.png import save_png
 from minigan.evaluation import expect_n, get_classifier, split, why_no_classifier
@@ -14,6 +13,7 @@ from minigan.files import write_atomically
 from minigan.parallel.mpi import world
 from minigan.presets import get_preset
 from minigan.training import Log, Run, load_images, new_config, open_game, open_images
+from minigan.training.game import make_backend
 from minigan.training.ranks import expect_same
 
 
@@ -23,10 +23,8 @@ def train_classifier(arguments: Namespace, log: Log) -> None:
     data_dir = options.pop("data_dir", None)
     config = new_config(options)
     data = load_images(config, get_preset(config.preset), data_dir, log)
-    backend = get_backend(
-        config.backend, threads=config.threads, precision=config.precision, compile=config.compile
-    )
-    get_classifier(split(data, data_dir, config.fit), backend, options.get("seed"), log)
+    real = split(data, data_dir, config.fit)
+    get_classifier(real, make_backend(config), options.get("seed"), log)
 
 
 def evaluate(arguments: Namespace, log: Log) -> None:

@@ -43,6 +43,14 @@ STAIR = 1000  # steps with the same rates, if they decay by the step
 STATISTICS = ("frozen", "batch")  # of BatchNorm, in samples; see sampled_net
 
 
+def make_backend(config: Config, ranks: Group | None = None) -> Backend:
+    """-> the backend of a run; on CPUs, several ranks have one thread each by default."""
+    shared = ranks is not None and ranks.size > 1 and config.backend == "numpy"
+    threads = config.threads or (1 if shared else None)
+    options: dict[str, Any] = dict(precision=config.precision, compile=config.compile)
+    return get_backend(config.backend, threads=threads, ranks=ranks, **options)
+
+
 class Game(Copyable):
     """Game(config): a preset's nets, set up and ready to play rounds and to draw samples.
 
@@ -60,14 +68,7 @@ class Game(Copyable):
         self.class_names: tuple[str, ...] = ()  # of a conditional run, where they are known
         self.in_use, self.process = InUse("a Game"), os.getpid()
         self.ranks = ranks or ALONE
-        shared = self.ranks.size > 1 and config.backend == "numpy"
-        self.backend = get_backend(
-            config.backend,
-            threads=config.threads or (1 if shared else None),
-            precision=config.precision,
-            ranks=ranks,
-            compile=config.compile,
-        )
+        self.backend = make_backend(config, ranks)
         self.G = self.make_generator("G")
         D = self.preset.discriminator(config.width, config.image_shape)
         self.D = Sequential(D, name="D")

@@ -166,7 +166,7 @@ def train(
         every = round(epoch) if config.sample_every == EPOCH else int(config.sample_every)
         monitor = CollapseMonitor(data)
         end = (step, last_step, max(1, every))
-        pace = loop(game, batches, run, *end, monitor, evaluation, on_step, log, ranks)
+        pace = loop(game, batches, run, *end, monitor, evaluation, on_step, log)
         if pace:
             run.save_config(config, metadata | {"ranks": pace})
         if game.captured is not None:
@@ -223,7 +223,6 @@ def loop(
     evaluation: PeriodicEvaluation | None,
     on_step: OnStep | None,
     log: Log,
-    ranks: Group,
 ) -> str:
     """Steps step+1 .. last_step -> how ranks spent their time; "" for one process.
 
@@ -233,7 +232,7 @@ def loop(
     TrainingError at the first loss or gradient that is not finite, or if the end cannot be saved.
     """
     unread: list[tuple[int, int, dict[str, Any]]] = []  # (step, epoch, result), on the device
-    checkpoints, first = run.checkpoints, step
+    checkpoints, ranks, first = run.checkpoints, game.ranks, step
 
     with (
         interrupts() as interrupted,
