@@ -37,9 +37,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 SIZES = {  # from, to: the upper ends are far above any sensible value, and within NumPy's limits
     "width": (1, 2**16), "z_dim": (1, 2**20), "batch_size": (SMALLEST_BATCH, 2**20),
     "seed": (0, 2**63), "limit": (1, 2**40), "sample_every": (1, 2**40), "epochs": (1, 2**40),
-    "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40),
-    "d_steps": (1, 1024), "max_pixels": (1, 2**40), "classes": (0, 2**10),
-    "lr_decay": (0, 2**40), "channels": (1, 3),
+    "steps": (1, 2**40), "threads": (1, 1024), "evaluate_every": (0, 2**40), "d_steps": (1, 1024),
+    "max_pixels": (1, 2**40), "classes": (0, 2**10), "lr_decay": (0, 2**40), "channels": (1, 3),
 }  # fmt: skip
 NUMBERS = {
     "lr_g": "(0, 1]", "lr_d": "(0, 1]", "beta1": "[0, 1)", "ema": "[0, 1)",

@@ -21,7 +21,7 @@ class ThreadWorkspace(Workspace):
 
     def __init__(self, backend: FastBackend):
         super().__init__(backend)
-        self.ones: Array = np.empty(0)
+        self.ones = np.ones(2 * STRIPS, backend.dtype)
         self.frames: dict[tuple[str, Shape], Array] = {}  # name, shape of one image -> memory
 
     def frame(self, name: str, shape: Shape, dtype: Any) -> Array:
@@ -57,8 +57,6 @@ def column_sums(rows: Array, out: Array, workspace: ThreadWorkspace) -> None:
     then the rows of the strip that this leaves, and those behind the last strip.
     """
     xp, (m, c) = workspace.backend.xp, rows.shape
-    if workspace.ones.size == 0:
-        workspace.ones = np.ones(2 * STRIPS, rows.dtype)
     while m >= 2 * STRIPS:
         strip = m // STRIPS
         count = m // strip

@@ -31,8 +31,7 @@ OPTIONS = ("--std=c++17",)
 SOURCES = ("kernels.cu", "implicit.cu")
 SIGNATURE = re.compile(r"template <([^>]*)>\s*__global__ void (?:__launch.*\n)?(\w+)\(([^)]*)\)")
 ALWAYS = (  # in every training step
-    "fold", "squares", "root_of_sum", "probabilities", "collect", "adam", "adam_tick",
-    "ema_update",
+    "fold", "squares", "root_of_sum", "probabilities", "collect", "adam", "adam_tick", "ema_update",
 )  # fmt: skip
 DTYPES = {  # of array arguments, except T*
     "double*": "float64", "int*": "int32", "unsignedchar*": "uint8", "unsignedlonglong*": "uint64",
