@@ -12,6 +12,7 @@ import io
 import json
 import os
 import zipfile
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ from minigan.errors import RunError
 from minigan.files import open_regular, write_atomically
 
 HASH = b"sha256:"  # before the hash in the archive's comment
+READ_HEADER = np.lib.format.read_array_header_2_0  # of later versions, too
 DTYPES = ("<f4", "<f8", "|u1", "<i8")  # of the arrays that are written here
 
 Sections = dict[str, dict[str, np.ndarray]]  # networks and optimizers, each as arrays by name
@@ -88,14 +90,26 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise RunError(f"{path} is damaged, or not written by minigan ({reason})") from error
 
 
+def read_npy_bytes(content: bytes) -> np.ndarray:
+    """The content of a .npy file -> the array. Raises ValueError and other kinds."""
+    file = io.BytesIO(content)
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    read_header = np.lib.format.read_array_header_1_0 if is_first else READ_HEADER
+    shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("Python objects: save numpy.asarray(labels, str)")
+    if prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"it declares the shape {shape}, and holds another number of bytes")
+    file.seek(0)
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
 def read_array(content: bytes) -> np.ndarray:
     """One .npy file -> array of numbers, read only. Raises ValueError and other kinds."""
-    file = io.BytesIO(content)
-    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    array = read_npy_bytes(content)
     if array.dtype.str not in DTYPES or not array.flags.c_contiguous:
         raise ValueError("an array of another kind")
-    if file.tell() != len(content):
-        raise ValueError("an array that is shorter than its member")
     array.flags.writeable = False
     return array
 

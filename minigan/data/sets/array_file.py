@@ -14,13 +14,12 @@ in a text by their value.
 """
 
 import hashlib
-import io
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import isqrt, prod
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,13 @@ from minigan.data.files.decode import Form
 from minigan.data.files.idx import read_idx
 from minigan.data.files.locations import cache_folder, full_path
 from minigan.data.files.messages import UNWRITABLE, as_data_errors, damaged, printable
+from minigan.data.files.npz import read_npy_bytes
 from minigan.data.prepare.file_index import natural_key
 from minigan.data.prepare.resize import fit_arrays
 from minigan.errors import ArrayTypeError, DataError
 from minigan.files import open_regular, write_atomically
 
 IMAGES, LABELS = ("images", "x_train", "x"), ("labels", "y_train", "y")  # names in an .npz
-READ_HEADER = np.lib.format.read_array_header_2_0  # of later versions, too
 IDX_NAME = "idx3-ubyte"
 PART = 4096  # images converted at a time
 NEAR = 0.5 / 255  # a number this far outside of [0, 1] is there by rounding
@@ -155,7 +154,7 @@ def read_npz(path: Path) -> Arrays:
 
         def array(names: Sequence[str]) -> np.ndarray | None:
             member = next((members[name] for name in names if name in members), None)
-            return None if member is None else read_member(archive.read(member))
+            return None if member is None else read_npy_bytes(archive.read(member))
 
         if sum(member.file_size for member in members.values()) > MOST:
             raise ValueError("it declares too many numbers")
@@ -164,21 +163,6 @@ def read_npz(path: Path) -> Arrays:
             found = ", ".join(map(printable, members)) or "nothing"
             raise damaged(path, f"expected arrays images and labels, or x_train, got {found}")
         return images, array(LABELS) if len(members) > 1 else None
-
-
-def read_member(content: bytes) -> np.ndarray:
-    """The content of a .npy file -> the array. Raises ValueError."""
-    file = io.BytesIO(content)
-    is_first = np.lib.format.read_magic(file) == (1, 0)
-    read_header = np.lib.format.read_array_header_1_0 if is_first else READ_HEADER
-    shape, _, dtype = read_header(file)
-    if dtype.hasobject:
-        raise ValueError("Python objects: save numpy.asarray(labels, str)")
-    if prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"it declares the shape {shape}, and holds another number of bytes")
-    file.seek(0)
-    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-    return array
 
 
 def read_csv(path: Path, rows: int | None = None) -> Arrays:
