@@ -38,9 +38,6 @@ def adam(optimizer: Adam, backend: GpuBackend) -> None:
         backend.step_states[o] = StepState(backend, 5, np.float64)
     state: StepState = backend.step_states[o]
 
-    def before() -> None:
-        state.set(o.steps, o.lr)
-
     def after() -> None:
         o.steps += 1
         store.version += 1
@@ -50,7 +47,7 @@ def adam(optimizer: Adam, backend: GpuBackend) -> None:
         state.set(o.steps - 1, o.lr)
         state.known = (o.steps, o.lr)
     else:  # at a launch no Python runs that would count the step
-        backend.recording.append((before, after))
+        backend.recording.append((lambda: state.set(o.steps, o.lr), after))
     tick, update = backend.kernels.get("adam_tick"), backend.kernels.get("adam")
     tick(1, state.numbers, o.beta1, o.beta2, o.eps, int(o.eps_hat))
     p, g = store.flat_params, store.flat_grads
