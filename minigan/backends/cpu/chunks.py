@@ -70,13 +70,6 @@ def column_sums(rows: Array, out: Array, workspace: ThreadWorkspace) -> None:
     xp.matmul(workspace.ones[:m], rows, out=out)
 
 
-def add_sums(sums: Array, total: Array, memory: Workspace) -> None:
-    """total (c,) += Σ over chunks of sums (chunks, c)"""
-    xp, out = memory.backend.xp, memory.get("sum of chunks", total.shape, sums.dtype)
-    xp.add.reduce(sums, axis=0, out=out)
-    xp.add(total, out, out=total)
-
-
 def tile_row(vector: Array, name: str, pixels: int, memory: Workspace) -> Array:
     """vector (c,) -> (pixels·c,), repeated for each pixel: NumPy is faster on one long row."""
     row = memory.get(name, (pixels, *vector.shape))

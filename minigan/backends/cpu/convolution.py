@@ -17,14 +17,7 @@ from typing import Any
 
 from minigan.arrays import Array, Shape
 from minigan.backends.cpu.backend import CpuBackend
-from minigan.backends.cpu.chunks import (
-    CACHE,
-    ThreadWorkspace,
-    add_sums,
-    chunks,
-    column_sums,
-    tile_row,
-)
+from minigan.backends.cpu.chunks import CACHE, ThreadWorkspace, chunks, column_sums, tile_row
 from minigan.backends.cpu.gathering import Gathering
 from minigan.backends.cpu.im2col import Im2col
 from minigan.backends.cpu.winograd import Winograd
@@ -143,7 +136,9 @@ class Convolution(CoreConvolution):
         if need_dw:
             gradient.finish(layer.dW.reshape(self.W_shape))
         if db is not None:
-            add_sums(sum_dy, db, self.memory)
+            total = self.memory.get("sum of chunks", db.shape, "float64")
+            backend.xp.add.reduce(sum_dy, axis=0, out=total)
+            backend.xp.add(db, total, out=db)
 
 
 class Identity:
