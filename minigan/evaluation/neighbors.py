@@ -19,10 +19,9 @@ Source of the bound: Higham 2002, Accuracy and Stability of Numerical Algorithms
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +105,7 @@ def balls_around(queries: Rows, corpus: Rows, radii: Floats) -> Ints:
     return counts
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """Some rows, prepared for products."""
 
     rows: NDArray[Any]  # (n, d), as they are

@@ -14,7 +14,7 @@ those nearest to a training image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,7 @@ EXAMPLE = "3,14,15 92,65,35 89,79,32"  # of groups picked by hand
 EXTREME = 0.1  # of a class: the share that is thick, and that is thin
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Numbers of samples, and what the samples have in common."""
 
     name: str
