@@ -34,18 +34,9 @@ import numpy as np
 from minigan.arrays import Array, Padding, Pair, Shape
 from minigan.backends.cpu.backend import CpuBackend
 from minigan.backends.cpu.chunks import ThreadWorkspace
+from minigan.backends.cpu.compiled import vector
 from minigan.backends.cpu.compiled.kernel import kernel
-from minigan.backends.cpu.compiled.vector import (
-    BYTES,
-    inner,
-    lanes,
-    outer,
-    plus,
-    store,
-    store_totals,
-    take,
-    zeros,
-)  # fmt: skip
+from minigan.backends.cpu.compiled.vector import BYTES, lanes, outer, store, take, zeros
 from minigan.backends.cpu.im2col import Im2col, pad
 
 CHUNK = 2**20  # bytes of padded x and y
@@ -94,7 +85,7 @@ def tile(R: int, WIDTH: int) -> tuple[Any, Any]:
                     sums = zeros(x, R, WIDTH)
                     for p in range(start, min(start + RUN, n)):
                         sums = outer(sums, x, places, x_places[p], y, p * c + j)
-                    total = plus(total, sums)
+                    total = vector.plus(total, sums)
                 store(total, dW, take(dW_places, k, R), j)
 
     return multiply, gradient
@@ -115,9 +106,9 @@ def multiply_to_few(
                 sums = zeros(x, PIXELS, BYTES)
                 for i in range(k_h):
                     for v in range(0, run, lanes(x, BYTES)):
-                        sums = inner(sums, x, places, i * row + v, W, k + v)
+                        sums = vector.inner(sums, x, places, i * row + v, W, k + v)
                     k += run
-                store_totals(sums, y, take(y_places, p, PIXELS), channel)
+                vector.store_totals(sums, y, take(y_places, p, PIXELS), channel)
 
 
 # V -> the tile
