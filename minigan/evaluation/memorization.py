@@ -46,11 +46,8 @@ def nearest_picture(
     The first samples; the samples that come closest; the real test images that come closest.
     """
     columns, rows = min(COLUMNS, len(samples), len(test)), []
-    for images, (distances, theirs), sort in (
-        (samples, near_samples, False),
-        (samples, near_samples, True),
-        (test, near_test, True),
-    ):
+    pairs = [(samples, near_samples, False), (samples, near_samples, True), (test, near_test, True)]
+    for images, (distances, theirs), sort in pairs:
         order = np.argsort(distances, kind="stable") if sort else np.arange(columns)
         rows += [images[order[:columns]], theirs[order[:columns]]]
     return grid(np.concatenate(rows), columns)
