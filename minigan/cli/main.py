@@ -255,10 +255,8 @@ def run_command(argv: list[str]) -> None:
     name = arguments.command.replace("-", "_")
     command = getattr(module, name + "_" * iskeyword(name))
     del arguments.module, arguments.command
-    with (
-        stop_signals_call(raise_stopped),
-        np.errstate(all="ignore"),  # networks that diverge are reported in words
-    ):
+    # networks that diverge are reported in words
+    with stop_signals_call(raise_stopped), np.errstate(all="ignore"):
         if name in SHARED or world().rank == 0:  # one rank is enough for the rest
             command(arguments, log)
 

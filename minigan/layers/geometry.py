@@ -43,9 +43,7 @@ def expect_padding(label: str, padding: Any, kernel: Pair) -> str | Padding:
         return padding
     if not isinstance(padding, (tuple, list)):
         padding = ((padding, padding), (padding, padding))
-    if len(padding) != 2 or any(
-        not isinstance(side, (tuple, list)) or len(side) != 2 for side in padding
-    ):
+    if [len(side) if isinstance(side, (tuple, list)) else 0 for side in padding] != [2, 2]:
         raise ConfigError(
             f"{label}: padding must be a number or ((top, bottom), (left, right)), got {padding!r}"
         )

@@ -68,11 +68,8 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
 
     # without the backend: to choose one imports pyplot
     style = {**{k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}, **STYLE}
-    with (
-        one_at_a_time,
-        without_warnings(),  # a folder's name may have a character that the font lacks
-        matplotlib.rc_context(style),
-    ):
+    # without warnings: a folder's name may have a character that the font lacks
+    with one_at_a_time, without_warnings(), matplotlib.rc_context(style):
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
         yield Figure((width, height), dpi=160, layout=layout)
 

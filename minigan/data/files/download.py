@@ -58,10 +58,8 @@ def stream(url: str, limit: int, timeout: float) -> Iterator[bytes]:
 
     named: Any = {"desc": url.rpartition("/")[2], "unit": "B", "unit_scale": True, "leave": False}
     try:
-        with (
-            open_url(url, timeout) as reply,
-            progress_bar(total=reply.length, **named) as bar,  # None: not declared
-        ):
+        # a length of None: not declared
+        with open_url(url, timeout) as reply, progress_bar(total=reply.length, **named) as bar:
             done = 0
             while chunk := reply.read(CHUNK):
                 done += len(chunk)
