@@ -115,9 +115,7 @@ class Game(Copyable):
     def make_generator(self, name: str) -> Sequential:
         """-> G before its first step; the same weights at every call."""
         config = self.config
-        G = Sequential(
-            self.preset.generator(config.width, config.z_dim, config.image_shape), name=name
-        )
+        G = Sequential(self.preset.generator(config.width, config.z_dim, config.image_shape), name)
         G.setup((config.z_dim,), backend=self.backend, rng=self.stream("G"))
         return G
 

@@ -112,9 +112,8 @@ class Winograd:
         filters = filters.reshape(r_h * r_w, -1)
         U = backend.scratch("U", (self.products, filters.shape[1]))
         transform(self.G.both, filters, U, backend)
-        return U.reshape(
-            self.products, *((c_out, self.depth) if transposed else (self.depth, c_out))
-        )
+        sizes = (c_out, self.depth) if transposed else (self.depth, c_out)
+        return U.reshape(self.products, *sizes)
 
     # -- the three products --------------------------------------------------------------
 

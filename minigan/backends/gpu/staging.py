@@ -27,9 +27,7 @@ class PinnedStagingBuffer(StagingBuffer):
     def halves(self) -> list[np.ndarray]:  # never needed for images that are on the device already
         array = self.array
         memory = [self.cuda.alloc_pinned_memory(array.nbytes) for _ in range(2)]
-        return [
-            np.frombuffer(half, array.dtype, array.size).reshape(array.shape) for half in memory
-        ]
+        return [np.frombuffer(one, array.dtype, array.size).reshape(array.shape) for one in memory]
 
     def host_rows(self, n: int) -> np.ndarray:
         self.slot, self.rows = 1 - self.slot, n

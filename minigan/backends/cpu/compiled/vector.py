@@ -206,9 +206,7 @@ def store_totals(typing: Any, sums: Any, y: Any, places: Any, i: Any) -> Any:
         halves = range(0, 2 * lanes, 2), range(1, 2 * lanes, 2)
         for _ in range(int(log2(lanes))):
             pairs = list(zip(vectors[::2], vectors[1::2], strict=False)) or [(*vectors, *vectors)]
-            vectors = [
-                builder.fadd(*(of.shuffle(*pair, half) for half in halves)) for pair in pairs
-            ]
+            vectors = [builder.fadd(*(of.shuffle(*two, half) for half in halves)) for two in pairs]
         for r in range(sums.count):
             total = builder.extract_element(vectors[r // lanes], int32(r % lanes))
             pointer = of.pointer(y, args[1], builder.extract_value(args[2], r), args[3])
