@@ -4,37 +4,34 @@ from minigan.arrays import Array
 from minigan.backends.gpu.backend import GpuBackend
 from minigan.backends.gpu.convolution import contiguous
 from minigan.backends.gpu.reductions import mean
+from minigan.losses import Loss, Target
 
 NO_LIMIT = float("inf")
 
 
-def mean_bce(
-    logits: Array, target: float | Array, limit: float | None, backend: GpuBackend
-) -> tuple[Array, Array]:
+def mean_bce(logits: Array, target: Target, limit: float | None, backend: GpuBackend) -> Loss:
     """As mean_bce in losses.py."""
     return mean_loss("CrossEntropy", logits, target, backend, limit)
 
 
-def mean_least_squares(
-    logits: Array, target: float | Array, backend: GpuBackend
-) -> tuple[Array, Array]:
+def mean_least_squares(logits: Array, target: Target, backend: GpuBackend) -> Loss:
     """As mean_least_squares in objective.py."""
     return mean_loss("LeastSquares", logits, target, backend)
 
 
-def mean_hinge(logits: Array, target: float | Array, backend: GpuBackend) -> tuple[Array, Array]:
+def mean_hinge(logits: Array, target: Target, backend: GpuBackend) -> Loss:
     """As mean_hinge in objective.py."""
     return mean_loss("Hinge", logits, target, backend)
 
 
-def mean_negative(logits: Array, backend: GpuBackend) -> tuple[Array, Array]:
+def mean_negative(logits: Array, backend: GpuBackend) -> Loss:
     """As mean_negative in objective.py."""
     return mean_loss("Negative", logits, 1.0, backend)
 
 
 def mean_loss(
-    kind: str, logits: Array, target: float | Array, backend: GpuBackend, limit: float | None = None
-) -> tuple[Array, Array]:
+    kind: str, logits: Array, target: Target, backend: GpuBackend, limit: float | None = None
+) -> Loss:
     """kind: a loss in kernels.cu -> mean loss, dlogits; see losses.py, objective.py."""
     size, shape, workspace = logits.size, logits.shape, backend.workspace
     dlogits, losses = backend.outputs.new_output("dlogits", shape), backend.scratch("losses", shape)
