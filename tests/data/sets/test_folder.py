@@ -352,9 +352,15 @@ def test_no_pictures(tmp_path):
 # ---- the cache
 
 
+def states(folder):
+    """-> path -> what a write would change, and reading would not"""
+    found = {path: path.stat() for path in folder.rglob("*")}
+    return {path: (s.st_ino, s.st_mode, s.st_size, s.st_ctime_ns) for path, s in found.items()}
+
+
 def test_nothing_is_decoded_the_second_time(tmp_path, monkeypatch):
     folder = put(tmp_path / "p", [f"{i}.png" for i in range(9)])
-    before = {path: path.stat() for path in folder.rglob("*")}
+    before = states(folder)
     first = load(folder)
     assert load.lines == [f"preparing 9 pictures of {folder} as 4x4x3, once: in {entry()}"]
     assert sorted(path.name[:7] for path in entry().iterdir()) == ["index.j", "lock", "pixels-"]
@@ -363,7 +369,7 @@ def test_nothing_is_decoded_the_second_time(tmp_path, monkeypatch):
     assert load.lines == [] and second.fingerprint == first.fingerprint
     np.testing.assert_array_equal(second.images, first.images)
     if POSIX:  # the folder was only read
-        assert {path: path.stat() for path in folder.rglob("*")} == before
+        assert states(folder) == before
 
 
 CHANGES = {  # change: (the change, the colors and labels after it)
