@@ -18,7 +18,7 @@ Fast versions: backends/cpu/optimizers.py, backends/gpu/step_state.py
 from minigan.arrays import Array, Backend
 from minigan.checks import expect_number, ignore_float_errors
 from minigan.copying import Copyable
-from minigan.layers import Sequential
+from minigan.layers import Sequential, SpectralNorm
 
 
 def ema_update(mean: Array, new: Array, weight: float, backend: Backend) -> None:
@@ -44,11 +44,13 @@ class Average(Copyable):
         self.steps += 1
         weight = (1.0 - self.decay) / (1.0 - self.decay**self.steps)
         mean, new = self.net.ready(), self.source.ready()
-        pairs = [(mean.flat_params, new.flat_params, weight)]
-        for name, a in mean.buffers.items():
-            pairs.append((a, new.buffers[name], 1.0 if name.endswith(".u") else weight))
+        pairs = [(mean.flat_params, new.flat_params)]
+        pairs += [(mean.buffers[name], new.buffers[name]) for name in mean.buffers]
         update = mean.backend.operation_for(ema_update)
-        for a, x, share in pairs:
+        for a, x in pairs:
             if a.size:  # a net may have no parameters
-                update(a, x, share, mean.backend)
+                update(a, x, weight, mean.backend)
+        for layer, original in zip(self.net.leaves(), self.source.leaves(), strict=True):
+            if isinstance(layer, SpectralNorm) and isinstance(original, SpectralNorm):
+                layer.u[...] = original.u
         mean.version += 1

@@ -81,5 +81,6 @@ def freeze_statistics(net: Sequential, x: Array, labels: Array | None = None) ->
         for layer, (sampling, rate, unbiased) in zip(frozen, kept, strict=True):
             layer.sampling = "running" if is_done else sampling
             layer.running_rate, layer.unbiased = rate, unbiased
-        for a, old in zip([] if is_done else running, before, strict=False):
-            a[...] = old
+        if not is_done:
+            for a, old in zip(running, before, strict=True):
+                a[...] = old

@@ -43,6 +43,12 @@ LOST = (
 Batch = tuple[np.ndarray, np.ndarray | None]  # images, labels
 
 
+def batches_in_epoch(n: int, batch_size: int, drop_last: bool) -> int:
+    """-> how many batches n images make; fewer than a batch are repeated in it."""
+    full, rest = divmod(max(n, batch_size), batch_size)
+    return full + (rest >= SMALLEST_BATCH and not drop_last)
+
+
 class Batches(Copyable):
     """Batches(images, batch_size, seed): call draw() again and again.
 
@@ -94,8 +100,7 @@ class Batches(Copyable):
         self.shuffle, self.flip, self.pixel_min = shuffle, flip, pixel_min
         self.drop_last = drop_last
         self.seed = list(seed) if isinstance(seed, Sequence) else [seed]
-        full, rest = divmod(max(n, batch_size), batch_size)
-        self.per_epoch = full + (rest >= SMALLEST_BATCH and not drop_last)
+        self.per_epoch = batches_in_epoch(n, batch_size, drop_last)
         self.pixels = np.empty((batch_size, *images.shape[1:]), np.uint8)
         self.buffers = [np.empty(self.pixels.shape, np.float32) for _ in range(BUFFERS)]
         self.descriptor: int | None = None  # of the file under a memory map

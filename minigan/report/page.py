@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import SMALLEST_BATCH
+from minigan.data.batches import batches_in_epoch
 from minigan.data.files.messages import escaped
 from minigan.data.files.png import to_png
 from minigan.errors import ConfigError
@@ -151,12 +151,10 @@ def curves(history: History) -> str:
 
 def images_in_step(config: Config, metadata: dict[str, Any]) -> float:
     """-> real images, in the mean: the last batch of an epoch may be smaller, see Batches."""
-    n = metadata.get("images")
-    n = max(n, config.batch_size) if isinstance(n, int) else config.batch_size
-    full, rest = divmod(n, config.batch_size)
-    is_used = rest >= SMALLEST_BATCH and not config.drop_last
-    batch = (n - rest * (not is_used)) / (full + is_used)
-    return batch * switched_preset(config).images_per_round
+    n, size = metadata.get("images"), config.batch_size
+    n = max(n, size) if isinstance(n, int) else size
+    batches = batches_in_epoch(n, size, config.drop_last)
+    return min(n, batches * size) / batches * switched_preset(config).images_per_round
 
 
 def facts(history: History, images: float) -> str:

@@ -30,7 +30,7 @@ from minigan.training.run_folder import Run
 from tests.support.games import make_game
 from tests.support.long_form import long_form
 from tests.support.made_run import change_record
-from tests.support.pictures import dataset
+from tests.support.pictures import dataset, noise
 from tests.support.strict_cupy import make_module
 from tests.support.training_runs import (
     SMALL,
@@ -380,6 +380,15 @@ def test_a_rate_that_decays_falls_from_its_new_value(tmp_path):
     game = Game(resumed_config(new_config(dict(preset=preset, width=2)), dict(lr_g=0.004)))
     game.set_rates(start + length // 2)
     assert game.optimizers["G"].lr == pytest.approx(0.004 * (1 - (length // 2) / length))
+
+
+def test_the_steps_of_whole_epochs_are_not_rounded_up(monkeypatch):
+    """11 batches, 5 in a round, 25 times: 55 rounds, but 25·(11/5) is a little more."""
+    monkeypatch.setattr(open_game_module, "load_dataset", noise(176))
+    options = dict(SMALL, batch_size=16, d_steps=5, epochs=25, steps=None)
+    lines = []
+    training.train(options, dry_run=True, log=lines.append)
+    assert any("dry run: 55 steps would go" in line for line in lines), lines
 
 
 def test_an_end_after_the_rates_are_0_is_a_warning(tmp_path):
